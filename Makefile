@@ -1,0 +1,73 @@
+# Every target sets up what it needs, so `make demo` and `make test` work on a fresh clone.
+# A stamp file stands for each finished step: a second run costs nothing.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+BIN := .venv/bin
+BUILD := .aws-sam/build/template.yaml
+SOURCES := template.yaml samconfig.toml $(shell find functions layer statemachine -type f \
+	-not -path '*/__pycache__/*' -not -name '*.pyc' 2>/dev/null)
+
+export SAM_CLI_TELEMETRY := 0
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 12
+
+.PHONY: demo
+demo: .venv/.done .venv-lambda/.done $(BUILD) ## Lose the servers, get the sorry page, come back: the whole story on this machine
+	@$(BIN)/python -m sandbox.demo
+
+.PHONY: test
+test: .venv/.done .venv-lambda/.done $(BUILD) ## Lint, types, template checks and all tests
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/sam validate --lint
+	$(BIN)/cfn-lint template.yaml
+	$(BIN)/pytest -n 2
+
+.PHONY: bench
+bench: .venv/.done .venv-lambda/.done $(BUILD) ## Cold starts against an empty and a plain handler
+	@$(BIN)/python -m benchmarks.cold_start
+
+.PHONY: setup
+setup: .venv/.done .venv-lambda/.done ## Only make the two virtual environments
+
+.PHONY: build
+build: $(BUILD) ## Only build functions and layer (sam build)
+
+.PHONY: deploy
+deploy: $(BUILD) ## Deploy to the account of the current AWS credentials, asking for each parameter
+	$(BIN)/sam deploy --guided
+
+.PHONY: clean
+clean: ## Remove everything that was made here
+	rm -rf .venv .venv-lambda .aws-sam .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -type d -name __pycache__ -exec rm -rf {} +
+
+# Tools for development. `pip install --group` came with pip 25.1.
+.venv/.done: pyproject.toml bin/find-python
+	@python=$$(bin/find-python) && echo "Setting up .venv with $$python (about a minute)" && "$$python" -m venv --clear .venv
+	@$(BIN)/pip install --quiet "pip>=25.1"
+	@$(BIN)/pip install --quiet --group dev
+	@touch $@
+
+# What Lambda's own runtime offers and nothing more, so that a dependency missing from the layer cannot go unnoticed.
+.venv-lambda/.done: pyproject.toml bin/find-python
+	@python=$$(bin/find-python) && echo "Setting up .venv-lambda" && "$$python" -m venv --clear .venv-lambda
+	@.venv-lambda/bin/pip install --quiet "pip>=25.1"
+	@.venv-lambda/bin/pip install --quiet --group runtime
+	@touch $@
+
+# sam looks for python3.13 on PATH: the one of .venv is known to work. A failed build leaves an empty build directory,
+# from which `sam deploy` would deploy unbuilt sources without a word: remove what is left of it.
+$(BUILD): .venv/.done $(SOURCES)
+	@echo "Building functions and layer"
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/sam build > .sam-build.log 2>&1 || { cat .sam-build.log; rm -rf .aws-sam/build; exit 1; }
+	@rm -f .sam-build.log
+	@touch $@
