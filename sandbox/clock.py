@@ -1,0 +1,86 @@
+"""The one virtual clock on which everything in the account happens."""
+
+import heapq
+import itertools
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+SMOOTH = 0.05  # real seconds between two steps of a paced advance, so that a reader sees time pass
+
+
+class Timer:
+    """A call that is due at a point of virtual time."""
+
+    def __init__(self, due: float, fn: Callable[[], object]) -> None:
+        self.due = due
+        self.fn = fn
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class Clock:
+    """Virtual time: it stands still until somebody advances it, and then runs what is due in order."""
+
+    def __init__(self) -> None:
+        self._now = float(round(time.time()))
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._order = itertools.count()
+        self._lock = threading.Lock()
+
+    def time(self) -> float:
+        """Return the seconds since the epoch."""
+        return self._now
+
+    def now(self) -> datetime:
+        """Return the time as an aware UTC datetime."""
+        return datetime.fromtimestamp(self._now, UTC)
+
+    def after(self, seconds: float, fn: Callable[[], object]) -> Timer:
+        """Run fn once, this many virtual seconds from now; calls due at the same time keep their order."""
+        with self._lock:
+            timer = Timer(self._now + max(0.0, seconds), fn)
+            heapq.heappush(self._timers, (timer.due, next(self._order), timer))
+        return timer
+
+    def every(self, seconds: float, fn: Callable[[], object]) -> None:
+        """Run fn at every multiple of this many seconds since the epoch (60 = each full minute)."""
+
+        def run() -> None:
+            self.after(seconds - self._now % seconds, run)
+            fn()
+
+        self.after(seconds - self._now % seconds, run)
+
+    def advance(self, seconds: float, pace: float = 0) -> None:
+        """Let this much time pass and run what becomes due; pace = real seconds slept per virtual second."""
+        target = self._now + seconds
+        while True:
+            timer = self._next(target, SMOOTH / pace if pace else None)
+            if timer:
+                timer.fn()
+            elif self._now >= target:
+                return
+            else:
+                time.sleep(SMOOTH)
+
+    def _next(self, target: float, step: float | None) -> Timer | None:
+        """Take the next timer due by the target and move time to it, by at most one step."""
+        with self._lock:
+            while self._timers and self._timers[0][2].cancelled:
+                heapq.heappop(self._timers)
+            limit = target if step is None else min(target, self._now + step)
+            if self._timers and self._timers[0][0] <= limit:
+                timer = heapq.heappop(self._timers)[2]
+                self._now = max(self._now, timer.due)
+                return timer
+            self._now = max(self._now, limit)
+            return None
+
+
+def iso(moment: datetime) -> str:
+    """Write a moment as AWS events do: 2026-01-01T00:00:00Z."""
+    return (moment - timedelta(microseconds=moment.microsecond)).strftime("%Y-%m-%dT%H:%M:%SZ")

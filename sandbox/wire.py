@@ -1,0 +1,120 @@
+"""AWS's HTTP protocols: from a request to a service, an operation and parameters, and back to an answer."""
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any
+from xml.sax.saxutils import escape
+
+from moto.core.parse import PROTOCOL_PARSERS
+from moto.core.request import Request as MotoRequest
+from moto.core.request import determine_request_protocol
+from moto.core.routing import get_service_router
+from moto.core.serialize import get_serializer_class
+from werkzeug.exceptions import NotFound
+
+type Answer = tuple[int, dict[str, str], bytes]
+
+# The name under which a service signs its requests, where that is not the name of its client.
+SIGNED_AS = {"elasticloadbalancing": "elbv2", "monitoring": "cloudwatch", "states": "stepfunctions"}
+CREDENTIAL = re.compile(r"Credential=([^/]+)/[^/]+/([^/]+)/([^/]+)/aws4_request")
+REQUEST_ID = "00000000-0000-4000-8000-000000000000"
+
+
+class Refusal(Exception):
+    """An error answer: AWS's code, its message and the HTTP status."""
+
+    def __init__(self, code: str, message: str = "", status: int = 400) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message or f"{code}."
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Request:
+    """One API request as it came in."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+    access_key: str
+    service: str
+    operation: str = ""
+    protocol: str = ""
+    params: dict[str, Any] = field(default_factory=dict)
+    model: Any = None  # moto's operation model
+
+
+def read(method: str, path: str, headers: dict[str, str], body: bytes) -> Request:
+    """Tell which operation of which service is asked for, with its parameters in AWS's names."""
+    credential = CREDENTIAL.search(headers.get("authorization", ""))
+    if not credential:
+        raise Refusal("MissingAuthenticationToken", "Request is missing Authentication Token", 403)
+    access_key, _, signed_as = credential.groups()
+    service = SIGNED_AS.get(signed_as, signed_as)
+    raw = MotoRequest.from_primitives(method, f"https://{service}.amazonaws.com{path}", headers, body)
+    try:
+        operation, uri = get_service_router(service).match(raw)
+    except NotFound:
+        return Request(method, path, headers, body, access_key, service)
+    protocol = determine_request_protocol(operation.service_model, raw.content_type)
+    params = PROTOCOL_PARSERS[protocol](operation).parse(
+        {
+            "method": method,
+            "values": raw.values,
+            "headers": raw.headers,
+            "body": body,
+            "url_path": raw.path,
+            "url_params": uri,
+        }
+    )
+    return Request(method, path, headers, body, access_key, service, str(operation.name), protocol, params, operation)
+
+
+def answer(request: Request, result: dict[str, Any]) -> Answer:
+    """Write a result, in the names of the service's own model, in the protocol of the request."""
+    written = get_serializer_class(request.service, request.protocol)(request.model).serialize(result)
+    body = written["body"]
+    return written["status_code"], dict(written["headers"]), body.encode() if isinstance(body, str) else body
+
+
+def refuse(request: Request | None, error: Refusal) -> Answer:
+    """Write an error in the shape of the service that was asked."""
+    protocol = request.protocol if request else "query"
+    code, message = escape(error.code), escape(error.message)
+    xml = {"Content-Type": "text/xml"}
+    if protocol == "ec2":
+        text = (
+            f"<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors>"
+            f"<RequestID>{REQUEST_ID}</RequestID></Response>"
+        )
+        return error.status, xml, text.encode()
+    if protocol in ("query", ""):
+        sender = "Sender" if error.status < 500 else "Receiver"
+        text = (
+            f"<ErrorResponse><Error><Type>{sender}</Type><Code>{code}</Code><Message>{message}</Message></Error>"
+            f"<RequestId>{REQUEST_ID}</RequestId></ErrorResponse>"
+        )
+        return error.status, xml, text.encode()
+    headers = {"Content-Type": "application/x-amz-json-1.1", "x-amzn-errortype": error.code}
+    # The older code of a service that once spoke the query protocol; boto3 shows this one.
+    headers["x-amzn-query-error"] = f"{error.code};{'Sender' if error.status < 500 else 'Receiver'}"
+    return error.status, headers, json.dumps({"__type": error.code, "message": error.message}).encode()
+
+
+def error_code(answered: Answer) -> str | None:
+    """Read the code of an error answer, None for a success."""
+    status, headers, body = answered
+    if status < 400:
+        return None
+    lower = {name.lower(): value for name, value in headers.items()}
+    if kind := lower.get("x-amzn-errortype"):
+        return kind.split(":")[0].split("#")[-1]
+    if found := re.search(rb"<Code>([^<]+)</Code>", body):
+        return found.group(1).decode()
+    try:
+        return str(json.loads(body).get("__type", status)).split("#")[-1]
+    except ValueError:
+        return str(status)
