@@ -1,0 +1,172 @@
+"""Send the NLB listeners to the sorry target group while the primary cannot serve.
+
+One direction only: the way back is `functions/nlb_switchback`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from kirikae import alarms, ec2, elb, env, nlb, nlb_mail, notify, reconcile
+from kirikae.alarms import Alarm
+from kirikae.elb import Target
+from kirikae.events import Hint
+from kirikae.notify import Mail, Words
+from kirikae.reconcile import Decision, Times
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+# A target in its first health check is not known to be down; when the alarm has lasted this long, it is.
+INITIAL_PATIENCE = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(nlb.Config):
+    """What this function is told besides what both directions are."""
+
+    outage_alarm_name: str
+
+
+@dataclass(frozen=True)
+class Observed:
+    """The world as far as the decision needs it."""
+
+    now: datetime
+    switches: nlb.Switches
+    primary: tuple[Target, ...] = ()
+    sorry: tuple[Target, ...] = ()
+    instances: Mapping[str, str] | None = None  # id -> state; None: not asked, because the rest already tells
+    alarm: Alarm | None = None  # likewise
+
+
+def observe(config: Config, hint: Hint) -> Observed:
+    """Read listeners and target health; ask CloudWatch and EC2 only for what these do not already tell."""
+    seen = Observed(reconcile.now(), nlb.observe(config))
+    if nlb.hands_off(config, seen.switches):
+        return seen
+    with env.naming("PrimaryTargetGroupArn", config.primary_target_group_arn):
+        seen = replace(seen, primary=elb.target_health(config.primary_target_group_arn))
+    with env.naming("SorryTargetGroupArn", config.sorry_target_group_arn):
+        seen = replace(seen, sorry=elb.target_health(config.sorry_target_group_arn))
+    if too_many_down(config, seen) or not nlb.due(config, seen.switches, "sorry"):
+        return seen
+    if healthy(seen) < config.min_healthy_targets:
+        seen = replace(seen, alarm=alarms.read(config.outage_alarm_name)[config.outage_alarm_name])
+    if outage(config, seen) is None and (asked := servers(config, seen)):
+        seen = replace(seen, instances=ec2.instance_states(asked, hint.stopped_instance))
+    return seen
+
+
+def healthy(seen: Observed) -> int:
+    """Count the healthy primary targets."""
+    return sum(target.healthy for target in seen.primary)
+
+
+def servers(config: Config, seen: Observed) -> tuple[str, ...]:
+    """Return the instances behind the primary: those registered and those declared."""
+    registered = {target.id for target in seen.primary if target.id.startswith("i-")}
+    return tuple(sorted(registered | set(config.primary_instance_ids)))
+
+
+def down(seen: Observed) -> dict[str, str]:
+    """Return the instances known to be stopping, stopped or gone, with their state; health alone tells some of them."""
+    told = {target.id: "stopped or gone" for target in seen.primary if target.reason == "Target.InvalidState"}
+    return told | {instance: state for instance, state in (seen.instances or {}).items() if state in ec2.DOWN}
+
+
+def too_many_down(config: Config, seen: Observed) -> bool:
+    """Tell whether too few servers are left up, whatever their health checks still say."""
+    unknown = {instance for instance, state in (seen.instances or {}).items() if state == ec2.MISSING}
+    up = {*(target.id for target in seen.primary), *config.primary_instance_ids} - unknown - down(seen).keys()
+    return bool(down(seen)) and len(up) < config.min_healthy_targets
+
+
+def outage(config: Config, seen: Observed) -> Words | None:
+    """Say why the primary cannot serve; nothing while it can, or while nobody knows."""
+    if too_many_down(config, seen):
+        named = ", ".join(f"{instance} is {state}" for instance, state in sorted(down(seen).items()))
+        return Words(f"no primary target can serve: {named}", f"primary が応答できません: {named}")
+    count, total, least = healthy(seen), len(seen.primary), config.min_healthy_targets
+    if count >= least or seen.alarm is None or seen.alarm.state != "ALARM":
+        return None
+    if any(t.state == "initial" for t in seen.primary) and seen.now - seen.alarm.since < INITIAL_PATIENCE:
+        return None
+    found = "; ".join(f"{target.id} {target.state} {target.reason}".strip() for target in seen.primary) or "no targets"
+    since = f"{seen.alarm.since:%Y-%m-%d %H:%M:%S} UTC"
+    return Words(
+        f"{count} of {total} primary targets are healthy, needed {least} ({found}), "
+        f"and the alarm {seen.alarm.name} is in ALARM since {since}",
+        f"primary の {total} 台中 {count} 台が正常、必要数は {least} ({found})。"
+        f"アラーム {seen.alarm.name} は {since} から ALARM です",
+    )
+
+
+def decide(config: Config, seen: Observed) -> Decision:
+    """Switch when the primary cannot serve and there is somebody to say sorry; else attach both groups, or nothing."""
+    if reason := nlb.hands_off(config, seen.switches):
+        return Decision(reason, refused=True)
+    listeners = nlb.due(config, seen.switches, "sorry")
+    reason = outage(config, seen) if listeners else None
+    if reason and not seen.sorry:
+        nobody = "but SorryTargetGroupArn has no registered target: nobody would answer there either"
+        return Decision(Words(f"{reason.en}; {nobody}"), refused=True)
+    if reason:
+        return Decision(reason, {"to": "sorry", "listeners": listeners}, counts="SwitchedToSorry")
+    if missing := [instance for instance, state in (seen.instances or {}).items() if state == ec2.MISSING]:
+        expected = "which EC2 does not know; expected instances of this account and region"
+        return Decision(Words(f"PrimaryInstanceIds names {', '.join(missing)}, {expected}"), refused=True)
+    lasting = ("SorryUnhealthy",) if elb.known_unhealthy(seen.sorry) else ()
+    return Decision(_calm(config, seen), nlb.adoption(config, seen.switches), lasting=lasting)
+
+
+def _calm(config: Config, seen: Observed) -> Words:
+    """Say why nothing is switched."""
+    if not nlb.due(config, seen.switches, "sorry"):
+        return Words("every listener is on the sorry page already")
+    count = f"{healthy(seen)} of {len(seen.primary)} primary targets are healthy"
+    if healthy(seen) >= config.min_healthy_targets or seen.alarm is None:
+        return Words(count)
+    return Words(
+        f"{count}, not known to be an outage: {seen.alarm.name} is {seen.alarm.state} since {seen.alarm.since}"
+    )
+
+
+def act(config: Config, seen: Observed, change: Mapping[str, Any]) -> str:
+    """Make the change on every listener; return the mode it was made in."""
+    return nlb.act(config, seen.switches, change)
+
+
+def tell(config: Config, seen: Observed, decision: Decision, mode: str, times: Times) -> Mail | None:
+    """Write the mail of a switch; an adoption is only logged, unless AWS refused it."""
+    if "adopt" in (decision.change or {}):
+        return nlb_mail.refused_mail(config, mode)
+    path = nlb_mail.sorry_path(seen.sorry)
+    return Mail(
+        notify.subject(config.service_name, "sorry page ON, the primary cannot serve"),
+        (
+            (notify.HAPPENED, nlb_mail.switched(seen.switches, "sorry", mode)),
+            (notify.WHY, decision.reason),
+            (notify.WHEN, nlb_mail.since(times)),
+            (
+                notify.CHECK,
+                Words(
+                    f"{path.en}\nThe primary: instance state, system log, application log. The listeners go back by "
+                    f"themselves when the primary is healthy again, unless AutoSwitchback is false.",
+                    f"{path.ja}\nprimary のインスタンス状態、システムログ、アプリケーションログを確認してください。"
+                    f"primary が正常に戻れば自動で切り戻します (AutoSwitchback=false の場合を除く)。",
+                ),
+            ),
+            (notify.UNDO, nlb_mail.undo(config, seen.switches, "primary", mode, times)),
+        ),
+    )
+
+
+nlb.prime(Config)
+
+
+@reconcile.logger.inject_lambda_context
+def lambda_handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
+    """Reconcile the listeners with the primary's state, whatever the event says."""
+    return reconcile.reconcile(event, Config, observe, decide, act, tell)

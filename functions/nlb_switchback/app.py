@@ -1,0 +1,156 @@
+"""Send the NLB listeners back to the primary target group when it has been able to serve for long enough.
+
+One direction only: the way out is `functions/nlb_sorry_switchover`.  `running` alone is never a reason: in weighted
+mode the primary's own health checks and the recovery alarm decide; in replace mode, where a group without traffic is
+not health-checked, the instances' status checks and an alarm on them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from kirikae import alarms, ec2, elb, env, nlb, nlb_mail, notify, reconcile
+from kirikae.alarms import Alarm
+from kirikae.ec2 import Status
+from kirikae.elb import Target
+from kirikae.events import Hint
+from kirikae.notify import Mail, Words
+from kirikae.reconcile import Decision, Times
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(nlb.Config):
+    """What this function is told besides what both directions are."""
+
+    recovery_alarm_name: str  # OK after RecoveryMinutes of enough healthy targets
+    ready_alarm_name: str  # OK after RecoveryMinutes of enough passed status checks; used in replace mode
+    flapping_alarm_name: str  # ALARM after MaxSwitchesPerHour switches
+    auto_switchback: bool = True
+    max_switches_per_hour: int = env.must("[1-9][0-9]*", "a whole number from 1", default=4)
+
+
+@dataclass(frozen=True)
+class Observed:
+    """The world as far as the decision needs it."""
+
+    switches: nlb.Switches
+    primary: tuple[Target, ...] = ()
+    statuses: tuple[Status, ...] = ()  # of the running instances, in replace mode
+    recovery: Alarm | None = None  # of the mode in force
+    flapping: Alarm | None = None
+
+
+def observe(config: Config, hint: Hint) -> Observed:
+    """Read the listeners; while one is on the sorry page, also what says that the primary is back."""
+    seen = Observed(nlb.observe(config))
+    if nlb.hands_off(config, seen.switches) or not nlb.due(config, seen.switches, "primary"):
+        return seen
+    with env.naming("PrimaryTargetGroupArn", config.primary_target_group_arn):
+        seen = replace(seen, primary=elb.target_health(config.primary_target_group_arn))
+    if seen.switches.mode == "replace":
+        declared = config.primary_instance_ids or tuple(target.id for target in seen.primary)
+        states = ec2.instance_states(declared)
+        running = [instance for instance, state in states.items() if state == "running"]
+        seen = replace(seen, statuses=ec2.instance_statuses(running))
+    if fit(seen) < config.min_healthy_targets:
+        return seen
+    name = config.ready_alarm_name if seen.switches.mode == "replace" else config.recovery_alarm_name
+    found = alarms.read(name, config.flapping_alarm_name)
+    return replace(seen, recovery=found[name], flapping=found[config.flapping_alarm_name])
+
+
+def fit(seen: Observed) -> int:
+    """Count the primary servers that can serve, by the best evidence that the mode in force has."""
+    if seen.switches.mode == "replace":
+        return sum(status.ready for status in seen.statuses)
+    return sum(target.healthy for target in seen.primary)
+
+
+def decide(config: Config, seen: Observed) -> Decision:
+    """Go back when enough servers have been fit for long enough and nothing asks for a person."""
+    if reason := nlb.hands_off(config, seen.switches):
+        return Decision(reason, refused=True)
+    listeners = nlb.due(config, seen.switches, "primary")
+    if not listeners:
+        return Decision(Words("every listener is on the primary"))
+    evidence = _evidence(config, seen)
+    if fit(seen) < config.min_healthy_targets:
+        return Decision(Words(f"staying on the sorry page: {evidence.en}"))
+    # In replace mode every run that finds enough servers says so, and the alarm on that counts the minutes.
+    ready = ("PrimaryReady",) if seen.switches.mode == "replace" else ()
+    if seen.recovery is None or seen.recovery.state != "OK":
+        state = f"{seen.recovery.name} is {seen.recovery.state}" if seen.recovery else "its alarm was not asked"
+        return Decision(
+            Words(f"staying on the sorry page: {evidence.en}, but not for long enough: {state}"), lasting=ready
+        )
+    back = {"to": "primary", "listeners": listeners}
+    if seen.flapping is None or seen.flapping.state == "ALARM":
+        often = f"{config.max_switches_per_hour} switches to the sorry page within an hour"
+        return Decision(
+            Words(f"staying on the sorry page after {often}: {evidence.en}"),
+            refused=True,
+            forced=back,
+            counts="SwitchedToPrimary",
+            lasting=ready,
+        )
+    if not config.auto_switchback:
+        waiting = f"AutoSwitchback is false and the primary is ready: {evidence.en}"
+        return Decision(Words(waiting), forced=back, counts="SwitchedToPrimary", lasting=("WaitingForPerson", *ready))
+    return Decision(evidence, back, counts="SwitchedToPrimary", lasting=ready)
+
+
+def _evidence(config: Config, seen: Observed) -> Words:
+    """Say how many servers are fit, by which evidence."""
+    if seen.switches.mode == "replace":
+        found = "; ".join(f"{s.instance_id} {s.system}/{s.instance}/{s.application}" for s in seen.statuses)
+        total = len(config.primary_instance_ids or seen.primary)
+        return Words(
+            f"{fit(seen)} of {total} primary instances pass their status checks ({found or 'none runs'})",
+            f"primary の {total} 台中 {fit(seen)} 台がステータスチェックに合格 ({found})",
+        )
+    found = "; ".join(f"{target.id} {target.state} {target.reason}".strip() for target in seen.primary) or "no targets"
+    return Words(
+        f"{fit(seen)} of {len(seen.primary)} primary targets are healthy ({found})",
+        f"primary の {len(seen.primary)} 台中 {fit(seen)} 台が正常 ({found})",
+    )
+
+
+def act(config: Config, seen: Observed, change: Mapping[str, Any]) -> str:
+    """Make the change on every listener; return the mode it was made in."""
+    return nlb.act(config, seen.switches, change)
+
+
+def tell(config: Config, seen: Observed, decision: Decision, mode: str, times: Times) -> Mail | None:
+    """Write the mail of a switch back."""
+    alarm = seen.recovery.name if seen.recovery else ""
+    return Mail(
+        notify.subject(config.service_name, "sorry page OFF, back on the primary"),
+        (
+            (notify.HAPPENED, nlb_mail.switched(seen.switches, "primary", mode)),
+            (
+                notify.WHY,
+                Words(f"{decision.reason.en}, and {alarm} is OK", f"{decision.reason.ja}。アラーム {alarm} は OK です"),
+            ),
+            (notify.WHEN, nlb_mail.since(times)),
+            (
+                notify.CHECK,
+                Words(
+                    "The site itself, from outside. New connections can take some minutes to follow.",
+                    "外部からサイトの表示を確認してください。新しい接続が切り替わるまで数分かかることがあります。",
+                ),
+            ),
+            (notify.UNDO, nlb_mail.undo(config, seen.switches, "sorry", mode, times)),
+        ),
+    )
+
+
+nlb.prime(Config)
+
+
+@reconcile.logger.inject_lambda_context
+def lambda_handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
+    """Reconcile the listeners with the primary's recovery, whatever the event says."""
+    return reconcile.reconcile(event, Config, observe, decide, act, tell)

@@ -1,0 +1,125 @@
+"""What we ask of Elastic Load Balancing: reads return plain values, writes name their end state."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kirikae import aws
+
+
+@dataclass(frozen=True)
+class Target:
+    """A registered target; states and reasons are those of the API's TargetHealth."""
+
+    id: str
+    port: int
+    state: str
+    reason: str = ""
+
+    @property
+    def healthy(self) -> bool:
+        """Tell whether the load balancer itself would send traffic here: failing open is not health."""
+        return self.state == "healthy"
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A listener and its default action; `weights` is empty when the action is not `forward`."""
+
+    arn: str
+    load_balancer_arn: str
+    protocol: str
+    port: int
+    action: str
+    weights: Mapping[str, int]  # target group ARN -> weight; the one group of a plain forward has weight 1
+
+
+def target_health(target_group_arn: str) -> tuple[Target, ...]:
+    """Return every registered target with its health.
+
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTargetHealth.html
+    """
+    answer = aws.client("elbv2").describe_target_health(TargetGroupArn=target_group_arn)
+    return tuple(
+        Target(
+            t["Target"]["Id"],
+            t["Target"].get("Port", 0),
+            t["TargetHealth"]["State"],
+            t["TargetHealth"].get("Reason", ""),
+        )
+        for t in answer["TargetHealthDescriptions"]
+    )
+
+
+def known_unhealthy(targets: Iterable[Target]) -> bool:
+    """Tell whether a group is health-checked and no target of it passes; `unused` and `initial` are not known."""
+    states = {target.state for target in targets}
+    return not states & {"healthy", "unused", "initial"}
+
+
+def listeners(listener_arns: Iterable[str]) -> tuple[Listener, ...]:
+    """Return the listeners in the order asked for.
+
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeListeners.html
+    """
+    wanted = list(listener_arns)
+    answer = aws.client("elbv2").describe_listeners(ListenerArns=wanted)["Listeners"]
+    found = {described["ListenerArn"]: described for described in answer}
+    return tuple(_listener(found[arn]) for arn in wanted)
+
+
+def _listener(described: Mapping[str, Any]) -> Listener:
+    action = described["DefaultActions"][-1]  # the last action decides where requests go; an NLB has no other
+    groups = action.get("ForwardConfig", {}).get("TargetGroups") or [{"TargetGroupArn": action.get("TargetGroupArn")}]
+    return Listener(
+        arn=described["ListenerArn"],
+        load_balancer_arn=described["LoadBalancerArn"],
+        protocol=described["Protocol"],
+        port=described["Port"],
+        action=action["Type"],
+        weights={group["TargetGroupArn"]: group.get("Weight", 1) for group in groups if group["TargetGroupArn"]},
+    )
+
+
+def forward(listener_arn: str, weights: Mapping[str, int]) -> None:
+    """Make the listener's default action forward to these groups by weight; a single group makes a plain forward.
+
+    The weights are always spelled out: a group without one would get the default, not zero.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_ModifyListener.html
+    """
+    action: dict[str, object] = {"Type": "forward"}
+    if len(weights) == 1:
+        [action["TargetGroupArn"]] = weights
+    else:
+        groups = [{"TargetGroupArn": group, "Weight": weight} for group, weight in weights.items()]
+        action["ForwardConfig"] = {"TargetGroups": groups}
+    aws.client("elbv2").modify_listener(ListenerArn=listener_arn, DefaultActions=[action])
+
+
+def rules(listener_arn: str) -> tuple[str, ...]:
+    """Return the ARNs of the listener's rules besides the default one; dual-stack NLBs have them since 2026.
+
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeRules.html
+    """
+    answer = aws.client("elbv2").describe_rules(ListenerArn=listener_arn)["Rules"]
+    return tuple(rule["RuleArn"] for rule in answer if not rule["IsDefault"])
+
+
+def load_balancers_of(target_group_arns: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Return for each target group the ARNs of the load balancers that use it: none or one.
+
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTargetGroups.html
+    """
+    answer = aws.client("elbv2").describe_target_groups(TargetGroupArns=list(target_group_arns))["TargetGroups"]
+    return {group["TargetGroupArn"]: tuple(group["LoadBalancerArns"]) for group in answer}
+
+
+def tags(resource_arn: str) -> dict[str, str]:
+    """Return the tags of a load balancer, listener, rule or target group."""
+    [description] = aws.client("elbv2").describe_tags(ResourceArns=[resource_arn])["TagDescriptions"]
+    return {tag["Key"]: tag["Value"] for tag in description["Tags"]}
+
+
+def tag(resource_arn: str, key: str, value: str) -> None:
+    """Make the resource carry the tag."""
+    aws.client("elbv2").add_tags(ResourceArns=[resource_arn], Tags=[{"Key": key, "Value": value}])

@@ -1,0 +1,122 @@
+"""The environment, read into frozen dataclasses; every problem is named in one error."""
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+
+class InputError(ValueError):
+    """A parameter, an event or a stored wish is not what it must be; the text names it and says what was expected."""
+
+
+def _boolean(text: str) -> bool:
+    return {"true": True, "false": False}[text.lower()]
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+_PARSERS: dict[Any, Callable[[str], Any]] = {str: str, int: int, bool: _boolean, tuple[str, ...]: _list}
+
+
+def must(pattern: str, expected: str, **options: Any) -> Any:
+    """Declare a field whose value, or each value of a list, matches `pattern` in full; `expected` says so in words."""
+    return field(metadata={"pattern": pattern, "expected": expected}, **options)
+
+
+def arn(service: str, resource: str, expected: str, **options: Any) -> Any:
+    """Declare a field that holds ARNs of one resource type in any partition, region and account."""
+    return must(rf"arn:aws[a-z-]*:{service}:[a-z0-9-]+:\d{{12}}:{resource}", expected, **options)
+
+
+def listener_arns(**options: Any) -> Any:
+    """Declare a field of listener ARNs; whose listener it is shows in its protocol."""
+    return arn(
+        "elasticloadbalancing", r"listener/(net|app)/[^/]+/[^/]+/[^/]+", "listener ARNs (…:listener/net/…)", **options
+    )
+
+
+def target_group_arn(**options: Any) -> Any:
+    """Declare a field of target group ARNs."""
+    return arn("elasticloadbalancing", "targetgroup/[^/]+/[^/]+", "target group ARNs (…:targetgroup/…)", **options)
+
+
+def instance_ids(**options: Any) -> Any:
+    """Declare a field of EC2 instance ids."""
+    return must(r"i-[0-9a-f]{8,17}", "instance ids like i-0123456789abcdef0", **options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """What every acting function is told."""
+
+    service_name: str
+    topic_arn: str
+    hold_parameter: str
+    notification_language: str = must("en|ja", "en or ja", default="en")
+    dry_run: bool = False
+
+
+def parameter(name: str) -> str:
+    """Return the template parameter behind a field: `listener_arns` is `ListenerArns`."""
+    return "".join(word.capitalize() for word in name.split("_"))
+
+
+def load[T](cls: type[T], environ: Mapping[str, str] = os.environ) -> T:
+    """Build `cls` from variables named after its fields, `min_healthy` from `MIN_HEALTHY`; an empty one is not set.
+
+    Raises InputError that lists every problem at once.
+    """
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for item in fields(cls):  # type: ignore[arg-type]  # T is always a dataclass here
+        variable, text = item.name.upper(), environ.get(item.name.upper(), "").strip()
+        if not text:
+            if item.default is MISSING and item.default_factory is MISSING:
+                problems.append(f"{variable} ({parameter(item.name)}) is not set")
+            continue
+        kind: Any = item.type
+        try:
+            value = _PARSERS[kind](text)
+        except (ValueError, KeyError):
+            wanted = {int: "a whole number", bool: "true or false"}[kind]
+            problems.append(f"{variable} ({parameter(item.name)}) is {text!r}, expected {wanted}")
+            continue
+        problems += _mismatches(item.metadata, f"{variable} ({parameter(item.name)})", value)
+        values[item.name] = value
+    if problems:
+        raise InputError("; ".join(problems))
+    return cls(**values)
+
+
+def _mismatches(metadata: Mapping[str, Any], name: str, value: Any) -> Iterator[str]:
+    """Say which of the values does not match what its field declares."""
+    for part in value if isinstance(value, tuple) else (value,):
+        if "pattern" in metadata and not re.fullmatch(metadata["pattern"], str(part)):
+            yield f"{name} has {part!r}, expected {metadata['expected']}"
+
+
+@contextmanager
+def naming(name: str, value: str) -> Iterator[None]:
+    """Turn «no such thing» of an AWS call into InputError that names the parameter it came from."""
+    try:
+        yield
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        if not code.endswith(("NotFound", "NotFoundException", "Malformed", "ValidationError")):
+            raise
+        raise InputError(
+            f"{name} is {value!r}, but AWS says {code}: {error.response['Error']['Message']}; "
+            f"expected one that exists in this account and region"
+        ) from error
+
+
+def in_lambda(environ: Mapping[str, str] = os.environ) -> bool:
+    """Tell whether this process is a Lambda execution environment."""
+    return "AWS_LAMBDA_RUNTIME_API" in environ

@@ -1,0 +1,76 @@
+"""What woke us, and what a person asked for.  The state in an event is a hint, never a fact."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from kirikae.env import InputError
+
+
+@dataclass(frozen=True)
+class Hint:
+    """Why the function runs; `at` is the time of the cause, where there is one and the event tells it."""
+
+    text: str
+    kind: str = "event"  # event, alarm, tick or person
+    at: datetime | None = None
+    stopped_instance: str = ""  # an instance that the event says is going or gone
+
+
+@dataclass(frozen=True)
+class Request:
+    """A hint with a person's options."""
+
+    hint: Hint
+    dry_run: bool = False
+    force: bool = False
+    reason: str = ""
+
+
+def _time(text: object) -> datetime | None:
+    """Parse an event's time; CloudWatch writes +0000, EventBridge Z."""
+    try:
+        parsed = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return parsed if parsed.tzinfo else None
+
+
+def hint(event: dict[str, Any]) -> Hint:
+    """Say in one line what woke us: an alarm action, an EventBridge event, a tick or anything else.
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-actions-Lambda.html
+    https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/monitoring-instance-state-changes.html
+    """
+    match event:
+        case {"alarmData": {"alarmName": name, "state": {"value": value, **more}}} | {
+            "detail-type": "CloudWatch Alarm State Change",
+            "detail": {"alarmName": name, "state": {"value": value, **more}},
+        }:
+            return Hint(f"alarm {name} went {value}", "alarm", _time(more.get("timestamp", event.get("time"))))
+        case {
+            "detail-type": "EC2 Instance State-change Notification",
+            "detail": {"instance-id": instance_id, "state": state},
+        }:
+            gone = instance_id if state in ("stopping", "stopped", "shutting-down", "terminated") else ""
+            return Hint(f"instance {instance_id} is {state}", "event", _time(event.get("time")), gone)
+        case {"detail-type": "Scheduled Event"}:
+            return Hint("tick", "tick")
+        case {"detail-type": str(kind)}:
+            return Hint(f"event {kind}", "event", _time(event.get("time")))
+        case _:
+            return Hint("by hand", "person")
+
+
+def request(event: object) -> Request:
+    """Read the event; raise InputError for one that is not a JSON object or asks for something unknown."""
+    if not isinstance(event, dict):
+        raise InputError(f"the event is {event!r}, expected a JSON object")
+    action, force, reason = event.get("action", "reconcile"), event.get("force", False), event.get("reason", "")
+    if action not in ("reconcile", "dry-run"):
+        raise InputError(f'action is {action!r}, expected "reconcile" or "dry-run"')
+    if not isinstance(force, bool) or not isinstance(reason, str):
+        raise InputError(f"force is {force!r} and reason {reason!r}, expected true or false and a text")
+    if force and not reason.strip():
+        raise InputError('force needs a reason: {"action": "reconcile", "force": true, "reason": "why"}')
+    return Request(hint(event), action == "dry-run", force, reason)

@@ -1,0 +1,61 @@
+"""The hold: an operator's wish that nothing is changed until a time, kept in a Systems Manager parameter."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from kirikae import aws
+
+EXPECTED = 'expected off or {"until": "2026-12-01T06:00:00+09:00", "reason": "..."}'
+
+
+@dataclass(frozen=True)
+class Hold:
+    """`on` while the wish is in force; `problem` says why a stored wish cannot be understood."""
+
+    on: bool = False
+    reason: str = ""
+    problem: str = ""
+
+
+def moment(text: object) -> datetime:
+    """Parse an ISO 8601 time with an offset; raise ValueError that says what is missing."""
+    if not isinstance(text, str):
+        raise ValueError(f"until is {text!r}, expected an ISO 8601 time with an offset")
+    parsed = datetime.fromisoformat(text)
+    if parsed.tzinfo is None:
+        raise ValueError(f"until {text} has no offset, expected one like +09:00 or Z")
+    return parsed
+
+
+def parse(text: str, written: datetime, now: datetime) -> Hold:
+    """Say what the stored text, last written at `written`, means at `now`.
+
+    A wish that was already over when it was written is a mistake; one that has ended since is simply over.
+    """
+    if text.strip() == "off":
+        return Hold()
+    try:
+        wish = json.loads(text)
+        until, reason = moment(wish["until"]), str(wish["reason"])
+    except (ValueError, KeyError, TypeError) as error:
+        return Hold(problem=f"{text!r} is not a hold ({error}); {EXPECTED}")
+    if until <= written:
+        return Hold(
+            problem=f"until {wish['until']} was already past when it was written at {written:%FT%TZ}; {EXPECTED}"
+        )
+    return Hold(on=now < until, reason=f"held until {wish['until']}: {reason}")
+
+
+def read(name: str, now: datetime) -> Hold | None:
+    """Return the hold, or None when the parameter cannot be read: then the handler goes on.
+
+    https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameter.html
+    """
+    try:
+        found = aws.client("ssm").get_parameter(Name=name)["Parameter"]
+    except (ClientError, BotoCoreError):  # design: a hold that cannot be read does not stop a failover
+        return None
+    return parse(found["Value"], found["LastModifiedDate"], now)

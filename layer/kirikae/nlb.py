@@ -1,0 +1,182 @@
+"""What the two directions of the NLB switch share: where the listeners point, whose they are, and the write."""
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from kirikae import aws, elb, env
+from kirikae.elb import Listener
+from kirikae.notify import Words
+from kirikae.reconcile import UnfinishedError
+
+type Side = Literal["primary", "sorry"]
+NLB_PROTOCOLS = frozenset({"TCP", "TLS", "UDP", "TCP_UDP", "QUIC", "TCP_QUIC"})
+REFUSED_TAG = "kirikae:weighted"  # on a listener, value `refused`: AWS did not take both groups in one action
+# What AWS may answer when it does not take an instance group and an ALB-type group in one weighted action.
+_REFUSALS = frozenset(
+    {
+        "IncompatibleProtocols",
+        "InvalidConfigurationRequest",
+        "InvalidLoadBalancerAction",
+        "TooManyActions",
+        "TooManyUniqueTargetGroupsPerLoadBalancer",
+        "ValidationError",
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(env.Stack):
+    """What both directions are told."""
+
+    listener_arns: tuple[str, ...] = env.listener_arns()
+    primary_target_group_arn: str = env.target_group_arn()
+    sorry_target_group_arn: str = env.target_group_arn()
+    primary_instance_ids: tuple[str, ...] = env.instance_ids(default=())
+    min_healthy_targets: int = env.must("[1-9][0-9]*", "a whole number from 1", default=1)
+    switch_mode: str = env.must("weighted|replace", "weighted or replace", default="weighted")
+
+
+@dataclass(frozen=True)
+class Switches:
+    """Where the listeners point now."""
+
+    listeners: tuple[Listener, ...]
+    ruled: tuple[str, ...]  # listeners with rules besides the default action
+    mode: str  # weighted or replace, as in force
+    elsewhere: Mapping[str, str]  # target group ARN -> a load balancer that uses it and is not the listeners' own
+
+
+def prime(config_kind: type[Config]) -> None:
+    """In Lambda, make the clients and connections of a switch during INIT, which runs at full CPU.
+
+    Whatever goes wrong here goes wrong again, and is reported, at the first invocation.
+    """
+    if not env.in_lambda():
+        return
+    with suppress(ClientError, BotoCoreError, env.InputError):
+        config = env.load(config_kind)
+        elb.listeners(config.listener_arns)
+        aws.client("ssm").get_parameter(Name=config.hold_parameter)
+        aws.client("sns").get_topic_attributes(TopicArn=config.topic_arn)
+
+
+def observe(config: Config) -> Switches:
+    """Read the listeners, and what is needed to know that they are ours to change."""
+    with env.naming("ListenerArns", ", ".join(config.listener_arns)):
+        listeners = elb.listeners(config.listener_arns)
+        ruled = tuple(listener.arn for listener in listeners if elb.rules(listener.arn))
+    mode, elsewhere = config.switch_mode, dict[str, str]()
+    if plain := [listener for listener in listeners if len(listener.weights) < 2]:
+        elsewhere = _elsewhere(config, plain)
+        if mode == "weighted" and any(elb.tags(listener.arn).get(REFUSED_TAG) == "refused" for listener in plain):
+            mode = "replace"
+    return Switches(listeners, ruled, mode, elsewhere)
+
+
+def _elsewhere(config: Config, listeners: Iterable[Listener]) -> dict[str, str]:
+    """Return the groups that another load balancer uses; a group belongs to one load balancer only."""
+    groups = (config.primary_target_group_arn, config.sorry_target_group_arn)
+    with env.naming("PrimaryTargetGroupArn, SorryTargetGroupArn", ", ".join(groups)):
+        users = elb.load_balancers_of(groups)
+    own = {listener.load_balancer_arn for listener in listeners}
+    return {group: user for group, used in users.items() for user in used if user not in own}
+
+
+def serving(config: Config, listener: Listener) -> Side | None:
+    """Return the side that gets the listener's new connections, or None when it is not one of ours alone."""
+    if listener.action != "forward" or not listener.weights.keys() <= {
+        config.primary_target_group_arn,
+        config.sorry_target_group_arn,
+    }:
+        return None
+    match [group for group, weight in listener.weights.items() if weight > 0]:
+        case [group]:
+            return "primary" if group == config.primary_target_group_arn else "sorry"
+    return None
+
+
+def hands_off(config: Config, seen: Switches) -> Words | None:
+    """Say why the listeners are somebody else's work, or nothing."""
+    if config.primary_target_group_arn == config.sorry_target_group_arn:
+        return Words("PrimaryTargetGroupArn and SorryTargetGroupArn are the same target group, expected two")
+    for listener in seen.listeners:
+        where = f"listener {listener.arn}"
+        if listener.protocol not in NLB_PROTOCOLS:
+            return Words(f"ListenerArns: {where} is {listener.protocol}, a listener of an ALB; expected one of an NLB")
+        if listener.arn in seen.ruled:
+            return Words(f"hands off: {where} has listener rules besides its default action")
+        if serving(config, listener) is None:
+            found = f"{listener.action} {dict(listener.weights)}"
+            return Words(
+                f"hands off: {where} has a default action of somebody else: {found}; expected all of the weight on "
+                f"PrimaryTargetGroupArn or on SorryTargetGroupArn and no third group",
+            )
+    for group, user in seen.elsewhere.items():
+        name = "PrimaryTargetGroupArn" if group == config.primary_target_group_arn else "SorryTargetGroupArn"
+        return Words(
+            f"{name}: {group} is used by another load balancer, {user}; expected a group of the listeners' own"
+        )
+    return None
+
+
+def due(config: Config, seen: Switches, side: Side) -> list[str]:
+    """Return the listeners that do not serve `side` yet."""
+    return [listener.arn for listener in seen.listeners if serving(config, listener) != side]
+
+
+def adoption(config: Config, seen: Switches) -> dict[str, Any] | None:
+    """Return the change that attaches both groups to every listener without moving its traffic, if one needs it."""
+    sides = {
+        listener.arn: serving(config, listener)
+        for listener in seen.listeners
+        if seen.mode == "weighted" and len(listener.weights) < 2
+    }
+    return {"adopt": sides} if sides else None
+
+
+def weights(config: Config, side: Side, mode: str) -> dict[str, int]:
+    """Return the default action that serves `side`: both groups attached in weighted mode, one in replace mode."""
+    groups = {"primary": config.primary_target_group_arn, "sorry": config.sorry_target_group_arn}
+    if mode == "replace":
+        return {groups[side]: 1}
+    return {group: int(name == side) for name, group in groups.items()}
+
+
+def act(config: Config, seen: Switches, change: Mapping[str, Any]) -> str:
+    """Make the change on every listener, read it back, and return the mode it was made in.
+
+    All listeners are attempted.  Raises UnfinishedError that names those that failed or do not show what was written.
+    """
+    wanted: Mapping[str, Side] = change.get("adopt") or dict.fromkeys(change["listeners"], change["to"])
+    mode, problems = seen.mode, dict[str, str]()
+    for arn, side in wanted.items():
+        try:
+            mode = _forward(config, arn, side, mode)
+        except (ClientError, BotoCoreError) as error:  # the other listeners are attempted first, then it is raised
+            problems[arn] = str(error)
+    for listener in elb.listeners(wanted):
+        if serving(config, listener) != wanted[listener.arn]:
+            problems.setdefault(listener.arn, f"reads back as {dict(listener.weights)}")
+    if problems:
+        named = "; ".join(f"{arn}: {problem}" for arn, problem in problems.items())
+        raise UnfinishedError(f"{len(problems)} of {len(wanted)} listeners are not as they should be: {named}")
+    if mode != seen.mode:
+        for arn in config.listener_arns:
+            elb.tag(arn, REFUSED_TAG, "refused")
+    return mode
+
+
+def _forward(config: Config, listener_arn: str, side: Side, mode: str) -> str:
+    """Point one listener at `side`; where AWS refuses both groups in one action, at that one group alone."""
+    try:
+        elb.forward(listener_arn, weights(config, side, mode))
+    except ClientError as error:
+        if mode == "replace" or error.response["Error"]["Code"] not in _REFUSALS:
+            raise
+        elb.forward(listener_arn, weights(config, side, "replace"))
+        return "replace"
+    return mode
