@@ -1,5 +1,6 @@
 """The account: one HTTP front door on loopback, every request recorded, authorised, faulted and served."""
 
+import contextlib
 import importlib
 import os
 import secrets
@@ -13,26 +14,26 @@ from typing import Any, Self
 
 os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")  # two seconds for images nobody asks for
 
-import boto3  # noqa: E402  (the setting above must come first)
-import botocore.config  # noqa: E402
-from moto.backends import get_backend  # noqa: E402
-from moto.core.base_backend import BackendDict  # noqa: E402
-from moto.core.model_instances import reset_model_data  # noqa: E402
-from moto.moto_server.werkzeug_app import create_backend_app  # noqa: E402
-from werkzeug.test import Client as WsgiClient  # noqa: E402
+import boto3
+import botocore.config
+from moto.backends import get_backend
+from moto.core.base_backend import BackendDict
+from moto.core.exceptions import ServiceException
+from moto.core.model_instances import reset_model_data
+from moto.moto_server.werkzeug_app import create_backend_app
+from werkzeug.test import Client as WsgiClient
 
-from sandbox import wire  # noqa: E402
-from sandbox.clock import Clock  # noqa: E402
-from sandbox.wire import Answer, Refusal  # noqa: E402
+from sandbox import ACCOUNT_ID, REGION, cloudwatch, ec2, elb, iam, wire
+from sandbox.clock import Clock
+from sandbox.wire import Answer, Refusal
 
-REGION = "ap-northeast-1"
-ACCOUNT_ID = "123456789012"
 ADMINISTRATOR = "administrator"
 ADMINISTRATOR_KEY = "AKIASANDBOXADMINISTRATOR"
 # The host name that moto reads the service and the Region from.
 HOSTS = {"elbv2": "elasticloadbalancing", "cloudwatch": "monitoring", "stepfunctions": "states"}
 
 type Override = Callable[[dict[str, Any], str], dict[str, Any] | Answer | None]
+type Around = Callable[[dict[str, Any], Callable[[], Answer]], Answer]
 
 _session = boto3.Session(ADMINISTRATOR_KEY, "secret", region_name=REGION)
 _apps: dict[str, WsgiClient] = {}
@@ -90,7 +91,7 @@ class Faults:
         message: str | None = None,
         latency: float = 0.0,
         after: bool = False,
-        when: Callable[[dict[str, Any]], bool] = lambda params: True,
+        when: Callable[[dict[str, Any]], bool] = lambda _params: True,
     ) -> None:
         """Fail the matching requests with this code; code None only delays, or loses the answer if after is set.
 
@@ -114,7 +115,7 @@ class Faults:
         return None
 
 
-class _LostAnswer(Exception):
+class _LostAnswer(Exception):  # noqa: N818 (not an error of the server)
     """The connection closes without an answer."""
 
 
@@ -146,9 +147,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = _serve
+    do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = _serve  # noqa: N815 (http.server's names)
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, *_: Any) -> None:
         """Say nothing: the account records its calls."""
 
 
@@ -164,10 +165,11 @@ class Account:
         self.lock = threading.RLock()  # held while state is read or changed, never while a function runs
         self.calls: list[Call] = []
         self.faults = Faults()
-        self.roles: dict[str, Any] = {}
+        self.roles: dict[str, iam.Role] = {}
+        self.applications: dict[str, bool] = {}  # instance id -> whether its application answers, if not as usual
         self._keys = {ADMINISTRATOR_KEY: ADMINISTRATOR}
         self._overrides: dict[tuple[str, str], tuple[Override, bool]] = {}
-        self._after: dict[tuple[str, str], Callable[[dict[str, Any]], object]] = {}
+        self._around: dict[tuple[str, str], Around] = {}
         self._before: list[tuple[str, str, Callable[[], object]]] = []
         self._clients: dict[str, Any] = {}
         self._at_close: list[Callable[[], object]] = []
@@ -175,10 +177,13 @@ class Account:
         self._server.account = self
         self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, args=(0.05,), name="front-door", daemon=True).start()
-        self.iam = self._part("iam", "Iam")
-        self.ec2 = self._part("ec2", "Ec2")
-        self.elb = self._part("elb", "Elb")
-        self.cloudwatch = self._part("cloudwatch", "CloudWatch")
+        self.elb = elb.Elb(self)
+        self.ec2 = ec2.Ec2(self)
+        self.cloudwatch = cloudwatch.CloudWatch(self)
+        self.cloudwatch.publishers += [
+            lambda: self.elb.publish(self.cloudwatch.put),
+            lambda: self.ec2.publish(self.cloudwatch.put),
+        ]
         self.events = self._part("events", "Events")
         self.functions = self._part("functions", "Functions")
         self.mail = self._part("mail", "Mail")
@@ -257,9 +262,20 @@ class Account:
         """
         self._overrides[service, operation] = (fn, locked)
 
+    def around(self, service: str, operation: str, fn: Around) -> None:
+        """Let fn(params, serve) answer this operation; serve() gives the answer it would get otherwise."""
+        self._around[service, operation] = fn
+
     def after(self, service: str, operation: str, fn: Callable[[dict[str, Any]], object]) -> None:
-        """Run fn(params) under the lock each time moto has served this operation without an error."""
-        self._after[service, operation] = fn
+        """Run fn(params) each time this operation has been served without an error."""
+
+        def around(params: dict[str, Any], serve: Callable[[], Answer]) -> Answer:
+            answered = serve()
+            if answered[0] < 400:
+                fn(params)
+            return answered
+
+        self.around(service, operation, around)
 
     def at_close(self, fn: Callable[[], object]) -> None:
         """Run fn when the account closes, last first."""
@@ -293,8 +309,8 @@ class Account:
         arrived = self.clock.now()
         lost = False
         try:
-            if self.iam:
-                self.iam.authorize(principal, request)
+            if principal != ADMINISTRATOR:
+                iam.authorize(self.roles[principal], principal, request)
             self._run_before(request)
             fault = self.faults.take(request)
             if fault and fault.latency:
@@ -322,18 +338,19 @@ class Account:
 
     def _perform(self, request: wire.Request, principal: str) -> Answer:
         override, locked = self._overrides.get((request.service, request.operation), (None, True))
-        if override and not locked:
-            result = override(request.params, principal)
-            return self._written(request, result) if result is not None else self._moto(request)
-        with self.lock:
-            result = override(request.params, principal) if override else None
-            answered = self._written(request, result) if result is not None else self._moto(request)
-            if result is None and answered[0] < 400 and (after := self._after.get((request.service, request.operation))):
-                after(request.params)
-            return answered
+        around = self._around.get((request.service, request.operation))
 
-    def _written(self, request: wire.Request, result: dict[str, Any] | Answer) -> Answer:
-        return wire.answer(request, result) if isinstance(result, dict) else result
+        def serve() -> Answer:
+            result = override(request.params, principal) if override else None
+            if result is None:
+                return self._moto(request)
+            return wire.answer(request, result) if isinstance(result, dict) else result
+
+        with self.lock if locked else contextlib.nullcontext():
+            try:
+                return around(request.params, serve) if around else serve()
+            except ServiceException as error:
+                raise Refusal(error.code, error.message) from error
 
     def _moto(self, request: wire.Request) -> Answer:
         host = HOSTS.get(request.service, request.service)

@@ -10,7 +10,7 @@ from moto.core.parse import PROTOCOL_PARSERS
 from moto.core.request import Request as MotoRequest
 from moto.core.request import determine_request_protocol
 from moto.core.routing import get_service_router
-from moto.core.serialize import get_serializer_class
+from moto.core.serialize import XFormedAttributePicker, get_serializer_class
 from werkzeug.exceptions import NotFound
 
 type Answer = tuple[int, dict[str, str], bytes]
@@ -21,7 +21,7 @@ CREDENTIAL = re.compile(r"Credential=([^/]+)/[^/]+/([^/]+)/([^/]+)/aws4_request"
 REQUEST_ID = "00000000-0000-4000-8000-000000000000"
 
 
-class Refusal(Exception):
+class Refusal(Exception):  # noqa: N818 (AWS's answer, not the sandbox's error)
     """An error answer: AWS's code, its message and the HTTP status."""
 
     def __init__(self, code: str, message: str = "", status: int = 400) -> None:
@@ -74,8 +74,12 @@ def read(method: str, path: str, headers: dict[str, str], body: bytes) -> Reques
 
 
 def answer(request: Request, result: dict[str, Any]) -> Answer:
-    """Write a result, in the names of the service's own model, in the protocol of the request."""
-    written = get_serializer_class(request.service, request.protocol)(request.model).serialize(result)
+    """Write a result, in the names of the service's own model, in the protocol of the request.
+
+    moto's objects may stand in it as they are.
+    """
+    serializer = get_serializer_class(request.service, request.protocol)
+    written = serializer(request.model, value_picker=XFormedAttributePicker()).serialize(result)
     body = written["body"]
     return written["status_code"], dict(written["headers"]), body.encode() if isinstance(body, str) else body
 

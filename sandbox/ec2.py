@@ -1,0 +1,268 @@
+"""EC2 as AWS does it, where moto is kinder: states that take time, refusals, events and status checks."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from moto.ec2.models.instances import StateReason
+
+from sandbox.clock import Timer
+from sandbox.wire import Answer, Refusal
+
+if TYPE_CHECKING:
+    from sandbox.account import Account
+
+PENDING = 15.0  # seconds from the start to running
+STOPPING = 20.0
+SHUTTING_DOWN = 20.0
+BOOTING = 20.0  # seconds from running until the application answers
+INITIALIZING = 120.0  # seconds from running until both status checks have an answer
+
+CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
+USER_INITIATED = "Client.UserInitiatedShutdown"
+
+
+class Ec2:
+    """The instances of one account: their states, their applications and what EC2 says about them."""
+
+    def __init__(self, account: "Account") -> None:
+        self.account = account
+        # What a test may set.
+        self.falls_back: dict[str, str] = {}  # instance id -> state reason of a start that ends in stopped
+        self.impaired: set[str] = set()  # instances whose status checks fail
+        self.stale_reads = 0  # so many reads of instances still show the state before the last change
+        self._running_since: dict[str, float] = {}
+        self._before: dict[str, str] = {}  # instance id -> the state before the last change
+        self._timers: dict[str, Timer] = {}
+        account.around("ec2", "RunInstances", self._run)
+        account.override("ec2", "StartInstances", self._start)
+        account.override("ec2", "StopInstances", self._stop)
+        account.override("ec2", "TerminateInstances", self._terminate)
+        account.override("ec2", "DescribeInstanceStatus", self._describe_status)
+        account.around("ec2", "DescribeInstances", self._describe)
+
+    # What the rest of the sandbox asks.
+
+    @property
+    def backend(self) -> Any:
+        return self.account.backend("ec2")
+
+    def instance(self, instance_id: str) -> Any:
+        """Return moto's instance, None if there is none."""
+        return self.backend.get_instance_by_id(instance_id)
+
+    def state(self, instance_id: str) -> str:
+        """Return the state of an instance as it really is."""
+        return str(self.instance(instance_id).state)
+
+    def answers(self, instance_id: str) -> bool:
+        """Say whether the application on this instance answers requests now."""
+        since = self._running_since.get(instance_id)
+        booted = since is not None and self.account.clock.time() - since >= BOOTING
+        return booted and self.account.applications.get(instance_id, True)
+
+    # States. They take time and every change is an event on the bus (F5).
+
+    def _set(self, instance: Any, state: str) -> None:
+        self._before[instance.id] = instance.state
+        instance._state.name, instance._state.code = state, CODES[state]
+        if state == "running":
+            self._running_since[instance.id] = self.account.clock.time()
+        else:
+            self._running_since.pop(instance.id, None)
+        self.account.elb.instance_changed(instance.id, state)
+        self.account.bus(
+            "aws.ec2",
+            "EC2 Instance State-change Notification",
+            {"instance-id": instance.id, "state": state},
+            [self.account.arn("ec2", f"instance/{instance.id}")],
+        )
+
+    def _later(self, instance: Any, seconds: float, fn: Callable[[], None]) -> None:
+        if timer := self._timers.get(instance.id):
+            timer.cancel()
+
+        def run() -> None:
+            with self.account.lock:
+                fn()
+
+        self._timers[instance.id] = self.account.clock.after(seconds, run)
+
+    def _boot(self, instance: Any) -> None:
+        instance.launch_time = self.account.clock.now()
+        self._set(instance, "pending")
+
+        def end() -> None:
+            if reason := self.falls_back.get(instance.id):
+                self._stopped(instance, reason)
+            else:
+                self._set(instance, "running")
+
+        self._later(instance, PENDING, end)
+
+    def _stopped(self, instance: Any, reason: str) -> None:
+        for nic in instance.nics.values():
+            nic.stop()
+        instance.state_reason = StateReason(reason, reason.split(":")[0])
+        self._set(instance, "stopped")
+
+    def _terminated(self, instance: Any) -> None:
+        # Interfaces with DeleteOnTermination go with it, others are free again (G5).
+        for nic in list(instance.nics.values()):
+            if not nic.delete_on_termination:
+                instance.detach_eni(nic)
+        instance.terminate()
+        self._set(instance, "terminated")
+
+    def _run(self, _params: dict[str, Any], serve: Callable[[], Answer]) -> Answer:
+        known = {instance.id for instance in self.backend.all_instances()}
+        answered = serve()
+        for instance in self.backend.all_instances():
+            if instance.id not in known:
+                self._boot(instance)
+        return answered
+
+    def _start(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
+        def start(instance: Any) -> None:
+            if instance.state == "stopped":
+                instance.state_reason, instance._reason = StateReason(), ""
+                for nic in instance.nics.values():
+                    nic.start()
+                self._boot(instance)
+
+        # G7: what is on its way down cannot be started; what runs already is left alone.
+        refused = {"stopping", "shutting-down", "terminated"}
+        return {"StartingInstances": self._each(params, refused, "started", start)}
+
+    def _stop(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
+        def stop(instance: Any) -> None:
+            if instance.state == "running":
+                instance._reason = f"User initiated ({self.account.clock.now():%Y-%m-%d %H:%M:%S} GMT)"
+                reason = f"{USER_INITIATED}: User initiated shutdown"
+                instance.state_reason = StateReason(reason, USER_INITIATED)
+                self._set(instance, "stopping")
+                self._later(instance, STOPPING, lambda: self._stopped(instance, reason))
+
+        refused = {"pending", "shutting-down", "terminated"}
+        return {"StoppingInstances": self._each(params, refused, "stopped", stop)}
+
+    def _terminate(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
+        def terminate(instance: Any) -> None:
+            if instance.disable_api_termination:
+                raise Refusal("OperationNotPermitted", f"The instance '{instance.id}' may not be terminated.")
+            if instance.state == "stopped":
+                self._terminated(instance)
+            elif instance.state not in ("shutting-down", "terminated"):
+                self._set(instance, "shutting-down")
+                self._later(instance, SHUTTING_DOWN, lambda: self._terminated(instance))
+
+        return {"TerminatingInstances": self._each(params, set(), "terminated", terminate)}
+
+    def _each(
+        self, params: dict[str, Any], refused: set[str], verb: str, act: Callable[[Any], None]
+    ) -> list[dict[str, Any]]:
+        """Do it to all instances or, if AWS refuses one of them, to none; return their state changes."""
+        instances = self._named(params.get("InstanceIds", []))
+        for instance in instances:
+            if instance.state in refused:
+                message = f"The instance '{instance.id}' is not in a state from which it can be {verb}."
+                raise Refusal("IncorrectInstanceState", message)
+        if params.get("DryRun"):
+            raise Refusal("DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412)
+        changes = []
+        for instance in instances:
+            previous = _state(instance.state)
+            act(instance)
+            changes.append(
+                {"InstanceId": instance.id, "PreviousState": previous, "CurrentState": _state(instance.state)}
+            )
+        return changes
+
+    def _named(self, instance_ids: list[str]) -> list[Any]:
+        for one in instance_ids:
+            if not one.startswith("i-"):
+                raise Refusal("InvalidInstanceID.Malformed", f'Invalid id: "{one}" (expecting "i-...")')
+        return list(self.backend.get_multi_instances_by_id(instance_ids))
+
+    # Reads.
+
+    def _describe(self, params: dict[str, Any], serve: Callable[[], Answer]) -> Answer:
+        self._named(params.get("InstanceIds", []))
+        if not self._stale():
+            return serve()
+        real = {one.id: one.state for one in self.backend.all_instances()}
+        try:
+            self._show({one: self._before.get(one, state) for one, state in real.items()})
+            return serve()
+        finally:
+            self._show(real)
+
+    def _show(self, states: dict[str, str]) -> None:
+        for instance in self.backend.all_instances():
+            instance._state.name, instance._state.code = states[instance.id], CODES[states[instance.id]]
+
+    def _stale(self) -> bool:
+        """Count one eventually consistent read (G10)."""
+        stale = self.stale_reads > 0
+        self.stale_reads = max(0, self.stale_reads - 1)
+        return stale
+
+    def _describe_status(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
+        # D 000, G10: only running instances unless IncludeAllInstances.
+        wanted = params.get("InstanceIds")
+        instances = self._named(wanted) if wanted else self.backend.all_instances()
+        stale = self._stale()
+        statuses = []
+        for instance in instances:
+            state = self._before.get(instance.id, instance.state) if stale else instance.state
+            if state == "running" or params.get("IncludeAllInstances"):
+                statuses.append(self._status(instance, state))
+        return {"InstanceStatuses": [one for one in statuses if _matches(one, params.get("Filters", []))]}
+
+    def _status(self, instance: Any, state: str) -> dict[str, Any]:
+        check = self._check(instance.id, state)
+        summary: dict[str, Any] = {"Status": check}
+        if check != "not-applicable":
+            passed = {"ok": "passed", "impaired": "failed"}.get(check, check)
+            summary["Details"] = [{"Name": "reachability", "Status": passed}]
+        return {
+            "AvailabilityZone": instance.placement.zone,
+            "InstanceId": instance.id,
+            "InstanceState": _state(state),
+            "InstanceStatus": summary,
+            "SystemStatus": summary,
+        }
+
+    def _check(self, instance_id: str, state: str) -> str:
+        since = self._running_since.get(instance_id)
+        if state != "running" or since is None:
+            return "not-applicable"
+        if self.account.clock.time() - since < INITIALIZING:
+            return "initializing"
+        return "impaired" if instance_id in self.impaired else "ok"
+
+    def publish(self, put: Callable[..., None]) -> None:
+        """Publish the status checks of the minute: of running instances only."""
+        for instance in self.backend.all_instances():
+            check = self._check(instance.id, instance.state)
+            if check not in ("not-applicable", "initializing"):
+                for name in ("StatusCheckFailed", "StatusCheckFailed_Instance", "StatusCheckFailed_System"):
+                    put("AWS/EC2", name, {"InstanceId": instance.id}, float(check == "impaired"))
+
+
+def _state(name: str) -> dict[str, Any]:
+    return {"Code": CODES[name], "Name": name}
+
+
+def _matches(status: dict[str, Any], filters: list[dict[str, Any]]) -> bool:
+    values = {
+        "availability-zone": status["AvailabilityZone"],
+        "instance-state-name": status["InstanceState"]["Name"],
+        "instance-status.status": status["InstanceStatus"]["Status"],
+        "system-status.status": status["SystemStatus"]["Status"],
+    }
+    for one in filters:
+        if one["Name"] not in values:
+            raise Refusal("InvalidParameterValue", f"The sandbox lacks the filter '{one['Name']}'")
+        if values[one["Name"]] not in one["Values"]:
+            return False
+    return True

@@ -1,0 +1,237 @@
+"""What a role may do: the request's IAM actions and resources, judged by the role's own policies."""
+
+import fnmatch
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sandbox import ACCOUNT_ID, REGION
+from sandbox.wire import Refusal, Request
+
+EVERYTHING = ["*"]
+
+type Params = dict[str, Any]
+type Required = tuple[str, list[str]]  # an IAM action and the resources it must be allowed on
+
+
+@dataclass(frozen=True)
+class Role:
+    """An IAM role: its trust policy and its permission policies as documents."""
+
+    trust: dict[str, Any] = field(default_factory=dict)
+    policies: list[dict[str, Any]] = field(default_factory=list)
+
+
+# Which permission a request needs. Service Authorization Reference, aws-facts L.
+
+
+def _arn(service: str, resource: str) -> str:
+    return f"arn:aws:{service}:{REGION}:{ACCOUNT_ID}:{resource}"
+
+
+def _ec2(kind: str, *names: str) -> Callable[[Params], list[str]]:
+    def resources(params: Params) -> list[str]:
+        ids = [params[name] for name in names if params.get(name)]
+        flat = [one for value in ids for one in (value if isinstance(value, list) else [value])]
+        return [_arn("ec2", f"{kind}/{one}") for one in flat]
+
+    return resources
+
+
+def _given(name: str) -> Callable[[Params], list[str]]:
+    def resources(params: Params) -> list[str]:
+        value = params.get(name) or []
+        return list(value) if isinstance(value, list) else [value]
+
+    return resources
+
+
+def _address(params: Params) -> list[str]:
+    parts = {"AllocationId": "elastic-ip", "InstanceId": "instance", "NetworkInterfaceId": "network-interface"}
+    return [_arn("ec2", f"{kind}/{params[name]}") for name, kind in parts.items() if params.get(name)]
+
+
+def _ec2_tagged(params: Params) -> list[str]:
+    kinds = {"i": "instance", "eni": "network-interface", "rtb": "route-table", "eipalloc": "elastic-ip"}
+    return [_arn("ec2", f"{kinds.get(one.split('-')[0], '*')}/{one}") for one in params.get("Resources", [])]
+
+
+def _unscoped(_params: Params) -> list[str]:
+    return EVERYTHING
+
+
+def _parameter(name: str) -> str:
+    return _arn("ssm", f"parameter/{name.lstrip('/')}")
+
+
+def _function(params: Params) -> list[str]:
+    name = params["FunctionName"]
+    return [name if name.startswith("arn:") else _arn("lambda", f"function:{name}")]
+
+
+def _queue(params: Params) -> list[str]:
+    return [_arn("sqs", params["QueueUrl"].rsplit("/", 1)[-1])]
+
+
+# (service, operation): resources; the action has the operation's own name unless ACTIONS says otherwise.
+RESOURCES: dict[tuple[str, str], Callable[[Params], list[str]]] = {
+    ("ec2", "StartInstances"): _ec2("instance", "InstanceIds"),
+    ("ec2", "StopInstances"): _ec2("instance", "InstanceIds"),
+    ("ec2", "ModifyInstanceAttribute"): _ec2("instance", "InstanceId"),
+    ("ec2", "AssignPrivateIpAddresses"): _ec2("network-interface", "NetworkInterfaceId"),
+    ("ec2", "UnassignPrivateIpAddresses"): _ec2("network-interface", "NetworkInterfaceId"),
+    ("ec2", "AssignIpv6Addresses"): _ec2("network-interface", "NetworkInterfaceId"),
+    ("ec2", "UnassignIpv6Addresses"): _ec2("network-interface", "NetworkInterfaceId"),
+    ("ec2", "ModifyNetworkInterfaceAttribute"): _ec2("network-interface", "NetworkInterfaceId"),
+    ("ec2", "ReplaceRoute"): _ec2("route-table", "RouteTableId"),
+    ("ec2", "AssociateAddress"): _address,
+    ("ec2", "CreateTags"): _ec2_tagged,
+    ("ec2", "DeleteTags"): _ec2_tagged,
+    ("elbv2", "ModifyListener"): _given("ListenerArn"),
+    ("elbv2", "ModifyRule"): _given("RuleArn"),
+    ("elbv2", "SetRulePriorities"): lambda params: [one["RuleArn"] for one in params.get("RulePriorities", [])],
+    ("elbv2", "RegisterTargets"): _given("TargetGroupArn"),
+    ("elbv2", "DeregisterTargets"): _given("TargetGroupArn"),
+    ("elbv2", "AddTags"): _given("ResourceArns"),
+    ("elbv2", "RemoveTags"): _given("ResourceArns"),
+    ("sns", "Publish"): _given("TopicArn"),
+    ("sqs", "SendMessage"): _queue,
+    ("sqs", "ReceiveMessage"): _queue,
+    ("sqs", "DeleteMessage"): _queue,
+    ("sqs", "GetQueueAttributes"): _queue,
+    ("cloudwatch", "PutMetricData"): _unscoped,
+    ("cloudwatch", "GetMetricData"): _unscoped,
+    ("cloudwatch", "GetMetricStatistics"): _unscoped,
+    ("cloudwatch", "DescribeAlarms"): lambda params: [
+        _arn("cloudwatch", f"alarm:{name}") for name in params.get("AlarmNames", [])
+    ],
+    ("cloudwatch", "DescribeAlarmHistory"): lambda params: [
+        _arn("cloudwatch", f"alarm:{params.get('AlarmName', '*')}")
+    ],
+    ("cloudwatch", "SetAlarmState"): lambda params: [_arn("cloudwatch", f"alarm:{params['AlarmName']}")],
+    ("ssm", "GetParameter"): lambda params: [_parameter(params["Name"])],
+    ("ssm", "GetParameters"): lambda params: [_parameter(name) for name in params["Names"]],
+    ("ssm", "GetParametersByPath"): lambda params: [_parameter(params["Path"])],
+    ("ssm", "PutParameter"): lambda params: [_parameter(params["Name"])],
+    ("lambda", "Invoke"): _function,
+    ("lambda", "GetPolicy"): _function,
+    ("lambda", "GetFunctionConfiguration"): _function,
+    ("lambda", "GetFunctionConcurrency"): _function,
+    ("events", "PutEvents"): lambda _: [_arn("events", "event-bus/default")],
+    ("events", "DescribeRule"): lambda params: [_arn("events", f"rule/{params['Name']}")],
+    ("events", "ListTargetsByRule"): lambda params: [_arn("events", f"rule/{params['Rule']}")],
+    ("stepfunctions", "StartExecution"): _given("stateMachineArn"),
+    ("stepfunctions", "SendTaskSuccess"): _unscoped,
+    ("stepfunctions", "SendTaskFailure"): _unscoped,
+}
+ACTIONS = {("lambda", "Invoke"): "lambda:InvokeFunction"}
+PREFIXES = {"elbv2": "elasticloadbalancing", "stepfunctions": "states"}
+# These can be asked for all resources only.
+UNSCOPED = {"ec2", "elbv2"}
+# Anybody may ask who he is.
+FREE = {("sts", "GetCallerIdentity")}
+
+
+def required(service: str, operation: str, params: Params) -> Required | None:
+    """Return the action and resources a request needs; None if the sandbox does not know the request."""
+    resources = RESOURCES.get((service, operation))
+    if resources is None:
+        if not (service in UNSCOPED and operation.startswith("Describe")):
+            return None
+        found = EVERYTHING
+    else:
+        found = resources(params) or EVERYTHING
+    return ACTIONS.get((service, operation), f"{PREFIXES.get(service, service)}:{operation}"), found
+
+
+# Policies.
+
+
+def evaluate(policies: Iterable[dict[str, Any]], action: str, resource: str, context: dict[str, str]) -> bool:
+    """Say whether these policies allow the action on the resource; an explicit Deny wins."""
+    allowed = False
+    for statement in (one for policy in policies for one in _list(policy["Statement"])):
+        if _applies(statement, action, resource, context):
+            if statement["Effect"] == "Deny":
+                return False
+            allowed = True
+    return allowed
+
+
+def authorize(role: Role, name: str, request: Request) -> None:
+    """Refuse the request, in its service's own words, unless the role's policies allow all of it."""
+    if (request.service, request.operation) in FREE:
+        return
+    needed = required(request.service, request.operation, request.params)
+    if needed is None:
+        raise _denied(request, f"The sandbox lacks an authorisation rule for {request.service}:{request.operation}")
+    action, resources = needed
+    context = {"aws:RequestedRegion": REGION, "aws:PrincipalAccount": ACCOUNT_ID, "aws:ResourceAccount": ACCOUNT_ID}
+    if namespace := request.params.get("Namespace"):
+        context["cloudwatch:namespace"] = namespace
+    for resource in resources:
+        if not evaluate(role.policies, action, resource, context):
+            user = f"arn:aws:sts::{ACCOUNT_ID}:assumed-role/{name}/session"
+            raise _denied(
+                request,
+                f"User: {user} is not authorized to perform: {action} on resource: {resource} "
+                f"because no identity-based policy allows the {action} action",
+            )
+
+
+def _denied(request: Request, message: str) -> Refusal:
+    if request.service == "ec2":
+        return Refusal("UnauthorizedOperation", f"You are not authorized to perform this operation. {message}", 403)
+    if request.service == "sns":
+        return Refusal("AuthorizationError", message, 403)
+    if request.protocol in ("json", "rest-json") and request.service != "cloudwatch":
+        return Refusal("AccessDeniedException", message, 400 if request.protocol == "json" else 403)
+    return Refusal("AccessDenied", message, 403)
+
+
+def _applies(statement: dict[str, Any], action: str, resource: str, context: dict[str, str]) -> bool:
+    if "Action" in statement:
+        if not any(_like(action.lower(), one.lower()) for one in _list(statement["Action"])):
+            return False
+    elif any(_like(action.lower(), one.lower()) for one in _list(statement["NotAction"])):
+        return False
+    if "Resource" in statement:
+        if not any(_like(resource, one) for one in _list(statement["Resource"])):
+            return False
+    elif any(_like(resource, one) for one in _list(statement["NotResource"])):
+        return False
+    return all(
+        _condition(operator, key, _list(wanted), context)
+        for operator, keys in statement.get("Condition", {}).items()
+        for key, wanted in keys.items()
+    )
+
+
+def _condition(operator: str, key: str, wanted: list[str], context: dict[str, str]) -> bool:
+    present = {name.lower(): value for name, value in context.items()}.get(key.lower())
+    if operator == "Null":
+        return (present is None) == (str(wanted[0]).lower() == "true")
+    base = operator.removesuffix("IfExists")
+    negated = "Not" in base
+    if present is None:
+        return negated or operator.endswith("IfExists")
+    match base.replace("Not", ""):
+        case "StringEquals" | "Bool":
+            found = str(present) in [str(one) for one in wanted]
+        case "StringEqualsIgnoreCase":
+            found = present.lower() in [one.lower() for one in wanted]
+        case "StringLike" | "ArnLike" | "ArnEquals":
+            found = any(_like(present, one) for one in wanted)
+        case _:
+            raise NotImplementedError(f"IAM condition operator {operator}")
+    return found != negated
+
+
+def _like(value: str, pattern: str) -> bool:
+    """Match IAM's wildcards: * is any text and ? is one character, everything else is itself."""
+    return re.match(fnmatch.translate(re.sub(r"([\[\]])", r"[\1]", pattern)), value) is not None
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
