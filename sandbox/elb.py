@@ -77,6 +77,7 @@ class Action(models.FakeAction):  # type: ignore[misc]
 
 
 models.FakeAction = Action
+models.register_certificate = lambda **_: None  # whether there is such a certificate is judged here
 
 
 def weights(action: dict[str, Any]) -> list[dict[str, Any]]:
@@ -117,6 +118,7 @@ class Elb:
         # What a test may set.
         self.refuse_mixed_weighted_action = False  # A5: instance and ALB groups in one weighted action
         self.broken_albs: set[str] = set()  # ARNs of ALBs that answer nothing
+        self.certificates = {account.arn("acm", "certificate/00000000-0000-4000-8000-000000000001")}
         self._targets: dict[str, dict[tuple[str, int | None], Target]] = {}
         for operation, fn in {
             "CreateLoadBalancer": self._create_load_balancer,
@@ -247,6 +249,12 @@ class Elb:
         port = params.get("Port")
         if any(listener.port == port for listener in balancer.listeners.values()):
             raise Refusal("DuplicateListener", f"A listener already exists on port {port} for this load balancer")
+        if params.get("Protocol") in ("HTTPS", "TLS"):
+            arns = [one["CertificateArn"] for one in params.get("Certificates", [])]
+            if not arns:
+                raise Refusal("ValidationError", f"A certificate must be specified for {params['Protocol']} listeners")
+            if unknown := [arn for arn in arns if arn not in self.certificates]:
+                raise Refusal("CertificateNotFound", f"Certificate '{unknown[0]}' not found")
         self._check_actions(balancer, params.get("Protocol", ""), params["DefaultActions"])
 
     def _check_listener(self, params: dict[str, Any], _principal: str) -> None:
@@ -545,6 +553,11 @@ class Elb:
         group, used = self.group(group_arn), self._used()
         return {one.id: self._health(group, one, used)[0] for one in self._targets.get(group_arn, {}).values()}
 
+    def weights(self, listener_arn: str) -> dict[str, int]:
+        """Return target group ARN -> weight of a listener's default action."""
+        groups = weights(self.listener(listener_arn).default_actions[-1].data)
+        return {group["TargetGroupArn"]: group["Weight"] for group in groups}
+
     def _describe_health(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
         group, used = self.group(params["TargetGroupArn"]), self._used()
         held = self._targets.get(group.arn, {})
@@ -614,7 +627,7 @@ class Elb:
         action = rule.actions[-1].data
         if action["Type"] == "fixed-response":
             fixed = action["FixedResponseConfig"]
-            kind = fixed.get("ContentType", "text/plain")
+            kind = f"{fixed.get('ContentType', 'text/plain')}; charset=utf-8"
             return Page(int(fixed["StatusCode"]), fixed.get("MessageBody", "").encode(), kind)
         if action["Type"] == "redirect":
             to = action["RedirectConfig"]

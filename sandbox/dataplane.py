@@ -1,0 +1,71 @@
+"""A Network Load Balancer's listener as a port on loopback: traffic goes where its action says."""
+
+import itertools
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from sandbox.account import Account
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1
+    server: "_Server"
+
+    def _answer(self) -> None:
+        page = self.server.plane.get(self.path, self.headers.get("Host", ""))
+        # Each request is a new connection, as a new client's is, so it follows the weights of the moment.
+        self.close_connection = True
+        if page is None:
+            return
+        self.send_response(page.status)
+        self.send_header("Content-Type", page.content_type)
+        self.send_header("Content-Length", str(len(page.body)))
+        self.send_header("Connection", "close")
+        if page.location:
+            self.send_header("Location", page.location)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(page.body)
+
+    do_GET = do_HEAD = _answer  # noqa: N815 (http.server's names)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    plane: "DataPlane"
+
+
+class DataPlane:
+    """One listener of a Network Load Balancer, reachable at .url until it or the account is closed."""
+
+    def __init__(self, account: "Account", listener_arn: str) -> None:
+        self.account = account
+        self.listener_arn = listener_arn
+        self._turns = itertools.count()
+        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server.plane = self
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/"
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), name="data-plane", daemon=True).start()
+        account.at_close(self.close)
+
+    def get(self, path: str, host: str) -> Any:
+        """Return the page that the next connection gets, None if nobody answers it."""
+        return self.account.elb.connect(self.listener_arn, next(self._turns), path, host, "127.0.0.1")
+
+    def close(self) -> None:
+        """Close the port."""
+        self._server.shutdown()
+        self._server.server_close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
