@@ -1,0 +1,248 @@
+"""Measure the cold start of the handlers that switch an NLB, against an empty and a plainly written handler.
+
+    python -m benchmarks.cold_start [rounds]
+
+A cold start is what counts: the first switch after months of silence is one. Times of one machine hold nowhere else,
+ratios do: the variants take turns, each run is a fresh process, every ratio is taken within its round.
+"""
+
+import itertools
+import os
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks import stub
+from benchmarks.runtime import ROOT, Process, Variant, usable_cores
+
+BUILD = ROOT / ".aws-sam" / "build"
+HANDLERS = Path(__file__).parent / "handlers"
+SHARE_OF_128_MB = 128 / 1769  # of one vCPU, which a function has at 1,769 MB
+WRITE = "ModifyListener"
+
+# The fast path: the last server has stopped. And the way back: the recovery alarm has become OK.
+STOPPED = {
+    "version": "0",
+    "id": "7bf73129-1428-4cd3-a780-95db273d1602",
+    "detail-type": "EC2 Instance State-change Notification",
+    "source": "aws.ec2",
+    "account": "123456789012",
+    "time": "2026-11-01T03:00:00Z",
+    "region": "ap-northeast-1",
+    "resources": [f"arn:aws:ec2:ap-northeast-1:123456789012:instance/{stub.INSTANCES[0]}"],
+    "detail": {"instance-id": stub.INSTANCES[0], "state": "stopped"},
+}
+RECOVERED = {
+    "source": "aws.cloudwatch",
+    "alarmArn": "arn:aws:cloudwatch:ap-northeast-1:123456789012:alarm:shop-recovery",
+    "accountId": "123456789012",
+    "time": "2026-11-01T03:30:00.000+0000",
+    "region": "ap-northeast-1",
+    "alarmData": {
+        "alarmName": "shop-recovery",
+        "state": {"value": "OK", "timestamp": "2026-11-01T03:30:00.000+0000"},
+        "previousState": {"value": "ALARM", "timestamp": "2026-11-01T03:00:00.000+0000"},
+    },
+}
+
+Row = dict[str, float]
+
+
+def variants() -> list[Variant]:
+    """Return what is measured."""
+    layer = BUILD / "KirikaeLayer" / "python"
+    environment = {
+        "SERVICE_NAME": "shop",
+        "TOPIC_ARN": stub.TOPIC,
+        "HOLD_PARAMETER": "/shop/hold",
+        "LISTENER_ARNS": stub.LISTENER,
+        "PRIMARY_TARGET_GROUP_ARN": stub.PRIMARY,
+        "SORRY_TARGET_GROUP_ARN": stub.SORRY,
+        "PRIMARY_INSTANCE_IDS": ",".join(stub.INSTANCES),
+        "OUTAGE_ALARM_NAME": "shop-outage",
+        "RECOVERY_ALARM_NAME": "shop-recovery",
+        "READY_ALARM_NAME": "shop-ready",
+        "FLAPPING_ALARM_NAME": "shop-flapping",
+        "POWERTOOLS_SERVICE_NAME": "shop",
+    }
+    return [
+        Variant("empty", HANDLERS / "empty"),
+        Variant("plain switchover", HANDLERS / "plain_switchover", None, environment, STOPPED),
+        Variant("nlb_sorry_switchover", BUILD / "NlbSorrySwitchoverFunction", layer, environment, STOPPED),
+        Variant("plain switchback", HANDLERS / "plain_switchback", None, environment, RECOVERED),
+        Variant("nlb_switchback", BUILD / "NlbSwitchbackFunction", layer, environment, RECOVERED),
+    ]
+
+
+def run(variant: Variant, aws: stub.Stub, share: "Share | None" = None) -> Row:
+    """Start one process, give it one event and return what it took."""
+    aws.primary = "healthy" if variant.event is RECOVERED else "stopped"
+    aws.weights = {stub.PRIMARY: 1, stub.SORRY: 0} if aws.primary == "stopped" else {stub.PRIMARY: 0, stub.SORRY: 1}
+    aws.calls.clear()
+    environment = {"AWS_ENDPOINT_URL": aws.url, "AWS_CA_BUNDLE": str(aws.bundle)}
+    with share.process() if share else _unlimited() as limit:
+        process = Process(variant, environment, on_ready=limit)
+        aws.on_call = lambda operation: process.mark("write") if operation == WRITE else None
+        try:
+            process.wait()
+        finally:
+            aws.on_call = lambda _: None
+    marks = process.marks
+    if "write" not in marks:
+        marks["write"] = marks["end"]
+        if variant.event:
+            raise RuntimeError(f"{variant.name} did not switch: {process.payload}\n{process.log.decode()}")
+    return {
+        "write": marks["write"][0],
+        "end": marks["end"][0],
+        "cpu write": marks["write"][1],
+        "cpu end": marks["end"][1],
+        "init": marks["ready"][0],
+        "calls": len(aws.calls),
+    }
+
+
+def modules(variant: Variant, aws: stub.Stub) -> int:
+    """Return how many modules a cold start imports."""
+    process = Process(
+        replace(variant, python_options=("-X", "importtime")),
+        {"AWS_ENDPOINT_URL": aws.url, "AWS_CA_BUNDLE": str(aws.bundle)},
+        on_ready=lambda _: None,
+    )
+    process.wait()
+    return process.log.count(b"import time:") - 1  # the first line is a heading
+
+
+class Share:
+    """A share of one core, given to a process by a control group (v1 or v2)."""
+
+    PERIOD = 20_000  # microseconds, as in Lambda
+
+    def __init__(self, share: float) -> None:
+        root = Path("/sys/fs/cgroup")
+        quota = int(share * self.PERIOD)
+        name = f"kirikae-{os.getpid()}"
+        if (root / "cgroup.controllers").exists():
+            self._group, self._file, self._value = root / name, "cpu.max", f"{quota} {self.PERIOD}"
+        else:
+            self._group, self._file, self._value = root / "cpu" / name, "cpu.cfs_quota_us", str(quota)
+        self._free = f"max {self.PERIOD}" if self._file == "cpu.max" else "-1"
+
+    def __enter__(self) -> "Share":
+        """Make the group; an OSError says that this system or user cannot."""
+        self._group.mkdir()
+        try:
+            if self._file == "cpu.cfs_quota_us":
+                (self._group / "cpu.cfs_period_us").write_text(str(self.PERIOD))
+            (self._group / self._file).write_text(self._free)
+        except OSError:
+            self._group.rmdir()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._group.rmdir()
+
+    @contextmanager
+    def process(self) -> Iterator[Any]:
+        """Yield what limits a process from the end of its INIT, which Lambda runs at full speed."""
+        (self._group / self._file).write_text(self._free)
+
+        def limit(process: Process) -> None:
+            (self._group / "cgroup.procs").write_text(str(process.pid))
+            (self._group / self._file).write_text(self._value)
+
+        yield limit
+
+
+@contextmanager
+def _unlimited() -> Iterator[Any]:
+    yield lambda _: None
+
+
+def measure(chosen: list[Variant], aws: stub.Stub, rounds: int, share: Share | None = None) -> dict[str, list[Row]]:
+    """Return the rows of each variant, one a round; the first round warms the file cache and does not count."""
+    rows: dict[str, list[Row]] = {variant.name: [] for variant in chosen}
+    for number in range(rounds + 1):
+        for variant in chosen[number % len(chosen) :] + chosen[: number % len(chosen)]:
+            row = run(variant, aws, share)
+            if number:
+                rows[variant.name].append(row)
+        print(".", end="", flush=True, file=sys.stderr)
+    print(file=sys.stderr)
+    return rows
+
+
+def ratios(rows: dict[str, list[Row]], name: str, reference: str, key: str) -> list[float]:
+    """Return the ratios of a variant to a reference, taken within each round."""
+    return [row[key] / other[key] for row, other in zip(rows[name], rows[reference], strict=True)]
+
+
+def middle(values: list[float], digits: int = 0) -> str:
+    """Return the median with the quartiles."""
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+    return f"{median:,.{digits}f} ({low:,.{digits}f}-{high:,.{digits}f})"
+
+
+def table(heading: list[str], lines: list[list[str]]) -> str:
+    """Return a Markdown table with aligned columns."""
+    cells = [heading, ["-" * 3] * len(heading), *lines]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(heading))]
+    cells[1] = ["-" * width for width in widths]
+    return "\n".join("| " + " | ".join(f"{text:<{widths[n]}}" for n, text in enumerate(row)) + " |" for row in cells)
+
+
+def report(rows: dict[str, list[Row]]) -> str:
+    """Return the table of one measurement."""
+    empty, plain = itertools.islice(rows, 2)
+    lines = [
+        [
+            name,
+            middle([row["init"] for row in some]),
+            middle([row["write"] for row in some]),
+            middle([row["end"] for row in some]),
+            middle([row["cpu end"] for row in some]),
+            *(
+                middle(ratios(rows, name, reference, key), 2)
+                for reference in (empty, plain)
+                for key in ("write", "cpu write", "end")
+            ),
+        ]
+        for name, some in rows.items()
+    ]
+    heading = ["handler", "INIT ms", "to the write ms", "to the end ms", "CPU ms"]
+    for reference in ("empty", "plain"):
+        heading += [f"x {reference}, write", f"x {reference}, write, CPU", f"x {reference}, end"]
+    return table(heading, lines)
+
+
+def main() -> None:
+    """Print the tables."""
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 9
+    if len(cores := usable_cores()) > 1:
+        os.sched_setaffinity(0, {cores[0]})
+    chosen = variants()
+    with tempfile.TemporaryDirectory() as directory, stub.Stub(Path(directory)) as aws:
+        print(f"Cold start, {rounds} rounds, median (quartiles). x empty and x plain: ratios within each round.\n")
+        print("At one vCPU\n")
+        rows = measure(chosen, aws, rounds)
+        print(report(rows), "\n")
+        try:
+            with Share(SHARE_OF_128_MB) as share:
+                slow = measure(chosen, aws, rounds, share)
+            print("At the share of 128 MB after an INIT at full speed\n")
+            print(report(slow), "\n")
+        except OSError as problem:
+            print(f"At the share of 128 MB: skipped, no control group can be made here ({problem})\n")
+        print("Counts\n")
+        lines = [[v.name, f"{rows[v.name][0]['calls']:.0f}", str(modules(v, aws))] for v in chosen]
+        print(table(["handler", "API calls", "modules imported"], lines))
+
+
+if __name__ == "__main__":
+    main()
