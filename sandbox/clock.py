@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-SMOOTH = 0.05  # real seconds between two steps of a paced advance, so that a reader sees time pass
+SMOOTH = 0.02  # real seconds between two steps of a paced advance, so that a reader sees time pass
 
 
 class Timer:
@@ -56,23 +56,23 @@ class Clock:
         self.after(seconds - self._now % seconds, run)
 
     def advance(self, seconds: float, pace: float = 0) -> None:
-        """Let this much time pass and run what becomes due; pace = real seconds slept per virtual second."""
+        """Let this much time pass and run what becomes due; pace = real seconds that a virtual second takes."""
         target = self._now + seconds
+        start, began = self._now, time.monotonic()
         while True:
-            timer = self._next(target, SMOOTH / pace if pace else None)
-            if timer:
+            limit = min(target, start + (time.monotonic() - began) / pace) if pace else target
+            if timer := self._next(limit):
                 timer.fn()
-            elif self._now >= target:
+            elif limit >= target:
                 return
             else:
                 time.sleep(SMOOTH)
 
-    def _next(self, target: float, step: float | None) -> Timer | None:
-        """Take the next timer due by the target and move time to it, by at most one step."""
+    def _next(self, limit: float) -> Timer | None:
+        """Move time to the next timer that is due by the limit and take it, or move time to the limit."""
         with self._lock:
             while self._timers and self._timers[0][2].cancelled:
                 heapq.heappop(self._timers)
-            limit = target if step is None else min(target, self._now + step)
             if self._timers and self._timers[0][0] <= limit:
                 timer = heapq.heappop(self._timers)[2]
                 self._now = max(self._now, timer.due)
