@@ -229,6 +229,7 @@ def _transformed(text: str, directory: str, parameters: tuple[tuple[str, str], .
     try:
         translator = Translator(None, Parser(), boto_session=boto3.Session(region_name=REGION))
         translated = translator.translate(template, given, get_managed_policy_map=dict)
+        translator.metrics.publish()  # to nowhere; without it the translator complains when it is collected
     except InvalidDocumentException as error:
         raise TemplateError("; ".join(str(cause.message) for cause in error.causes)) from error
     return json.dumps(undo_mark_unicode_str_in_template(translated))

@@ -823,6 +823,7 @@ _REMOVE: dict[str, Callable[[Account, Resource], object]] = {
     "AWS::IAM::Policy": _remove_policy,
     "AWS::IAM::Role": lambda a, r: a.roles.pop(r.name),
     "AWS::Lambda::Function": lambda a, r: a.functions.delete(r.name),
+    "AWS::Lambda::Permission": lambda a, r: a.functions.disallow(function_name(r.properties["FunctionName"]), r.name),
     "AWS::Logs::LogGroup": lambda a, r: a.client("logs").delete_log_group(logGroupName=r.name),
     "AWS::Logs::MetricFilter": lambda a, r: a.client("logs").delete_metric_filter(
         logGroupName=r.properties["LogGroupName"], filterName=r.name
