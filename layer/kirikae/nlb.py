@@ -1,5 +1,6 @@
 """What the two directions of the NLB switch share: where the listeners point, whose they are, and the write."""
 
+import gc
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -51,17 +52,18 @@ class Switches:
 
 
 def prime(config_kind: type[Config]) -> None:
-    """In Lambda, make the clients and connections of a switch during INIT, which runs at full CPU.
+    """End INIT: in Lambda, make the clients and connections of a switch while there is full CPU for it.
 
     Whatever goes wrong here goes wrong again, and is reported, at the first invocation.
     """
-    if not env.in_lambda():
-        return
-    with suppress(ClientError, BotoCoreError, env.InputError):
-        config = env.load(config_kind)
-        elb.listeners(config.listener_arns)
-        aws.client("ssm").get_parameter(Name=config.hold_parameter)
-        aws.client("sns").get_topic_attributes(TopicArn=config.topic_arn)
+    if env.in_lambda():
+        with suppress(ClientError, BotoCoreError, env.InputError):
+            config = env.load(config_kind)
+            elb.listeners(config.listener_arns)
+            aws.client("ssm").get_parameter(Name=config.hold_parameter)
+            aws.client("sns").get_topic_attributes(TopicArn=config.topic_arn)
+    gc.freeze()
+    gc.enable()
 
 
 def observe(config: Config) -> Switches:

@@ -72,8 +72,8 @@ def reconcile[C: env.Stack, S, D](
     """Bring the world to where `decide` says it should be, and say so once if that took a change.
 
     Returns {"hint", "seen", "reason", "change", "outcome"}.  Raises InputError for an event or an environment that
-    cannot be understood, UnfinishedError for a change made in part, and otherwise what AWS answered: Lambda retries, and the
-    failure destination tells somebody.
+    cannot be understood, UnfinishedError for a change made in part, and otherwise what AWS answered: Lambda retries,
+    and what cannot be finished then goes to the failure destination.
     """
     began = now()
     request = events.request(event)
