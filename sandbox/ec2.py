@@ -113,11 +113,16 @@ class Ec2:
         instance.terminate()
         self._set(instance, "terminated")
 
-    def _run(self, _params: dict[str, Any], serve: Callable[[], Answer]) -> Answer:
+    def _run(self, params: dict[str, Any], serve: Callable[[], Answer]) -> Answer:
         known = {instance.id for instance in self.backend.all_instances()}
+        specified = {one.get("DeviceIndex", 0): one for one in params.get("NetworkInterfaces", [])}
         answered = serve()
         for instance in self.backend.all_instances():
             if instance.id not in known:
+                for index, nic in instance.nics.items():
+                    # G5: what a launch creates goes with the instance, unless the launch says otherwise.
+                    wanted = specified.get(index, {})
+                    nic.delete_on_termination = wanted.get("DeleteOnTermination", "NetworkInterfaceId" not in wanted)
                 self._boot(instance)
         return answered
 

@@ -1,0 +1,281 @@
+"""Where the sandbox's EC2 does as AWS does and moto does not. F5, G7: numbers of the facts behind each test."""
+
+import botocore.exceptions
+import pytest
+
+from sandbox.account import Account
+
+
+@pytest.fixture
+def account():
+    with Account() as account:
+        yield account
+
+
+@pytest.fixture
+def ec2(account):
+    return account.client("ec2")
+
+
+@pytest.fixture
+def subnet(ec2):
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    zone = "ap-northeast-1a"
+    return ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.0.0/24", AvailabilityZone=zone)["Subnet"]["SubnetId"]
+
+
+@pytest.fixture
+def instance(account, ec2, subnet):
+    """A t3.micro that has been running for three minutes."""
+    created = launch(ec2, subnet)
+    account.advance(180)
+    return created
+
+
+def launch(ec2, subnet, **settings):
+    settings = {"ImageId": "ami-0123456789abcdef0", "InstanceType": "t3.micro", "MinCount": 1, "MaxCount": 1} | settings
+    return ec2.run_instances(SubnetId=subnet, **settings)["Instances"][0]["InstanceId"]
+
+
+def state(ec2, instance):
+    return ec2.describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]["State"]["Name"]
+
+
+def error_of(call, **params):
+    with pytest.raises(botocore.exceptions.ClientError) as refused:
+        call(**params)
+    return refused.value.response["Error"]["Code"]
+
+
+def changes(answer):
+    return [(one["PreviousState"]["Name"], one["CurrentState"]["Name"]) for one in next(iter(answer.values()))]
+
+
+@pytest.fixture
+def states_on_the_bus(account, monkeypatch):
+    """The states of the EC2 state-change events, in order."""
+    seen = []
+
+    def bus(source, detail_type, detail, resources):
+        assert (source, detail_type) == ("aws.ec2", "EC2 Instance State-change Notification")
+        assert resources == [account.arn("ec2", f"instance/{detail['instance-id']}")]
+        seen.append(detail["state"])
+
+    monkeypatch.setattr(account, "bus", bus)
+    return seen
+
+
+# States take time.
+
+
+def test_a_new_instance_is_pending_for_15_seconds(account, ec2, subnet):
+    new = launch(ec2, subnet)
+    assert state(ec2, new) == "pending"
+    account.advance(14)
+    assert state(ec2, new) == "pending"
+    account.advance(1)
+    assert state(ec2, new) == "running"
+
+
+def test_stop_and_start_take_their_time_and_tell_both_states(account, ec2, instance):
+    assert changes(ec2.stop_instances(InstanceIds=[instance])) == [("running", "stopping")]
+    account.advance(19)
+    assert state(ec2, instance) == "stopping"
+    account.advance(1)
+    assert state(ec2, instance) == "stopped"
+    assert changes(ec2.start_instances(InstanceIds=[instance])) == [("stopped", "pending")]
+    account.advance(15)
+    assert state(ec2, instance) == "running"
+
+
+def test_a_start_sets_the_launch_time(account, ec2, instance):
+    ec2.stop_instances(InstanceIds=[instance])
+    account.advance(20)
+    ec2.start_instances(InstanceIds=[instance])
+    launched = ec2.describe_instances()["Reservations"][0]["Instances"][0]["LaunchTime"]
+    assert launched == account.clock.now()
+
+
+def test_a_stopped_instance_says_why(account, ec2, instance):
+    ec2.stop_instances(InstanceIds=[instance])
+    account.advance(20)
+    reason = ec2.describe_instances()["Reservations"][0]["Instances"][0]["StateReason"]
+    assert reason["Code"] == "Client.UserInitiatedShutdown"
+
+
+def test_starting_what_runs_and_stopping_what_is_stopped_change_nothing(account, ec2, instance):
+    assert changes(ec2.start_instances(InstanceIds=[instance])) == [("running", "running")]
+    ec2.stop_instances(InstanceIds=[instance])
+    account.advance(20)
+    assert changes(ec2.stop_instances(InstanceIds=[instance])) == [("stopped", "stopped")]
+
+
+def test_every_change_is_an_event(account, ec2, instance, states_on_the_bus):  # F5
+    ec2.stop_instances(InstanceIds=[instance])
+    account.advance(20)
+    ec2.start_instances(InstanceIds=[instance])
+    account.advance(15)
+    ec2.terminate_instances(InstanceIds=[instance])
+    account.advance(20)
+    assert states_on_the_bus == ["stopping", "stopped", "pending", "running", "shutting-down", "terminated"]
+
+
+# Refusals.
+
+
+def test_what_is_stopping_cannot_be_started(ec2, instance):  # G7
+    ec2.stop_instances(InstanceIds=[instance])
+    assert error_of(ec2.start_instances, InstanceIds=[instance]) == "IncorrectInstanceState"
+
+
+def test_what_is_terminated_can_be_neither_started_nor_stopped(account, ec2, instance):  # G7
+    ec2.terminate_instances(InstanceIds=[instance])
+    account.advance(20)
+    assert error_of(ec2.start_instances, InstanceIds=[instance]) == "IncorrectInstanceState"
+    assert error_of(ec2.stop_instances, InstanceIds=[instance]) == "IncorrectInstanceState"
+
+
+def test_one_refused_instance_refuses_the_whole_request(account, ec2, subnet, instance):
+    other = launch(ec2, subnet)
+    account.advance(15)
+    ec2.stop_instances(InstanceIds=[other])
+    account.advance(20)
+    ec2.stop_instances(InstanceIds=[instance])
+    assert error_of(ec2.start_instances, InstanceIds=[other, instance]) == "IncorrectInstanceState"
+    assert state(ec2, other) == "stopped"
+
+
+@pytest.mark.parametrize("call", ["start_instances", "stop_instances", "describe_instance_status"])
+def test_unknown_and_malformed_ids(ec2, call):
+    assert error_of(getattr(ec2, call), InstanceIds=["i-0123456789abcdef0"]) == "InvalidInstanceID.NotFound"
+    assert error_of(getattr(ec2, call), InstanceIds=["nope"]) == "InvalidInstanceID.Malformed"
+
+
+def test_a_dry_run_does_nothing(ec2, instance):
+    assert error_of(ec2.stop_instances, InstanceIds=[instance], DryRun=True) == "DryRunOperation"
+    assert state(ec2, instance) == "running"
+
+
+def test_capacity_can_run_out(account, ec2, instance):  # G7
+    ec2.stop_instances(InstanceIds=[instance])
+    account.advance(20)
+    account.faults.add("ec2", "StartInstances", "InsufficientInstanceCapacity", times=1, status=500)
+    assert error_of(ec2.start_instances, InstanceIds=[instance]) == "InsufficientInstanceCapacity"
+    assert state(ec2, instance) == "stopped"
+
+
+def test_a_start_can_fall_back_to_stopped(account, ec2, instance, states_on_the_bus):
+    ec2.stop_instances(InstanceIds=[instance])
+    account.advance(20)
+    account.ec2.falls_back[instance] = "Client.InvalidKMSKey.InvalidState: The KMS key is not available"
+    ec2.start_instances(InstanceIds=[instance])
+    account.advance(15)
+    found = ec2.describe_instances()["Reservations"][0]["Instances"][0]
+    assert found["State"]["Name"] == "stopped"
+    assert found["StateReason"] == {
+        "Code": "Client.InvalidKMSKey.InvalidState",
+        "Message": "Client.InvalidKMSKey.InvalidState: The KMS key is not available",
+    }
+    assert states_on_the_bus == ["stopping", "stopped", "pending", "stopped"]
+
+
+# Termination.
+
+
+def test_termination_deletes_the_interfaces_that_ask_for_it(account, ec2, subnet):  # G5
+    kept = ec2.create_network_interface(SubnetId=subnet)["NetworkInterface"]["NetworkInterfaceId"]
+    instance = launch(ec2, subnet)
+    account.advance(15)
+    first = ec2.describe_instances()["Reservations"][0]["Instances"][0]["NetworkInterfaces"][0]
+    assert first["Attachment"]["DeleteOnTermination"] is True
+    ec2.attach_network_interface(NetworkInterfaceId=kept, InstanceId=instance, DeviceIndex=1)
+    assert changes(ec2.terminate_instances(InstanceIds=[instance])) == [("running", "shutting-down")]
+    account.advance(20)
+    assert state(ec2, instance) == "terminated"
+    left = ec2.describe_network_interfaces()["NetworkInterfaces"]
+    assert [(one["NetworkInterfaceId"], one["Status"]) for one in left] == [(kept, "available")]
+
+
+def test_a_stopped_instance_terminates_at_once(account, ec2, instance):
+    ec2.stop_instances(InstanceIds=[instance])
+    account.advance(20)
+    assert changes(ec2.terminate_instances(InstanceIds=[instance])) == [("stopped", "terminated")]
+
+
+# Status checks.
+
+
+def test_only_running_instances_have_a_status_unless_all_are_asked_for(account, ec2, instance):  # G10
+    ec2.stop_instances(InstanceIds=[instance])
+    account.advance(20)
+    assert ec2.describe_instance_status(InstanceIds=[instance])["InstanceStatuses"] == []
+    (found,) = ec2.describe_instance_status(IncludeAllInstances=True)["InstanceStatuses"]
+    assert found["InstanceState"]["Name"] == "stopped"
+    assert found["InstanceStatus"] == found["SystemStatus"] == {"Status": "not-applicable"}
+
+
+def test_status_checks_are_initializing_for_two_minutes(account, ec2, subnet):  # F5
+    launch(ec2, subnet)
+    account.advance(15)
+
+    def found():
+        (status,) = ec2.describe_instance_status()["InstanceStatuses"]
+        return status["InstanceStatus"]["Status"], status["SystemStatus"]["Status"]
+
+    assert found() == ("initializing", "initializing")
+    account.advance(119)
+    assert found() == ("initializing", "initializing")
+    account.advance(1)
+    assert found() == ("ok", "ok")
+
+
+def test_an_impaired_instance(account, ec2, instance):
+    account.ec2.impaired.add(instance)
+    (found,) = ec2.describe_instance_status(Filters=[{"Name": "instance-status.status", "Values": ["impaired"]}])[
+        "InstanceStatuses"
+    ]
+    assert found["InstanceStatus"]["Details"] == [{"Name": "reachability", "Status": "failed"}]
+
+
+def test_status_checks_are_metrics_of_running_instances(account, ec2, instance):
+    account.ec2.impaired.add(instance)
+    put = []
+    account.ec2.publish(lambda *values: put.append(values))
+    assert ("AWS/EC2", "StatusCheckFailed", {"InstanceId": instance}, 1.0) in put
+    ec2.stop_instances(InstanceIds=[instance])
+    account.advance(20)
+    put.clear()
+    account.ec2.publish(lambda *values: put.append(values))
+    assert put == []
+
+
+# The application on an instance.
+
+
+def test_the_application_answers_20_seconds_after_running(account, ec2, subnet):
+    new = launch(ec2, subnet)
+    account.advance(15 + 19)
+    assert not account.ec2.answers(new)
+    account.advance(1)
+    assert account.ec2.answers(new)
+    account.applications[new] = False
+    assert not account.ec2.answers(new)
+
+
+def test_a_stopping_instance_answers_nothing(account, ec2, instance):
+    assert account.ec2.answers(instance)
+    ec2.stop_instances(InstanceIds=[instance])
+    assert not account.ec2.answers(instance)
+
+
+# Reads.
+
+
+def test_reads_can_be_stale(account, ec2, instance):  # G10
+    ec2.stop_instances(InstanceIds=[instance])
+    account.advance(20)
+    account.ec2.stale_reads = 2
+    assert state(ec2, instance) == "stopping"
+    statuses = ec2.describe_instance_status(InstanceIds=[instance], IncludeAllInstances=True)["InstanceStatuses"]
+    assert statuses[0]["InstanceState"]["Name"] == "stopping"
+    assert state(ec2, instance) == "stopped"
