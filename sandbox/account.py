@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
 os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")  # two seconds for images nobody asks for
@@ -23,7 +22,7 @@ from moto.core.model_instances import reset_model_data
 from moto.moto_server.werkzeug_app import create_backend_app
 from werkzeug.test import Client as WsgiClient
 
-from sandbox import ACCOUNT_ID, REGION, cloudwatch, ec2, elb, iam, wire
+from sandbox import ACCOUNT_ID, REGION, cloudwatch, ec2, elb, iam, loopback, wire
 from sandbox.clock import Clock
 from sandbox.wire import Answer, Refusal
 
@@ -119,16 +118,11 @@ class _LostAnswer(Exception):  # noqa: N818 (not an error of the server)
     """The connection closes without an answer."""
 
 
-class _FrontDoor(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 64
+class _FrontDoor(loopback.Server):
     account: "Account"
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    wbufsize = -1
+class _Handler(loopback.Handler):
     server: _FrontDoor
 
     def _serve(self) -> None:
@@ -148,9 +142,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = _serve  # noqa: N815 (http.server's names)
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing: the account records its calls."""
 
 
 class Account:
@@ -173,10 +164,6 @@ class Account:
         self._before: list[tuple[str, str, Callable[[], object]]] = []
         self._clients: dict[str, Any] = {}
         self._at_close: list[Callable[[], object]] = []
-        self._server = _FrontDoor(("127.0.0.1", 0), _Handler)
-        self._server.account = self
-        self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), name="front-door", daemon=True).start()
         self.elb = elb.Elb(self)
         self.ec2 = ec2.Ec2(self)
         self.cloudwatch = cloudwatch.CloudWatch(self)
@@ -242,8 +229,7 @@ class Account:
         for part in (self.functions, self.events, self.cloudwatch, self.mail):
             if hasattr(part, "close"):
                 part.close()
-        self._server.shutdown()
-        self._server.server_close()
+        self._server.close()
         for client in self._clients.values():
             client.close()
 

@@ -1,18 +1,16 @@
 """A Network Load Balancer's listener as a port on loopback: traffic goes where its action says."""
 
 import itertools
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
+
+from sandbox import loopback
+from sandbox.elb import Page
 
 if TYPE_CHECKING:
     from sandbox.account import Account
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    wbufsize = -1
+class _Handler(loopback.Handler):
     server: "_Server"
 
     def _answer(self) -> None:
@@ -33,12 +31,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_HEAD = _answer  # noqa: N815 (http.server's names)
 
-    def log_message(self, *_: Any) -> None:
-        """Say nothing."""
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
+class _Server(loopback.Server):
     plane: "DataPlane"
 
 
@@ -49,20 +42,18 @@ class DataPlane:
         self.account = account
         self.listener_arn = listener_arn
         self._turns = itertools.count()
-        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server = _Server(_Handler)
         self._server.plane = self
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/"
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), name="data-plane", daemon=True).start()
+        self.url = f"{self._server.url}/"
         account.at_close(self.close)
 
-    def get(self, path: str, host: str) -> Any:
+    def get(self, path: str, host: str) -> Page | None:
         """Return the page that the next connection gets, None if nobody answers it."""
         return self.account.elb.connect(self.listener_arn, next(self._turns), path, host, "127.0.0.1")
 
     def close(self) -> None:
         """Close the port."""
-        self._server.shutdown()
-        self._server.server_close()
+        self._server.close()
 
     def __enter__(self) -> Self:
         return self

@@ -1,0 +1,86 @@
+"""SNS: moto keeps topics and subscriptions; a publish is judged as strictly as AWS does and leaves one mail."""
+
+import json
+import unicodedata
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from moto.sns.models import Topic
+
+from sandbox.wire import Refusal
+
+SUBJECT_CHARACTERS = 100  # the documents say less than 100; AWS takes 100
+MESSAGE_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True)
+class Message:
+    """What was published to a topic, and the addresses that get it."""
+
+    time: datetime
+    topic_arn: str
+    subject: str | None
+    body: str
+    recipients: tuple[str, ...] = ()
+
+
+def problem(subject: str | None, message: str, structure: str | None = None) -> str | None:
+    """Say what SNS has against a message, None if it takes it."""
+    if subject is not None:
+        if not subject or len(subject) > SUBJECT_CHARACTERS:
+            return "Invalid parameter: Subject"
+        if any(unicodedata.category(character) == "Cc" for character in subject):
+            return "Invalid parameter: Subject"
+        # The API reference has come to say UTF-8, the developer guide still says ASCII that starts with a letter,
+        # number or punctuation mark: what both allow is safe.
+        if not subject.isascii() or subject[0] == " ":
+            return "Invalid parameter: Subject"
+    if not message:
+        return "Invalid parameter: Empty message"
+    if len(message.encode()) > MESSAGE_BYTES:
+        return "Invalid parameter: Message too long"
+    if structure == "json":
+        try:
+            parts = json.loads(message)
+        except ValueError:
+            return "Invalid parameter: Message Structure - JSON message body failed to parse"
+        if not isinstance(parts, dict) or "default" not in parts:
+            return "Invalid parameter: Message Structure - No default entry in JSON message body"
+    return None
+
+
+class Mail:
+    """The account's SNS; subscriptions by e-mail count as confirmed."""
+
+    def __init__(self, account: Any) -> None:
+        self._account = account
+        self.messages: list[Message] = []
+        account.override("sns", "Publish", self._judge)
+        account.after("sns", "Publish", self._record)
+
+    def publish(self, topic_arn: str, subject: str | None, message: str) -> None:
+        """Publish for an AWS service, which does not come through the front door."""
+        with self._account.lock:
+            params = {"TopicArn": topic_arn, "Subject": subject, "Message": message}
+            self._judge(params, "")
+            topic: Topic = self._account.backend("sns").topics[topic_arn]
+            topic.publish(message, subject=subject)
+            self._record(params)
+
+    def _judge(self, params: dict[str, Any], _principal: str) -> None:
+        reason = problem(params.get("Subject"), params.get("Message", ""), params.get("MessageStructure"))
+        if reason:
+            raise Refusal("InvalidParameter", reason)
+
+    def _record(self, params: dict[str, Any]) -> None:
+        arn = params.get("TopicArn") or params.get("TargetArn")
+        if arn is None:  # a text message to a telephone
+            return
+        body = params["Message"]
+        if params.get("MessageStructure") == "json":
+            parts = json.loads(body)
+            body = parts.get("email", parts["default"])
+        subscriptions = self._account.backend("sns").subscriptions.values()
+        recipients = tuple(one.endpoint for one in subscriptions if one.topic_arn == arn and one.protocol == "email")
+        self.messages.append(Message(self._account.clock.now(), arn, params.get("Subject"), body, recipients))
