@@ -164,6 +164,9 @@ class Account:
         self._before: list[tuple[str, str, Callable[[], object]]] = []
         self._clients: dict[str, Any] = {}
         self._at_close: list[Callable[[], object]] = []
+        self._server = _FrontDoor(_Handler)
+        self._server.account = self
+        self.endpoint = self._server.url
         self.elb = elb.Elb(self)
         self.ec2 = ec2.Ec2(self)
         self.cloudwatch = cloudwatch.CloudWatch(self)

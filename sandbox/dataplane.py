@@ -31,6 +31,7 @@ class _Handler(loopback.Handler):
 
     do_GET = do_HEAD = _answer  # noqa: N815 (http.server's names)
 
+
 class _Server(loopback.Server):
     plane: "DataPlane"
 

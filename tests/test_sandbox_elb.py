@@ -1,4 +1,4 @@
-"""Where the sandbox's load balancers do as AWS's do and moto does not. A5, H1: numbers of the facts behind each test."""
+"""Where the sandbox's load balancers do as AWS's do and moto does not. A5, H1: numbers of the facts behind them."""
 
 import botocore.exceptions
 import pytest
@@ -247,7 +247,7 @@ def test_attribute_keys_are_checked(service, elb):  # D 000
     assert call == "InvalidConfigurationRequest"  # C5
 
 
-def test_instances_must_exist_and_run_to_be_registered(account, service, elb):  # G11
+def test_instances_must_exist_and_run_to_be_registered(service, elb):  # G11
     first = service.instance_ids[0]
 
     def register(target):
@@ -413,7 +413,7 @@ def test_a_terminated_instance_leaves_its_groups(account, service, elb):
     assert health(elb, service.primary_arn, **asked) == [("unused", "Target.NotRegistered")]
 
 
-def test_a_lambda_group_is_not_checked(account, service, elb, alb_listener):  # H7
+def test_a_lambda_group_is_not_checked(account, elb, alb_listener):  # H7
     lambda_group = group(elb, None, "page", TargetType="lambda", Protocol=None, Port=None, HealthCheckEnabled=False)
     function = account.arn("lambda", "function:page")
     elb.register_targets(TargetGroupArn=lambda_group, Targets=[{"Id": function}])
@@ -560,7 +560,8 @@ def test_what_is_refused_moves_nothing(elb, alb_listener, rules, moves, code):  
     assert priorities(elb, alb_listener, *rules) == ("10", "20")
 
 
-def test_a_new_rule_needs_a_free_priority_in_range(elb, alb_listener, rules):  # H1
+@pytest.mark.usefixtures("rules")
+def test_a_new_rule_needs_a_free_priority_in_range(elb, alb_listener):  # H1
     def create(priority):
         return error_of(
             elb.create_rule,
