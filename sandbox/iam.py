@@ -95,6 +95,7 @@ RESOURCES: dict[tuple[str, str], Callable[[Params], list[str]]] = {
     ("elbv2", "DeregisterTargets"): _given("TargetGroupArn"),
     ("elbv2", "AddTags"): _given("ResourceArns"),
     ("elbv2", "RemoveTags"): _given("ResourceArns"),
+    ("sns", "GetTopicAttributes"): _given("TopicArn"),
     ("sns", "Publish"): _given("TopicArn"),
     ("sqs", "SendMessage"): _queue,
     ("sqs", "ReceiveMessage"): _queue,
