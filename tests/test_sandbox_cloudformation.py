@@ -431,6 +431,19 @@ def test_a_stack_is_made_and_deleted(account: Account, build: Path) -> None:
     assert account.client("cloudwatch").describe_alarms()["MetricAlarms"] == []
 
 
+def test_the_events_and_alarms_of_a_stack_reach_its_function(account: Account, build: Path) -> None:
+    stack = cloudformation.deploy(account, build, "demo", IDS)
+    for instance_id in ("i-1", "i-3"):
+        detail = {"instance-id": instance_id, "state": "stopped"}
+        account.bus("aws.ec2", "EC2 Instance State-change Notification", detail, [])
+    account.advance(5)
+    account.client("cloudwatch").set_alarm_state(AlarmName="demo-outage", StateValue="ALARM", StateReason="test")
+    account.advance(5)
+    assert {run.function for run in account.functions.runs} == {stack.resources["Watch"]}
+    woken = [run.event.get("detail", {}).get("instance-id") or run.event["alarmArn"] for run in account.functions.runs]
+    assert woken == ["i-1", stack.attributes["Outage"]["Arn"]]
+
+
 def test_a_stack_without_parameters_makes_only_what_is_unconditional(account: Account, build: Path) -> None:
     stack = cloudformation.deploy(account, build, "demo", {})
     assert {"Topic", "Hold"} <= set(stack.resources)
