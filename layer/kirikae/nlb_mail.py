@@ -54,25 +54,6 @@ def undo(config: nlb.Config, seen: nlb.Switches, side: nlb.Side, mode: str, time
     )
 
 
-def since(times: Times) -> Words:
-    """Say when it began, and how long noticing it and switching took."""
-    done = f"{times.done:%Y-%m-%d %H:%M:%S} UTC"
-    if times.caused is None:
-        took = (times.done - times.began).total_seconds()
-        return Words(
-            f"Noticed by the periodic check or by hand; switched at {done}, {took:.1f} s after this run began.",
-            f"定期確認または手動実行で検知。{done} に切り替え完了 (実行開始から {took:.1f} 秒)。",
-        )
-    noticed = max(0.0, (times.began - times.caused).total_seconds())
-    took = max(0.0, (times.done - times.caused).total_seconds())
-    return Words(
-        f"Event at {times.caused:%Y-%m-%d %H:%M:%S} UTC; noticed {noticed:.1f} s later; switched at {done}, "
-        f"{took:.1f} s after the event.",
-        f"イベント発生 {times.caused:%Y-%m-%d %H:%M:%S} UTC。{noticed:.1f} 秒後に検知し、{done} に切り替え完了 "
-        f"(発生から {took:.1f} 秒)。",
-    )
-
-
 def refused_mail(config: nlb.Config, mode: str) -> Mail | None:
     """Say that AWS did not take the weighted action when it was adopted; an adoption that went well is only logged."""
     if mode == config.switch_mode:

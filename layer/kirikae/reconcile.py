@@ -39,8 +39,34 @@ class Times:
     done: datetime
 
 
+def since(times: Times) -> Words:
+    """Say when it began, and how long noticing it and acting took."""
+    done = f"{times.done:%Y-%m-%d %H:%M:%S} UTC"
+    if times.caused is None:
+        took = (times.done - times.began).total_seconds()
+        return Words(
+            f"Noticed by the periodic check or by hand; switched at {done}, {took:.1f} s after this run began.",
+            f"定期確認または手動実行で検知。{done} に切り替え完了 (実行開始から {took:.1f} 秒)。",
+        )
+    noticed = max(0.0, (times.began - times.caused).total_seconds())
+    took = max(0.0, (times.done - times.caused).total_seconds())
+    return Words(
+        f"Event at {times.caused:%Y-%m-%d %H:%M:%S} UTC; noticed {noticed:.1f} s later; switched at {done}, "
+        f"{took:.1f} s after the event.",
+        f"イベント発生 {times.caused:%Y-%m-%d %H:%M:%S} UTC。{noticed:.1f} 秒後に検知し、{done} に切り替え完了 "
+        f"(発生から {took:.1f} 秒)。",
+    )
+
+
 class UnfinishedError(RuntimeError):
-    """Part of a change was not made; the text names it, and the next run finishes it."""
+    """Part of a change was not made; the text names it, and the next run finishes it.
+
+    `done` is what the act would have returned: the part that was made is told now, because no later run makes it.
+    """
+
+    def __init__(self, text: str, done: Any = None) -> None:
+        super().__init__(text)
+        self.done = done
 
 
 def now() -> datetime:
@@ -91,10 +117,12 @@ def reconcile[C: env.Stack, S, D](
     }
     try:
         if outcome == "changed" and change is not None:
-            done = act(config, seen, change)
+            done, unfinished = _attempt(act, config, seen, change)
             times = Times(request.hint.at, began, now())
             _tell(config, tell(config, seen, decision, done, times))
             _count(decision, times)
+            if unfinished:
+                raise unfinished
         elif outcome == "dry-run" and config.dry_run and request.hint.kind == "alarm":
             _tell(config, _rehearsal(config, decision, change))
         report["outcome"] = outcome
@@ -128,6 +156,18 @@ def _gate(
     if wish.on:
         return "held", f"{wish.reason}; due otherwise: {decision.reason.en}"
     return "changed", ""
+
+
+def _attempt[C, S, D](
+    act: Callable[[C, S, Mapping[str, Any]], D], config: C, seen: S, change: Mapping[str, Any]
+) -> tuple[D, UnfinishedError | None]:
+    """Make the change; return what was done, and what to raise when it has been told."""
+    try:
+        return act(config, seen, change), None
+    except UnfinishedError as error:
+        if error.done is None:
+            raise
+        return error.done, error
 
 
 def _tell(config: env.Stack, mail: Mail | None) -> None:
