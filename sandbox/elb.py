@@ -146,6 +146,7 @@ class Elb:
         ):
             account.around("elbv2", operation, self._and_reconsider)
         account.around("elbv2", "ModifyTargetGroup", self._modify_target_group)
+        account.after("elbv2", "DeleteTargetGroup", self._delete_target_group)
 
     @property
     def backend(self) -> Any:
@@ -211,7 +212,8 @@ class Elb:
     def _check_load_balancer_is_free(self, params: dict[str, Any], _principal: str) -> None:
         # C5: an ALB that is registered as a target cannot be deleted.
         arn = params["LoadBalancerArn"]
-        if any(arn == key[0] for targets in self._targets.values() for key in targets):
+        held = [one for targets in self._targets.values() for one in targets.values()]
+        if any(one.id == arn and one.state != "draining" for one in held):
             raise Refusal("ResourceInUse", f"Load balancer '{arn}' is registered as a target")
 
     def _check_target_group(self, params: dict[str, Any], _principal: str) -> None:
@@ -222,6 +224,11 @@ class Elb:
             raise Refusal("ValidationError", "Health check protocol must be HTTP or HTTPS for target type 'alb'")
         if kind != "lambda" and params.get("HealthCheckEnabled") is False:  # D 000
             raise Refusal("ValidationError", f"Health check enabled must be true for target type '{kind}'")
+
+    def _delete_target_group(self, params: dict[str, Any]) -> None:
+        for target in self._targets.pop(params["TargetGroupArn"], {}).values():
+            if target.timer:
+                target.timer.cancel()
 
     def _modify_target_group(self, params: dict[str, Any], serve: Callable[[], Answer]) -> Answer:
         answered = serve()
