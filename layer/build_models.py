@@ -18,7 +18,19 @@ import botocore
 
 OPERATIONS = {
     "cloudwatch": ["DescribeAlarms"],
-    "ec2": ["DescribeInstanceStatus", "DescribeInstances"],
+    "ec2": [
+        "AssignIpv6Addresses",
+        "AssignPrivateIpAddresses",
+        "AssociateAddress",
+        "DescribeAddresses",
+        "DescribeInstanceStatus",
+        "DescribeInstances",
+        "DescribeNetworkInterfaces",
+        "DescribeRouteTables",
+        "DescribeSubnets",
+        "ReplaceRoute",
+        "UnassignIpv6Addresses",
+    ],
     "elbv2": [
         "AddTags",
         "DescribeListeners",

@@ -3,8 +3,9 @@
 Addresses are compared as EC2 and `ipaddress` write them, never as parts of a text: 10.0.0.5 is not 10.0.0.50.
 """
 
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -44,21 +45,13 @@ class ElasticIp:
 
 
 @dataclass(frozen=True)
-class Route:
-    """Where a route leads: an interface, or whatever else a route can lead to."""
-
-    target: str
-    instance_id: str = ""  # of an interface that is attached
-
-
-@dataclass(frozen=True)
 class RouteTable:
     """A route table of a VPC; `local` are the networks of the VPC itself."""
 
     id: str
     vpc_id: str
-    routes: Mapping[str, Route] = field(default_factory=dict)  # destination -> where it leads
-    local: tuple[str, ...] = ()
+    routes: Mapping[str, str]  # destination -> id of an interface, or of whatever else a route can lead to
+    local: tuple[str, ...]
 
 
 def interfaces(filter_name: str, values: Iterable[str], vpc_id: str = "") -> dict[str, Interface]:
@@ -66,9 +59,9 @@ def interfaces(filter_name: str, values: Iterable[str], vpc_id: str = "") -> dic
 
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeNetworkInterfaces.html
     """
-    filters = [{"Name": filter_name, "Values": sorted(values)}]
-    if not filters[0]["Values"]:
+    if not (wanted := sorted(values)):
         return {}
+    filters = [{"Name": filter_name, "Values": wanted}]
     if vpc_id:
         filters.append({"Name": "vpc-id", "Values": [vpc_id]})
     answer = aws.client("ec2").describe_network_interfaces(Filters=filters)["NetworkInterfaces"]
@@ -113,7 +106,9 @@ def elastic_ips(allocation_ids: Iterable[str]) -> dict[str, ElasticIp]:
 
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeAddresses.html
     """
-    filters = [{"Name": "allocation-id", "Values": list(allocation_ids)}]
+    if not (wanted := list(allocation_ids)):
+        return {}
+    filters = [{"Name": "allocation-id", "Values": wanted}]
     answer = aws.client("ec2").describe_addresses(Filters=filters)["Addresses"]
     return {
         a["AllocationId"]: ElasticIp(
@@ -128,21 +123,22 @@ def route_tables(table_ids: Iterable[str]) -> dict[str, RouteTable]:
 
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeRouteTables.html
     """
-    filters = [{"Name": "route-table-id", "Values": list(table_ids)}]
+    if not (wanted := list(table_ids)):
+        return {}
+    filters = [{"Name": "route-table-id", "Values": wanted}]
     answer = aws.client("ec2").describe_route_tables(Filters=filters)["RouteTables"]
     return {described["RouteTableId"]: _table(described) for described in answer}
 
 
 def _table(described: Mapping[str, Any]) -> RouteTable:
-    routes, local = dict[str, Route](), list[str]()
+    routes, local = dict[str, str](), list[str]()
     for route in described["Routes"]:
         destination = route.get("DestinationCidrBlock") or route.get("DestinationIpv6CidrBlock", "")
+        # Every kind of target has its own key; a route to an instance shows the interface, too, and that one counts.
+        targets = [route[key] for key in sorted(route) if re.fullmatch("(?!Instance|Destination).*(Id|Arn)", key)]
+        routes[destination] = route.get("NetworkInterfaceId") or next(iter(targets), "nothing")
         if route.get("Origin") == "CreateRouteTable":
             local.append(destination)
-        # The target's key depends on its kind; an instance is shown beside its interface, which says more.
-        targets = {key: value for key, value in route.items() if key.endswith("Id") and key != "InstanceId"}
-        target = targets.get("NetworkInterfaceId") or next(iter(targets.values()), "nothing")
-        routes[destination] = Route(target, route.get("InstanceId", ""))
     return RouteTable(described["RouteTableId"], described["VpcId"], routes, tuple(local))
 
 
@@ -196,7 +192,10 @@ def associate(allocation_id: str, interface_id: str, private_ip: str) -> None:
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AssociateAddress.html
     """
     aws.client("ec2").associate_address(
-        AllocationId=allocation_id, NetworkInterfaceId=interface_id, PrivateIpAddress=private_ip, AllowReassociation=True
+        AllocationId=allocation_id,
+        NetworkInterfaceId=interface_id,
+        PrivateIpAddress=private_ip,
+        AllowReassociation=True,
     )
 
 

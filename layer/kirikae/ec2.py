@@ -8,6 +8,7 @@ from kirikae import aws
 
 DOWN = frozenset({"stopping", "stopped", "shutting-down", "terminated"})
 MISSING = "missing"
+GONE = frozenset({"shutting-down", "terminated", MISSING})  # its interfaces may be gone with it
 
 
 def instance_states(instance_ids: Iterable[str], said_down: str = "") -> dict[str, str]:

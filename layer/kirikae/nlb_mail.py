@@ -2,9 +2,8 @@
 
 import json
 from collections.abc import Iterable
-from datetime import timedelta
 
-from kirikae import nlb, notify
+from kirikae import hold, nlb, notify
 from kirikae.elb import Target
 from kirikae.notify import Mail, Words
 from kirikae.reconcile import Times
@@ -39,11 +38,9 @@ def switched(seen: nlb.Switches, side: nlb.Side, mode: str) -> Words:
 
 def undo(config: nlb.Config, seen: nlb.Switches, side: nlb.Side, mode: str, times: Times) -> Words:
     """Return the exact commands that bring the listeners back to `side`, and hold kirikae off meanwhile."""
-    until = (times.done + timedelta(hours=2)).isoformat(timespec="seconds")
-    wish = json.dumps({"until": until, "reason": "switched by hand"})
     groups = [{"TargetGroupArn": group, "Weight": weight} for group, weight in nlb.weights(config, side, mode).items()]
     action = json.dumps([{"Type": "forward", "ForwardConfig": {"TargetGroups": groups}}])
-    commands = [f"aws ssm put-parameter --overwrite --name {config.hold_parameter} --value '{wish}'"]
+    commands = [hold.command(config.hold_parameter, times.done)]
     commands += [
         f"aws elbv2 modify-listener --listener-arn {listener.arn} --default-actions '{action}'"
         for listener in seen.listeners

@@ -4,11 +4,10 @@ Everything declared has a name: `10.0.0.50`, `2001:db8::50`, `eipalloc-…`, `rt
 a pure function of what was seen; `kirikae.addresses` does the reading and the writing.
 """
 
-import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from kirikae import ec2, env
+from kirikae import env
 from kirikae.addresses import ElasticIp, Interface, RouteTable
 
 
@@ -46,69 +45,22 @@ def is_ipv6(name: str) -> bool:
 
 def is_ipv4(name: str) -> bool:
     """Tell an IPv4 address from the other names."""
-    return name[0].isdigit() and not is_ipv6(name)
+    return name[0].isdigit() and ":" not in name
+
+
+def is_route(name: str) -> bool:
+    """Tell an overlay route from the other names."""
+    return " " in name
+
+
+def is_elastic(name: str) -> bool:
+    """Tell the allocation of an Elastic IP from the other names."""
+    return is_elastic(name)
 
 
 def routes(config: Config) -> list[str]:
     """Name every overlay route."""
     return [f"{table} {cidr}" for cidr in config.overlay_cidrs for table in config.overlay_route_table_ids]
-
-
-def static_problems(config: Config) -> Iterator[str]:
-    """Say what is wrong with the parameters whatever the world looks like."""
-    instances, interfaces = config.pair_instance_ids, config.pair_interface_ids
-    if len(instances) != 2 or len(interfaces) != 2:
-        yield (
-            f"PairInstanceIds names {len(instances)} and PairInterfaceIds {len(interfaces)}, "
-            f"expected two instances and their two interfaces in the same order"
-        )
-    for name, ids in (("PairInstanceIds", instances), ("PairInterfaceIds", interfaces)):
-        if len(set(ids)) < len(ids):
-            yield f"{name} names {ids[0]} twice, expected two different ones"
-    if bool(config.overlay_cidrs) != bool(config.overlay_route_table_ids):
-        yield "OverlayCidrs and OverlayRouteTableIds need each other, expected both or neither"
-    if not config.floating_ip_addresses + config.elastic_ip_allocation_ids + config.overlay_cidrs:
-        yield "nothing is declared: expected FloatingIpAddresses, ElasticIpAllocationIds or OverlayCidrs"
-
-
-def problems(config: Config, seen: Observed) -> Iterator[str]:
-    """Say what about the parameters does not fit the world: until it is corrected, nothing is written."""
-    pair = [seen.interfaces[each] for each in config.pair_interface_ids if each in seen.interfaces]
-    for instance, interface_id in sides(config):
-        interface, state = seen.interfaces.get(interface_id), seen.instances[instance]
-        if interface and interface.instance_id not in ("", instance):
-            yield f"PairInterfaceIds: {interface} does not belong to {instance}; expected an interface of {instance}"
-        elif interface is None and state not in ec2.GONE:
-            yield f"PairInterfaceIds: there is no {interface_id}, and {instance} is {state}; expected its interface"
-        elif interface and interface.instance_id and state == ec2.MISSING:
-            yield f"PairInstanceIds: EC2 does not know {instance}; expected an instance of this account and region"
-    if config.floating_ip_addresses and len({interface.subnet_id for interface in pair}) > 1:
-        named = " and ".join(f"{each.id} is in {each.subnet_id} ({each.zone})" for each in pair)
-        yield (
-            f"FloatingIpAddresses cannot move between subnets: {named}; expected one subnet, or overlay routes "
-            f"(OverlayCidrs with OverlayRouteTableIds) instead of private addresses"
-        )
-    for interface in pair:
-        for address in set(interface.primary) & set(config.floating_ip_addresses):
-            yield f"FloatingIpAddresses: {address} is the primary address of {interface.id}; expected a secondary one"
-    for address in config.floating_ip_addresses:
-        if seen.subnets and not _inside(address, [cidr for cidrs in seen.subnets.values() for cidr in cidrs]):
-            named = "; ".join(f"{subnet} has {', '.join(cidrs)}" for subnet, cidrs in seen.subnets.items())
-            yield f"FloatingIpAddresses: {address} is outside the subnet of the pair; {named}"
-    for table in seen.tables.values():
-        for cidr in config.overlay_cidrs:
-            if _inside(cidr, table.local):
-                yield f"OverlayCidrs: {cidr} lies inside the VPC of {table.id}, which has {', '.join(table.local)}"
-        if strangers := [each.vpc_id for each in pair if each.vpc_id != table.vpc_id]:
-            yield f"OverlayRouteTableIds: {table.id} is of {table.vpc_id}, and the pair of {strangers[0]}"
-
-
-def _inside(name: str, cidrs: Iterable[str]) -> bool:
-    network = ipaddress.ip_network(name)
-    return any(
-        network.version == other.version and network.subnet_of(other)  # type: ignore[arg-type]  # of one version
-        for other in map(ipaddress.ip_network, cidrs)
-    )
 
 
 def sides(config: Config) -> list[tuple[str, str]]:
@@ -127,6 +79,20 @@ def up(config: Config, seen: Observed) -> list[str]:
     ]
 
 
+def led_to(config: Config, seen: Observed) -> dict[str, str]:
+    """Return what the Elastic IPs and routes lead to, also when that does not exist any more."""
+    found = {
+        allocation: seen.elastic[allocation].interface_id
+        for allocation in config.elastic_ip_allocation_ids
+        if allocation in seen.elastic
+    }
+    for name in routes(config):
+        table, cidr = name.split()
+        if table in seen.tables and cidr in seen.tables[table].routes:
+            found[name] = seen.tables[table].routes[cidr]
+    return found
+
+
 def places(config: Config, seen: Observed) -> dict[str, str]:
     """Return where everything declared is: an interface, what else a route leads to, or nothing when it is nowhere.
 
@@ -134,68 +100,86 @@ def places(config: Config, seen: Observed) -> dict[str, str]:
     """
     holders = {address: each.id for each in seen.interfaces.values() for address in each.addresses}
     found = {address: holders.get(address, "") for address in config.floating_ip_addresses}
-    found |= {
-        allocation: seen.elastic[allocation].interface_id
-        for allocation in config.elastic_ip_allocation_ids
-        if allocation in seen.elastic
-    }
-    for name in routes(config):
-        table, cidr = name.split()
-        if table in seen.tables and (route := seen.tables[table].routes.get(cidr)):
-            lost = route.target.startswith("eni-") and route.target not in seen.interfaces
-            found[name] = "" if lost else route.target
+    for name, target in led_to(config, seen).items():
+        found[name] = "" if target.startswith("eni-") and target not in seen.interfaces else target
     return found
 
 
-def home(config: Config, seen: Observed) -> str:
-    """Return the interface where what has to move belongs, or nothing: of two that are up, the one that holds more."""
-    held = list(places(config, seen).values())
-    return max(up(config, seen), key=held.count, default="")
+@dataclass(frozen=True)
+class Plan:
+    """What moves to the interface `to`, from where, and what else is declared but cannot or may not move, and why."""
+
+    to: str
+    moves: Mapping[str, str] = field(default_factory=dict)
+    landings: Mapping[str, str] = field(default_factory=dict)  # allocation id -> private address on `to`
+    left: Mapping[str, str] = field(default_factory=dict)
 
 
-def due(config: Config, seen: Observed) -> dict[str, str]:
-    """Return what has to move and where it is: on a side that is not up, on no interface, or on the wrong one.
+def plan(config: Config, seen: Observed) -> Plan:
+    """Say what has to move: what is on a side that is not up, on no interface, or, for a route, on the wrong one.
 
-    What is on a side that is up stays, wherever the rest is.  Only the routes of one CIDR are one thing: they move to
-    where they do not lead yet when they disagree.
+    What is on a side that is up stays there, wherever the rest is; only the routes of one CIDR are one thing.  Of two
+    sides that are up, what has to move goes to the one that holds more.
     """
-    here, there = places(config, seen), home(config, seen)
-    if not there:
-        return {}
-    settled = up(config, seen)
-    wrong = {name: place for name, place in here.items() if place not in settled and _ours(config, seen, name, place)}
+    here, settled = places(config, seen), up(config, seen)
+    left = dict(_left(config, seen, here))
+    to = max(settled, key=list(here.values()).count, default="")
+    wrong = {name: place for name, place in here.items() if name not in left and place not in settled}
     for cidr in config.overlay_cidrs:
-        routed = {name: place for name, place in here.items() if name.endswith(f" {cidr}")}
-        if len({place for place in routed.values() if place in settled}) > 1:
-            wrong |= {name: place for name, place in routed.items() if place in settled and place != there}
-    return {name: place for name, place in wrong.items() if name not in obstacles(config, seen)}
+        routed = {name: place for name, place in here.items() if name.endswith(f" {cidr}") and place in settled}
+        if len(set(routed.values())) > 1:
+            wrong |= {name: place for name, place in routed.items() if place != to}
+    if not to:
+        return Plan(to, left=left)
+    if seen.interfaces[to].source_dest_check:
+        left |= {name: f"{name} would be dropped by {to}" for name in wrong if is_route(name)}
+    landings = _landings(config, seen, to, wrong)
+    left |= {
+        name: f"{name} finds no private address without an Elastic IP on {to}"
+        for name in wrong
+        if is_elastic(name) and name not in landings
+    }
+    return Plan(to, {name: place for name, place in wrong.items() if name not in left}, landings, left)
 
 
-def _ours(config: Config, seen: Observed, name: str, place: str) -> bool:
-    """Tell whether what is at this place may be moved: it is on the pair or nowhere, or a route misses the interface."""
-    if place in ("", *config.pair_interface_ids):
-        return True
-    return " " in name and place in seen.interfaces and seen.interfaces[place].instance_id in config.pair_instance_ids
-
-
-def obstacles(config: Config, seen: Observed) -> dict[str, str]:
-    """Return what is declared and cannot or may not be moved now, and why; the rest does move."""
-    here, there = places(config, seen), home(config, seen)
-    found = dict[str, str]()
+def _left(config: Config, seen: Observed, here: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Say what does not exist, and what is in other hands: neither on the pair nor nowhere."""
+    own = ("", *config.pair_interface_ids)
     for name in (*config.floating_ip_addresses, *config.elastic_ip_allocation_ids, *routes(config)):
         if name not in here:
-            found[name] = _absent(seen, name)
-        elif not _ours(config, seen, name, here[name]):
-            holder = seen.interfaces.get(here[name], here[name])
-            found[name] = f"hands off: {name} is on {holder}, which is neither of the pair"
-    for interface in map(seen.interfaces.get, config.pair_interface_ids):
-        if interface and interface.source_dest_check:
-            for name in routes(config):
-                if interface.id in (there, here.get(name)):
-                    found.setdefault(
-                        name,
-                        f"{interface.id} would drop the traffic of {name}: its source/destination check is on; "
-                        f"aws ec2 modify-network-interface-attribute --network-interface-id {interface.id} "
-                        f"--no-source-dest-check",
-                    )
-    return found
+            table, _, cidr = name.partition(" ")
+            exists = f"{table} has no route for {cidr}; aws ec2 create-route makes it" if table in seen.tables else ""
+            yield name, exists or f"there is no {table} in this account and region"
+        elif here[name] not in own:
+            holder = seen.interfaces.get(here[name])
+            if not (
+                is_route(name) and holder and holder.instance_id in config.pair_instance_ids
+            ):  # a route beside ours
+                yield name, f"hands off: {name} is on {holder or here[name]}, which is neither of the pair"
+
+
+def _landings(config: Config, seen: Observed, to: str, wrong: Iterable[str]) -> dict[str, str]:
+    """Choose for each Elastic IP that moves a private address on `to` that has none.
+
+    One on an address that moves goes along with it; one on nothing goes to the floating address in the same place of
+    the list; every other one goes to the primary address.
+    """
+    arriving = {name for name in wrong if is_ipv4(name)}
+    target = seen.interfaces[to]
+    free = {address for address, allocation in target.addresses.items() if not allocation and not is_ipv6(address)}
+    carried = {each.private_ip for each in seen.elastic.values() if each.private_ip in arriving}
+    free |= arriving - carried
+    floating = [address for address in config.floating_ip_addresses if not is_ipv6(address)]
+    chosen = dict[str, str]()
+    for number, allocation in enumerate(config.elastic_ip_allocation_ids):
+        if allocation not in wrong:
+            continue
+        now = seen.elastic[allocation]
+        if now.private_ip in arriving:
+            chosen[allocation] = now.private_ip
+            continue
+        wanted = [*floating[number : number + 1] * (not now.interface_id), *target.primary]
+        if fitting := [address for address in wanted if address in free]:
+            chosen[allocation] = fitting[0]
+            free.remove(fitting[0])
+    return chosen

@@ -1,16 +1,19 @@
 """hint -> observe -> decide -> act -> verify -> notify, the same way for every handler that acts."""
 
 import dataclasses
+import gc
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
+from botocore.exceptions import BotoCoreError, ClientError
 
-from kirikae import env, events, hold, notify
+from kirikae import aws, env, events, hold, notify
 from kirikae.notify import Mail, Words
 
 logger = Logger()
@@ -67,6 +70,21 @@ class UnfinishedError(RuntimeError):
     def __init__(self, text: str, done: Any = None) -> None:
         super().__init__(text)
         self.done = done
+
+
+def prime[C: env.Stack](kind: type[C], read: Callable[[C], object]) -> None:
+    """End INIT: in Lambda, make the clients and connections of a change while there is full CPU for it.
+
+    Whatever goes wrong here goes wrong again, and is reported, at the first invocation.
+    """
+    if env.in_lambda():
+        with suppress(ClientError, BotoCoreError, env.InputError):
+            config = env.load(kind)
+            read(config)
+            aws.client("ssm").get_parameter(Name=config.hold_parameter)
+            aws.client("sns").get_topic_attributes(TopicArn=config.topic_arn)
+    gc.freeze()
+    gc.enable()
 
 
 def now() -> datetime:
