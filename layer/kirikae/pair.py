@@ -55,7 +55,7 @@ def is_route(name: str) -> bool:
 
 def is_elastic(name: str) -> bool:
     """Tell the allocation of an Elastic IP from the other names."""
-    return is_elastic(name)
+    return name.startswith("eipalloc-")
 
 
 def routes(config: Config) -> list[str]:

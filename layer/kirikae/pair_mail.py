@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from kirikae import hold, notify, pair, reconcile
+from kirikae import ec2, hold, notify, pair, reconcile
 from kirikae.notify import Mail, Words
 from kirikae.pair import Config, Observed, Plan
 from kirikae.pair_move import Done
@@ -13,15 +13,13 @@ def why(seen: Observed, plan: Plan) -> Words:
     """Say what has to move: where it is, and what is the matter with that."""
     en, ja = list[str](), list[str]()
     for place in dict.fromkeys(plan.moves.values()):
-        names = ", ".join(name for name in plan.moves if plan.moves[name] == place)
-        holder, state = seen.interfaces.get(place), _state(seen, place)
-        en.append(f"{names} on {holder or place or 'no interface'}{f', which is {state}' * bool(state)}")
-        ja.append(f"{names} は {holder or place or 'どのインターフェイスにもない'}{f' ({state})' * bool(state)}")
+        names = [name for name in plan.moves if plan.moves[name] == place]
+        few, holder, state = ", ".join(names) if len(names) < 4 else "", seen.interfaces.get(place), _state(seen, place)
+        known = f" ({state})" if state else ""
+        en.append(f"{few or f'{len(names)} addresses and routes'} on {holder or place or 'no interface'}{known}")
+        ja.append(f"{few or f'{len(names)} 件のアドレスとルート'}: {holder or place or 'インターフェイスなし'}{known}")
     instance = seen.interfaces[plan.to].instance_id
-    return Words(
-        f"{'; '.join(en)}; {instance} is running",
-        f"{'、'.join(ja)}。{instance} は running です",
-    )
+    return Words(f"{'; '.join(en)}; {instance} is running", f"{'、'.join(ja)}。{instance} は running です")
 
 
 def _state(seen: Observed, interface_id: str) -> str:
@@ -48,8 +46,7 @@ def moved(config: Config, seen: Observed, decision: Decision, done: Done, times:
 
 def _happened(config: Config, seen: Observed, done: Done, down: str) -> Words:
     interface = seen.interfaces[done.to]
-    stopped = down.replace(" is ", ": ")
-    en, ja = [f"{down}."], [f"停止などの検知: {stopped}"]
+    en, ja = [f"{down}."], [f"{down.replace(' is ', ' は ')} です。"]
     if done.moved:
         en += [f"Moved to {interface}, and seen there afterwards:", *_list(seen, done.moved, "was on", "was nowhere")]
         ja += [f"{interface} に移動し、移動後に確認済み:", *_list(seen, done.moved, "移動元", "移動元なし")]
@@ -91,19 +88,20 @@ def _undo(config: Config, seen: Observed, done: Done, times: Times) -> Words:
     commands = [hold.command(config.hold_parameter, times.done), *_back(seen, done)]
     if len(commands) == 1:
         return Words(
-            "There is nowhere to go back to: the interface it was on is gone.",
-            "移動元のインターフェイスは存在しないため、元に戻す先はありません。",
+            "There is nowhere to go back to: the instance it was on is gone.",
+            "移動元のインスタンスは存在しないため、元に戻す先はありません。",
         )
     text = "\n".join(commands)
     return Words(
         f"Start the other instance, hold kirikae off, or it will move them again; then move them back:\n{text}",
-        f"もう一方のインスタンスを起動し、kirikae を保留にしてから (さもないと再び移動します) 元に戻してください:\n{text}",
+        f"もう一方のインスタンスを起動し、kirikae を保留にしてから元に戻してください (しないと再び移動します):\n{text}",
     )
 
 
 def _back(seen: Observed, done: Done) -> Iterator[str]:
-    """Yield the commands that bring back what was on an interface that still exists."""
-    there = {name: place for name, place in done.moved.items() if place in seen.interfaces}
+    """Yield the commands that bring back what was on an instance that can come back."""
+    kept = {each.id for each in seen.interfaces.values() if seen.instances.get(each.instance_id, "") not in ec2.GONE}
+    there = {name: place for name, place in done.moved.items() if place in kept}
     for place in dict.fromkeys(there.values()):
         ipv4 = _on(place, there, filter(pair.is_ipv4, there))
         ipv6 = _on(place, there, filter(pair.is_ipv6, there))
