@@ -53,13 +53,14 @@ def move(config: Config, seen: Observed, change: Mapping[str, Any]) -> Done:
     now = look(config, seen.instances)  # between the decision and the write, somebody else may have acted
     plan = pair.plan(config, now)
     moves = {name: place for name, place in plan.moves.items() if name in change["from"] and plan.to == to}
-    problems = dict[str, str]()
+    problems, refused = dict[str, str](), set[str]()
     for names, write in _writes(now, replace(plan, moves=moves)):
         try:
             write()
         except (ClientError, BotoCoreError, UnfinishedError) as error:  # the rest is attempted first, then it is raised
             problems |= dict.fromkeys(names, str(error))
-    missing = _not_arrived(config, now, to, moves, problems)
+            refused |= set(names) if _refused(error) else set()
+    missing = _not_arrived(config, now, to, moves, refused)
     done = Done(
         to,
         {name: place for name, place in moves.items() if name not in missing},
@@ -67,7 +68,7 @@ def move(config: Config, seen: Observed, change: Mapping[str, Any]) -> Done:
     )
     if missing:
         named = "; ".join(f"{name}: {problem}" for name, problem in done.unseen.items())
-        told = done if done.moved or missing - problems.keys() else None  # a refusal alone is no change to tell
+        told = done if done.moved or missing - problems.keys() else None  # an error alone is no change to tell
         raise UnfinishedError(f"{len(missing)} of {len(moves)} did not arrive on {to}: {named}", told)
     return done
 
@@ -88,14 +89,19 @@ def _writes(seen: Observed, plan: Plan) -> Iterator[tuple[list[str], Callable[[]
         yield [name], partial(addresses.replace_route, table, cidr, plan.to)
 
 
-def _not_arrived(
-    config: Config, seen: Observed, to: str, moves: Mapping[str, str], problems: Mapping[str, str]
-) -> set[str]:
-    """Look until everything that moves has arrived; return what has not when the pauses, or all but problems, end."""
+def _refused(error: Exception) -> bool:
+    """Tell whether it is certain that nothing was done: a lost answer or a failing server leaves that open."""
+    if isinstance(error, ClientError):
+        return bool(error.response["ResponseMetadata"]["HTTPStatusCode"] < 500)
+    return isinstance(error, UnfinishedError)
+
+
+def _not_arrived(config: Config, seen: Observed, to: str, moves: Mapping[str, str], refused: set[str]) -> set[str]:
+    """Look until all that was not refused has arrived, or the pauses are over; return what has not."""
     for pause in (*PAUSES, 0.0):
         here = pair.places(config, look(config, seen.instances)) if moves else {}
         missing = {name for name in moves if here.get(name) != to}
-        if missing <= problems.keys():
+        if missing <= refused:
             break
         time.sleep(pause)
     return missing
