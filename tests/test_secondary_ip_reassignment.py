@@ -15,6 +15,7 @@ from kirikae import env, pair_move
 from kirikae.addresses import ElasticIp, Interface, RouteTable
 from kirikae.pair import Config, Observed
 from kirikae.reconcile import UnfinishedError
+from sandbox import cloudformation
 from sandbox.account import Account
 
 I0, I1, OTHER = "i-00000000000000000", "i-11111111111111111", "i-99999999999999999"
@@ -100,6 +101,7 @@ WORLDS = {
     "the holder is shutting down": (CONFIG, seen("shutting-down running"), to1(IP)),
     "the holder is pending: a start can fail, and the other one runs": (CONFIG, seen("pending running"), to1(IP)),
     "the holder is gone and so is its interface": (CONFIG, seen("terminated running", None), to1(IP, source="")),
+    "the holder is stopped and its interface is gone": (CONFIG, seen("stopped running", None), to1(IP, source="")),
     "the holder was forgotten by EC2": (CONFIG, seen("missing running", None), to1(IP, source="")),
     "both are down": (CONFIG, seen("stopped stopped"), None),
     "both are down, one is coming": (CONFIG, seen("stopped pending"), None),
@@ -278,7 +280,12 @@ REFUSED = {
     "nowhere to go next time": (
         CONFIG,
         seen("running missing", IP, None),
-        f"{I1} is missing, so the pair has one side",
+        f"the pair has one side only, {I1} is missing and there is no {E1}",
+    ),
+    "an interface that was deleted": (
+        CONFIG,
+        seen("running stopped", IP, None),
+        f"the pair has one side only, {I1} is stopped and there is no {E1}",
     ),
 }
 
@@ -730,6 +737,35 @@ def test_what_is_not_declared_is_not_permitted(deployed: Callable[..., Deployed]
     }
     assert "ec2:AssociateAddress" in allowed
     assert not allowed & {"ec2:AssignPrivateIpAddresses", "ec2:UnassignIpv6Addresses", "ec2:ReplaceRoute"}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"PairInterfaceIds": ""}, "PairInstanceIds needs PairInterfaceIds"),
+        ({"PairInstanceIds": ""}, "need PairInstanceIds"),
+        (
+            {"FloatingIpAddresses": ""},
+            "PairInstanceIds needs FloatingIpAddresses, ElasticIpAllocationIds or OverlayCidrs",
+        ),
+        ({"OverlayCidrs": CIDR}, "OverlayCidrs needs OverlayRouteTableIds"),
+        ({"OverlayRouteTableIds": "rtb-0123456789abcdef0"}, "OverlayRouteTableIds needs OverlayCidrs"),
+        ({"PairInstanceIds": "mail-1,mail-2"}, "two instance ids like"),
+        ({"PairInterfaceIds": "eth0"}, "two network interface ids like"),
+        ({"FloatingIpAddresses": "mail.example.com"}, "addresses like 10.0.0.50"),
+        ({"OverlayCidrs": "192.168.99.1"}, "CIDR blocks like"),
+    ],
+)
+def test_the_stack_refuses_parameters_that_cannot_be_right(
+    account: Account, build: Path, parameters: dict[str, str], words: str
+) -> None:
+    given = {
+        "PairInstanceIds": f"{I0},{I1}",
+        "PairInterfaceIds": f"{E0},{E1}",
+        "FloatingIpAddresses": IP,
+    }
+    with pytest.raises(cloudformation.TemplateError, match=words):
+        cloudformation.deploy(account, build, "pair", given | parameters)
 
 
 def test_every_sample_event_comes_to_the_same_end(

@@ -34,7 +34,7 @@ def problems(config: Config, seen: Observed) -> Iterator[str]:
         interface, state = seen.interfaces.get(interface_id), seen.instances[instance]
         if interface and interface.instance_id not in ("", instance):
             yield f"PairInterfaceIds: {interface} does not belong to {instance}; expected an interface of {instance}"
-        elif interface is None and state not in ec2.GONE:
+        elif interface is None and state in ("pending", "running"):
             yield f"PairInterfaceIds: there is no {interface_id}, and {instance} is {state}; expected its interface"
         elif interface and interface.instance_id and state == ec2.MISSING:
             yield f"PairInstanceIds: EC2 does not know {instance}; expected an instance of this account and region"
@@ -80,8 +80,9 @@ def checks(config: Config, seen: Observed) -> list[str]:
 def lonely(config: Config, seen: Observed) -> list[str]:
     """Say which side of the pair does not exist any more."""
     return [
-        f"{instance} is {seen.instances[instance]}, so the pair has one side only; put a new instance and its "
+        f"the pair has one side only, {instance} is {seen.instances[instance]}"
+        f"{'' if interface in seen.interfaces else f' and there is no {interface}'}; put a new instance and its "
         f"interface into PairInstanceIds and PairInterfaceIds"
-        for instance, _ in pair.sides(config)
-        if seen.instances[instance] in ("terminated", ec2.MISSING)
+        for instance, interface in pair.sides(config)
+        if seen.instances[instance] in ("terminated", ec2.MISSING) or interface not in seen.interfaces
     ]
