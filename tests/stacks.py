@@ -47,8 +47,16 @@ SORRY_ALB = {
     "SorryCertificateArn": CERTIFICATE,
 }
 NLB_ALB = NLB | SORRY_ALB | {"SorryTargetGroupArn": ""}
+PAIR = {
+    "PairInstanceIds": "i-0123456789abcdef2,i-0123456789abcdef3",
+    "PairInterfaceIds": "eni-0123456789abcdef2,eni-0123456789abcdef3",
+    "FloatingIpAddresses": "10.0.0.50,2001:db8::50",
+    "ElasticIpAllocationIds": "eipalloc-0123456789abcdef0,eipalloc-0123456789abcdef1",
+    "OverlayCidrs": "192.168.99.1/32",
+    "OverlayRouteTableIds": "rtb-0123456789abcdef0,rtb-0123456789abcdef1",
+}
 # The parameters that switch a capability on; with all of them every function is in the stack.
-CAPABILITIES = {"nlb": NLB}
+CAPABILITIES = {"nlb": NLB, "pair": PAIR}
 EVERYTHING = dict(itertools.chain.from_iterable(parameters.items() for parameters in CAPABILITIES.values()))
 SHARED = {
     "KmsKeyArn": KEY,

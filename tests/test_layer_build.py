@@ -358,7 +358,7 @@ def variants(aws: stub.Stub, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         ),
         (
             "nlb_switchback",
-            ["DescribeListeners", "GetParameter", "DescribeAlarms", "GetTopicAttributes"],
+            ["DescribeListeners", "DescribeAlarms", "GetParameter", "GetTopicAttributes"],
             [
                 "DescribeListeners",
                 "DescribeRules",

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pair_tools import FUNCTION, Deployed, Inside
+from pair_tools import Deployed, Inside
 
 from functions.secondary_ip_reassignment.app import decide
 from kirikae import env, pair_move
 from kirikae.addresses import ElasticIp, Interface, RouteTable
 from kirikae.pair import Config, Observed
 from kirikae.reconcile import UnfinishedError
-from sandbox import cloudformation
 from sandbox.account import Account
 
 I0, I1, OTHER = "i-00000000000000000", "i-11111111111111111", "i-99999999999999999"
@@ -724,48 +723,6 @@ def test_two_zones_work_with_overlay_routes_and_an_elastic_ip(deployed: Callable
     world = deployed(ipv4=(), elastic=1, overlay=(CIDR,), tables=2, zones=2)
     world.stops(0)
     assert world.sides == {1}
-
-
-def test_what_is_not_declared_is_not_permitted(deployed: Callable[..., Deployed]) -> None:
-    world = deployed(ipv4=(), elastic=1)
-    role = next(role for name, role in world.account.roles.items() if FUNCTION.removesuffix("Function") in name)
-    allowed = {
-        action
-        for policy in role.policies
-        for statement in policy["Statement"]
-        for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
-    }
-    assert "ec2:AssociateAddress" in allowed
-    assert not allowed & {"ec2:AssignPrivateIpAddresses", "ec2:UnassignIpv6Addresses", "ec2:ReplaceRoute"}
-
-
-@pytest.mark.parametrize(
-    ("parameters", "words"),
-    [
-        ({"PairInterfaceIds": ""}, "PairInstanceIds needs PairInterfaceIds"),
-        ({"PairInstanceIds": ""}, "need PairInstanceIds"),
-        (
-            {"FloatingIpAddresses": ""},
-            "PairInstanceIds needs FloatingIpAddresses, ElasticIpAllocationIds or OverlayCidrs",
-        ),
-        ({"OverlayCidrs": CIDR}, "OverlayCidrs needs OverlayRouteTableIds"),
-        ({"OverlayRouteTableIds": "rtb-0123456789abcdef0"}, "OverlayRouteTableIds needs OverlayCidrs"),
-        ({"PairInstanceIds": "mail-1,mail-2"}, "two instance ids like"),
-        ({"PairInterfaceIds": "eth0"}, "two network interface ids like"),
-        ({"FloatingIpAddresses": "mail.example.com"}, "addresses like 10.0.0.50"),
-        ({"OverlayCidrs": "192.168.99.1"}, "CIDR blocks like"),
-    ],
-)
-def test_the_stack_refuses_parameters_that_cannot_be_right(
-    account: Account, build: Path, parameters: dict[str, str], words: str
-) -> None:
-    given = {
-        "PairInstanceIds": f"{I0},{I1}",
-        "PairInterfaceIds": f"{E0},{E1}",
-        "FloatingIpAddresses": IP,
-    }
-    with pytest.raises(cloudformation.TemplateError, match=words):
-        cloudformation.deploy(account, build, "pair", given | parameters)
 
 
 def test_every_sample_event_comes_to_the_same_end(

@@ -16,6 +16,7 @@ from stacks import (
     FUNCTIONS,
     INSTANCES,
     NLB,
+    PAIR,
     ROOT,
     all_of,
     arn,
@@ -149,6 +150,11 @@ STATES = {"pending", "running", "stopping", "stopped", "shutting-down", "termina
 EC2_RULES = {  # rule: the states of which instances it passes on, to which functions
     "NlbPrimaryGoes": (STATES - {"pending", "running"}, INSTANCES, {"NlbSorrySwitchoverFunction"}),
     "NlbPrimaryRuns": ({"running"}, INSTANCES, {"NlbSwitchbackFunction"}),
+    "PairChanges": (
+        STATES - {"pending"},
+        tuple(PAIR["PairInstanceIds"].split(",")),
+        {"SecondaryIpReassignmentFunction"},
+    ),
 }
 
 

@@ -158,17 +158,17 @@ def move_ipv6(interface_id: str, ipv6: Iterable[str], source_id: str = "") -> No
     IPv6 has no reassignment: it takes two calls.  Raises what EC2 answered to the second one.
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AssignIpv6Addresses.html
     """
-    ec2, wanted = aws.client("ec2"), list(ipv6)
+    wanted = list(ipv6)
     if source_id:
         try:
-            ec2.unassign_ipv6_addresses(NetworkInterfaceId=source_id, Ipv6Addresses=wanted)
+            aws.client("ec2").unassign_ipv6_addresses(NetworkInterfaceId=source_id, Ipv6Addresses=wanted)
         except BotoCoreError:  # no answer; if it had no effect, the next call is refused and nothing is lost
             pass
         except ClientError as error:
             if error.response["Error"]["Code"] not in _NOT_THERE:
                 raise
     try:
-        ec2.assign_ipv6_addresses(NetworkInterfaceId=interface_id, Ipv6Addresses=wanted)
+        aws.client("ec2").assign_ipv6_addresses(NetworkInterfaceId=interface_id, Ipv6Addresses=wanted)
     except (ClientError, BotoCoreError) as error:  # raised again, unless they have arrived: no answer, or another run
         found = interfaces("network-interface-id", [interface_id])
         if interface_id in found and found[interface_id].addresses.keys() >= set(wanted):
