@@ -538,6 +538,18 @@ def test_an_address_that_somebody_took_meanwhile_is_not_taken_from_him(inside: C
     assert f"hands off: {IP} is on {stranger}" in report["reason"]
 
 
+@pytest.mark.parametrize("write", ["AssignPrivateIpAddresses", "UnassignIpv6Addresses", "AssignIpv6Addresses"])
+def test_two_runs_at_once_end_in_the_same_place(inside: Callable[..., Inside], write: str) -> None:
+    world = inside(ipv4=(IP, IP2), ipv6=1)
+    world.service.stop(0)
+    other: list[str] = []
+    world.account.before("ec2", write, lambda: other.append(world.run()["outcome"]))
+    world.run()
+    assert other == ["changed"]
+    assert world.sides == {1}
+    assert world.run()["outcome"] == "unchanged"
+
+
 def test_nothing_undeclared_is_touched(inside: Callable[..., Inside]) -> None:
     world = inside(ipv4=(IP, "10.0.0.5", "10.0.0.51"), elastic=2, overlay=(CIDR, "192.168.98.0/24"), tables=2)
     world.declare(
