@@ -166,7 +166,7 @@ def tell(config: Config, seen: Observed, decision: Decision, mode: str, times: T
     )
 
 
-nlb.prime(Config)
+nlb.prime(Config, lambda config: ec2.instance_states(config.primary_instance_ids))
 
 
 @reconcile.logger.inject_lambda_context

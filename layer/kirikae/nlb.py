@@ -51,20 +51,19 @@ class Switches:
     elsewhere: Mapping[str, str]  # target group ARN -> a load balancer that uses it and is not the listeners' own
 
 
-def prime(config_kind: type[Config], *more: Callable[[Any], object]) -> None:
+def prime(config_kind: type[Config], always_asked: Callable[[Any], object]) -> None:
     """End INIT: in Lambda, make the clients and connections of a switch while there is full CPU for it.
 
-    `more` are further reads that the direction always needs.  Whatever goes wrong here goes wrong again, and is
-    reported, at the first invocation.
+    `always_asked` is the read of another service that the direction does not decide without.  Whatever goes wrong here
+    goes wrong again, and is reported, at the first invocation.
     """
     if env.in_lambda():
         with suppress(ClientError, BotoCoreError, env.InputError):
             config = env.load(config_kind)
             elb.listeners(config.listener_arns)
             aws.client("ssm").get_parameter(Name=config.hold_parameter)
-            for read in more:
-                read(config)
             aws.client("sns").get_topic_attributes(TopicArn=config.topic_arn)
+            always_asked(config)
     gc.freeze()
     gc.enable()
 
