@@ -43,11 +43,12 @@ def seen(states: str = "", recovery: str = "", flapping: str = "OK", **world: An
     listener = Listener(LISTENER, "nlb", "TCP", 443, "forward", weights)
     mode = world.get("mode", "weighted")
     targets = tuple(Target(f"i-{n}", 80, state) for n, state in enumerate(states.split(), 1))
+    states = {f"i-{n}": state for n, state in enumerate(world.pop("instances", "").split(), 1)}
     statuses = tuple(Status(f"i-{n}", *checks) for n, checks in enumerate(world.pop("statuses", ()), 1))
     name = CONFIG.ready_alarm_name if mode == "replace" else CONFIG.recovery_alarm_name
     alarm = Alarm(name, recovery, NOW) if recovery else None
     switches = {"listeners": (listener,), "ruled": (), "mode": mode, "elsewhere": {}} | world
-    return Observed(Switches(**switches), targets, statuses, alarm, Alarm("shop-nlb-flapping", flapping, NOW))
+    return Observed(Switches(**switches), targets, states, statuses, alarm, Alarm("shop-nlb-flapping", flapping, NOW))
 
 
 BACK = {"to": "primary", "listeners": [LISTENER]}
@@ -62,6 +63,8 @@ WORLDS = {
     "healthy, but not for long enough": (STAY, seen("healthy healthy", "ALARM")),
     "healthy, and nobody knows for how long": (STAY, seen("healthy", "INSUFFICIENT_DATA")),
     "the alarm is OK, but they are ill right now": (STAY, seen("unhealthy unhealthy", "OK")),
+    "healthy, but stopping": (STAY, seen("healthy healthy", "OK", instances="stopping stopping")),
+    "healthy, one of them stopping": (BACK, seen("healthy healthy", "OK", instances="running stopping")),
     "initial": (STAY, seen("initial initial", "OK")),
     "running, unused because in no listener": (STAY, seen("unused unused", "OK", weights={SORRY: 1})),
     "nothing registered": (STAY, seen("", "OK")),
@@ -155,6 +158,19 @@ def test_they_go_back_when_the_targets_have_been_healthy_for_recovery_minutes(sh
     assert shop.serves == ["primary"]
     assert shop.subjects == [ON, OFF]
     assert shop.weights == [{"primary": 1, "sorry": 0}]
+
+
+def test_a_tick_while_the_servers_go_down_does_not_take_the_switch_back(shop: Shop) -> None:
+    runs = len(shop.runs(FUNCTION))
+    while len(shop.runs(FUNCTION)) == runs:
+        shop.account.advance(1)
+    shop.account.advance(55)  # the next tick comes five seconds after the stop
+    shop.stops()
+    assert set(shop.service.health().values()) == {"healthy"}  # stopping takes longer than that
+    shop.account.advance(10)
+    assert "stopping" in shop.decisions(FUNCTION)[-1]["reason"]
+    shop.minutes(5)
+    assert (shop.serves, shop.subjects) == (["sorry"], [ON])
 
 
 def test_more_recovery_minutes_take_longer(new_shop: Any) -> None:
