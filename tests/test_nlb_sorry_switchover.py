@@ -82,6 +82,10 @@ WORLDS = {
     "initial, no alarm": (STAY, seen("initial initial", "running running", alarm=alarm("OK"))),
     "initial, in ALARM for a minute": (STAY, seen("initial unhealthy", "running running", alarm=alarm("ALARM"))),
     "initial for too long": (SWITCH, seen("initial initial", alarm=alarm("ALARM", TOO_LONG))),
+    "initial, just attached again in replace mode": (
+        STAY,
+        seen("initial initial", "running running", alarm=alarm("ALARM", TOO_LONG), mode="replace"),
+    ),
     "draining, no alarm": (STAY, seen("draining draining", "running running", alarm=alarm("OK"))),
     "draining, in ALARM": (SWITCH, seen("draining draining", alarm=alarm("ALARM"))),
     "unavailable: nobody checks": (STAY, seen("unavailable", "running", alarm=alarm("OK"))),
