@@ -149,6 +149,14 @@ def test_a_refusal_names_the_parameter_and_what_was_found(words: str, world: Obs
     assert words in decided.reason.en
 
 
+def test_healthy_servers_are_not_taken_away_because_more_are_wanted_than_there_are() -> None:
+    config = replace(CONFIG, min_healthy_targets=3, primary_instance_ids=("i-1", "i-2"))
+    decided = decide(config, seen("healthy healthy", alarm=alarm("ALARM")))
+    assert decided.refused
+    assert "MinHealthyTargets is 3" in decided.reason.en
+    assert decide(config, seen("unused unused")).change == SWITCH
+
+
 def test_an_unknown_instance_id_does_not_stand_in_the_way_of_a_switch() -> None:
     declared = replace(CONFIG, primary_instance_ids=("i-1", "i-2", "i-3"))
     assert decide(declared, seen("unused healthy", "stopped stopping missing")).change == SWITCH

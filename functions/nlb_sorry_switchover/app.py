@@ -114,6 +114,10 @@ def decide(config: Config, seen: Observed) -> Decision:
     if reason and not seen.sorry:
         nobody = "but SorryTargetGroupArn has no registered target: nobody would answer there either"
         return Decision(Words(f"{reason.en}; {nobody}"), refused=True)
+    known = len(servers(config, seen))
+    if reason and config.primary_instance_ids and known < config.min_healthy_targets and not down(seen):
+        few = f"but the primary group and PrimaryInstanceIds name only {known}; expected no more than that"
+        return Decision(Words(f"MinHealthyTargets is {config.min_healthy_targets}, {few}"), refused=True)
     if reason:
         return Decision(reason, {"to": "sorry", "listeners": listeners}, counts="SwitchedToSorry")
     if missing := [instance for instance, state in (seen.instances or {}).items() if state == ec2.MISSING]:
