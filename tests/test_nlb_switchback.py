@@ -134,6 +134,20 @@ def test_the_mail_tells_the_evidence_and_how_to_undo(language: str, world: Obser
     assert ("理由" in text) == (language == "ja")
 
 
+@pytest.mark.parametrize(("language", "words"), [("en", "forced by hand"), ("ja", "手動で強制的に切り戻しました")])
+@pytest.mark.parametrize("flapping", ["OK", "ALARM"])
+def test_the_mail_of_a_forced_way_back_tells_the_evidence_and_that_it_was_forced(
+    language: str, words: str, flapping: str
+) -> None:
+    config, world = replace(CONFIG, auto_switchback=False), seen("healthy unhealthy", "OK", flapping)
+    mail = tell(config, world, decide(config, world), "weighted", Times(None, NOW, NOW))
+    assert mail is not None
+    why = notify.letter([mail.sections[1]], language)
+    assert "i-1 healthy; i-2 unhealthy" in why
+    assert words in why
+    assert "staying on" not in why
+
+
 # Stories: the built stack in an account, driven by causes.
 
 

@@ -136,7 +136,8 @@ def act(config: Config, seen: Observed, change: Mapping[str, Any]) -> str:
 
 def tell(config: Config, seen: Observed, decision: Decision, mode: str, times: Times) -> Mail | None:
     """Write the mail of a switch back."""
-    alarm = seen.recovery.name if seen.recovery else ""
+    alarm, evidence = seen.recovery.name if seen.recovery else "", _evidence(config, seen)
+    by_hand = Words("; forced by hand", "。手動で強制的に切り戻しました") if decision.forced else Words("")
     return Mail(
         notify.subject(config.service_name, "sorry page OFF, back on the primary"),
         (
@@ -144,8 +145,8 @@ def tell(config: Config, seen: Observed, decision: Decision, mode: str, times: T
             (
                 notify.WHY,
                 Words(
-                    f"{decision.reason.en}, for the configured minutes (alarm {alarm})",
-                    f"{decision.reason.ja}。設定された時間継続しています (アラーム {alarm})",
+                    f"{evidence.en}, for the configured minutes (alarm {alarm}){by_hand.en}",
+                    f"{evidence.ja}。この状態が設定時間続きました (アラーム {alarm}){by_hand.ja}",
                 ),
             ),
             (notify.WHEN, nlb_mail.since(times)),
