@@ -404,6 +404,33 @@ def test_a_listener_that_fails_is_named_and_finished_by_the_next_run(new_shop: A
     assert len(shop.mails) == 1
 
 
+def test_a_switch_whose_answer_was_lost_is_told_by_the_run_that_made_it(shop: Shop) -> None:
+    shop.account.faults.add("elbv2", "ModifyListener", "InternalFailure", times=3, status=500, after=True)
+    shop.stops()
+    shop.minutes(3)
+    assert (shop.serves, shop.subjects) == (["sorry"], ["sorry page ON, the primary cannot serve"])
+
+
+def test_a_switch_that_cannot_be_read_back_is_told_all_the_same(shop: Shop) -> None:
+    account = shop.account
+    fail = lambda: account.faults.add("elbv2", "DescribeListeners", "Throttling", times=3)  # noqa: E731
+    account.before("elbv2", "ModifyListener", fail)
+    shop.stops()
+    shop.minutes(3)
+    assert (shop.serves, shop.subjects) == (["sorry"], ["sorry page ON, the primary cannot serve"])
+
+
+def test_a_refusal_that_cannot_be_remembered_does_not_keep_the_switch_from_being_told(new_shop: Any) -> None:
+    shop = new_shop()
+    shop.account.elb.refuse_mixed_weighted_action = True
+    shop.account.faults.add("elbv2", "AddTags", "AccessDenied", status=403)
+    shop.deployed()
+    shop.stops()
+    shop.minutes(6)
+    assert (shop.serves, shop.subjects) == (["sorry"], ["sorry page ON, the primary cannot serve"])
+    assert len(shop.alarm_mails("NlbSorrySwitchoverErrors")) == 1
+
+
 def test_what_reads_back_otherwise_than_written_is_not_called_done(shop: Shop) -> None:
     both = {shop.service.primary_arn: 1, shop.service.sorry_arn: 1}  # as by a provider that turns weight 0 into 1
     account = shop.account
