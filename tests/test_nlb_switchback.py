@@ -223,7 +223,8 @@ def test_going_back_is_one_switch_and_one_mail_whatever_wakes_us(shop: Shop, eve
 def test_a_lost_recovery_event_costs_at_most_one_tick(shop: Shop) -> None:
     for rule in ("NlbPrimaryRuns", "Tick"):
         shop.account.events.delete_rule(shop.stack.resources[rule])
-    shop.account.functions.disallow(shop.stack.resources[FUNCTION], "NlbRecoveryAlarmPermission")
+    permission = shop.stack.resources["NlbRecoveryAlarmPermission"]
+    shop.account.functions.disallow(shop.stack.resources[FUNCTION], permission)
     shop.stops()
     shop.minutes(1)
     shop.service.start()
