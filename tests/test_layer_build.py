@@ -364,6 +364,7 @@ def variants(aws: stub.Stub, tmp_path_factory: pytest.TempPathFactory) -> dict[s
                 "DescribeListeners",
                 "DescribeRules",
                 "DescribeTargetHealth",
+                "DescribeInstances",
                 "DescribeAlarms",
                 "GetParameter",
                 "ModifyListener",

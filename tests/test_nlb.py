@@ -125,7 +125,9 @@ def test_a_listener_that_nobody_answers_for_does_not_keep_the_other_from_its_swi
     ours: Account, service: NlbService, config: Config
 ) -> None:
     first, second = service.listener_arns
-    ours.faults.add("elbv2", "ModifyListener", "", after=True, when=lambda p: p["ListenerArn"] == first)
+    ours.faults.add(
+        "elbv2", "ModifyListener", "ServiceUnavailable", status=503, when=lambda p: p["ListenerArn"] == first
+    )
     with pytest.raises(UnfinishedError, match=first):
         nlb.act(config, nlb.observe(config), to_sorry(service))
     assert service.serving()[second] == service.sorry_arn
@@ -143,7 +145,7 @@ def test_what_reads_back_otherwise_is_named_although_no_call_failed(
 
 
 def test_an_answer_that_is_lost_after_the_write_is_a_write(ours: Account, service: NlbService, config: Config) -> None:
-    ours.faults.add("elbv2", "ModifyListener", "", after=True, times=1)
+    ours.faults.add("elbv2", "ModifyListener", "", after=True)
     assert nlb.act(config, nlb.observe(config), to_sorry(service)) == "weighted"
     assert set(service.serving().values()) == {service.sorry_arn}
 
