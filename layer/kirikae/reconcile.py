@@ -1,6 +1,7 @@
 """hint -> observe -> decide -> act -> verify -> notify, the same way for every handler that acts."""
 
 import dataclasses
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -150,8 +151,8 @@ def _count(decision: Decision, times: Times) -> None:
 def _rehearsal(config: env.Stack, decision: Decision, change: Mapping[str, Any] | None) -> Mail:
     """Say what would be done; only alarms bring this mail, or a dry-run stack would send one every minute."""
     would = Words(
-        f"DryRun is true, so nothing was written. Would be done: {plain(change)}",
-        f"DryRun が true のため、何も変更していません。実行するはずだった内容: {plain(change)}",
+        f"DryRun is true, so nothing was written. Would be done: {json.dumps(plain(change))}",
+        f"DryRun が true のため、何も変更していません。実行される予定だった変更: {json.dumps(plain(change))}",
     )
     return Mail(
         notify.subject(config.service_name, "dry run: a change is due"),
