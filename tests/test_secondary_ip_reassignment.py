@@ -639,7 +639,8 @@ def undo(world: Inside, body: str) -> None:
     for line in body.splitlines():
         if not line.startswith("aws ec2 "):
             continue
-        operation, *words = shlex.split(line)[2:]
+        option, region, operation, *words = shlex.split(line)[2:]
+        assert (option, region) == ("--region", world.account.region)
         params: dict[str, Any] = {}
         for word in words:
             if word.startswith("--"):
