@@ -27,9 +27,10 @@ OPERATIONS = {
         "DescribeTargetGroups",
         "DescribeTargetHealth",
         "ModifyListener",
+        "SetRulePriorities",
     ],
     "sns": ["GetTopicAttributes", "Publish"],
-    "ssm": ["GetParameter"],
+    "ssm": ["GetParameter", "PutParameter"],
 }
 
 DATA = Path(botocore.BOTOCORE_ROOT) / "data"
