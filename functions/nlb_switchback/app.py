@@ -134,7 +134,7 @@ def tell(config: Config, seen: Observed, decision: Decision, mode: str, times: T
                 notify.WHY,
                 Words(f"{decision.reason.en}, and {alarm} is OK", f"{decision.reason.ja}。アラーム {alarm} は OK です"),
             ),
-            (notify.WHEN, nlb_mail.since(times)),
+            (notify.WHEN, reconcile.since(times)),
             (
                 notify.CHECK,
                 Words(
