@@ -3,38 +3,19 @@
 import ipaddress
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
+
+from sandbox import lambdatarget
+from sandbox.delivery import DeliveryError
+from sandbox.visits import Page, Visit
 
 if TYPE_CHECKING:
     from sandbox.elb import Elb
 
 
-@dataclass(frozen=True)
-class Visit:
-    """A request of a client."""
-
-    path: str = "/"
-    host: str = ""
-    client: str = ""
-    agent: str = "sandbox"
-    turn: int = 0  # the number of the connection: it follows the weights and goes round the targets
-    method: str = "GET"
-    headers: tuple[tuple[str, str], ...] = ()  # as sent
-    body: bytes = b""
-
-
-@dataclass(frozen=True)
-class Page:
-    """An HTTP response of a load balancer or of an application behind it."""
-
-    status: int
-    body: bytes
-    content_type: str = "text/html"
-    location: str | None = None
-    headers: tuple[tuple[str, str], ...] = ()  # all of them, where a function gave them
-
+SERVICE = "elasticloadbalancing.amazonaws.com"
 
 # A page that a function makes is made later, when nobody holds the account's lock. None: nobody answers.
 type Found = Page | Callable[[], Page] | None
@@ -48,10 +29,10 @@ def from_listener(elb: "Elb", listener_arn: str, visit: Visit) -> Page | None:
     return found() if callable(found) else found
 
 
-def from_alb_listener(elb: "Elb", listener_arn: str, visit: Visit) -> Page:
-    """Return what an Application Load Balancer's listener gives this visit."""
+def from_alb_listener(elb: "Elb", listener_arn: str, visit: Visit, turn: int) -> Page:
+    """Return what an Application Load Balancer's listener gives this visit, the turn-th of all."""
     with elb.account.lock:
-        found = from_alb(elb, elb.listener(listener_arn), visit)
+        found = from_alb(elb, elb.listener(listener_arn), replace(visit, turn=turn))
     return (found() if callable(found) else found) or Page(502, b"Bad Gateway")
 
 
@@ -99,7 +80,10 @@ def _from_function(elb: "Elb", function_arn: str, group: Any, visit: Visit) -> P
     """Invoke a Lambda target as an ALB does and read its answer (H7)."""
     several = group.attributes.get("lambda.multi_value_headers.enabled") == "true"
     name = function_arn.split(":function:")[1].split(":")[0]
-    elb.account.functions.check(name, principal="elasticloadbalancing.amazonaws.com", source_arn=group.arn)
+    try:
+        elb.account.functions.check(name, principal=SERVICE, source_arn=group.arn)
+    except DeliveryError:
+        return lambdatarget.BAD_GATEWAY
     invoked = elb.account.functions.invoke(name, lambdatarget.event(visit, group.arn, several=several))
     return lambdatarget.BAD_GATEWAY if invoked.error else lambdatarget.answer(invoked.payload, several=several)
 
@@ -157,9 +141,7 @@ def _holds(condition: dict[str, Any], visit: Visit) -> bool:
         case _:
             pairs = parse_qsl(query)
             return any(
-                _like(value, one["Value"]) and one.get("Key") in (None, key)
-                for one in values
-                for key, value in pairs
+                _like(value, one["Value"]) and one.get("Key") in (None, key) for one in values for key, value in pairs
             )
 
 
