@@ -146,7 +146,8 @@ def _out_of_maintenance(config: Config, seen: Observed) -> Decision:
     note = f"{seen.stored.note}; " if seen.stored.note else ""
     if seen.memory.state not in rules.OURS and not is_live(config, seen):
         return Decision(Words(f"{note}no window is open and the maintenance rule is parked"), lasting=lasting)
-    reason = Words(f"{note}no window is open any more", "メンテナンス時間帯が終了しました")
+    over = f": {windows.said(seen.stored.windows)}" if seen.stored.windows else ""
+    reason = Words(f"{note}no window is open any more{over}", f"メンテナンス時間帯が終了しました{over}")
     plan = rules.back(seen.order.priorities, seen.memory, config.homes)
     return Decision(reason, {"to": "parked", "priorities": plan.priorities}, counts="MaintenanceEnded")
 
