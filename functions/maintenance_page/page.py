@@ -13,12 +13,12 @@ _TEXTS = {
         "title": "Down for maintenance",
         "lead": "$service is unavailable for a short while. We are sorry for the inconvenience.",
         "back": "We expect to be back",
-        "later": "Please come back a little later. Nothing else is needed on your side.",
+        "later": "Please try again a little later.",
         "about": "What we are doing",
     },
     "ja": {
-        "title": "ただいまメンテナンス中です",
-        "lead": "$service は、メンテナンスのため一時的にご利用いただけません。ご不便をおかけして申し訳ございません。",
+        "title": "メンテナンス中です",
+        "lead": "$service は現在ご利用いただけません。ご不便をおかけして申し訳ございません。",
         "back": "終了予定",
         "later": "しばらくしてから、もう一度アクセスしてください。",
         "about": "メンテナンスの内容",
@@ -34,38 +34,38 @@ _PAGE = Template("""<!doctype html>
 <meta name="color-scheme" content="light dark">
 <title>$title - $service</title>
 <style>
-:root { color-scheme: light dark; --ground: #f5f3ee; --ink: #23282d; --soft: #565d63; --line: #d9d4c8; --mark: #2f6f62 }
+:root { color-scheme: light dark; --ground: #f6f4ef; --ink: #23282d; --soft: #555c62; --line: #dcd7cb; --mark: #2b6b5e }
 @media (prefers-color-scheme: dark) {
-  :root { --ground: #15191c; --ink: #e9e7e1; --soft: #a9afb3; --line: #343b40; --mark: #7cc4b3 }
+  :root { --ground: #15191c; --ink: #e9e7e1; --soft: #abb1b5; --line: #333a3f; --mark: #7cc4b3 }
 }
 * { box-sizing: border-box; margin: 0 }
+html { background: var(--ground); color: var(--ink) }
 body {
-  min-height: 100vh; min-height: 100svh; display: grid; place-items: center; padding: 2.5rem 1.5rem;
-  background: var(--ground); color: var(--ink); line-height: 1.75; overflow-wrap: anywhere;
-  font-family: system-ui, -apple-system, "Hiragino Sans", "Yu Gothic UI", "Noto Sans JP", "Noto Sans CJK JP", sans-serif
+  min-height: 100vh; min-height: 100svh; display: grid; place-items: center; padding: 3rem 1.5rem;
+  font: 1.0625rem/1.8 -apple-system, "Segoe UI", Roboto, "Hiragino Sans", "Yu Gothic UI", "Noto Sans CJK JP",
+    "Noto Sans JP", system-ui, sans-serif;
+  overflow-wrap: anywhere; word-break: auto-phrase; text-wrap: pretty
 }
-main { width: 100%; max-width: 36rem }
-.service { color: var(--mark); font-weight: 600; letter-spacing: .04em }
-h1 {
-  margin: .5rem 0 1.25rem;
-  font-size: clamp(1.6rem, 1.2rem + 2.2vw, 2.4rem); line-height: 1.3; word-break: auto-phrase
+main { width: 100%; max-width: 35rem }
+p { color: var(--soft) }
+.service { color: var(--mark); font-weight: 600; letter-spacing: .03em }
+.service::before {
+  content: ""; display: block; width: 2.25rem; height: 3px; margin-bottom: 1.5rem; background: var(--mark)
 }
-.lead { color: var(--soft); font-size: 1.0625rem }
-dl { margin-top: 2.25rem; border-top: 1px solid var(--line) }
-dl div { padding: 1.1rem 0; border-bottom: 1px solid var(--line) }
+h1 { margin: .25rem 0 1.25rem; font-size: clamp(1.7rem, 1.3rem + 2vw, 2.4rem); line-height: 1.35; text-wrap: balance }
+dl { margin: 2.5rem 0; border-top: 1px solid var(--line) }
+dl div { padding: 1.1rem 0 1.2rem; border-bottom: 1px solid var(--line) }
 dt { color: var(--soft); font-size: .875rem }
-dd { font-size: 1.0625rem }
-time { font-size: 1.3rem; font-weight: 600; font-variant-numeric: tabular-nums }
-.later { margin-top: 2.25rem; color: var(--soft) }
+time { font-size: 1.375rem; font-weight: 600 }
 </style>
 </head>
 <body>
 <main>
 <p class="service">$service</p>
 <h1>$title</h1>
-<p class="lead">$lead</p>
+<p>$lead</p>
 $facts
-<p class="later">$later</p>
+<p>$later</p>
 </main>
 </body>
 </html>

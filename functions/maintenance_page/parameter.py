@@ -57,7 +57,7 @@ def in_words(end: datetime, zone: str) -> dict[str, str]:
     weekday = "月火水木金土日"[end.weekday()]
     return {
         "en": f"{end:%A} {end.day} {end:%B}, {end.hour}:{end:%M} {named}",
-        "ja": f"{end.month}月{end.day}日({weekday}){end.hour}:{end:%M}({japanese})",
+        "ja": f"{end.month}月{end.day}日({weekday}) {end.hour}:{end:%M}({japanese})",
     }
 
 
