@@ -52,17 +52,21 @@ clean: ## Remove everything that was made here
 
 # Tools for development. `pip install --group` came with pip 25.1.
 .venv/.done: pyproject.toml bin/find-python
-	@python=$$(bin/find-python) && echo "Setting up .venv with $$python (about a minute)" && "$$python" -m venv --clear .venv
-	@$(BIN)/pip install --quiet "pip>=25.1"
-	@$(BIN)/pip install --quiet --group dev
-	@touch $@
+	@$(call install,.venv,dev)
 
 # What Lambda's own runtime offers and nothing more, so that a dependency missing from the layer cannot go unnoticed.
 .venv-lambda/.done: pyproject.toml bin/find-python
-	@python=$$(bin/find-python) && echo "Setting up .venv-lambda" && "$$python" -m venv --clear .venv-lambda
-	@.venv-lambda/bin/pip install --quiet "pip>=25.1"
-	@.venv-lambda/bin/pip install --quiet --group runtime
-	@touch $@
+	@$(call install,.venv-lambda,runtime)
+
+# $(1): directory, $(2): dependency group. An environment whose Python still works is brought up to date, not made anew.
+define install
+python=$$(bin/find-python) || exit 1; \
+$(1)/bin/python -c "" 2> /dev/null || { echo "Making $(1) with $$python"; "$$python" -m venv --clear $(1); } && \
+echo "Installing the dependency group $(2) into $(1)" && \
+$(1)/bin/python -m pip install --quiet "pip>=25.1" && \
+$(1)/bin/python -m pip install --quiet --group $(2) && \
+touch $(1)/.done
+endef
 
 # sam looks for python3.13 on PATH: the one of .venv is known to work. A failed build leaves an empty build directory,
 # from which `sam deploy` would deploy unbuilt sources without a word: remove what is left of it.

@@ -8,6 +8,7 @@ ratios do: the variants take turns, each run is a fresh process, every ratio is 
 
 import itertools
 import os
+import re
 import statistics
 import sys
 import tempfile
@@ -107,15 +108,15 @@ def run(variant: Variant, aws: stub.Stub, share: "Share | None" = None) -> Row:
     }
 
 
-def modules(variant: Variant, aws: stub.Stub) -> int:
-    """Return how many modules a cold start imports."""
+def modules(variant: Variant, aws: stub.Stub) -> list[str]:
+    """Return the modules that a cold start imports."""
     process = Process(
         replace(variant, python_options=("-X", "importtime")),
         {"AWS_ENDPOINT_URL": aws.url, "AWS_CA_BUNDLE": str(aws.bundle)},
         on_ready=lambda _: None,
     )
     process.wait()
-    return process.log.count(b"import time:") - 1  # the first line is a heading
+    return re.findall(r"^import time: +\d+ \| +\d+ \| +(\S+)$", process.log.decode(), re.MULTILINE)
 
 
 class Share:
@@ -240,7 +241,7 @@ def main() -> None:
         except OSError as problem:
             print(f"At the share of 128 MB: skipped, no control group can be made here ({problem})\n")
         print("Counts\n")
-        lines = [[v.name, f"{rows[v.name][0]['calls']:.0f}", str(modules(v, aws))] for v in chosen]
+        lines = [[v.name, f"{rows[v.name][0]['calls']:.0f}", str(len(modules(v, aws)))] for v in chosen]
         print(table(["handler", "API calls", "modules imported"], lines))
 
 

@@ -65,7 +65,9 @@ def reduced(model: dict[str, Any], operations: list[str]) -> dict[str, Any]:
         if name not in shapes:
             shapes[name] = model["shapes"][name]
             wanted.extend(references(shapes[name]))
-    slim = undocumented({"version": model["version"], "metadata": model["metadata"], "operations": kept})
+    slim: dict[str, Any] = undocumented(
+        {"version": model["version"], "metadata": model["metadata"], "operations": kept}
+    )
     slim["shapes"] = {name: undocumented(shapes[name]) for name in sorted(shapes)}
     return slim
 

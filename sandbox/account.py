@@ -1,7 +1,6 @@
 """The account: one HTTP front door on loopback, every request recorded, authorised, faulted and served."""
 
 import contextlib
-import importlib
 import os
 import secrets
 import threading
@@ -22,7 +21,7 @@ from moto.core.model_instances import reset_model_data
 from moto.moto_server.werkzeug_app import create_backend_app
 from werkzeug.test import Client as WsgiClient
 
-from sandbox import ACCOUNT_ID, REGION, cloudwatch, ec2, elb, iam, loopback, wire
+from sandbox import ACCOUNT_ID, REGION, cloudwatch, ec2, elb, events, functions, iam, loopback, mail, network, wire
 from sandbox.clock import Clock
 from sandbox.wire import Answer, Refusal
 
@@ -164,28 +163,21 @@ class Account:
         self._before: list[tuple[str, str, Callable[[], object]]] = []
         self._clients: dict[str, Any] = {}
         self._at_close: list[Callable[[], object]] = []
+        self._mistakes: list[Exception] = []
         self._server = _FrontDoor(_Handler)
         self._server.account = self
         self.endpoint = self._server.url
         self.elb = elb.Elb(self)
         self.ec2 = ec2.Ec2(self)
+        self.network = network.Network(self)
         self.cloudwatch = cloudwatch.CloudWatch(self)
         self.cloudwatch.publishers += [
             lambda: self.elb.publish(self.cloudwatch.put),
             lambda: self.ec2.publish(self.cloudwatch.put),
         ]
-        self.events = self._part("events", "Events")
-        self.functions = self._part("functions", "Functions")
-        self.mail = self._part("mail", "Mail")
-
-    def _part(self, module: str, name: str) -> Any:
-        try:
-            found = importlib.import_module(f"sandbox.{module}")
-        except ModuleNotFoundError as missing:
-            if missing.name != f"sandbox.{module}":
-                raise
-            return None
-        return getattr(found, name)(self)
+        self.events = events.Events(self)
+        self.functions = functions.Functions(self)
+        self.mail = mail.Mail(self)
 
     def __enter__(self) -> Self:
         return self
@@ -226,15 +218,15 @@ class Account:
         self.clock.advance(0)
 
     def close(self) -> None:
-        """Close the front door and end what the account started."""
+        """Close the front door and end what the account started; raise what went wrong inside the sandbox."""
         while self._at_close:
             self._at_close.pop()()
-        for part in (self.functions, self.events, self.cloudwatch, self.mail):
-            if hasattr(part, "close"):
-                part.close()
+        self.functions.close()
         self._server.close()
         for client in self._clients.values():
             client.close()
+        if self._mistakes:
+            raise ExceptionGroup("the sandbox failed to serve a request", self._mistakes)
 
     @property
     def mails(self) -> list[Any]:
@@ -272,8 +264,7 @@ class Account:
 
     def bus(self, source: str, detail_type: str, detail: dict[str, Any], resources: list[str]) -> None:
         """Emit an event of an AWS service."""
-        if self.events:
-            self.events.emit(source, detail_type, detail, resources)
+        self.events.emit(source, detail_type, detail, resources)
 
     def backend(self, service: str) -> Any:
         """Return moto's backend of a service in this account and Region."""
@@ -312,6 +303,9 @@ class Account:
                 raise Refusal(fault.code or "ConnectionClosed", fault.message or "", fault.status)
         except Refusal as error:
             answered = wire.refuse(request, error)
+        except Exception as error:  # noqa: BLE001 (a mistake in the sandbox must not look like an answer of AWS)
+            self._mistakes.append(error)
+            lost = True
         error_code = "ConnectionClosed" if lost else wire.error_code(answered)
         self.calls.append(Call(arrived, principal, request.service, request.operation, request.params, error_code))
         if lost:

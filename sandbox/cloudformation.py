@@ -46,7 +46,7 @@ SECTIONS = {
 }
 RESOURCE_KEYS = {"Condition", "DeletionPolicy", "DependsOn", "Metadata", "Properties", "Type", "UpdateReplacePolicy"}
 OUTPUT_KEYS = {"Condition", "Description", "Export", "Value"}
-TRANSFORMS = {"AWS::Serverless-2016-10-31", "AWS::LanguageExtensions"}
+TRANSFORM = "AWS::Serverless-2016-10-31"
 LOCAL_PATHS = {
     "AWS::Serverless::Function": "CodeUri",
     "AWS::Serverless::LayerVersion": "ContentUri",
@@ -214,16 +214,15 @@ def _expanded(text: str, directory: str, parameters: tuple[tuple[str, str], ...]
 @lru_cache
 def _transformed(text: str, directory: str, parameters: tuple[tuple[str, str], ...]) -> str:
     template = yaml_parse(text)
-    declared = template.pop("Transform", [])
-    transforms = {declared} if isinstance(declared, str) else set(declared)
-    if others := sorted(transforms - TRANSFORMS):
-        raise TemplateError(f"No transform named {others[0]} found.")
+    if (transform := template.pop("Transform", TRANSFORM)) not in (TRANSFORM, [TRANSFORM]):
+        raise TemplateError(f"the sandbox runs only the transform {TRANSFORM}, not {transform}")
     for logical_id, resource in template["Resources"].items():
-        if logical_id.startswith("Fn::ForEach"):
-            raise TemplateError(f"Template error: {logical_id} is unknown or malformed: the SAM CLI does not expand it")
-        path = resource.get("Properties", {}).get(LOCAL_PATHS.get(resource.get("Type")))
+        if not isinstance(resource, dict):
+            raise TemplateError(f"Template format error: resource {logical_id} must be an object")
+        key = LOCAL_PATHS.get(resource.get("Type", ""), "")
+        path = resource.get("Properties", {}).get(key)
         if isinstance(path, str) and not path.startswith("s3://"):
-            resource["Properties"][LOCAL_PATHS[resource["Type"]]] = resources.uploaded(Path(directory) / path)
+            resource["Properties"][key] = resources.uploaded(Path(directory) / path)
     given = dict(parameters)
     to_py27_compatible_template(template, given)  # the transform hashes as Python 2.7 did
     try:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from botocore.exceptions import ClientError
 from moto.cloudwatch.models import MetricDatum
 
 from sandbox import delivery
@@ -249,8 +250,8 @@ class CloudWatch:
                 instance = next(one["Value"] for one in definition["Dimensions"] if one["Name"] == "InstanceId")
                 verb = EC2_ACTIONS[action.rsplit(":", 1)[-1]]
                 getattr(self._account.client("ec2"), verb)(InstanceIds=[instance])
-        except delivery.DeliveryError as error:
-            self.failed_actions.append((name, action, error.message))
+        except (delivery.DeliveryError, ClientError, Refusal) as error:
+            self.failed_actions.append((name, action, str(error)))
 
     def _configuration(self, definition: Definition) -> dict[str, Any]:
         metrics = [_described(query) for query in definition.get("Metrics") or []]
@@ -333,8 +334,12 @@ def _validate(definition: Definition) -> None:
         if query.get("Expression"):
             math(query["Expression"], {one["Id"]: 1.0 for one in queries})
     for action in [one for name in ACTION_LISTS.values() for one in definition.get(name) or []]:
-        if action.split(":")[2] not in ("lambda", "sns") and action.rsplit(":", 1)[-1] not in EC2_ACTIONS:
+        if action.split(":")[2] in ("lambda", "sns"):
+            continue
+        if action.rsplit(":", 1)[-1] not in EC2_ACTIONS:
             raise ValueError(f"Invalid arn syntax or an action that the sandbox lacks: {action}")
+        if "InstanceId" not in [one["Name"] for one in definition.get("Dimensions", [])]:
+            raise ValueError(f"The metric of an alarm with the action {action} must have the dimension InstanceId")
 
 
 def _period(definition: Definition) -> int:

@@ -108,7 +108,9 @@ class Ec2:
     def _terminated(self, instance: Any) -> None:
         # Interfaces with DeleteOnTermination go with it, others are free again (G5).
         for nic in list(instance.nics.values()):
-            if not nic.delete_on_termination:
+            if nic.delete_on_termination:
+                self.account.network.release(nic)
+            else:
                 instance.detach_eni(nic)
         instance.terminate()
         self._set(instance, "terminated")

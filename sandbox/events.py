@@ -1,5 +1,6 @@
 """EventBridge: events of AWS services to rules, schedules of rules, and EventBridge Scheduler."""
 
+import contextlib
 import json
 import uuid
 from collections.abc import Callable, Iterator
@@ -255,7 +256,8 @@ class Events:
             queue = target.get("DeadLetterConfig", {}).get("Arn")
             if queue and self._may(target["RoleArn"], queue):
                 about = {"SCHEDULE_ARN": arn, "TARGET_ARN": target["Arn"], "RETRY_ATTEMPTS": "0"}
-                self._send(queue, text, {**about, "ERROR_CODE": error.code, "ERROR_MESSAGE": error.message})
+                with contextlib.suppress(DeliveryError):
+                    self._send(queue, text, {**about, "ERROR_CODE": error.code, "ERROR_MESSAGE": error.message})
 
     def _send(self, arn: str, text: str, attributes: dict[str, str]) -> None:
         """Hand over for EventBridge Scheduler, whose role alone decides."""
@@ -271,6 +273,8 @@ class Events:
                     raise DeliveryError("AWS.SimpleQueueService.NonExistentQueue", f"There is no queue {arn}.")
                 typed = {key: {"DataType": "String", "StringValue": value} for key, value in attributes.items()}
                 self._account.backend("sqs").send_message(name, text, message_attributes=typed)
+            elif arn not in self._account.backend("sns").topics:
+                raise DeliveryError("NotFoundException", f"There is no topic {arn}.")
             else:
                 self._account.mail.publish(arn, None, text)
 

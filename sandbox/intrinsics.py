@@ -281,10 +281,6 @@ def _function(name: str, argument: Any, scope: Scope) -> Any:
             return choices[chosen]
         case "Fn::FindInMap", [*path]:
             return _find_in_map([text(resolve(part, scope)) for part in path], scope)
-        case "Fn::Length", members:
-            return len(_list(members, scope, name))
-        case "Fn::ToJsonString", structure:
-            return json.dumps(resolve(structure, scope), separators=(",", ":"))
     raise TemplateError(f"Template error: {name} is unknown or malformed: {json.dumps(argument)}")
 
 

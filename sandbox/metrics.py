@@ -1,6 +1,7 @@
 """CloudWatch's numbers as pure functions: statistics, metric math, embedded metric format, the state of an alarm."""
 
 import ast
+import itertools
 import json
 import operator
 from collections.abc import Callable, Sequence
@@ -44,21 +45,23 @@ def evaluated(points: Sequence[bool | None], needed: int, periods: int, missing:
 
 
 def emf(line: str) -> list[tuple[str, str, dict[str, str], float, str | None]]:
-    """Read the metrics of a log line in the embedded metric format: namespace, name, dimensions, value, unit."""
+    """Read the metrics of a log line in the embedded metric format: namespace, name, dimensions, value, unit.
+
+    Like CloudWatch, take nothing from a line that breaks the format.
+    """
+    found = []
     if '"_aws"' not in line:
         return []
     try:
         record = json.loads(line)
-    except ValueError:
-        return []
-    found = []
-    for directive in record["_aws"].get("CloudWatchMetrics", []):
-        for names in directive["Dimensions"]:
-            dimensions = {name: str(record[name]) for name in names}
-            for metric in directive["Metrics"]:
+        for directive in record["_aws"]["CloudWatchMetrics"]:
+            for names, metric in itertools.product(directive["Dimensions"], directive["Metrics"]):
+                dimensions = {name: str(record[name]) for name in names}
                 value = record[metric["Name"]]
                 for one in value if isinstance(value, list) else [value]:
                     found.append((directive["Namespace"], metric["Name"], dimensions, float(one), metric.get("Unit")))
+    except (ValueError, KeyError, TypeError):
+        return []
     return found
 
 

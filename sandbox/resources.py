@@ -481,6 +481,9 @@ def _put_permission(c: Change) -> None:
     )
 
 
+_INVOKE_DEFAULTS = 2, 21600  # retries, seconds of age
+
+
 def _put_invoke_config(c: Change) -> None:
     p = c.new.properties
     _sole(c.new.logical_id, "the qualifier", p["Qualifier"], "$LATEST")
@@ -489,10 +492,14 @@ def _put_invoke_config(c: Change) -> None:
         raise TemplateError(f"the sandbox knows only an OnFailure destination, not {sorted(destinations)}")
     c.account.functions.event_invoke_config(
         function_name(p["FunctionName"]),
-        p.get("MaximumRetryAttempts", 2),
-        p.get("MaximumEventAgeInSeconds", 21600),
+        p.get("MaximumRetryAttempts", _INVOKE_DEFAULTS[0]),
+        p.get("MaximumEventAgeInSeconds", _INVOKE_DEFAULTS[1]),
         destinations.get("OnFailure", {}).get("Destination"),
     )
+
+
+def _remove_invoke_config(account: Account, gone: Resource) -> None:
+    account.functions.event_invoke_config(function_name(gone.properties["FunctionName"]), *_INVOKE_DEFAULTS, None)
 
 
 # EventBridge and CloudWatch
@@ -822,6 +829,7 @@ _REMOVE: dict[str, Callable[[Account, Resource], object]] = {
     "AWS::Events::Rule": lambda a, r: a.events.delete_rule(r.name),
     "AWS::IAM::Policy": _remove_policy,
     "AWS::IAM::Role": lambda a, r: a.roles.pop(r.name),
+    "AWS::Lambda::EventInvokeConfig": _remove_invoke_config,
     "AWS::Lambda::Function": lambda a, r: a.functions.delete(r.name),
     "AWS::Lambda::Permission": lambda a, r: a.functions.disallow(function_name(r.properties["FunctionName"]), r.name),
     "AWS::Logs::LogGroup": lambda a, r: a.client("logs").delete_log_group(logGroupName=r.name),

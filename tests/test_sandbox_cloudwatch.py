@@ -302,6 +302,16 @@ def test_the_ec2_action_stops_the_instance_of_the_alarm(account: Account) -> Non
     assert stopped == ["i-0123456789abcdef0"]
 
 
+def test_an_action_that_ec2_refuses_is_kept_and_time_goes_on(account: Account) -> None:
+    dimensions = [{"Name": "InstanceId", "Value": "i-0123456789abcdef0"}]
+    action = "arn:aws:automate:ap-northeast-1:ec2:stop"
+    alarm(account, Dimensions=dimensions, AlarmActions=[action])
+    account.advance(300)
+    ((_, failed, why),) = account.cloudwatch.failed_actions
+    assert failed == action
+    assert "InvalidInstanceID.NotFound" in why
+
+
 def test_a_function_gets_the_documented_payload_if_its_policy_allows_it(account: Account, tmp_path: Any) -> None:
     # aws-facts E1, E2, E4
     (tmp_path / "app.py").write_text("def lambda_handler(event, context):\n    return event\n")
@@ -394,6 +404,7 @@ def test_metrics_of_the_api_reach_alarms_and_can_be_read_back(account: Account) 
         ({"TreatMissingData": "bad"}, "Option bad is not supported"),
         ({"EvaluationPeriods": 2000}, "more than a day"),
         ({"AlarmActions": ["arn:aws:ssm:ap-northeast-1:123456789012:opsitem:1"]}, "Invalid arn"),
+        ({"AlarmActions": ["arn:aws:automate:ap-northeast-1:ec2:stop"]}, "must have the dimension InstanceId"),
     ],
 )
 def test_what_the_sandbox_cannot_evaluate_is_refused(account: Account, changes: dict[str, Any], message: str) -> None:
@@ -431,3 +442,4 @@ def test_embedded_metrics_are_read_from_a_log_line() -> None:
     ]
     assert emf('{"message": "\\"_aws\\" is only mentioned"}') == []
     assert emf("not json") == []
+    assert emf('{"_aws": {"CloudWatchMetrics": [{"Namespace": "n", "Dimensions": [["gone"]], "Metrics": []}]}}') == []

@@ -272,6 +272,14 @@ def test_a_registered_alb_cannot_be_deleted(service, elb):  # C5
     assert error_of(elb.delete_load_balancer, LoadBalancerArn=service.alb_arn) == "ResourceInUse"
 
 
+def test_a_deleted_group_lets_its_targets_go(account, service, elb):
+    elb.delete_target_group(TargetGroupArn=service.sorry_arn)
+    elb.delete_load_balancer(LoadBalancerArn=service.alb_arn)
+    service.terminate()
+    account.advance(600)
+    assert service.health() == {}
+
+
 def test_deregistering_an_absent_target_is_accepted(service, elb):  # G11
     elb.deregister_targets(TargetGroupArn=service.primary_arn, Targets=[{"Id": "i-0123456789abcdef0"}])
     assert health(elb, service.primary_arn) == [("healthy", None)] * 2

