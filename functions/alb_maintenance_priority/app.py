@@ -44,10 +44,10 @@ class Config(env.Stack):
                 f"MaintenanceRuleArn is {self.maintenance_rule_arn}, a rule of another listener; expected one of "
                 f"MaintenanceListenerArn, {self.maintenance_listener_arn}"
             )
-        if not self.live_priority < self.parked_priority < rules.LAST:
+        if not self.places[self.rule] < self.parked_priority < rules.LAST:
             raise env.InputError(
-                f"LivePriority is {self.live_priority} and ParkedPriority {self.parked_priority}, expected the live "
-                f"one to be the smaller, and the parked one below {rules.LAST}"
+                f"LivePriority is {self.live_priority} and ParkedPriority {self.parked_priority}, expected a parked "
+                f"one above {self.places[self.rule]}, where the rule is while live, and below {rules.LAST}"
             )
 
     @property
@@ -148,7 +148,7 @@ def _out_of_maintenance(config: Config, seen: Observed) -> Decision:
         return Decision(Words(f"{note}no window is open and the maintenance rule is parked"), lasting=lasting)
     over = f": {windows.said(seen.stored.windows)}" if seen.stored.windows else ""
     reason = Words(f"{note}no window is open any more{over}", f"メンテナンス時間帯が終了しました{over}")
-    plan = rules.back(seen.order.priorities, seen.memory, config.homes)
+    plan = rules.back(seen.order.priorities, seen.memory, config.places, config.homes)
     return Decision(reason, {"to": "parked", "priorities": plan.priorities}, counts="MaintenanceEnded")
 
 
@@ -169,7 +169,7 @@ def tell(config: Config, seen: Observed, decision: Decision, done: None, times: 
     """Write the mail of a start, an end, or a rule that others moved."""
     to, open_windows = (decision.change or {})["to"], seen.stored.open(seen.now)
     if to == "parked":
-        plan = rules.back(seen.order.priorities, seen.memory, config.homes)
+        plan = rules.back(seen.order.priorities, seen.memory, config.places, config.homes)
         return maintenance_mail.ended(config, seen.memory, plan, decision.reason, times)
     if to == "left":
         return maintenance_mail.left(config, decision.reason, times)

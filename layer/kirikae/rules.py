@@ -148,23 +148,26 @@ def front(priorities: Mapping[str, int], memory: Memory, places: Mapping[str, in
     return Plan(_moves(priorities, {**room, **places}), numbers)
 
 
-def back(priorities: Mapping[str, int], memory: Memory, homes: Mapping[str, int]) -> Plan:
-    """Plan how our rules go to their parked numbers and the rules that made room go back to theirs.
+def back(priorities: Mapping[str, int], memory: Memory, places: Mapping[str, int], homes: Mapping[str, int]) -> Plan:
+    """Plan how our rules go from their live places to their parked homes, and those that made room to where they were.
 
     A rule that others moved meanwhile, or whose number they took, stays where it is. A taken home: the next free
-    number below it.
+    number below it, as long as that is not live.
     """
     final, notes = _restored(priorities, memory, set(homes))
     for rule_id, home in homes.items():
         if rule_id in priorities:
+            below, above = range(home, max(places.values()), -1), range(home + 1, LAST + 1)
             taken = set(final.values())
-            below, above = range(home, 0, -1), range(home + 1, LAST + 1)
             final[rule_id] = next(number for number in itertools.chain(below, above) if number not in taken)
             if final[rule_id] != home:
+                behind = [other for other, number in final.items() if number > final[rule_id] and other not in homes]
                 notes.append(
                     Words(
-                        f"priority {home} is taken, so rule {rule_id} is parked at {final[rule_id]}",
-                        f"優先度 {home} は使用中のため、ルール {rule_id} を {final[rule_id]} に戻しました",
+                        f"priority {home} is taken, so rule {rule_id} is parked at {final[rule_id]}; "
+                        f"behind it, where it may take their requests: {', '.join(behind) or 'no rule'}",
+                        f"優先度 {home} は使用中のため、ルール {rule_id} を {final[rule_id]} に戻しました。"
+                        f"これより後ろにあり、リクエストが届かない可能性のあるルール: {', '.join(behind) or 'なし'}",
                     )
                 )
     return Plan(_moves(priorities, final), {}, tuple(notes))
