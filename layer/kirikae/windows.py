@@ -6,7 +6,7 @@ A window is open from when it is stored until its `until`; null is a window that
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,7 +24,7 @@ REMINDER = timedelta(hours=1)
 FIELDS = {"start": {"until", "minutes"}, "end": set[str]()}
 COMMON = {"type", "window", "reason", "at", "action", "force"}
 SIZE_BYTES = 4096  # of a standard parameter
-ATTEMPTS = 5
+ATTEMPTS = 10
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Stored:
 def wish(event: Mapping[str, Any], now: datetime, end_expression: str, timezone: str) -> Wish:
     """Validate a start or an end as a whole; raise InputError that names what is wrong."""
     kind = event.get("type")
-    if kind not in FIELDS:
+    if not isinstance(kind, str) or kind not in FIELDS:
         raise InputError(f'type is {kind!r}, expected "start" or "end"')
     if unknown := sorted(event.keys() - COMMON - FIELDS[kind]):
         known = ", ".join(sorted(COMMON | FIELDS[kind]))
@@ -138,13 +138,19 @@ def after(windows: Mapping[str, Window], wanted: Wish, now: datetime) -> dict[st
     return rest | ({wanted.name: wanted.window} if wanted.window else {})
 
 
-def merge(base: Mapping[str, Window], overwritten: Iterable[Mapping[str, Window]]) -> dict[str, Window]:
-    """Return `base` with what others made of it: every window they added or changed, without those they removed."""
-    merged = dict(base)
+def merge(
+    ours: Mapping[str, Window], first: Mapping[str, Window], overwritten: Sequence[Mapping[str, Window]]
+) -> dict[str, Window]:
+    """Return `ours` with what others made of the windows that we `first` read, by the versions that we overwrote.
+
+    What any of them added or changed counts. What is missing counts only in the last, and only if we knew it from the
+    beginning: a version may miss what its writer has not seen yet, and is about to put back.
+    """
+    merged = dict(ours)
     for theirs in overwritten:
-        merged |= {name: window for name, window in theirs.items() if base.get(name) != window}
-        for gone in base.keys() - theirs.keys():
-            merged.pop(gone, None)
+        merged |= {name: window for name, window in theirs.items() if first.get(name) != window}
+    for gone in first.keys() - (overwritten[-1].keys() if overwritten else first.keys()):
+        merged.pop(gone, None)
     return merged
 
 
@@ -169,19 +175,19 @@ def keep(name: str, wanted: Wish, now: datetime, *, dry_run: bool) -> Stored:
     that of two wishes at the same moment none is lost.
     https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html
     """
-    base = _understood(name)
-    unknown = wanted.window is None and wanted.name not in base.open(now)
+    first = base = _understood(name)
+    unknown = wanted.window is None and wanted.name not in first.open(now)
     note = f"no window {wanted.name!r} is open, so there is nothing to end" if unknown else ""
-    result = after(base.windows, wanted, now)
+    result = after(first.windows, wanted, now)
     if dry_run or unknown:
-        return Stored(result, base.written, base.version, note=note, started=bool(wanted.window))
+        return Stored(result, first.written, first.version, note=note, started=bool(wanted.window))
     for _ in range(ATTEMPTS):
         if result == base.windows:
             return Stored(result, base.written, base.version, started=bool(wanted.window))
         version = aws.client("ssm").put_parameter(Name=name, Value=write(result), Overwrite=True)["Version"]
         others = [_understood(f"{name}:{number}").windows for number in range(base.version + 1, version)]
-        merged = after(merge(base.windows, others), wanted, now)
-        base, result = Stored(result, now, version), merged
+        base = Stored(result, now, version)
+        result = after(merge(result, first.windows, others), wanted, now)
     raise UnfinishedError(f"{name} is being written by others all the time; the wish for {wanted.name!r} may be lost")
 
 
