@@ -40,10 +40,10 @@ class Listener:
     moves: int = 0
     names: Iterator[int] = field(default_factory=lambda: itertools.count(1000))
 
-    def describe_rules(self, ListenerArn: str, Marker: str = "0") -> dict[str, Any]:  # noqa: N803
+    def describe_rules(self, ListenerArn: str, PageSize: int, Marker: str = "0") -> dict[str, Any]:  # noqa: N803
         assert ListenerArn == LISTENER
         listed = [*self.numbers.items(), ("default", 0)]
-        start, size = int(Marker), 60
+        start, size = int(Marker), min(PageSize, 60)
         page = [self.described(*one) for one in listed[start : start + size]]
         return {"Rules": page} | ({"NextMarker": str(start + size)} if len(listed) > start + size else {})
 

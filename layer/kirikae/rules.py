@@ -14,6 +14,7 @@ from typing import Any
 from kirikae import aws, elb
 from kirikae.notify import Words
 
+PAGE = 400  # rules in an answer, at most
 LAST = 50000  # https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_SetRulePriorities.html
 TAG = "kirikae:maintenance"
 NUMBERS_TAG = "kirikae:maintenance-{}"
@@ -60,7 +61,7 @@ def read(listener_arn: str) -> Order:
     page: dict[str, Any] = {"NextMarker": None}
     while "NextMarker" in page:
         more = {"Marker": page["NextMarker"]} if page["NextMarker"] else {}
-        page = aws.client("elbv2").describe_rules(ListenerArn=listener_arn, **more)
+        page = aws.client("elbv2").describe_rules(ListenerArn=listener_arn, PageSize=PAGE, **more)
         found += page["Rules"]
     own = {rule["RuleArn"].rpartition("/")[2]: rule for rule in found if not rule["IsDefault"]}
     return Order(
