@@ -22,7 +22,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sandbox import cloudformation, loopback
+from sandbox import cloudformation, loopback, runtime
 from sandbox.account import Account
 from sandbox.functions import Function
 from sandbox.intrinsics import TemplateError
@@ -759,7 +759,7 @@ def test_the_function_may_do_one_thing_and_carries_no_layer(new_page: Callable[.
 def test_before_the_first_reply_nothing_heavy_is_imported(build: Path) -> None:
     program = "import sys; known = set(sys.modules); import app; print(*sorted(set(sys.modules) - known))"
     done = subprocess.run(
-        [sys.executable, "-P", "-c", program],
+        [str(runtime.python()), "-P", "-c", program],
         cwd=build / "MaintenancePageFunction",
         env={"PYTHONPATH": ".", "MAINTENANCE_REPLIES": json.dumps(PAGE)},
         capture_output=True, text=True, check=True,
@@ -775,6 +775,17 @@ def test_the_package_ships_byte_code_that_lambda_accepts(build: Path) -> None:
     for source in FOLDER.glob("*.py"):
         code = build / "MaintenancePageFunction" / "__pycache__" / f"{source.stem}.cpython-313.pyc"
         assert int.from_bytes(code.read_bytes()[4:8], "little") == 0b01, code
+
+
+def test_times_are_said_in_their_zone_where_the_system_knows_no_zones(build: Path) -> None:
+    program = "import datetime, parameter; t = datetime.datetime(2026, 7, 1, tzinfo=datetime.UTC)"
+    done = subprocess.run(
+        [str(runtime.python()), "-P", "-c", f"{program}; print(parameter.in_words(t, 'Europe/London')['en'])"],
+        cwd=build / "MaintenancePageFunction",
+        env={"PYTHONPATH": ".", "PYTHONTZPATH": ""},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == "Wednesday 1 July, 1:00 BST\n"
 
 
 # In a browser.
