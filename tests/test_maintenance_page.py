@@ -644,10 +644,10 @@ def new_page(account: Account, build: Path) -> Callable[..., Page]:
 def test_the_first_reply_waits_for_nothing_and_the_next_one_knows_the_end(new_page: Callable[..., Page]) -> None:
     page = new_page()
     page.window(40)
-    page.account.faults.add("ssm", "GetParameter", None, latency=0.5)
+    page.account.faults.add("ssm", "GetParameter", None, latency=1.5)
     first = page.visit()
     assert (first.cold, first.payload["headers"]["retry-after"]) == (True, "300")
-    assert first.seconds < 0.4, "the reply waited for the read"
+    assert first.seconds < 1, "the reply waited for the read"
     assert page.retry_after() == "2400"
     assert [(call.operation, call.params["Name"], call.error) for call in page.reads] == [
         ("GetParameter", "/shop/maintenance", None)
@@ -693,7 +693,7 @@ def test_a_read_that_never_ends_does_not_keep_the_replies(new_page: Callable[...
     page.window(40)
     page.account.faults.add("ssm", "GetParameter", None, latency=4, times=1)  # longer than the read waits
     first = page.visit()
-    assert first.seconds < 1
+    assert first.seconds < 2
     assert any("TimeoutError" in line for line in first.log)
     assert page.visit().cold is False
 

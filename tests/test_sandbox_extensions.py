@@ -30,7 +30,6 @@ me = {"Lambda-Extension-Identifier": answer.headers["Lambda-Extension-Identifier
 def run():
     while True:
         _, event = ask("GET", "event/next", me)
-        time.sleep(0.3)
         HEARD.append(json.loads(event))
         exec(os.environ.get("EXTENSION", ""))
 
@@ -63,14 +62,14 @@ def make(account: Account, tmp_path: Path) -> Callable[..., Account]:
 
 
 def test_the_caller_has_the_answer_before_the_extension_is_done_and_the_next_event_waits_for_it(make: Any) -> None:
-    account = make()
+    account = make(EXTENSION="time.sleep(1); HEARD[-1]['eventType'] += ' done'")
     first = account.functions.invoke("f", {})
     second = account.functions.invoke("f", {})
     assert first.error is None
-    assert first.seconds < 0.3
-    assert first.payload["heard"] == []
-    assert second.payload["heard"] == ["INVOKE"]
-    assert second.payload["ids"] == [first.payload["id"]]
+    assert first.seconds < 1
+    assert first.payload["heard"] in ([], ["INVOKE"])
+    assert second.payload["heard"][0] == "INVOKE done"
+    assert second.payload["ids"][0] == first.payload["id"]
     assert second.payload["pid"] == first.payload["pid"]
     assert first.payload["refused"] == 403, "an extension that did not register has no events"
 
@@ -78,7 +77,7 @@ def test_the_caller_has_the_answer_before_the_extension_is_done_and_the_next_eve
 def test_an_extension_hears_of_invocations_that_fail(make: Any) -> None:
     account = make()
     assert account.functions.invoke("f", {"raise": True}).payload["errorType"] == "ValueError"
-    assert account.functions.invoke("f", {}).payload["heard"] == ["INVOKE"]
+    assert account.functions.invoke("f", {}).payload["heard"][0] == "INVOKE"
 
 
 def test_an_extension_that_does_not_come_back_costs_the_environment_not_the_answer(make: Any) -> None:
