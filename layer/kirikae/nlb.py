@@ -1,7 +1,7 @@
 """What the two directions of the NLB switch share: where the listeners point, whose they are, and the write."""
 
 import gc
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -51,16 +51,19 @@ class Switches:
     elsewhere: Mapping[str, str]  # target group ARN -> a load balancer that uses it and is not the listeners' own
 
 
-def prime(config_kind: type[Config]) -> None:
+def prime(config_kind: type[Config], *more: Callable[[Any], object]) -> None:
     """End INIT: in Lambda, make the clients and connections of a switch while there is full CPU for it.
 
-    Whatever goes wrong here goes wrong again, and is reported, at the first invocation.
+    `more` are further reads that the direction always needs.  Whatever goes wrong here goes wrong again, and is
+    reported, at the first invocation.
     """
     if env.in_lambda():
         with suppress(ClientError, BotoCoreError, env.InputError):
             config = env.load(config_kind)
             elb.listeners(config.listener_arns)
             aws.client("ssm").get_parameter(Name=config.hold_parameter)
+            for read in more:
+                read(config)
             aws.client("sns").get_topic_attributes(TopicArn=config.topic_arn)
     gc.freeze()
     gc.enable()
