@@ -19,7 +19,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sandbox import cloudformation, loopback, runtime
@@ -501,6 +501,7 @@ def test_a_client_that_calls_itself_a_health_check_is_a_client(capsys: pytest.Ca
 
 # Whatever a load balancer sends.
 
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 tokens = st.text("abcdefghijklmnopqrstuvwxyz-", min_size=1, max_size=12)
 texts = st.text(max_size=40) | st.sampled_from(["ja,en;q=0.5", "application/json", "q=;,", "203.0.113.7", "a;q=1e9"])
 known = st.sampled_from(["accept", "accept-language", "host", "user-agent", "x-forwarded-for", "x-amzn-trace-id"])
@@ -539,7 +540,7 @@ LOGS_ALL = loaded(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(unhurried, max_examples=300)
 @given(requests, st.sampled_from([ARTICLE, PAGES, LOGS_ALL]), st.lists(st.integers(-5, 5), max_size=3))
 @example({"httpMethod": "GET", "path": "/", "headers": None}, PAGES, [])
 @example({"path": "/a", "multiValueHeaders": None}, ARTICLE, [])
@@ -560,6 +561,7 @@ fields = st.sampled_from(["path", "status", "location", "json", "page"])
 values = st.none() | st.booleans() | st.integers() | st.text() | st.sampled_from(["/", "/a", 303, 503])
 
 
+@settings(unhurried)
 @given(st.recursive(values, lambda inner: st.lists(inner) | st.dictionaries(fields, inner)))
 def test_any_replies_are_either_understood_or_refused_by_name(rules: Any) -> None:
     refused = ""
