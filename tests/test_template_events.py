@@ -291,6 +291,7 @@ EVIDENCE = {
     "NlbWaitingForPersonAlarm": (5, 1, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
     "NlbSorrySwitchoverErrorsAlarm": (5, 2, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
     "NlbSwitchbackErrorsAlarm": (5, 2, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
+    "MaintenancePageErrorsAlarm": (1, None, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
     "RefusedAlarm": (5, 1, FROM, 1, "notBreaching", {"AlarmActions": "Topic", "OKActions": "Topic"}),
     "HeldAlarm": (30, 25, FROM, 1, "notBreaching", {"AlarmActions": "Topic", "OKActions": "Topic"}),
     "MailFailedAlarm": (1, None, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),

@@ -12,6 +12,7 @@ import time
 from typing import Any, NamedTuple
 
 import page
+import preferences
 import replies
 import window
 from replies import PHRASES
@@ -73,10 +74,7 @@ def reply(request: Request, now: float) -> dict[str, Any]:
     """Answer a client by the rules for its path."""
     shown = window.last(_watch.windows, now)
     if request.path == STATUS_PATH:
-        headers = {
-            "content-type": "application/json",
-            "access-control-allow-origin": "*",
-        }  # whatever the front end's is
+        headers = {"content-type": "application/json", "access-control-allow-origin": "*"}
         return respond(request, 200, headers, json.dumps(status(shown, now)))
     chosen = replies.choose(_REPLIES, request.headers.get("host", ""), request.path)
     if chosen.location:
@@ -85,10 +83,10 @@ def reply(request: Request, now: float) -> dict[str, Any]:
     if chosen.body:
         return respond(request, chosen.status, {"content-type": "application/json", **headers}, chosen.body)
     headers["vary"] = "accept, accept-language"
-    if likes_json(request):
+    if preferences.json_before_html(request.headers.get("accept", "")):
         text = json.dumps({"message": PHRASES[chosen.status], **status(shown, now)})
         return respond(request, chosen.status, {"content-type": "application/json", **headers}, text)
-    language = preferred_language(request)
+    language = preferences.language(request.headers.get("accept-language", ""))
     headers |= {
         "content-type": "text/html; charset=utf-8",
         "content-language": language,
@@ -111,32 +109,6 @@ def status(shown: Window | None, now: float) -> dict[str, Any]:
         "reason": (shown.reason if shown else "") or None,
         "retry_after_seconds": retry_after_seconds(shown, now),
     }
-
-
-def likes_json(request: Request) -> bool:
-    """Tell whether Accept wants JSON rather than a page."""
-    accept = weights(request.headers.get("accept", ""))
-    html = max(accept.get(kind, 0.0) for kind in ("text/html", "application/xhtml+xml", "text/*", "*/*"))
-    return max(accept.get(kind, 0.0) for kind in ("application/json", "application/problem+json")) > html
-
-
-def preferred_language(request: Request) -> str:
-    """Return the language of the page that Accept-Language likes best; English when it names none of them."""
-    liked = weights(request.headers.get("accept-language", ""))
-    return max(
-        page.LANGUAGES,
-        key=lambda language: max((w for name, w in liked.items() if name.partition("-")[0] == language), default=0.0),
-    )
-
-
-def weights(header: str) -> dict[str, float]:
-    """Return what a header like Accept names, in lower case, with its weight; no number is no weight."""
-    found = {}
-    for part in header.lower().split(","):
-        name, *parameters = (piece.strip() for piece in part.split(";"))
-        weight = next((piece[2:].strip() for piece in parameters if piece.startswith("q=")), "1")
-        found[name] = float(weight) if weight.isascii() and weight.replace(".", "", 1).isdecimal() else 0.0
-    return found
 
 
 def respond(request: Request, code: int, headers: dict[str, str], body: str = "") -> dict[str, Any]:

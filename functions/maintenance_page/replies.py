@@ -64,9 +64,10 @@ def parse(text: str) -> tuple[Reply, ...]:
     try:
         rules = json.loads(text, parse_constant=_no_number)
     except ValueError as error:
-        raise ValueError(f"MAINTENANCE_REPLIES (MaintenanceReplies) is not JSON: {error}; it is {text!r}") from None
+        raise _refused(f"is not JSON: {error}", text) from None
     problems: list[str] = []
     replies: list[Reply] = []
+    reply = None
     if not isinstance(rules, list) or not rules:
         problems.append("expected a list of rules")
         rules = []
@@ -75,12 +76,11 @@ def parse(text: str) -> tuple[Reply, ...]:
         if earlier := next((one for one in replies if reply and one.covers(reply.path)), None):
             wrong.append(f"is never reached, because {earlier.path} comes before it")
         problems += [f"rule {number} {problem}" for problem in wrong]
-        if reply:
-            replies.append(reply)
-    if not problems and replies[-1].path != "/":
+        replies += [reply] if reply else []
+    if reply and reply.path != "/":
         problems.append("the last rule must have the path /, so that every request has an answer")
     if problems:
-        raise ValueError(f"MAINTENANCE_REPLIES (MaintenanceReplies): {'; '.join(problems)}; it is {text!r}")
+        raise _refused("; ".join(problems), text)
     return tuple(replies)
 
 
@@ -93,7 +93,7 @@ def _rule(rule: object) -> tuple[Reply | None, list[str]]:
     if unknown := sorted(rule.keys() - {"path", "status", "location", "json", "page"}):
         wrong.append(f"has {', '.join(unknown)}, expected only path, status and one of location, json, page")
     if len(rule.keys() & {"location", "json", "page"}) != 1 or rule.get("page", True) is not True:
-        wrong.append('has not exactly one of "location": "…", "json": …, "page": true')
+        wrong.append('has not exactly one of "location", "json" and "page": true')
     allowed = [code for code in PHRASES if (code in REDIRECTS) == ("location" in rule)]
     if type(status) is not int or status not in allowed:
         wrong.append(f"has the status {status!r}, expected one of {', '.join(map(str, allowed))}")
@@ -110,6 +110,12 @@ def _sound(location: object) -> bool:
     if not isinstance(location, str) or not (parts := _LOCATION.fullmatch(location)):
         return False
     return bool(parts["origin"] or parts["path"]) and not _DOTS.search(parts["path"] or "/")
+
+
+def _refused(problems: str, text: str) -> ValueError:
+    # ASCII only: the runtime cannot report any other error of INIT.
+    message = f"MAINTENANCE_REPLIES (MaintenanceReplies): {problems}; it is {text!r}"
+    return ValueError(message.encode("ascii", "backslashreplace").decode())
 
 
 def _no_number(name: str) -> NoReturn:
