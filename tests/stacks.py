@@ -62,13 +62,20 @@ WAYS = {
     "everything": EVERYTHING,
     "everything with a key, a topic and an address of its own": EVERYTHING | SHARED,
     "serialized": EVERYTHING | {"SerializeInvocations": "true"},
+    "maintenance with testers and schedules": MAINTENANCE
+    | {
+        "MaintenanceBypassCidrs": "203.0.113.0/24",
+        "MaintenanceBypassTargetGroupArn": PRIMARY,
+        "MaintenanceStart": "cron(0 2 ? * SUN *)",
+        "MaintenanceEnd": "cron(0 6 ? * SUN *)",
+    },
     "nlb without instance ids": NLB | {"PrimaryInstanceIds": ""},
     "nlb with a sorry ALB": NLB_ALB,
     "nlb with a sorry ALB on port 80": NLB_ALB | {"SorryPort": "80", "SorryCertificateArn": ""},
 } | CAPABILITIES
 every_way = pytest.mark.parametrize("parameters", WAYS.values(), ids=WAYS.keys())
 every_function = pytest.mark.parametrize("function", FUNCTIONS)
-every_acting_function = pytest.mark.parametrize("function", FUNCTIONS.keys() - {PAGE})
+every_acting_function = pytest.mark.parametrize("function", sorted(FUNCTIONS.keys() - {PAGE}))
 
 
 def all_of(stack: Mapping[str, Any], type_name: str) -> dict[str, Any]:

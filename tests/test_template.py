@@ -92,12 +92,6 @@ TO_COME = (
     "Floating",
     "Elastic",
     "Overlay",
-    "MaintenanceRule",
-    "MaintenanceStart",
-    "MaintenanceEnd",
-    "MaintenanceBypass",
-    "Live",
-    "Parked",
     "Rotation",
 )
 LISTS = {name for name in DEFAULTS if name.endswith(("Arns", "Ids", "Cidrs", "Types", "Addresses"))}
@@ -142,6 +136,7 @@ def test_outputs_name_every_function_the_topic_the_parameters_and_the_dashboard(
     expected |= {"TopicArn": stack["Resources"]["Topic"]["Ref"], "DashboardName": dashboard["Ref"]}
     parameters = {name: one["Ref"] for name, one in all_of(stack, "AWS::SSM::Parameter").items()}
     expected |= {f"{name}ParameterName": ref for name, ref in parameters.items()}
+    expected |= {"MaintenanceTargetGroupArn": stack["Resources"]["MaintenanceTargetGroup"]["Ref"]}
     assert stack["Outputs"] == expected
     assert (
         expanded(NLB_ALB)["Outputs"]["SorryTargetGroupArn"] == expanded(NLB_ALB)["Resources"]["SorryTargetGroup"]["Ref"]

