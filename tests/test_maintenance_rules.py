@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from functions.alb_maintenance_priority.app import Config, act, decide, observe
-from kirikae import aws, reconcile, rules, windows
+from kirikae import aws, priorities, reconcile, rules, windows
 from kirikae.events import Hint
 from kirikae.rules import LAST, Memory, Order
 
@@ -299,12 +299,12 @@ def test_the_largest_listener_fits_into_the_tags() -> None:
 
 def test_more_rules_than_can_be_remembered_are_refused() -> None:
     many = {f"{n:016x}": n + 10 for n in range(rules.RULES_PER_TAG * rules.TAGS + 1)}
-    assert rules.front(many | CONFIG.homes, Memory(), CONFIG.places) is None
+    assert priorities.front(many | CONFIG.homes, Memory(), CONFIG.places) is None
 
 
 def test_no_room_is_refused() -> None:
     full = {f"{n:016x}": n for n in range(LAST - 5, LAST + 1)}
-    assert rules.front(full | {OURS: 1}, Memory(), {OURS: LAST - 3}) is None
+    assert priorities.front(full | {OURS: 1}, Memory(), {OURS: LAST - 3}) is None
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kirikae import aws, schedules, windows
+from kirikae import aws, schedules, windows, wishes
 from kirikae.env import InputError
 from kirikae.reconcile import UnfinishedError
 from kirikae.windows import Stored, Window, Wish
@@ -28,7 +28,7 @@ NAME = "/shop/maintenance"
 
 
 def wish(event: dict[str, Any], end: str = "", zone: str = "Asia/Tokyo", now: datetime = NOW) -> Wish:
-    return windows.wish(event, now, end, zone)
+    return wishes.read(event, now, end, zone)
 
 
 # What a wish may be.
@@ -110,7 +110,7 @@ def test_any_wish_is_either_understood_or_refused(event: dict[str, Any]) -> None
     except InputError:
         return
     assert asked.name
-    assert asked.window is None or asked.window.until is None or NOW < asked.window.until <= NOW + windows.LONGEST
+    assert asked.window is None or asked.window.until is None or NOW < asked.window.until <= NOW + wishes.LONGEST
 
 
 # What is stored.

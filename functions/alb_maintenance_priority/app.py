@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from kirikae import env, maintenance_mail, reconcile, rules, windows
+from kirikae import env, maintenance_mail, priorities, reconcile, rules, windows, wishes
 from kirikae.events import Hint, Request
 from kirikae.notify import Mail, Words
 from kirikae.reconcile import Decision, Times, UnfinishedError
@@ -88,7 +88,7 @@ class Observed:
 
 def keep(config: Config, request: Request, now: datetime) -> Stored:
     """Validate the wish in the event and store it."""
-    wish = windows.wish(request.wish or {}, now, config.maintenance_end, config.maintenance_timezone)
+    wish = wishes.read(request.wish or {}, now, config.maintenance_end, config.maintenance_timezone)
     return windows.keep(config.maintenance_parameter, wish, now, dry_run=config.dry_run or request.dry_run)
 
 
@@ -132,7 +132,7 @@ def _in_maintenance(config: Config, seen: Observed) -> Decision:
             f"メンテナンスルールが他者により優先度 {number} に変更されました。そのままにします: {said}",
         )
         return Decision(moved, {"to": "left"} if seen.memory.state == "live" else None, lasting=lasting)
-    plan = rules.front(seen.order.priorities, seen.memory, config.places)
+    plan = priorities.front(seen.order.priorities, seen.memory, config.places)
     if plan is None:
         room = f"no room at LivePriority {config.live_priority} among {len(seen.order.priorities)} rules"
         return Decision(Words(f"{room}; windows: {said}"), refused=True, lasting=lasting)
@@ -148,7 +148,7 @@ def _out_of_maintenance(config: Config, seen: Observed) -> Decision:
         return Decision(Words(f"{note}no window is open and the maintenance rule is parked"), lasting=lasting)
     over = f": {windows.said(seen.stored.windows)}" if seen.stored.windows else ""
     reason = Words(f"{note}no window is open any more{over}", f"メンテナンス時間帯が終了しました{over}")
-    plan = rules.back(seen.order.priorities, seen.memory, config.places, config.homes)
+    plan = priorities.back(seen.order.priorities, seen.memory, config.places, config.homes)
     return Decision(reason, {"to": "parked", "priorities": plan.priorities}, counts="MaintenanceEnded")
 
 
@@ -157,11 +157,11 @@ def act(config: Config, seen: Observed, change: Mapping[str, Any]) -> None:
     numbers = change.get("numbers", seen.memory.numbers)
     if "numbers" in change:
         rules.remember(config.maintenance_rule_arn, Memory("moving", numbers))
-    if priorities := change.get("priorities"):
-        rules.arrange(config.prefix, priorities)
+    if wanted := change.get("priorities"):
+        rules.arrange(config.prefix, wanted)
         found = rules.read(config.maintenance_listener_arn).priorities
-        if wrong := {rule: found.get(rule) for rule, number in priorities.items() if found.get(rule) != number}:
-            raise UnfinishedError(f"the rules read back as {wrong}, expected {dict(priorities)}")
+        if wrong := {rule: found.get(rule) for rule, number in wanted.items() if found.get(rule) != number}:
+            raise UnfinishedError(f"the rules read back as {wrong}, expected {dict(wanted)}")
     rules.remember(config.maintenance_rule_arn, Memory(change["to"], {} if change["to"] == "parked" else numbers))
 
 
@@ -169,7 +169,7 @@ def tell(config: Config, seen: Observed, decision: Decision, done: None, times: 
     """Write the mail of a start, an end, or a rule that others moved."""
     to, open_windows = (decision.change or {})["to"], seen.stored.open(seen.now)
     if to == "parked":
-        plan = rules.back(seen.order.priorities, seen.memory, config.places, config.homes)
+        plan = priorities.back(seen.order.priorities, seen.memory, config.places, config.homes)
         return maintenance_mail.ended(config, seen.memory, plan, decision.reason, times)
     if to == "left":
         return maintenance_mail.left(config, decision.reason, times)

@@ -5,8 +5,9 @@ from typing import Protocol
 
 from kirikae import notify, reconcile
 from kirikae.notify import Mail, Words
+from kirikae.priorities import Plan
 from kirikae.reconcile import Times
-from kirikae.rules import OURS, Memory, Plan
+from kirikae.rules import OURS, Memory
 from kirikae.windows import Window
 
 
