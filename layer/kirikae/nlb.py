@@ -1,6 +1,7 @@
 """What the two directions of the NLB switch share: where the listeners point, whose they are, and the write."""
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -9,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from kirikae import elb, env, reconcile
 from kirikae.elb import Listener
 from kirikae.notify import Words
-from kirikae.reconcile import UnfinishedError
+from kirikae.reconcile import UnfinishedError, logger
 
 type Side = Literal["primary", "sorry"]
 NLB_PROTOCOLS = frozenset({"TCP", "TLS", "UDP", "TCP_UDP", "QUIC", "TCP_QUIC"})
@@ -49,9 +50,12 @@ class Switches:
     elsewhere: Mapping[str, str]  # target group ARN -> a load balancer that uses it and is not the listeners' own
 
 
-def prime(config_kind: type[Config], *more: Callable[[Any], object]) -> None:
-    """End INIT with the connections of a switch open; `more` are further reads that the direction always needs."""
-    reconcile.prime(config_kind, lambda config: elb.listeners(config.listener_arns), *more)
+def prime(config_kind: type[Config], always_asked: Callable[[Any], object]) -> None:
+    """End INIT with the connections of a switch open.
+
+    `always_asked` is the read of another service that the direction does not decide without.
+    """
+    reconcile.prime(config_kind, lambda config: elb.listeners(config.listener_arns), always_asked)
 
 
 def observe(config: Config) -> Switches:
@@ -148,15 +152,24 @@ def act(config: Config, seen: Switches, change: Mapping[str, Any]) -> str:
             mode = _forward(config, arn, side, mode)
         except (ClientError, BotoCoreError) as error:  # the other listeners are attempted first, then it is raised
             problems[arn] = str(error)
-    for listener in elb.listeners(wanted):
-        if serving(config, listener) != wanted[listener.arn]:
+    try:
+        shown = elb.listeners(wanted)
+    except (ClientError, BotoCoreError) as error:  # AWS took the writes: a switch must not pass in silence for this
+        logger.warning("the listeners cannot be read back", problem=str(error))
+        shown = ()
+    for listener in shown:
+        if serving(config, listener) == wanted[listener.arn]:
+            problems.pop(listener.arn, None)  # only the answer was lost: nobody would ever tell of this switch
+        else:
             problems.setdefault(listener.arn, f"reads back as {dict(listener.weights)}")
     if problems:
         named = "; ".join(f"{arn}: {problem}" for arn, problem in problems.items())
         raise UnfinishedError(f"{len(problems)} of {len(wanted)} listeners are not as they should be: {named}")
     if mode != seen.mode:
-        for arn in config.listener_arns:
-            elb.tag(arn, {REFUSED_TAG: "refused"})
+        # A switch is told whatever happens here: the next run adopts, meets the refusal again and remembers it then.
+        with suppress(*() if "adopt" in change else (ClientError, BotoCoreError)):
+            for arn in config.listener_arns:
+                elb.tag(arn, {REFUSED_TAG: "refused"})
     return mode
 
 

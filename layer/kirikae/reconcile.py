@@ -83,9 +83,9 @@ def prime[C: env.Stack](kind: type[C], read: Callable[[C], object], *more: Calla
             config = env.load(kind)
             read(config)
             aws.client("ssm").get_parameter(Name=config.hold_parameter)
+            aws.client("sns").get_topic_attributes(TopicArn=config.topic_arn)
             for one in more:
                 one(config)
-            aws.client("sns").get_topic_attributes(TopicArn=config.topic_arn)
     gc.freeze()
     gc.enable()
 
