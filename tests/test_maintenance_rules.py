@@ -297,6 +297,16 @@ def test_the_largest_listener_fits_into_the_tags() -> None:
     assert len(tags) <= rules.TAGS + 1
 
 
+def test_a_taken_parked_number_is_never_answered_with_the_live_one() -> None:
+    config = replace(CONFIG, parked_priority=3)
+    listener = Listener({"a": 1, "b": 2, OURS: 3})
+    run(config, listener, "w", started=True)
+    listener.tags.clear()  # so that a and b keep 2 and 3
+    assert run(config, listener) == "parked"
+    assert listener.numbers == {"a": 2, "b": 3, OURS: 4}
+    assert run(config, listener) == ""
+
+
 def test_more_rules_than_can_be_remembered_are_refused() -> None:
     many = {f"{n:016x}": n + 10 for n in range(rules.RULES_PER_TAG * rules.TAGS + 1)}
     assert priorities.front(many | CONFIG.homes, Memory(), CONFIG.places) is None

@@ -360,6 +360,7 @@ def end_of(expression: str, zone: ZoneInfo, start: str) -> datetime:
         pytest.param(
             LONDON, "cron(30 1 ? * SUN *)", "2027-10-30T23:00", "2027-10-31T01:30:00+01:00", 2.5, id="the first"
         ),
+        pytest.param(TOKYO, "cron(0 6 * * ? *)", "2026-12-06T06:00", "2026-12-07T06:00:00+09:00", 24, id="at an end"),
         pytest.param(LONDON, "cron(0 4 ? * SUN *)", "2027-06-06T00:00", "2027-06-06T04:00:00+01:00", 4, id="summer"),
     ],
 )
