@@ -161,7 +161,7 @@ def tell(config: Config, seen: Observed, decision: Decision, mode: str, times: T
         (
             (notify.HAPPENED, nlb_mail.switched(seen.switches, "sorry", mode)),
             (notify.WHY, decision.reason),
-            (notify.WHEN, nlb_mail.since(times)),
+            (notify.WHEN, reconcile.since(times)),
             (
                 notify.CHECK,
                 Words(

@@ -149,7 +149,7 @@ def tell(config: Config, seen: Observed, decision: Decision, mode: str, times: T
                     f"{evidence.ja}。この状態が設定時間続きました (アラーム {alarm}){by_hand.ja}",
                 ),
             ),
-            (notify.WHEN, nlb_mail.since(times)),
+            (notify.WHEN, reconcile.since(times)),
             (
                 notify.CHECK,
                 Words(

@@ -1,7 +1,5 @@
 """What the two directions of the NLB switch share: where the listeners point, whose they are, and the write."""
 
-import gc
-import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,14 +7,13 @@ from typing import Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from kirikae import aws, elb, env
+from kirikae import elb, env, reconcile
 from kirikae.elb import Listener
 from kirikae.notify import Words
 from kirikae.reconcile import UnfinishedError, logger
 
 type Side = Literal["primary", "sorry"]
 NLB_PROTOCOLS = frozenset({"TCP", "TLS", "UDP", "TCP_UDP", "QUIC", "TCP_QUIC"})
-PRIMING_SECONDS = 2
 REFUSED_TAG = "kirikae:weighted"  # on a listener, value `refused`: AWS did not take both groups in one action
 # What AWS may answer when it does not take an instance group and an ALB-type group in one weighted action.
 _REFUSALS = frozenset(
@@ -51,31 +48,15 @@ class Switches:
     ruled: tuple[str, ...]  # listeners with rules besides the default action
     mode: str  # weighted or replace, as in force
     elsewhere: Mapping[str, str]  # target group ARN -> a load balancer that uses it and is not the listeners' own
-    alb_groups: tuple[
-        str, ...
-    ] = ()  # those of the two groups whose target is an ALB, where a listener is to be adopted
+    alb_groups: tuple[str, ...] = ()  # those of the two whose target is an ALB; asked while a listener is plain
 
 
 def prime(config_kind: type[Config], *always_asked: Callable[[Any], object]) -> None:
-    """End INIT: in Lambda, make the clients and connections of a switch while there is full CPU for it.
+    """End INIT with the connections of a switch open.
 
-    `always_asked` are reads of other services that the direction does not decide without.  Whatever goes wrong here
-    goes wrong again, and is reported, at the first invocation; where AWS is slow, the rest is left to it too, because
-    Lambda gives INIT ten seconds.
+    `always_asked` are reads of other services that the direction does not decide without.
     """
-    if env.in_lambda():
-        with suppress(ClientError, BotoCoreError, env.InputError):
-            config, began = env.load(config_kind), time.monotonic()
-            for read in (
-                lambda _: elb.listeners(config.listener_arns),
-                lambda _: aws.client("ssm").get_parameter(Name=config.hold_parameter),
-                lambda _: aws.client("sns").get_topic_attributes(TopicArn=config.topic_arn),
-                *always_asked,
-            ):
-                if time.monotonic() - began < PRIMING_SECONDS:
-                    read(config)
-    gc.freeze()
-    gc.enable()
+    reconcile.prime(config_kind, lambda config: elb.listeners(config.listener_arns), *always_asked)
 
 
 def observe(config: Config) -> Switches:
@@ -199,7 +180,7 @@ def act(config: Config, seen: Switches, change: Mapping[str, Any]) -> str:
         # A switch is told whatever happens here: the next run adopts, meets the refusal again and remembers it then.
         with suppress(*() if "adopt" in change else (ClientError, BotoCoreError)):
             for arn in config.listener_arns:
-                elb.tag(arn, REFUSED_TAG, "refused")
+                elb.tag(arn, {REFUSED_TAG: "refused"})
     return mode
 
 

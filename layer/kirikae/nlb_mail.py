@@ -2,9 +2,8 @@
 
 import json
 from collections.abc import Iterable
-from datetime import timedelta
 
-from kirikae import nlb, notify
+from kirikae import hold, nlb, notify
 from kirikae.elb import Target
 from kirikae.notify import Mail, Words
 from kirikae.reconcile import Times
@@ -40,12 +39,10 @@ def switched(seen: nlb.Switches, side: nlb.Side, mode: str) -> Words:
 
 def undo(config: nlb.Config, seen: nlb.Switches, side: nlb.Side, mode: str, times: Times) -> Words:
     """Return the exact commands that bring the listeners back to `side`, and hold kirikae off meanwhile."""
-    until = (times.done + timedelta(hours=2)).isoformat(timespec="seconds")
-    wish = json.dumps({"until": until, "reason": "switched by hand"})
     groups = [{"TargetGroupArn": group, "Weight": weight} for group, weight in nlb.weights(config, side, mode).items()]
     action = json.dumps([{"Type": "forward", "ForwardConfig": {"TargetGroups": groups}}])
     region = f"--region {config.listener_arns[0].split(':')[3]}"
-    commands = [f"aws ssm put-parameter {region} --overwrite --name {config.hold_parameter} --value '{wish}'"]
+    commands = [hold.command(config, times.done)]
     commands += [
         f"aws elbv2 modify-listener {region} --listener-arn {listener.arn} --default-actions '{action}'"
         for listener in seen.listeners
@@ -54,24 +51,6 @@ def undo(config: nlb.Config, seen: nlb.Switches, side: nlb.Side, mode: str, time
         "First hold kirikae off, or it will switch again; then move the listeners:\n" + "\n".join(commands),
         "kirikae が再び切り替えないよう、先に 1 行目のコマンドで保留 (2 時間) にし、"
         "その後 2 行目以降でリスナーを戻してください:\n" + "\n".join(commands),
-    )
-
-
-def since(times: Times) -> Words:
-    """Say when it began, and how long noticing it and switching took."""
-    done = notify.at(times.done)
-    if times.caused is None:
-        took = (times.done - times.began).total_seconds()
-        return Words(
-            f"Noticed by the periodic check or by hand; switched at {done.en}, {took:.1f} s after this run began.",
-            f"定期確認または手動実行により検知しました。{done.ja} に切り替え完了 (実行開始から {took:.1f} 秒)。",
-        )
-    caused = notify.at(times.caused)
-    noticed = max(0.0, (times.began - times.caused).total_seconds())
-    took = max(0.0, (times.done - times.caused).total_seconds())
-    return Words(
-        f"Event at {caused.en}; noticed {noticed:.1f} s later; switched at {done.en}, {took:.1f} s after the event.",
-        f"イベント発生: {caused.ja}。{noticed:.1f} 秒後に検知し、{done.ja} に切り替え完了 (発生から {took:.1f} 秒)。",
     )
 
 
