@@ -40,9 +40,10 @@ OPERATIONS = {
         "DescribeTargetGroups",
         "DescribeTargetHealth",
         "ModifyListener",
+        "SetRulePriorities",
     ],
     "sns": ["GetTopicAttributes", "Publish"],
-    "ssm": ["GetParameter"],
+    "ssm": ["GetParameter", "PutParameter"],
 }
 
 # Amazon Trust Services.

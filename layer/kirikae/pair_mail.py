@@ -87,7 +87,7 @@ def _check(seen: Observed, done: Done) -> Words:
 def _undo(config: Config, seen: Observed, done: Done, times: Times) -> Words:
     region = config.topic_arn.split(":")[3]
     back = [command.replace("aws ec2 ", f"aws ec2 --region {region} ", 1) for command in _back(seen, done)]
-    commands = [hold.command(config.hold_parameter, region, times.done), *back]
+    commands = [hold.command(config, times.done), *back]
     if len(commands) == 1:
         return Words(
             "There is nowhere to go back to: the instance it was on is gone.",
