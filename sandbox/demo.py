@@ -92,11 +92,11 @@ def _text(body: bytes) -> str:
 
 def main() -> None:
     """Tell every story; any surprise ends the demo with an error."""
-    from sandbox import demo_nlb
+    from sandbox import demo_addresses, demo_maintenance, demo_nlb
 
     began = time.monotonic()
-    for story in (demo_nlb.story,):
-        story(print)
+    for told in (demo_nlb, demo_addresses, demo_maintenance):
+        told.story(print)
         print()
     print(f"Everything above ran on this machine in {time.monotonic() - began:.0f} s.")
 
