@@ -18,7 +18,16 @@ import botocore
 
 OPERATIONS = {
     "cloudwatch": ["DescribeAlarms"],
-    "ec2": ["DescribeInstanceStatus", "DescribeInstances"],
+    "ec2": [
+        "CreateTags",
+        "DeleteTags",
+        "DescribeInstanceStatus",
+        "DescribeInstanceTypes",
+        "DescribeInstances",
+        "ModifyInstanceAttribute",
+        "StartInstances",
+        "StopInstances",
+    ],
     "elbv2": [
         "AddTags",
         "DescribeListeners",
@@ -27,6 +36,7 @@ OPERATIONS = {
         "DescribeTargetGroups",
         "DescribeTargetHealth",
         "ModifyListener",
+        "RegisterTargets",
     ],
     "sns": ["GetTopicAttributes", "Publish"],
     "ssm": ["GetParameter"],

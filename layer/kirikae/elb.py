@@ -123,3 +123,18 @@ def tags(resource_arn: str) -> dict[str, str]:
 def tag(resource_arn: str, key: str, value: str) -> None:
     """Make the resource carry the tag."""
     aws.client("elbv2").add_tags(ResourceArns=[resource_arn], Tags=[{"Key": key, "Value": value}])
+
+
+def target_type(target_group_arn: str) -> str:
+    """Return `instance`, `ip`, `lambda` or `alb`."""
+    [group] = aws.client("elbv2").describe_target_groups(TargetGroupArns=[target_group_arn])["TargetGroups"]
+    return str(group["TargetType"])
+
+
+def register(target_group_arn: str, target_id: str, ports: Iterable[int]) -> None:
+    """Make the group have the target on these ports; without any, on the group's own.
+
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_RegisterTargets.html
+    """
+    targets = [{"Id": target_id, "Port": port} for port in ports] or [{"Id": target_id}]
+    aws.client("elbv2").register_targets(TargetGroupArn=target_group_arn, Targets=targets)

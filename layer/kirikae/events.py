@@ -15,6 +15,7 @@ class Hint:
     kind: str = "event"  # event, alarm, tick or person
     at: datetime | None = None
     stopped_instance: str = ""  # an instance that the event says is going or gone
+    running_instance: str = ""  # an instance that the event says runs, since `at`
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ def hint(event: dict[str, Any]) -> Hint:
             "detail": {"instance-id": instance_id, "state": state},
         }:
             gone = instance_id if state in ("stopping", "stopped", "shutting-down", "terminated") else ""
-            return Hint(f"instance {instance_id} is {state}", "event", _time(event.get("time")), gone)
+            runs = instance_id if state == "running" else ""
+            return Hint(f"instance {instance_id} is {state}", "event", _time(event.get("time")), gone, runs)
         case {"detail-type": "Scheduled Event"}:
             return Hint("tick", "tick")
         case {"detail-type": str(kind)}:
