@@ -86,7 +86,8 @@ class Stub:
             operation = parameters["Action"]
         self.calls.append(operation)
         self.on_call(operation)
-        return getattr(self, xform_name(operation))(parameters)
+        answer: tuple[str, bytes] = getattr(self, xform_name(operation))(parameters)
+        return answer
 
     def describe_listeners(self, _: dict[str, str]) -> tuple[str, bytes]:
         return _elb("DescribeListeners", f"<Listeners>{self._listener()}</Listeners>")
@@ -256,7 +257,7 @@ def _server_context(directory: Path, bundle: Path) -> ssl.SSLContext:
         certificate.public_bytes(pem)
         + key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
-    public = Path(botocore.httpsession.get_cert_path(True)).read_bytes()
+    public = Path(botocore.httpsession.DEFAULT_CA_BUNDLE).read_bytes()
     bundle.write_bytes(public + b"\n" + authority.public_bytes(pem))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(directory / "certificate.pem")

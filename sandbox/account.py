@@ -163,6 +163,7 @@ class Account:
         self._before: list[tuple[str, str, Callable[[], object]]] = []
         self._clients: dict[str, Any] = {}
         self._at_close: list[Callable[[], object]] = []
+        self._mistakes: list[Exception] = []
         self._server = _FrontDoor(_Handler)
         self._server.account = self
         self.endpoint = self._server.url
@@ -217,13 +218,15 @@ class Account:
         self.clock.advance(0)
 
     def close(self) -> None:
-        """Close the front door and end what the account started."""
+        """Close the front door and end what the account started; raise what went wrong inside the sandbox."""
         while self._at_close:
             self._at_close.pop()()
         self.functions.close()
         self._server.close()
         for client in self._clients.values():
             client.close()
+        if self._mistakes:
+            raise ExceptionGroup("the sandbox failed to serve a request", self._mistakes)
 
     @property
     def mails(self) -> list[Any]:
@@ -300,6 +303,9 @@ class Account:
                 raise Refusal(fault.code or "ConnectionClosed", fault.message or "", fault.status)
         except Refusal as error:
             answered = wire.refuse(request, error)
+        except Exception as error:  # noqa: BLE001 (a mistake in the sandbox must not look like an answer of AWS)
+            self._mistakes.append(error)
+            lost = True
         error_code = "ConnectionClosed" if lost else wire.error_code(answered)
         self.calls.append(Call(arrived, principal, request.service, request.operation, request.params, error_code))
         if lost:

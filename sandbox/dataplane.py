@@ -3,8 +3,8 @@
 import itertools
 from typing import TYPE_CHECKING, Self
 
-from sandbox import loopback
-from sandbox.elb import Page
+from sandbox import loopback, traffic
+from sandbox.traffic import Page, Visit
 
 if TYPE_CHECKING:
     from sandbox.account import Account
@@ -50,7 +50,8 @@ class DataPlane:
 
     def get(self, path: str, host: str) -> Page | None:
         """Return the page that the next connection gets, None if nobody answers it."""
-        return self.account.elb.connect(self.listener_arn, next(self._turns), path, host, "127.0.0.1")
+        visit = Visit(path, host, client="127.0.0.1", turn=next(self._turns))
+        return traffic.from_listener(self.account.elb, self.listener_arn, visit)
 
     def close(self) -> None:
         """Close the port."""

@@ -1,15 +1,14 @@
 """Elastic Load Balancing as AWS does it, where moto is kinder: refusals, target health and its life cycle."""
 
-import fnmatch
-import ipaddress
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from moto.elbv2 import models
 
+from sandbox import traffic
 from sandbox.clock import Timer
+from sandbox.traffic import Found, Page, Visit, weights
 from sandbox.wire import Answer, Refusal
 
 if TYPE_CHECKING:
@@ -78,23 +77,6 @@ class Action(models.FakeAction):  # type: ignore[misc]
 
 models.FakeAction = Action
 models.register_certificate = lambda **_: None  # whether there is such a certificate is judged here
-
-
-def weights(action: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the target groups of a forward action as [{TargetGroupArn, Weight}]."""
-    if groups := action.get("ForwardConfig", {}).get("TargetGroups"):
-        return [{"Weight": 1, **group} for group in groups]
-    return [{"TargetGroupArn": action["TargetGroupArn"], "Weight": 1}] if action.get("TargetGroupArn") else []
-
-
-@dataclass(frozen=True)
-class Page:
-    """An HTTP response of a load balancer or of an application behind it."""
-
-    status: int
-    body: bytes
-    content_type: str = "text/html"
-    location: str | None = None
 
 
 @dataclass
@@ -496,43 +478,38 @@ class Elb:
     def _check(self, group: Any, target: Target) -> None:
         """Do one health check and take the state on from it."""
         with self.account.lock:
-            failure = self._failure(group, target)
-            self._schedule(group, target)
-            found = "unhealthy" if failure else "healthy"
-            if target.state == found:
-                target.streak = 0
-                return
-            target.streak += 1
-            needed = int(group.unhealthy_threshold_count if failure else group.healthy_threshold_count)
-            if target.state == "initial":
-                target.reason = "Elb.InitialHealthChecking"
-                # B2: the first passed check is enough, whatever the threshold.
-                needed = needed if failure else 1
-            if target.streak >= needed:
-                target.state, target.streak = found, 0
-                target.reason, target.codes = failure or ("", "")
+            page = self._probe(group, target)
+        if callable(page):
+            page = page()
+        with self.account.lock:
+            if self._targets.get(group.arn, {}).get((target.id, target.port)) is target:
+                self._schedule(group, target)
+                self._judge(group, target, _failure(group, page))
 
-    def _failure(self, group: Any, target: Target) -> tuple[str, str] | None:
-        """Return why a health check of this target fails now, None if it passes."""
-        failed = ("Target.FailedHealthChecks", "")
+    def _probe(self, group: Any, target: Target) -> Found:
+        """Return the page with which a target answers its health check, None if it does not."""
         if group.target_type != "alb":
-            return None if self._answers(group, target) else failed
-        # C2: sent to the ALB and answered by its rules, so the status must match.
-        listener = self._alb_listener(target)
+            return Page(200, b"") if self.answers(group, target) else None
+        # C2: sent to the ALB and answered by its rules.
+        listener = self.alb_listener(target)
         if listener is None or group.health_check_protocol != listener.protocol:
-            return failed
-        page = self.page(listener, group.health_check_path or "/")
-        if page is None:
-            return failed
-        matched = _matches(page.status, group.matcher.get("HttpCode", "200-399"))
-        return None if matched else ("Target.ResponseCodeMismatch", str(page.status))
+            return None
+        return traffic.from_alb(self, listener, Visit(group.health_check_path or "/", agent="ELB-HealthChecker/2.0"))
 
-    def _answers(self, group: Any, target: Target) -> bool:
-        instance_id = target.id
-        if group.target_type == "ip":
-            owners = [one.id for one in self.account.ec2.backend.all_instances() if one.private_ip == target.id]
-            instance_id = owners[0] if owners else ""
-        return self.account.ec2.answers(instance_id)
+    def _judge(self, group: Any, target: Target, failure: tuple[str, str] | None) -> None:
+        found = "unhealthy" if failure else "healthy"
+        if target.state == found:
+            target.streak = 0
+            return
+        target.streak += 1
+        needed = int(group.unhealthy_threshold_count if failure else group.healthy_threshold_count)
+        if target.state == "initial":
+            target.reason = "Elb.InitialHealthChecking"
+            # B2: the first passed check is enough, whatever the threshold.
+            needed = needed if failure else 1
+        if target.streak >= needed:
+            target.state, target.streak = found, 0
+            target.reason, target.codes = failure or ("", "")
 
     def _stopped(self, target: Target) -> bool:
         instance = self.account.ec2.instance(target.id) if target.id.startswith("i-") else None
@@ -593,80 +570,27 @@ class Elb:
                 put(space, "HealthyHostCount", dimensions, healthy)
                 put(space, "UnHealthyHostCount", dimensions, len(states) - healthy)
 
-    # What a client sees.
+    # What traffic asks.
 
-    def _alb_listener(self, target: Target) -> Any:
+    def open_to(self, group: Any) -> list[Target]:
+        """Return the targets that get traffic: the healthy ones or, if none is, all of them (A12: fail open)."""
+        targets = [one for one in self._targets.get(group.arn, {}).values() if one.state != "draining"]
+        return [one for one in targets if one.state == "healthy" and not self._stopped(one)] or targets
+
+    def answers(self, group: Any, target: Target) -> bool:
+        """Say whether the application on an instance or IP target answers."""
+        instance_id = target.id
+        if group.target_type == "ip":
+            owners = [one.id for one in self.account.ec2.backend.all_instances() if one.private_ip == target.id]
+            instance_id = owners[0] if owners else ""
+        return self.account.ec2.answers(instance_id)
+
+    def alb_listener(self, target: Target) -> Any:
+        """Return the listener that an ALB target answers on, None if it answers nothing."""
         if target.id in self.broken_albs or target.id not in self.backend.load_balancers:
             return None
         listeners = self.backend.load_balancers[target.id].listeners.values()
         return next((listener for listener in listeners if listener.port == target.port), None)
-
-    def connect(self, listener_arn: str, turn: int, path: str = "/", host: str = "", client: str = "") -> Page | None:
-        """Return what the turn-th connection to a Network Load Balancer's listener gets; None: nobody answers."""
-        with self.account.lock:
-            group = _chosen(self.listener(listener_arn).default_actions[0].data, turn)
-            if group is None:
-                return None
-            return self._from_group(self.group(group), turn, path, host, client)
-
-    def _from_group(self, group: Any, turn: int, path: str, host: str, client: str) -> Page | None:
-        targets = [one for one in self._targets.get(group.arn, {}).values() if one.state != "draining"]
-        healthy = [one for one in targets if one.state == "healthy" and not self._stopped(one)]
-        # A12: only unhealthy targets get all the traffic (fail open).
-        open_to = healthy or targets
-        if not open_to:
-            return None
-        target = open_to[turn % len(open_to)]
-        if group.target_type == "alb":
-            listener = self._alb_listener(target)
-            return self.page(listener, path, host, client, turn) if listener else None
-        if not self._answers(group, target):
-            return None
-        text = f"<!doctype html><title>The service</title><h1>The service</h1><p>Served by {target.id}.</p>\n"
-        return Page(200, text.encode(), "text/html; charset=utf-8")
-
-    def page(self, listener: Any, path: str, host: str = "", client: str = "", turn: int = 0) -> Page | None:
-        """Return what an Application Load Balancer's listener answers to GET path."""
-        if listener.load_balancer_arn in self.broken_albs:
-            return None
-        rules = sorted(listener.rules.values(), key=lambda rule: (rule.priority == "default", _number(rule.priority)))
-        rule = next(one for one in rules if all(_holds(c, path, host, client) for c in one.conditions))
-        action = rule.actions[-1].data
-        if action["Type"] == "fixed-response":
-            fixed = action["FixedResponseConfig"]
-            kind = f"{fixed.get('ContentType', 'text/plain')}; charset=utf-8"
-            return Page(int(fixed["StatusCode"]), fixed.get("MessageBody", "").encode(), kind)
-        if action["Type"] == "redirect":
-            to = action["RedirectConfig"]
-            location = f"{to.get('Protocol', '#').lower()}://{to.get('Host', host)}{to.get('Path', path)}"
-            return Page(int(to["StatusCode"].removeprefix("HTTP_")), b"", location=location)
-        group_arn = _chosen(action, turn)
-        group = self.group(group_arn) if group_arn else None
-        if group is None or not self._targets.get(group.arn):
-            return Page(503, b"Service Temporarily Unavailable")
-        if group.target_type == "lambda":
-            return self._from_function(next(iter(self._targets[group.arn].values())).id, group, path, host)
-        return self._from_group(group, turn, path, host, client) or Page(502, b"Bad Gateway")
-
-    def _from_function(self, function_arn: str, group: Any, path: str, host: str) -> Page:
-        # H7: the event of an ALB and the answer it expects.
-        event = {
-            "requestContext": {"elb": {"targetGroupArn": group.arn}},
-            "httpMethod": "GET",
-            "path": path,
-            "queryStringParameters": {},
-            "headers": {"host": host, "user-agent": "sandbox", "x-forwarded-proto": "https"},
-            "body": "",
-            "isBase64Encoded": False,
-        }
-        invoked = self.account.functions.invoke(function_arn.split(":function:")[1].split(":")[0], event)
-        if invoked.error or not isinstance(invoked.payload, dict):
-            return Page(502, b"Bad Gateway")
-        headers = {name.lower(): value for name, value in (invoked.payload.get("headers") or {}).items()}
-        body = invoked.payload.get("body") or ""
-        text = body if isinstance(body, str) else json.dumps(body)
-        kind = headers.get("content-type", "application/octet-stream")
-        return Page(int(invoked.payload["statusCode"]), text.encode(), kind, headers.get("location"))
 
 
 def _key(group: Any, target: dict[str, Any]) -> tuple[str, int | None]:
@@ -674,49 +598,15 @@ def _key(group: Any, target: dict[str, Any]) -> tuple[str, int | None]:
     return target["Id"], None if port is None else int(port)
 
 
-def _check_priority(priority: int) -> None:
-    if not 1 <= priority <= 50000:  # H1
-        raise Refusal("ValidationError", f"Priority '{priority}' must be between 1 and 50000")
-
-
-def _number(priority: Any) -> int:
-    return 0 if priority == "default" else int(priority)
-
-
-def _chosen(action: dict[str, Any], turn: int) -> str | None:
-    """Return the ARN of the group that the turn-th connection goes to by weight, None if all weights are 0."""
-    groups = weights(action)
-    total = sum(group["Weight"] for group in groups)
-    if not total:
-        return None
-    place = turn % total
-    for group in groups:
-        place -= group["Weight"]
-        if place < 0:
-            return str(group["TargetGroupArn"])
+def _failure(group: Any, page: Page | None) -> tuple[str, str] | None:
+    """Return the reason, and the status if that is it, why a health check failed; None if it passed."""
+    if page is None:
+        return "Target.FailedHealthChecks", ""
+    if group.target_type == "alb" and not traffic.matches(page.status, group.matcher.get("HttpCode", "200-399")):
+        return "Target.ResponseCodeMismatch", str(page.status)
     return None
 
 
-def _matches(status: int, codes: str) -> bool:
-    """Say whether a status is among codes such as 200,202 or 200-399."""
-    spans = [part.split("-") for part in str(codes).split(",")]
-    return any(int(span[0]) <= status <= int(span[-1]) for span in spans)
-
-
-def _holds(condition: dict[str, Any], path: str, host: str, client: str) -> bool:
-    """Say whether a rule's condition holds for a GET of this path."""
-    kind = condition["Field"]
-
-    def values(config: str) -> list[str]:
-        return list(condition.get("Values") or condition.get(config, {}).get("Values", []))
-
-    if kind == "path-pattern":
-        return any(fnmatch.fnmatchcase(path.split("?")[0], one) for one in values("PathPatternConfig"))
-    if kind == "host-header":
-        return any(fnmatch.fnmatch(host.split(":")[0], one) for one in values("HostHeaderConfig"))
-    if kind == "http-request-method":
-        return "GET" in values("HttpRequestMethodConfig")
-    if kind == "source-ip" and client:
-        address = ipaddress.ip_address(client)
-        return any(address in ipaddress.ip_network(one) for one in values("SourceIpConfig"))
-    return False
+def _check_priority(priority: int) -> None:
+    if not 1 <= priority <= 50000:  # H1
+        raise Refusal("ValidationError", f"Priority '{priority}' must be between 1 and 50000")

@@ -211,3 +211,16 @@ def test_the_account_closes_what_it_opened():
     assert closed == ["part"]
     with pytest.raises(botocore.exceptions.EndpointConnectionError):
         sns.list_topics()
+
+
+def test_a_mistake_in_the_sandbox_does_not_look_like_an_answer():
+    def broken(params, _):
+        return params["NoSuchParameter"]
+
+    account = Account()
+    account.override("sns", "ListTopics", broken)
+    with pytest.raises(botocore.exceptions.ConnectionClosedError):
+        account.client("sns").list_topics()
+    with pytest.raises(ExceptionGroup, match="failed to serve") as mistakes:
+        account.close()
+    assert [type(one) for one in mistakes.value.exceptions] == [KeyError]

@@ -3,6 +3,7 @@
 import http.client
 import urllib.error
 import urllib.request
+from types import SimpleNamespace
 
 import pytest
 
@@ -135,6 +136,62 @@ def test_the_alb_follows_its_rules_in_order(account, service, plane):
     answer = connection.getresponse()
     assert (answer.status, answer.headers["Location"]) == (303, "https://example.com/elsewhere")
     connection.close()
+
+
+@pytest.fixture
+def function_page(account, service, plane, monkeypatch):
+    """Let a function answer behind the ALB; return how to get its page and the events it was given."""
+    elb = account.client("elbv2")
+    listener = elb.describe_listeners(LoadBalancerArn=service.alb_arn)["Listeners"][0]["ListenerArn"]
+    group = elb.create_target_group(Name="page", TargetType="lambda")["TargetGroups"][0]["TargetGroupArn"]
+    elb.register_targets(TargetGroupArn=group, Targets=[{"Id": account.arn("lambda", "function:page")}])
+    elb.modify_listener(ListenerArn=listener, DefaultActions=[{"Type": "forward", "TargetGroupArn": group}])
+    service.forward({service.sorry_arn: 1})
+    events = []
+
+    def answer(payload, path="", attributes=()):
+        elb.modify_target_group_attributes(
+            TargetGroupArn=group, Attributes=[{"Key": key, "Value": value} for key, value in attributes]
+        )
+
+        def invoke(name, event):
+            assert name == "page"
+            elb.describe_target_groups()  # a function may call the account while its page is awaited
+            events.append(event)
+            return SimpleNamespace(payload=payload, error=None)
+
+        monkeypatch.setattr(account.functions, "invoke", invoke)
+        return get(plane, path)
+
+    return answer, events
+
+
+def test_a_function_answers_behind_the_alb(function_page):  # H7
+    get_page, events = function_page
+    payload = {"statusCode": 503, "headers": {"Content-Type": "text/html"}, "body": "maintenance"}
+    assert get_page(payload, "a/b?x=1&y=2") == (503, "maintenance")
+    assert events[0]["path"] == "/a/b"
+    assert events[0]["queryStringParameters"] == {"x": "1", "y": "2"}
+    assert events[0]["headers"]["x-forwarded-for"] == "127.0.0.1"
+
+
+def test_a_function_with_multi_value_headers_gets_and_gives_lists(function_page):  # H7
+    get_page, events = function_page
+    attributes = [("lambda.multi_value_headers.enabled", "true")]
+    payload = {
+        "statusCode": 200,
+        "multiValueHeaders": {"Content-Type": ["text/plain"]},
+        "body": "b2s=",
+        "isBase64Encoded": True,
+    }
+    assert get_page(payload, "?x=1&x=2", attributes) == (200, "ok")
+    assert events[0]["multiValueQueryStringParameters"] == {"x": ["1", "2"]}
+    assert "headers" not in events[0]
+
+
+def test_a_function_without_a_status_is_a_bad_gateway(function_page):  # H7
+    get_page, _ = function_page
+    assert get_page({"body": "no status"})[0] == 502
 
 
 def test_two_listeners_have_two_ports(account):

@@ -118,7 +118,10 @@ def decide(config: Config, seen: Observed) -> Decision:
         expected = "which EC2 does not know; expected instances of this account and region"
         return Decision(Words(f"PrimaryInstanceIds names {', '.join(missing)}, {expected}"), refused=True)
     lasting = ("SorryUnhealthy",) if elb.known_unhealthy(seen.sorry) else ()
-    return Decision(_calm(config, seen), nlb.adoption(config, seen.switches), lasting=lasting)
+    calm, adopt = _calm(config, seen), nlb.adoption(config, seen.switches)
+    if adopt:
+        calm = Words(f"attaching both groups to the listeners without moving their traffic; {calm.en}")
+    return Decision(calm, adopt, lasting=lasting)
 
 
 def _calm(config: Config, seen: Observed) -> Words:

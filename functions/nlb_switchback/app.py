@@ -26,7 +26,7 @@ class Config(nlb.Config):
     """What this function is told besides what both directions are."""
 
     recovery_alarm_name: str  # OK after RecoveryMinutes of enough healthy targets
-    ready_alarm_name: str  # OK after RecoveryMinutes of enough passed status checks; used in replace mode
+    ready_alarm_name: str  # in replace mode: ALARM after RecoveryMinutes of enough passed status checks
     flapping_alarm_name: str  # ALARM after MaxSwitchesPerHour switches
     auto_switchback: bool = True
     max_switches_per_hour: int = env.must("[1-9][0-9]*", "a whole number from 1", default=4)
@@ -81,11 +81,10 @@ def decide(config: Config, seen: Observed) -> Decision:
         return Decision(Words(f"staying on the sorry page: {evidence.en}"))
     # In replace mode every run that finds enough servers says so, and the alarm on that counts the minutes.
     ready = ("PrimaryReady",) if seen.switches.mode == "replace" else ()
-    if seen.recovery is None or seen.recovery.state != "OK":
+    if seen.recovery is None or seen.recovery.state != ("ALARM" if ready else "OK"):
         state = f"{seen.recovery.name} is {seen.recovery.state}" if seen.recovery else "its alarm was not asked"
-        return Decision(
-            Words(f"staying on the sorry page: {evidence.en}, but not for long enough: {state}"), lasting=ready
-        )
+        waiting = f"staying on the sorry page: {evidence.en}, but not for long enough: {state}"
+        return Decision(Words(waiting), lasting=ready)
     back = {"to": "primary", "listeners": listeners}
     if seen.flapping is None or seen.flapping.state == "ALARM":
         often = f"{config.max_switches_per_hour} switches to the sorry page within an hour"
@@ -106,10 +105,9 @@ def _evidence(config: Config, seen: Observed) -> Words:
     """Say how many servers are fit, by which evidence."""
     if seen.switches.mode == "replace":
         found = "; ".join(f"{s.instance_id} {s.system}/{s.instance}/{s.application}" for s in seen.statuses)
-        total = len(config.primary_instance_ids or seen.primary)
         return Words(
-            f"{fit(seen)} of {total} primary instances pass their status checks ({found or 'none runs'})",
-            f"primary の {total} 台中 {fit(seen)} 台がステータスチェックに合格 ({found})",
+            f"{fit(seen)} primary instances pass their status checks ({found or 'none runs'})",
+            f"primary の {fit(seen)} 台がステータスチェックに合格 ({found})",
         )
     found = "; ".join(f"{target.id} {target.state} {target.reason}".strip() for target in seen.primary) or "no targets"
     return Words(
@@ -132,7 +130,10 @@ def tell(config: Config, seen: Observed, decision: Decision, mode: str, times: T
             (notify.HAPPENED, nlb_mail.switched(seen.switches, "primary", mode)),
             (
                 notify.WHY,
-                Words(f"{decision.reason.en}, and {alarm} is OK", f"{decision.reason.ja}。アラーム {alarm} は OK です"),
+                Words(
+                    f"{decision.reason.en}, for the configured minutes (alarm {alarm})",
+                    f"{decision.reason.ja}。設定された時間継続しています (アラーム {alarm})",
+                ),
             ),
             (notify.WHEN, nlb_mail.since(times)),
             (

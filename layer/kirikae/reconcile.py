@@ -102,7 +102,8 @@ def reconcile[C: env.Stack, S, D](
         logger.info("decision", decision=report, forced=request.reason)
         for condition in decision.lasting + _LASTING.get(outcome, ()):
             metrics.add_metric(condition, MetricUnit.Count, 1)
-        metrics.flush_metrics()
+        if metrics.metric_set:
+            metrics.flush_metrics()
     return report
 
 

@@ -1,0 +1,162 @@
+"""Worlds with verbs: an account on this machine, a service in it, and the built stack that protects it."""
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox import cloudformation, estate
+from sandbox.account import Account
+
+ROOT = Path(__file__).parents[1]
+BUILD = ROOT / ".aws-sam" / "build"
+EVENTS = sorted((ROOT / "events").glob("*.json"))
+
+
+@pytest.fixture
+def account() -> Iterator[Account]:
+    with Account() as account:
+        yield account
+
+
+@pytest.fixture
+def build() -> Path:
+    """Return what `sam build` made; `make test` runs it first."""
+    if not (BUILD / "template.yaml").is_file():
+        pytest.fail("nothing is built: run make build")
+    return BUILD
+
+
+class Shop:
+    """A service behind an NLB, protected by the stack `shop`; time passes only when a verb lets it pass."""
+
+    def __init__(self, account: Account, build: Path, ports: tuple[int, ...] = (443,), **parameters: str) -> None:
+        self.account = account
+        self.build = build
+        self.service = estate.nlb_service(account, ports=ports)
+        self.given = parameters
+
+    def deployed(self, **parameters: str) -> "Shop":
+        """Deploy the stack onto the service."""
+        given = {
+            "NlbListenerArns": ",".join(self.service.listener_arns),
+            "PrimaryTargetGroupArn": self.service.primary_arn,
+            "SorryTargetGroupArn": self.service.sorry_arn,
+            "PrimaryInstanceIds": ",".join(self.service.instance_ids),
+            "NotificationEmail": "oncall@example.com",
+        }
+        self.stack = cloudformation.deploy(self.account, self.build, "shop", given | self.given | parameters)
+        return self
+
+    # What happens.
+
+    def minutes(self, count: float) -> None:
+        """Let minutes pass."""
+        self.account.advance(60 * count)
+
+    def settle(self) -> None:
+        """Let everything happen that is due now."""
+        self.account.settle()
+
+    def stops(self, *instance_ids: str) -> None:
+        """Stop instances, all of them by default, and let their events arrive."""
+        self.service.stop(*instance_ids)
+        self.settle()
+
+    def comes_back(self) -> None:
+        """Start all instances and let the application answer and the switchback happen."""
+        self.minutes(1)  # an instance that is still stopping cannot be started
+        self.service.start()
+        self.minutes(8)
+
+    def hold(self, value: object) -> None:
+        """Write the hold parameter as an operator does."""
+        text = value if isinstance(value, str) else json.dumps(value)
+        self.account.client("ssm").put_parameter(Name="/shop/hold", Value=text, Overwrite=True)
+
+    def held(self, minutes: float, reason: str = "database work") -> None:
+        """Hold for so many minutes from now."""
+        until = self.account.clock.time() + 60 * minutes
+        self.hold({"until": _iso(until), "reason": reason})
+
+    def invoke(self, logical_id: str, event: Any) -> Any:
+        """Invoke a function by hand and return what it returns; an error fails the test."""
+        done = self.account.functions.invoke(self.stack.resources[logical_id], event)
+        assert done.error is None, (done.error, done.payload)
+        return done.payload
+
+    def switchover(self, event: Any = None) -> Any:
+        """Invoke the switchover by hand."""
+        return self.invoke("NlbSorrySwitchoverFunction", {"action": "reconcile"} if event is None else event)
+
+    def switchback(self, event: Any = None) -> Any:
+        """Invoke the switchback by hand."""
+        return self.invoke("NlbSwitchbackFunction", {"action": "reconcile"} if event is None else event)
+
+    # What can be seen.
+
+    @property
+    def serves(self) -> list[str]:
+        """Name the side that each listener serves: primary, sorry, or what else it is."""
+        names = {self.service.primary_arn: "primary", self.service.sorry_arn: "sorry"}
+        return [names.get(arn, arn) for arn in self.service.serving().values()]
+
+    @property
+    def weights(self) -> list[dict[str, int]]:
+        """Return each listener's weights by side."""
+        names = {self.service.primary_arn: "primary", self.service.sorry_arn: "sorry"}
+        return [{names.get(arn, arn): weight for arn, weight in w.items()} for w in self.service.weights().values()]
+
+    @property
+    def mails(self) -> list[Any]:
+        """Return the mails that the functions sent."""
+        return [mail for mail in self.account.mails if (mail.subject or "").startswith("[kirikae]")]
+
+    @property
+    def subjects(self) -> list[str]:
+        """Return the subjects of the functions' mails after the service's name."""
+        return [mail.subject.split(": ", 1)[1] for mail in self.mails]
+
+    def alarm_mails(self, name: str, state: str = "ALARM") -> list[Any]:
+        """Return CloudWatch's mails of an alarm whose name contains `name`."""
+        return [m for m in self.account.mails if (m.subject or "").startswith(f"{state}: ") and name in m.subject]
+
+    def writes(self, operation: str = "ModifyListener") -> list[Any]:
+        """Return the writes that functions asked for, refused ones too."""
+        return [c for c in self.account.calls if c.operation == operation and "Role" in c.principal]
+
+    def runs(self, logical_id: str) -> list[Any]:
+        """Return the invocations of a function."""
+        return [run for run in self.account.functions.runs if run.function == self.stack.resources[logical_id]]
+
+    def decisions(self, logical_id: str) -> list[dict[str, Any]]:
+        """Return the decision lines that a function logged."""
+        lines = [line for run in self.runs(logical_id) for line in run.invocation.log if '"decision"' in line]
+        return [json.loads(line)["decision"] for line in lines]
+
+
+def _iso(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).isoformat()
+
+
+@pytest.fixture
+def new_shop(account: Account, build: Path) -> Callable[..., Shop]:
+    """Return a maker of shops that are not protected yet."""
+    return lambda **parameters: Shop(account, build, **parameters)
+
+
+@pytest.fixture
+def shop(new_shop: Callable[..., Shop]) -> Shop:
+    """Return a protected service, adopted and quiet."""
+    shop = new_shop().deployed()
+    shop.minutes(5)
+    return shop
+
+
+@pytest.fixture
+def every_event() -> dict[str, Any]:
+    """Return every sample event by name, and an empty one."""
+    return {path.stem: json.loads(path.read_text()) for path in EVENTS} | {"empty": {}}

@@ -1,0 +1,556 @@
+"""When no primary target can serve, the listeners go to the sorry page, once, and somebody is told why."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+from conftest import Shop
+
+from functions.nlb_sorry_switchover.app import INITIAL_PATIENCE, Config, Observed, decide, tell
+from kirikae import notify
+from kirikae.alarms import Alarm
+from kirikae.elb import Listener, Target
+from kirikae.nlb import Switches
+from kirikae.reconcile import Times
+
+NOW = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)
+ELB = "arn:aws:elasticloadbalancing:ap-northeast-1:123456789012"
+LISTENER = f"{ELB}:listener/net/shop/50dc6c495c0c9188/0467ef3c8400ae65"
+PRIMARY = f"{ELB}:targetgroup/primary/73e2d6bc24d8a067"
+SORRY = f"{ELB}:targetgroup/sorry/2453ed029918f21f"
+OTHER = f"{ELB}:targetgroup/other/1111111111111111"
+FUNCTION = "NlbSorrySwitchoverFunction"
+
+CONFIG = Config(
+    service_name="shop",
+    topic_arn="arn:aws:sns:ap-northeast-1:123456789012:shop",
+    hold_parameter="/shop/hold",
+    listener_arns=(LISTENER,),
+    primary_target_group_arn=PRIMARY,
+    sorry_target_group_arn=SORRY,
+    outage_alarm_name="shop-nlb-outage",
+)
+
+
+def listener(weights: dict[str, int], **other: Any) -> Listener:
+    shape = {"arn": LISTENER, "load_balancer_arn": "nlb", "protocol": "TCP", "port": 443, "action": "forward"}
+    return Listener(**shape | {"weights": MappingProxyType(weights)} | other)
+
+
+ON_PRIMARY = listener({PRIMARY: 1, SORRY: 0})
+ON_SORRY = listener({PRIMARY: 0, SORRY: 1})
+SORRY_PAGE = (Target("alb", 443, "healthy"),)
+
+
+def targets(states: str) -> tuple[Target, ...]:
+    reasons = {"unused": "Target.InvalidState", "unhealthy": "Target.FailedHealthChecks"}
+    return tuple(Target(f"i-{n}", 80, state, reasons.get(state, "")) for n, state in enumerate(states.split(), 1))
+
+
+def alarm(state: str, minutes: float = 1) -> Alarm:
+    return Alarm("shop-nlb-outage", state, NOW - timedelta(minutes=minutes))
+
+
+def seen(primary: str, instances: str | None = None, **world: Any) -> Observed:
+    """Build a world: states of the targets i-1, i-2, … and of the instances, where EC2 was asked."""
+    states = None if instances is None else {f"i-{n}": state for n, state in enumerate(instances.split(), 1)}
+    listeners = (world.pop("listener", ON_PRIMARY),)
+    outage, sorry = world.pop("alarm", None), world.pop("sorry", SORRY_PAGE)
+    switches = {"listeners": listeners, "ruled": (), "mode": "weighted", "elsewhere": {}} | world
+    return Observed(NOW, Switches(**switches), targets(primary), sorry, states, outage)
+
+
+SWITCH = {"to": "sorry", "listeners": [LISTENER]}
+STAY = None
+ILL_SORRY = (Target("alb", 443, "unhealthy"),)
+UNUSED_SORRY = (Target("alb", 443, "unused", "Target.NotInUse"),)
+TOO_LONG = INITIAL_PATIENCE / timedelta(minutes=1)
+
+WORLDS = {
+    "all is well": (STAY, seen("healthy healthy", "running running")),
+    "one is enough": (STAY, seen("healthy unused", "running stopped")),
+    "both stopped, target health alone tells": (SWITCH, seen("unused unused")),
+    "both stopping, still healthy": (SWITCH, seen("healthy healthy", "stopping stopping")),
+    "one going, one gone": (SWITCH, seen("healthy unused", "shutting-down stopped")),
+    "unhealthy, not confirmed by the alarm": (STAY, seen("unhealthy unhealthy", "running running", alarm=alarm("OK"))),
+    "unhealthy, in ALARM": (SWITCH, seen("unhealthy unhealthy", alarm=alarm("ALARM"))),
+    "unhealthy, INSUFFICIENT_DATA": (STAY, seen("unhealthy", "running", alarm=alarm("INSUFFICIENT_DATA"))),
+    "initial, no alarm": (STAY, seen("initial initial", "running running", alarm=alarm("OK"))),
+    "initial, in ALARM for a minute": (STAY, seen("initial unhealthy", "running running", alarm=alarm("ALARM"))),
+    "initial for too long": (SWITCH, seen("initial initial", alarm=alarm("ALARM", TOO_LONG))),
+    "draining, no alarm": (STAY, seen("draining draining", "running running", alarm=alarm("OK"))),
+    "draining, in ALARM": (SWITCH, seen("draining draining", alarm=alarm("ALARM"))),
+    "unavailable: nobody checks": (STAY, seen("unavailable", "running", alarm=alarm("OK"))),
+    "nothing registered, in ALARM": (SWITCH, seen("", alarm=alarm("ALARM"))),
+    "nothing registered, no alarm": (STAY, seen("", "", alarm=alarm("OK"))),
+    "on the sorry page already": (STAY, seen("unused unused", listener=ON_SORRY)),
+    "going back is not our job": (STAY, seen("healthy", "running", listener=ON_SORRY)),
+    "nobody behind the sorry group": (STAY, seen("unused", sorry=())),
+    "sorry page ill, better than none": (SWITCH, seen("unused", sorry=ILL_SORRY)),
+    "sorry group unattached": (SWITCH, seen("unused", sorry=UNUSED_SORRY)),
+    "plain action, not adopted yet": (SWITCH, seen("unused", listener=listener({PRIMARY: 1}))),
+    "other numbers": (SWITCH, seen("unused", listener=listener({PRIMARY: 100, SORRY: 0}))),
+    "somebody else's group": (STAY, seen("unused", listener=listener({OTHER: 1}))),
+    "a third group, even at weight 0": (STAY, seen("unused", listener=listener({PRIMARY: 1, OTHER: 0}))),
+    "a split of traffic": (STAY, seen("unused", listener=listener({PRIMARY: 1, SORRY: 1}))),
+    "no weight anywhere": (STAY, seen("unused", listener=listener({PRIMARY: 0, SORRY: 0}))),
+    "an action that is no forward": (STAY, seen("unused", listener=listener({}, action="fixed-response"))),
+    "listener rules": (STAY, seen("unused", ruled=(LISTENER,))),
+    "an ALB's listener": (STAY, seen("unused", listener=listener({PRIMARY: 1}, protocol="HTTPS"))),
+    "a group of another load balancer": (STAY, seen("unused", elsewhere={SORRY: "other-nlb"})),
+}
+
+
+@pytest.mark.parametrize(("change", "world"), WORLDS.values(), ids=WORLDS.keys())
+def test_decide(change: dict[str, Any] | None, world: Observed) -> None:
+    decided = decide(CONFIG, world)
+    assert decided.change == change, decided.reason
+    assert decided.reason.en
+
+
+@pytest.mark.parametrize(
+    ("switches", "world"),
+    [
+        pytest.param(True, seen("healthy unused", "running stopped"), id="two needed, one left"),
+        pytest.param(False, seen("healthy healthy unused", "running running stopped"), id="two needed, two left"),
+        pytest.param(False, seen("healthy", "running", alarm=alarm("OK")), id="one taken out is not down"),
+        pytest.param(True, seen("healthy", alarm=alarm("ALARM")), id="one of two needed, in ALARM"),
+    ],
+)
+def test_fewer_than_min_healthy_targets_is_an_outage(switches: bool, world: Observed) -> None:
+    decided = decide(replace(CONFIG, min_healthy_targets=2), world)
+    assert bool(decided.change) == switches, decided.reason
+
+
+@pytest.mark.parametrize(
+    ("words", "world"),
+    [
+        pytest.param("SorryTargetGroupArn has no registered target", seen("unused", sorry=()), id="empty sorry group"),
+        pytest.param(OTHER, seen("unused", listener=listener({OTHER: 1})), id="foreign group"),
+        pytest.param("listener rules", seen("unused", ruled=(LISTENER,)), id="rules"),
+        pytest.param(
+            "ListenerArns", seen("unused", listener=listener({PRIMARY: 1}, protocol="HTTP")), id="ALB listener"
+        ),
+        pytest.param("PrimaryTargetGroupArn", seen("healthy", elsewhere={PRIMARY: "lb"}), id="group of another LB"),
+        pytest.param("PrimaryInstanceIds names i-2", seen("healthy", "running missing"), id="unknown instance"),
+    ],
+)
+def test_a_refusal_names_the_parameter_and_what_was_found(words: str, world: Observed) -> None:
+    decided = decide(CONFIG, world)
+    assert decided.refused
+    assert words in decided.reason.en
+
+
+def test_an_unknown_instance_id_does_not_stand_in_the_way_of_a_switch() -> None:
+    assert decide(CONFIG, seen("unused healthy", "stopped stopping missing")).change == SWITCH
+
+
+@pytest.mark.parametrize("plain", [PRIMARY, SORRY])
+def test_a_plain_action_is_adopted_without_moving_its_traffic(plain: str) -> None:
+    side = "primary" if plain == PRIMARY else "sorry"
+    weighted = decide(CONFIG, seen("healthy", "running", listener=listener({plain: 1})))
+    in_replace_mode = decide(CONFIG, seen("healthy", "running", listener=listener({plain: 1}), mode="replace"))
+    assert weighted.change == {"adopt": {LISTENER: side}}
+    assert in_replace_mode.change is None
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+@pytest.mark.parametrize("caused", [None, NOW - timedelta(seconds=4)])
+def test_the_mail_tells_what_why_when_what_to_check_and_how_to_undo(language: str, caused: datetime | None) -> None:
+    world = seen("unused unused", sorry=ILL_SORRY)
+    times = Times(caused, NOW - timedelta(seconds=3), NOW)
+    mail = tell(CONFIG, world, decide(CONFIG, world), "weighted", times)
+    assert mail is not None
+    text = notify.letter(mail.sections, language)
+    undo = text[text.index("aws elbv2 modify-listener") :]
+    action = json.loads(undo[undo.index("'") + 1 : undo.rindex("'")])
+    assert mail.subject.isascii()
+    assert len(mail.subject) < 100
+    assert "i-1 is stopped" in text
+    assert LISTENER in text
+    assert ("4.0" in text) == (caused is not None)
+    assert ("ATTENTION" if language == "en" else "注意") in text
+    assert ("何が起きたか" in text) == (language == "ja")
+    assert "aws ssm put-parameter --overwrite --name /shop/hold" in text
+    assert action == [
+        {
+            "Type": "forward",
+            "ForwardConfig": {
+                "TargetGroups": [{"TargetGroupArn": PRIMARY, "Weight": 1}, {"TargetGroupArn": SORRY, "Weight": 0}]
+            },
+        }
+    ]
+
+
+# Stories: the built stack in an account, driven by causes.
+
+
+def test_when_all_instances_stop_the_sorry_page_is_up_before_any_alarm(shop: Shop) -> None:
+    shop.stops()
+    assert shop.serves == ["sorry"]
+    assert shop.account.cloudwatch.state("shop-nlb-outage").value == "OK"
+    assert shop.subjects == ["sorry page ON, the primary cannot serve"]
+
+
+def test_one_stopped_instance_of_two_is_no_outage(shop: Shop) -> None:
+    shop.stops(shop.service.instance_ids[0])
+    shop.minutes(5)
+    assert shop.serves == ["primary"]
+    assert shop.mails == []
+
+
+def test_terminated_instances_are_an_outage_although_they_leave_the_group(shop: Shop) -> None:
+    shop.service.terminate()
+    shop.settle()
+    assert shop.serves == ["sorry"]
+    shop.minutes(3)
+    assert len(shop.mails) == 1
+
+
+def test_an_application_that_hangs_on_running_instances_is_an_outage_when_the_alarm_says_so(shop: Shop) -> None:
+    shop.service.break_application()
+    shop.account.advance(15)  # one failed health check of two
+    assert shop.serves == ["primary"]
+    shop.minutes(3)
+    assert shop.serves == ["sorry"]
+    [mail] = shop.mails
+    assert "0 of 2 primary targets are healthy" in mail.body
+    assert "shop-nlb-outage is in ALARM since" in mail.body
+
+
+def test_a_dead_primary_gets_the_sorry_page_whatever_wakes_us(shop: Shop, every_event: dict[str, Any]) -> None:
+    _silence(shop)
+    shop.stops()
+    for name, event in every_event.items():
+        shop.service.forward({shop.service.primary_arn: 1, shop.service.sorry_arn: 0})
+        only_asked = event.get("action") == "dry-run"
+        assert shop.switchover(event)["outcome"] == ("dry-run" if only_asked else "changed"), name
+        assert shop.serves == (["primary"] if only_asked else ["sorry"]), name
+
+
+def test_a_healthy_primary_is_left_alone_whatever_the_event_claims(shop: Shop, every_event: dict[str, Any]) -> None:
+    before = len(shop.writes())
+    for name, event in every_event.items():
+        assert shop.switchover(event)["outcome"] == "unchanged", name
+    assert (shop.serves, len(shop.writes()), shop.mails) == (["primary"], before, [])
+
+
+def test_one_outage_is_one_switch_and_one_mail_however_many_tell_of_it(shop: Shop, every_event: dict[str, Any]) -> None:
+    before = len(shop.writes())
+    shop.stops()
+    for event in (*every_event.values(), *every_event.values()):
+        shop.switchover(event)
+    shop.minutes(10)
+    assert len(shop.writes()) == before + 1
+    assert len(shop.mails) == 1
+
+
+def test_a_lost_event_costs_at_most_one_tick(shop: Shop) -> None:
+    _silence(shop, "NlbPrimaryGoes")
+    shop.stops()
+    assert shop.serves == ["primary"]
+    shop.minutes(1)
+    assert shop.serves == ["sorry"]
+
+
+def test_an_instance_state_that_ec2_does_not_show_yet_is_read_again(shop: Shop) -> None:
+    shop.account.ec2.stale_reads = 2
+    shop.stops()
+    assert shop.serves == ["sorry"]
+    assert len(shop.mails) == 1
+
+
+def test_two_runs_at_the_same_moment_leave_one_state(shop: Shop) -> None:
+    _silence(shop)
+    shop.stops()
+    function = shop.stack.resources[FUNCTION]
+    runs = shop.account.functions.concurrently(function, [{"action": "reconcile"}] * 2)
+    assert [run.error for run in runs] == [None, None]
+    assert shop.serves == ["sorry"]
+    assert 1 <= len(shop.mails) <= 2  # both may have looked before either wrote: see docs/decisions.md
+
+
+def test_with_serialized_invocations_simultaneous_events_bring_exactly_one_mail(new_shop: Callable[..., Shop]) -> None:
+    shop = new_shop(SerializeInvocations="true").deployed()
+    shop.minutes(5)
+    shop.stops()
+    shop.minutes(10)
+    assert (shop.serves, len(shop.mails)) == (["sorry"], 1)
+
+
+def test_an_empty_sorry_group_is_refused_and_reported_once(new_shop: Callable[..., Shop]) -> None:
+    shop = new_shop()
+    shop.account.client("elbv2").deregister_targets(
+        TargetGroupArn=shop.service.sorry_arn, Targets=[{"Id": shop.service.alb_arn, "Port": 443}]
+    )
+    shop.deployed()
+    shop.minutes(10)
+    shop.stops()
+    shop.minutes(15)
+    assert shop.serves == ["primary"]
+    assert len(shop.alarm_mails("Refused")) == 1
+    assert "SorryTargetGroupArn" in shop.decisions(FUNCTION)[-1]["reason"]
+    assert shop.mails == []
+
+
+def test_a_sorry_page_that_is_down_itself_is_known_before_it_is_needed_and_named_in_the_mail(shop: Shop) -> None:
+    shop.account.elb.broken_albs.add(shop.service.alb_arn)
+    shop.minutes(10)
+    assert len(shop.alarm_mails("SorryUnhealthy")) == 1
+    shop.stops()
+    assert shop.serves == ["sorry"]
+    assert "ATTENTION" in shop.mails[0].body
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        pytest.param({"other": 1}, id="another group"),
+        pytest.param({"primary": 1, "other": 0}, id="a third group at weight 0"),
+        pytest.param({"primary": 1, "sorry": 1}, id="a split"),
+    ],
+)
+def test_hands_off_a_foreign_action_and_say_it_once(shop: Shop, weights: dict[str, int]) -> None:
+    arns = {"primary": shop.service.primary_arn, "sorry": shop.service.sorry_arn, "other": _other_group(shop)}
+    foreign = {arns[name]: weight for name, weight in weights.items()}
+    shop.service.forward(foreign)
+    shop.minutes(15)
+    shop.stops()
+    shop.minutes(15)
+    assert shop.service.weights()[shop.service.listener_arn] == foreign
+    assert len(shop.alarm_mails("Refused")) == 1
+    assert shop.mails == []
+
+
+def test_a_plain_action_is_adopted_at_the_first_tick_without_moving_traffic_and_without_a_mail(new_shop: Any) -> None:
+    shop = new_shop()
+    assert shop.weights == [{"primary": 1}]
+    shop.deployed().minutes(1)
+    assert shop.weights == [{"primary": 1, "sorry": 0}]
+    assert shop.mails == []
+    assert [d["outcome"] for d in shop.decisions(FUNCTION) if d["change"]] == ["changed"]
+
+
+def test_adopted_groups_are_both_health_checked(shop: Shop) -> None:
+    assert set(shop.service.health().values()) == {"healthy"}
+    assert [t["state"] for t in shop.switchover()["seen"]["sorry"]] == ["healthy"]
+
+
+def test_a_refused_weighted_action_is_found_long_before_an_outage_and_said_once(new_shop: Any) -> None:
+    shop = new_shop()
+    shop.account.elb.refuse_mixed_weighted_action = True
+    shop.deployed().minutes(10)
+    assert shop.weights == [{"primary": 1}]
+    assert shop.subjects == ["weighted switching refused by AWS, replace mode in force"]
+    assert len([call for call in shop.writes() if call.error]) == 1
+    shop.stops()
+    assert shop.weights == [{"sorry": 1}]
+    shop.comes_back()
+    assert shop.weights == [{"primary": 1}]
+    assert shop.subjects[1:] == ["sorry page ON, the primary cannot serve", "sorry page OFF, back on the primary"]
+
+
+def test_a_weighted_action_refused_in_the_middle_of_an_outage_falls_back_in_the_same_run(new_shop: Any) -> None:
+    shop = new_shop()
+    shop.account.elb.refuse_mixed_weighted_action = True
+    shop.deployed()
+    shop.stops()
+    assert shop.weights == [{"sorry": 1}]
+    [mail] = shop.mails
+    assert "replace mode is in force" in mail.body
+
+
+def test_several_listeners_are_switched_as_one_unit(new_shop: Any) -> None:
+    shop = new_shop(ports=(443, 8443)).deployed()
+    shop.minutes(5)
+    shop.stops()
+    assert shop.serves == ["sorry", "sorry"]
+    assert len(shop.mails) == 1
+
+
+def test_a_listener_that_fails_is_named_and_finished_by_the_next_run(new_shop: Any) -> None:
+    shop = new_shop(ports=(443, 8443)).deployed()
+    shop.minutes(5)
+    first = shop.service.listener_arns[0]
+    shop.account.faults.add(
+        "elbv2", "ModifyListener", "OperationNotPermitted", when=lambda p: p["ListenerArn"] == first
+    )
+    shop.stops()
+    assert shop.serves == ["primary", "sorry"]
+    assert shop.mails == []
+    failed = next(run.invocation for run in shop.runs(FUNCTION) if run.invocation.error)
+    assert first in failed.payload["errorMessage"]
+    assert "1 of 2 listeners" in failed.payload["errorMessage"]
+    shop.account.faults.clear()
+    shop.minutes(1)
+    assert shop.serves == ["sorry", "sorry"]
+    assert len(shop.mails) == 1
+
+
+def test_what_reads_back_otherwise_than_written_is_not_called_done(shop: Shop) -> None:
+    both = {shop.service.primary_arn: 1, shop.service.sorry_arn: 1}  # as by a provider that turns weight 0 into 1
+    account = shop.account
+    tamper = lambda: account.before("elbv2", "DescribeListeners", lambda: shop.service.forward(both))  # noqa: E731
+    account.before("elbv2", "ModifyListener", tamper)
+    shop.stops()
+    failed = next(run.invocation for run in shop.runs(FUNCTION) if run.invocation.error)
+    assert "reads back as" in failed.payload["errorMessage"]
+    assert shop.mails == []
+
+
+def test_a_held_stack_does_nothing_until_the_hold_ends(shop: Shop) -> None:
+    shop.held(minutes=45)
+    shop.stops()
+    shop.minutes(40)
+    assert (shop.serves, shop.mails) == (["primary"], [])
+    assert "database work" in shop.decisions(FUNCTION)[-1]["reason"]
+    assert len(shop.alarm_mails("Held")) == 1
+    shop.minutes(6)
+    assert shop.serves == ["sorry"]
+
+
+def test_force_passes_the_hold_and_needs_a_reason(shop: Shop) -> None:
+    shop.held(minutes=60)
+    shop.stops()
+    refused = shop.account.functions.invoke(shop.stack.resources[FUNCTION], {"action": "reconcile", "force": True})
+    assert "force needs a reason" in refused.payload["errorMessage"]
+    assert shop.serves == ["primary"]
+    forced = shop.switchover({"action": "reconcile", "force": True, "reason": "the hold was for the database"})
+    assert (forced["outcome"], shop.serves) == ("changed", ["sorry"])
+
+
+@pytest.mark.parametrize("text", ["on", "[]", '{"until": "2026-12-01T06:00:00", "reason": "x"}', '{"until": 5}'])
+def test_a_hold_that_cannot_be_understood_refuses_and_names_the_parameter(shop: Shop, text: str) -> None:
+    shop.hold(text)
+    shop.stops()
+    shop.minutes(3)
+    assert shop.serves == ["primary"]
+    assert "/shop/hold" in shop.decisions(FUNCTION)[-1]["reason"]
+    assert len(shop.alarm_mails("Refused")) == 1
+
+
+def test_a_hold_that_cannot_be_read_does_not_stop_a_switch(shop: Shop) -> None:
+    shop.account.faults.add("ssm", "GetParameter", "InternalServerError", status=500)
+    shop.stops()
+    assert shop.serves == ["sorry"]
+
+
+def test_a_dry_run_stack_writes_nothing_and_mails_when_the_alarm_tells(new_shop: Any) -> None:
+    shop = new_shop(DryRun="true").deployed()
+    shop.minutes(5)
+    shop.stops()
+    shop.minutes(15)
+    assert shop.weights == [{"primary": 1}]
+    assert shop.writes() == []
+    assert shop.subjects == ["dry run: a change is due"]
+
+
+def test_a_failed_publish_neither_undoes_nor_repeats_the_switch_and_shows(shop: Shop) -> None:
+    before = len(shop.writes())
+    shop.account.faults.add(
+        "sns", "Publish", "AuthorizationError", status=403, when=lambda p: "kirikae" in p["Subject"]
+    )
+    shop.stops()
+    shop.minutes(10)
+    assert (shop.serves, len(shop.writes())) == (["sorry"], before + 1)
+    assert len(shop.alarm_mails("MailFailed")) == 1
+
+
+def test_an_api_that_fails_is_not_an_outage_and_is_reported(shop: Shop) -> None:
+    shop.account.faults.add("elbv2", "DescribeTargetHealth", "AccessDenied", status=403)
+    shop.service.break_application()
+    shop.minutes(6)
+    assert shop.serves == ["primary"]
+    assert len(shop.alarm_mails("NlbSorrySwitchoverErrors")) == 1
+    assert len(shop.alarm_mails("FailedEvents")) == 1
+    assert shop.mails == []
+
+
+def test_a_throttled_read_is_never_taken_for_an_answer(shop: Shop) -> None:
+    shop.account.faults.add("elbv2", "DescribeTargetHealth", "Throttling")
+    done = shop.account.functions.invoke(shop.stack.resources[FUNCTION], {})
+    assert "Throttling" in done.payload["errorMessage"]
+    assert len([call for call in shop.account.calls if call.error == "Throttling"]) == 3
+
+
+def test_a_new_stack_without_data_does_not_switch(new_shop: Any) -> None:
+    shop = new_shop()
+    shop.service.break_application()
+    shop.minutes(1)
+    shop.deployed()
+    assert shop.account.cloudwatch.state("shop-nlb-outage").value == "INSUFFICIENT_DATA"
+    assert shop.switchover()["change"] != SWITCH
+    assert shop.serves == ["primary"]
+
+
+def test_rules_on_the_listener_are_somebody_elses_work(shop: Shop) -> None:
+    shop.account.client("elbv2").create_rule(
+        ListenerArn=shop.service.listener_arn,
+        Priority=5,
+        Conditions=[{"Field": "source-ip", "SourceIpConfig": {"Values": ["10.0.0.0/8"]}}],
+        Actions=[{"Type": "forward", "TargetGroupArn": shop.service.primary_arn}],
+    )
+    shop.stops()
+    assert shop.serves == ["primary"]
+    assert "listener rules" in shop.decisions(FUNCTION)[-1]["reason"]
+
+
+def test_an_operator_who_goes_back_to_a_dead_primary_is_answered_with_a_mail_not_in_silence(shop: Shop) -> None:
+    shop.stops()
+    shop.service.forward({shop.service.primary_arn: 1, shop.service.sorry_arn: 0})
+    shop.minutes(1)
+    assert shop.serves == ["sorry"]
+    assert len(shop.mails) == 2
+    assert "/shop/hold" in shop.mails[1].body
+
+
+def test_an_event_of_somebody_elses_instance_changes_nothing(shop: Shop) -> None:
+    event = {"detail-type": "EC2 Instance State-change Notification", "source": "aws.ec2"}
+    event["detail"] = {"instance-id": "i-0123456789abcdef0", "state": "terminated"}
+    assert shop.switchover(event)["outcome"] == "unchanged"
+    assert shop.serves == ["primary"]
+
+
+@pytest.mark.parametrize("event", [[], "stopped", None, {"action": "explode"}, {"action": "reconcile", "force": "yes"}])
+def test_a_broken_event_is_one_clear_error_and_writes_nothing(shop: Shop, event: Any) -> None:
+    before = len(shop.writes())
+    shop.service.stop()
+    done = shop.account.functions.invoke(shop.stack.resources[FUNCTION], event)
+    assert done.payload["errorType"] == "InputError"
+    assert "expected" in done.payload["errorMessage"]
+    assert len(shop.writes()) == before
+
+
+def test_the_mail_is_in_japanese_when_asked(new_shop: Any) -> None:
+    shop = new_shop(NotificationLanguage="ja").deployed()
+    shop.stops()
+    [mail] = shop.mails
+    assert "新しい接続は sorry ページ に向かいます" in mail.body
+    assert mail.subject.isascii()
+
+
+def test_the_decision_is_one_line_with_hint_seen_reason_change_and_outcome(shop: Shop) -> None:
+    shop.stops()
+    switched = next(
+        d for d in shop.decisions(FUNCTION) if d["change"] == {"to": "sorry", "listeners": [shop.service.listener_arn]}
+    )
+    assert set(switched) == {"hint", "seen", "reason", "change", "outcome"}
+    assert (switched["outcome"], "is stopping" in switched["hint"]) == ("changed", True)
+
+
+def _silence(shop: Shop, *rules: str) -> None:
+    """Take the stack's rules away, so that only the test wakes the function."""
+    for rule in rules or ("NlbPrimaryGoes", "NlbPrimaryRuns", "Tick"):
+        shop.account.events.delete_rule(shop.stack.resources[rule])
+
+
+def _other_group(shop: Shop) -> str:
+    """Make a group that the stack knows nothing of."""
+    made = shop.account.client("elbv2").create_target_group(
+        Name="other", Protocol="TCP", Port=80, VpcId=shop.service.vpc_id, TargetType="instance"
+    )
+    return str(made["TargetGroups"][0]["TargetGroupArn"])

@@ -1,0 +1,268 @@
+"""The listeners go back when enough primary servers have been fit for long enough, and never on `running` alone."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+from conftest import Shop
+
+from functions.nlb_switchback.app import Config, Observed, decide, tell
+from kirikae import notify
+from kirikae.alarms import Alarm
+from kirikae.ec2 import Status
+from kirikae.elb import Listener, Target
+from kirikae.nlb import Switches
+from kirikae.reconcile import Times
+
+NOW = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)
+ELB = "arn:aws:elasticloadbalancing:ap-northeast-1:123456789012"
+LISTENER = f"{ELB}:listener/net/shop/50dc6c495c0c9188/0467ef3c8400ae65"
+PRIMARY = f"{ELB}:targetgroup/primary/73e2d6bc24d8a067"
+SORRY = f"{ELB}:targetgroup/sorry/2453ed029918f21f"
+FUNCTION = "NlbSwitchbackFunction"
+ON, OFF = "sorry page ON, the primary cannot serve", "sorry page OFF, back on the primary"
+
+CONFIG = Config(
+    service_name="shop",
+    topic_arn="arn:aws:sns:ap-northeast-1:123456789012:shop",
+    hold_parameter="/shop/hold",
+    listener_arns=(LISTENER,),
+    primary_target_group_arn=PRIMARY,
+    sorry_target_group_arn=SORRY,
+    recovery_alarm_name="shop-nlb-recovery",
+    ready_alarm_name="shop-nlb-primary-ready",
+    flapping_alarm_name="shop-nlb-flapping",
+)
+
+
+def seen(states: str = "", recovery: str = "", flapping: str = "OK", **world: Any) -> Observed:
+    """Build a world on the sorry page: states of the targets i-1, i-2, …, then the alarms."""
+    weights = MappingProxyType(world.pop("weights", {PRIMARY: 0, SORRY: 1}))
+    listener = Listener(LISTENER, "nlb", "TCP", 443, "forward", weights)
+    mode = world.get("mode", "weighted")
+    targets = tuple(Target(f"i-{n}", 80, state) for n, state in enumerate(states.split(), 1))
+    statuses = tuple(Status(f"i-{n}", *checks) for n, checks in enumerate(world.pop("statuses", ()), 1))
+    name = CONFIG.ready_alarm_name if mode == "replace" else CONFIG.recovery_alarm_name
+    alarm = Alarm(name, recovery, NOW) if recovery else None
+    switches = {"listeners": (listener,), "ruled": (), "mode": mode, "elsewhere": {}} | world
+    return Observed(Switches(**switches), targets, statuses, alarm, Alarm("shop-nlb-flapping", flapping, NOW))
+
+
+BACK = {"to": "primary", "listeners": [LISTENER]}
+STAY = None
+FIT, ILL, NEW = ("ok", "ok", "not-applicable"), ("ok", "impaired", "not-applicable"), ("initializing",) * 3
+APP_ILL = ("ok", "ok", "impaired")
+REPLACED = {"mode": "replace", "weights": {SORRY: 1}}
+
+WORLDS = {
+    "healthy for long enough": (BACK, seen("healthy healthy", "OK")),
+    "one is enough": (BACK, seen("healthy unhealthy", "OK")),
+    "healthy, but not for long enough": (STAY, seen("healthy healthy", "ALARM")),
+    "healthy, and nobody knows for how long": (STAY, seen("healthy", "INSUFFICIENT_DATA")),
+    "the alarm is OK, but they are ill right now": (STAY, seen("unhealthy unhealthy", "OK")),
+    "initial": (STAY, seen("initial initial", "OK")),
+    "running, unused because in no listener": (STAY, seen("unused unused", "OK", weights={SORRY: 1})),
+    "nothing registered": (STAY, seen("", "OK")),
+    "on the primary already": (STAY, seen("healthy", "OK", weights={PRIMARY: 1, SORRY: 0})),
+    "foreign action": (STAY, seen("healthy", "OK", weights={PRIMARY: 1, SORRY: 1})),
+    "switched too often": (STAY, seen("healthy", "OK", "ALARM")),
+    "nobody knows how often": (BACK, seen("healthy", "OK", "INSUFFICIENT_DATA")),
+    "replace mode: fit for long enough": (BACK, seen(recovery="ALARM", statuses=(FIT,), **REPLACED)),
+    "replace mode: fit, not for long enough": (STAY, seen(recovery="OK", statuses=(FIT,), **REPLACED)),
+    "replace mode: impaired": (STAY, seen(recovery="ALARM", statuses=(ILL,), **REPLACED)),
+    "replace mode: still initializing": (STAY, seen(recovery="ALARM", statuses=(NEW,), **REPLACED)),
+    "replace mode: application check fails": (STAY, seen(recovery="ALARM", statuses=(APP_ILL,), **REPLACED)),
+    "replace mode: nothing runs": (STAY, seen(recovery="ALARM", **REPLACED)),
+}
+
+
+@pytest.mark.parametrize(("change", "world"), WORLDS.values(), ids=WORLDS.keys())
+def test_decide(change: dict[str, Any] | None, world: Observed) -> None:
+    decided = decide(CONFIG, world)
+    assert decided.change == change, decided.reason
+    assert decided.reason.en
+
+
+def test_enough_means_min_healthy_targets() -> None:
+    config = replace(CONFIG, min_healthy_targets=2)
+    assert decide(config, seen("healthy unhealthy", "OK")).change is None
+    assert decide(config, seen("healthy healthy unhealthy", "OK")).change == BACK
+
+
+@pytest.mark.parametrize(
+    ("config", "world", "refused", "lasting"),
+    [
+        pytest.param(CONFIG, seen("healthy", "OK", "ALARM"), True, (), id="switched too often"),
+        pytest.param(
+            replace(CONFIG, auto_switchback=False),
+            seen("healthy", "OK"),
+            False,
+            ("WaitingForPerson",),
+            id="not automatic",
+        ),
+    ],
+)
+def test_where_a_person_is_waited_for_only_force_goes_back(
+    config: Config, world: Observed, refused: bool, lasting: tuple[str, ...]
+) -> None:
+    decided = decide(config, world)
+    assert (decided.change, decided.forced, decided.refused, decided.lasting) == (None, BACK, refused, lasting)
+
+
+def test_in_replace_mode_every_ready_minute_counts_while_it_waits() -> None:
+    assert decide(CONFIG, seen(recovery="OK", statuses=(FIT,), **REPLACED)).lasting == ("PrimaryReady",)
+    assert decide(CONFIG, seen(recovery="OK", statuses=(ILL,), **REPLACED)).lasting == ()
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+@pytest.mark.parametrize("world", [seen("healthy", "OK"), seen(recovery="ALARM", statuses=(FIT,), **REPLACED)])
+def test_the_mail_tells_the_evidence_and_how_to_undo(language: str, world: Observed) -> None:
+    mode = world.switches.mode
+    mail = tell(CONFIG, world, decide(CONFIG, world), mode, Times(None, NOW, NOW))
+    assert mail is not None
+    text = notify.letter(mail.sections, language)
+    assert mail.subject == f"[kirikae] shop: {OFF}"
+    assert "i-1" in text
+    assert (world.recovery.name if world.recovery else "") in text
+    assert f'"TargetGroupArn": "{SORRY}", "Weight": 1' in text
+    assert (f'"TargetGroupArn": "{PRIMARY}", "Weight": 0' in text) == (mode == "weighted")
+    assert ("理由" in text) == (language == "ja")
+
+
+# Stories: the built stack in an account, driven by causes.
+
+
+def test_running_alone_does_not_bring_the_listeners_back(shop: Shop) -> None:
+    shop.stops()
+    shop.minutes(1)
+    shop.service.break_application()
+    shop.service.start()
+    shop.minutes(10)
+    assert set(shop.service.health().values()) <= {"unhealthy", "healthy"}
+    assert shop.serves == ["sorry"]
+    assert shop.subjects == [ON]
+
+
+def test_they_go_back_when_the_targets_have_been_healthy_for_recovery_minutes(shop: Shop) -> None:
+    shop.stops()
+    shop.minutes(1)
+    shop.service.start()
+    shop.minutes(2)
+    assert shop.serves == ["sorry"]
+    shop.minutes(4)
+    assert shop.serves == ["primary"]
+    assert shop.subjects == [ON, OFF]
+    assert shop.weights == [{"primary": 1, "sorry": 0}]
+
+
+def test_more_recovery_minutes_take_longer(new_shop: Any) -> None:
+    shop = new_shop(RecoveryMinutes="10").deployed()
+    shop.minutes(5)
+    shop.stops()
+    shop.comes_back()
+    assert shop.serves == ["sorry"]
+    shop.minutes(6)
+    assert shop.serves == ["primary"]
+
+
+def test_a_primary_that_is_ill_for_one_of_the_recovery_minutes_starts_anew(shop: Shop) -> None:
+    shop.service.break_application()
+    shop.minutes(3)
+    shop.service.mend_application()
+    shop.minutes(2)
+    shop.service.break_application()
+    shop.minutes(1)
+    shop.service.mend_application()
+    shop.minutes(2)
+    assert shop.serves == ["sorry"]
+    shop.minutes(4)
+    assert shop.serves == ["primary"]
+
+
+def test_going_back_is_one_switch_and_one_mail_whatever_wakes_us(shop: Shop, every_event: dict[str, Any]) -> None:
+    shop.stops()
+    shop.comes_back()
+    writes = len(shop.writes())
+    for name, event in every_event.items():
+        assert shop.switchback(event)["outcome"] == "unchanged", name
+    assert (len(shop.writes()), shop.subjects) == (writes, [ON, OFF])
+
+
+def test_a_lost_recovery_event_costs_at_most_one_tick(shop: Shop) -> None:
+    for rule in ("NlbPrimaryRuns", "Tick"):
+        shop.account.events.delete_rule(shop.stack.resources[rule])
+    shop.account.functions.disallow(shop.stack.resources[FUNCTION], "NlbRecoveryAlarmPermission")
+    shop.stops()
+    shop.minutes(1)
+    shop.service.start()
+    shop.minutes(6)
+    back = shop.switchback({"detail-type": "Scheduled Event", "source": "aws.events", "detail": {}})
+    assert (back["hint"], shop.serves) == ("tick", ["primary"])
+
+
+def test_replace_mode_goes_there_and_back_by_status_checks(new_shop: Any) -> None:
+    shop = new_shop(SwitchMode="replace").deployed()
+    shop.minutes(5)
+    assert shop.weights == [{"primary": 1}]
+    shop.stops()
+    assert shop.weights == [{"sorry": 1}]
+    shop.minutes(1)
+    shop.service.start()
+    shop.minutes(2)  # status checks are still initializing
+    assert shop.switchback()["seen"]["statuses"][0]["system"] == "initializing"
+    shop.minutes(2)  # they pass now, but not for RecoveryMinutes yet
+    assert shop.switchback()["seen"]["statuses"][0]["system"] == "ok"
+    assert shop.weights == [{"sorry": 1}]
+    shop.minutes(4)
+    assert shop.weights == [{"primary": 1}]
+    assert shop.subjects == [ON, OFF]
+    assert "pass their status checks" in shop.mails[1].body
+
+
+def test_without_auto_switchback_it_says_once_that_the_primary_is_ready_and_waits(new_shop: Any) -> None:
+    shop = new_shop(AutoSwitchback="false").deployed()
+    shop.minutes(5)
+    shop.stops()
+    shop.comes_back()
+    shop.minutes(20)
+    assert shop.serves == ["sorry"]
+    assert len(shop.alarm_mails("WaitingForPerson")) == 1
+    forced = shop.switchback({"action": "reconcile", "force": True, "reason": "checked by hand"})
+    assert (forced["outcome"], shop.serves) == ("changed", ["primary"])
+
+
+def test_a_flapping_primary_ends_on_the_sorry_page(new_shop: Any) -> None:
+    shop = new_shop(MaxSwitchesPerHour="2", RecoveryMinutes="1").deployed()
+    shop.minutes(5)
+    for _ in range(4):
+        shop.service.break_application()
+        shop.minutes(4)
+        shop.service.mend_application()
+        shop.minutes(4)
+    assert shop.subjects == [ON, OFF, ON]
+    assert shop.serves == ["sorry"]
+    assert len(shop.alarm_mails("nlb-flapping")) == 1
+    assert shop.decisions(FUNCTION)[-1]["outcome"] == "refused"
+    shop.minutes(60)
+    assert shop.serves == ["primary"]
+
+
+def test_a_held_stack_stays_on_the_sorry_page(shop: Shop) -> None:
+    shop.stops()
+    shop.held(minutes=30)
+    shop.comes_back()
+    assert shop.serves == ["sorry"]
+    shop.minutes(30)
+    assert shop.serves == ["primary"]
+
+
+def test_a_unit_that_was_switched_in_part_is_brought_back_whole(new_shop: Any) -> None:
+    shop = new_shop(ports=(443, 8443)).deployed()
+    shop.minutes(5)
+    second = shop.service.listener_arns[1]
+    shop.service.forward({shop.service.primary_arn: 0, shop.service.sorry_arn: 1}, second)
+    shop.minutes(5)
+    assert shop.serves == ["primary", "primary"]
+    assert second in shop.mails[-1].body
