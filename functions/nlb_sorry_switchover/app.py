@@ -118,10 +118,7 @@ def decide(config: Config, seen: Observed) -> Decision:
         expected = "which EC2 does not know; expected instances of this account and region"
         return Decision(Words(f"PrimaryInstanceIds names {', '.join(missing)}, {expected}"), refused=True)
     lasting = ("SorryUnhealthy",) if elb.known_unhealthy(seen.sorry) else ()
-    calm, adopt = _calm(config, seen), nlb.adoption(config, seen.switches)
-    if adopt:
-        calm = Words(f"attaching both groups to the listeners without moving their traffic; {calm.en}")
-    return Decision(calm, adopt, lasting=lasting)
+    return Decision(_calm(config, seen), nlb.adoption(config, seen.switches), lasting=lasting)
 
 
 def _calm(config: Config, seen: Observed) -> Words:
@@ -151,7 +148,7 @@ def tell(config: Config, seen: Observed, decision: Decision, mode: str, times: T
         (
             (notify.HAPPENED, nlb_mail.switched(seen.switches, "sorry", mode)),
             (notify.WHY, decision.reason),
-            (notify.WHEN, nlb_mail.since(times)),
+            (notify.WHEN, reconcile.since(times)),
             (
                 notify.CHECK,
                 Words(

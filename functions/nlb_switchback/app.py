@@ -135,7 +135,7 @@ def tell(config: Config, seen: Observed, decision: Decision, mode: str, times: T
                     f"{decision.reason.ja}。設定された時間継続しています (アラーム {alarm})",
                 ),
             ),
-            (notify.WHEN, nlb_mail.since(times)),
+            (notify.WHEN, reconcile.since(times)),
             (
                 notify.CHECK,
                 Words(

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -47,6 +47,13 @@ def parse(text: str, written: datetime, now: datetime) -> Hold:
             problem=f"until {wish['until']} was already past when it was written at {written:%FT%TZ}; {EXPECTED}"
         )
     return Hold(on=now < until, reason=f"held until {wish['until']}: {reason}")
+
+
+def command(name: str, now: datetime) -> str:
+    """Return the command that holds kirikae off for two hours."""
+    until = (now + timedelta(hours=2)).isoformat(timespec="seconds")
+    wish = json.dumps({"until": until, "reason": "switched by hand"})
+    return f"aws ssm put-parameter --overwrite --name {name} --value '{wish}'"
 
 
 def read(name: str, now: datetime) -> Hold | None:

@@ -1,14 +1,12 @@
 """What the two directions of the NLB switch share: where the listeners point, whose they are, and the write."""
 
-import gc
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from kirikae import aws, elb, env
+from kirikae import elb, env, reconcile
 from kirikae.elb import Listener
 from kirikae.notify import Words
 from kirikae.reconcile import UnfinishedError
@@ -52,18 +50,8 @@ class Switches:
 
 
 def prime(config_kind: type[Config]) -> None:
-    """End INIT: in Lambda, make the clients and connections of a switch while there is full CPU for it.
-
-    Whatever goes wrong here goes wrong again, and is reported, at the first invocation.
-    """
-    if env.in_lambda():
-        with suppress(ClientError, BotoCoreError, env.InputError):
-            config = env.load(config_kind)
-            elb.listeners(config.listener_arns)
-            aws.client("ssm").get_parameter(Name=config.hold_parameter)
-            aws.client("sns").get_topic_attributes(TopicArn=config.topic_arn)
-    gc.freeze()
-    gc.enable()
+    """End INIT with the connections of a switch open."""
+    reconcile.prime(config_kind, lambda config: elb.listeners(config.listener_arns))
 
 
 def observe(config: Config) -> Switches:

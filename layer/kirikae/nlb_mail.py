@@ -2,9 +2,8 @@
 
 import json
 from collections.abc import Iterable
-from datetime import timedelta
 
-from kirikae import nlb, notify
+from kirikae import hold, nlb, notify
 from kirikae.elb import Target
 from kirikae.notify import Mail, Words
 from kirikae.reconcile import Times
@@ -39,11 +38,9 @@ def switched(seen: nlb.Switches, side: nlb.Side, mode: str) -> Words:
 
 def undo(config: nlb.Config, seen: nlb.Switches, side: nlb.Side, mode: str, times: Times) -> Words:
     """Return the exact commands that bring the listeners back to `side`, and hold kirikae off meanwhile."""
-    until = (times.done + timedelta(hours=2)).isoformat(timespec="seconds")
-    wish = json.dumps({"until": until, "reason": "switched by hand"})
     groups = [{"TargetGroupArn": group, "Weight": weight} for group, weight in nlb.weights(config, side, mode).items()]
     action = json.dumps([{"Type": "forward", "ForwardConfig": {"TargetGroups": groups}}])
-    commands = [f"aws ssm put-parameter --overwrite --name {config.hold_parameter} --value '{wish}'"]
+    commands = [hold.command(config.hold_parameter, times.done)]
     commands += [
         f"aws elbv2 modify-listener --listener-arn {listener.arn} --default-actions '{action}'"
         for listener in seen.listeners
@@ -51,25 +48,6 @@ def undo(config: nlb.Config, seen: nlb.Switches, side: nlb.Side, mode: str, time
     return Words(
         "First hold kirikae off, or it will switch again; then move the listeners:\n" + "\n".join(commands),
         "先に kirikae を保留にしないと、再び切り替わります。その後リスナーを戻してください:\n" + "\n".join(commands),
-    )
-
-
-def since(times: Times) -> Words:
-    """Say when it began, and how long noticing it and switching took."""
-    done = f"{times.done:%Y-%m-%d %H:%M:%S} UTC"
-    if times.caused is None:
-        took = (times.done - times.began).total_seconds()
-        return Words(
-            f"Noticed by the periodic check or by hand; switched at {done}, {took:.1f} s after this run began.",
-            f"定期確認または手動実行で検知。{done} に切り替え完了 (実行開始から {took:.1f} 秒)。",
-        )
-    noticed = max(0.0, (times.began - times.caused).total_seconds())
-    took = max(0.0, (times.done - times.caused).total_seconds())
-    return Words(
-        f"Event at {times.caused:%Y-%m-%d %H:%M:%S} UTC; noticed {noticed:.1f} s later; switched at {done}, "
-        f"{took:.1f} s after the event.",
-        f"イベント発生 {times.caused:%Y-%m-%d %H:%M:%S} UTC。{noticed:.1f} 秒後に検知し、{done} に切り替え完了 "
-        f"(発生から {took:.1f} 秒)。",
     )
 
 

@@ -1,16 +1,19 @@
 """hint -> observe -> decide -> act -> verify -> notify, the same way for every handler that acts."""
 
 import dataclasses
+import gc
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
+from botocore.exceptions import BotoCoreError, ClientError
 
-from kirikae import env, events, hold, notify
+from kirikae import aws, env, events, hold, notify
 from kirikae.notify import Mail, Words
 
 logger = Logger()
@@ -39,8 +42,57 @@ class Times:
     done: datetime
 
 
+def since(times: Times) -> Words:
+    """Say when it began, and how long noticing it and acting took."""
+    done = f"{times.done:%Y-%m-%d %H:%M:%S} UTC"
+    if times.caused is None:
+        took = (times.done - times.began).total_seconds()
+        return Words(
+            f"Noticed by the periodic check or by hand; switched at {done}, {took:.1f} s after this run began.",
+            f"定期確認または手動実行で検知。{done} に切り替え完了 (実行開始から {took:.1f} 秒)。",
+        )
+    noticed = max(0.0, (times.began - times.caused).total_seconds())
+    took = max(0.0, (times.done - times.caused).total_seconds())
+    return Words(
+        f"Event at {times.caused:%Y-%m-%d %H:%M:%S} UTC; noticed {noticed:.1f} s later; switched at {done}, "
+        f"{took:.1f} s after the event.",
+        f"イベント発生 {times.caused:%Y-%m-%d %H:%M:%S} UTC。{noticed:.1f} 秒後に検知し、{done} に切り替え完了 "
+        f"(発生から {took:.1f} 秒)。",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """What an act made of its change, where only trying could tell: all of it, less, or nothing."""
+
+    change: Mapping[str, Any] | None
+    reason: Words
+
+
 class UnfinishedError(RuntimeError):
-    """Part of a change was not made; the text names it, and the next run finishes it."""
+    """Part of a change was not made; the text names it, and the next run finishes it.
+
+    `done` is what the act would have returned: the part that was made is told now, because no later run makes it.
+    """
+
+    def __init__(self, text: str, done: Any = None) -> None:
+        super().__init__(text)
+        self.done = done
+
+
+def prime[C: env.Stack](kind: type[C], read: Callable[[C], object]) -> None:
+    """End INIT: in Lambda, make the clients and connections of a change while there is full CPU for it.
+
+    Whatever goes wrong here goes wrong again, and is reported, at the first invocation.
+    """
+    if env.in_lambda():
+        with suppress(ClientError, BotoCoreError, env.InputError):
+            config = env.load(kind)
+            read(config)
+            aws.client("ssm").get_parameter(Name=config.hold_parameter)
+            aws.client("sns").get_topic_attributes(TopicArn=config.topic_arn)
+    gc.freeze()
+    gc.enable()
 
 
 def now() -> datetime:
@@ -91,10 +143,16 @@ def reconcile[C: env.Stack, S, D](
     }
     try:
         if outcome == "changed" and change is not None:
-            done = act(config, seen, change)
+            done, unfinished = _attempt(act, config, seen, change)
             times = Times(request.hint.at, began, now())
+            if isinstance(done, Made):
+                outcome = "changed" if done.change else "unchanged"
+                report |= {"reason": done.reason.en, "change": plain(done.change)}
             _tell(config, tell(config, seen, decision, done, times))
-            _count(decision, times)
+            if outcome == "changed":
+                _count(decision, times)
+            if unfinished:
+                raise unfinished
         elif outcome == "dry-run" and config.dry_run and request.hint.kind == "alarm":
             _tell(config, _rehearsal(config, decision, change))
         report["outcome"] = outcome
@@ -129,6 +187,18 @@ def _gate(
     if wish.on:
         return "held", f"{wish.reason}; due otherwise: {decision.reason.en}"
     return "changed", ""
+
+
+def _attempt[C, S, D](
+    act: Callable[[C, S, Mapping[str, Any]], D], config: C, seen: S, change: Mapping[str, Any]
+) -> tuple[D, UnfinishedError | None]:
+    """Make the change; return what was done, and what to raise when it has been told."""
+    try:
+        return act(config, seen, change), None
+    except UnfinishedError as error:
+        if error.done is None:
+            raise
+        return error.done, error
 
 
 def _tell(config: env.Stack, mail: Mail | None) -> None:

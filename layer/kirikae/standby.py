@@ -47,7 +47,7 @@ class Config(env.Stack):
 
     @property
     def own_arn(self) -> str:
-        """Return the ARN that alarms have as their action; a reference to it in its own environment would be circular."""
+        """Return the ARN that alarms have as their action; the template cannot tell it, that would be circular."""
         return f"{self.functions_arn}:{self.aws_lambda_function_name}"
 
 
@@ -130,9 +130,7 @@ def outage(seen: Observed) -> Outage | None:
 
 def open_notes(seen: Observed) -> list[Instance]:
     """Return the candidates that carry notes, of whatever outage."""
-    return [
-        one for one in seen.standbys if any(key in one.tags for key in NOTES if key != FAILED or OUTAGE in one.tags)
-    ]
+    return [one for one in seen.standbys if OUTAGE in one.tags]
 
 
 def started(seen: Observed, candidate: Instance) -> bool:

@@ -1,9 +1,8 @@
 """The mails of the cold standby."""
 
-import json
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from kirikae import notify, standby
+from kirikae import hold, notify, standby
 from kirikae.notify import Mail, Words
 from kirikae.reconcile import Decision, Times
 from kirikae.standby import Config, Observed
@@ -15,7 +14,7 @@ def of_start(config: Config, seen: Observed, decision: Decision, done: Done, tim
     """Tell of a start, of a failure, or of an active that could not be fenced; nothing if nothing is new."""
     if not done.news and not done.change:
         return None
-    happened, check = _started(config, seen, done), _watch(config)
+    happened, check = _started(seen, done), _watch(config)
     if done.started:
         text = f"standby {done.started.id} started"
     elif done.unfenced:
@@ -26,7 +25,7 @@ def of_start(config: Config, seen: Observed, decision: Decision, done: Done, tim
             "または FenceActive=false にしてください。",
         )
     elif done.failed:
-        text, check = "no standby started", _failed_check(config)
+        text, check = "no standby started", _failed_check()
     else:
         text = f"active {done.fenced} stopped, another run starts the standby"
     return Mail(
@@ -76,7 +75,7 @@ def of_step(config: Config, seen: Observed, decision: Decision, step: Step, time
                     "\n".join(f"{name.ja}: {value}" for name, value in told),
                 ),
             ),
-            (notify.CHECK, _watch(config) if "note" in change else _way_back(config)),
+            (notify.CHECK, _watch(config) if "note" in change else _way_back()),
             (notify.UNDO, _undo(config, one.id, times)),
         ),
     )
@@ -86,7 +85,7 @@ def _closed(config: Config, decision: Decision, standby_id: str, times: Times) -
     """Tell that the active is back, and that nothing stops the standby but a person."""
     if standby_id:
         happened = Words(
-            f"The active is back, and the standby {standby_id} still runs: kirikae never stops it. Its notes were removed.",
+            f"The active is back. The standby {standby_id} still runs: kirikae never stops it. Its notes were removed.",
             f"active が復旧しました。スタンバイ {standby_id} は稼働したままです (kirikae は停止しません)。"
             f"記録用タグは削除しました。",
         )
@@ -100,13 +99,13 @@ def _closed(config: Config, decision: Decision, standby_id: str, times: Times) -
         (
             (notify.HAPPENED, happened),
             (notify.WHY, decision.reason),
-            (notify.CHECK, _way_back(config)),
+            (notify.CHECK, _way_back()),
             (notify.UNDO, _undo(config, standby_id, times)),
         ),
     )
 
 
-def _started(config: Config, seen: Observed, done: Done) -> Words:
+def _started(seen: Observed, done: Done) -> Words:
     """Say what was stopped, started and found wanting."""
     en, ja = [], []
     if done.fenced:
@@ -159,7 +158,7 @@ def _watch(config: Config) -> Words:
     )
 
 
-def _failed_check(config: Config) -> Words:
+def _failed_check() -> Words:
     return Words(
         "What EC2 refused is tried again after 1, 2, 4 … at most every 30 minutes, without another mail. A start that "
         "fell back is not: mend its cause, then invoke the function with "
@@ -172,7 +171,7 @@ def _failed_check(config: Config) -> Words:
     )
 
 
-def _way_back(config: Config) -> Words:
+def _way_back() -> Words:
     return Words(
         "The way back is a person's: bring up the active, see it serve, then deregister and stop the standby and give "
         f"it back its own type (tag {standby.TYPE}) if that was changed.",
@@ -183,9 +182,7 @@ def _way_back(config: Config) -> Words:
 
 def _undo(config: Config, standby_id: str, times: Times) -> Words:
     """Return the commands that hold kirikae off and stop the standby."""
-    until = (times.done + timedelta(hours=2)).isoformat(timespec="seconds")
-    wish = json.dumps({"until": until, "reason": "by hand"})
-    commands = [f"aws ssm put-parameter --overwrite --name {config.hold_parameter} --value '{wish}'"]
+    commands = [hold.command(config.hold_parameter, times.done)]
     if standby_id:
         if group := config.standby_target_group_arn:
             commands.append(f"aws elbv2 deregister-targets --target-group-arn {group} --targets Id={standby_id}")

@@ -100,12 +100,9 @@ def start(config: Config, seen: Observed, change: Mapping[str, Any]) -> Done:
             result = _climb(config, seen, candidates[one], began)
             if isinstance(result, Instance):
                 own = candidates[one].type if result.type != candidates[one].type else ""
-                made = (
-                    {"started": one, "type": result.type} | (done.change or {}) | ({"failed": failed} if failed else {})
-                )
-                return replace(
-                    done, change=made, reason=Words(f"{one} was started"), started=result, own_type=own, failed=failed
-                )
+                made = {**(done.change or {}), "started": one, "type": result.type}
+                said = Words(f"the start of {one} was accepted")
+                return replace(done, change=made, reason=said, started=result, own_type=own, failed=failed)
             failed[one] = result
     except OtherRunError as other:
         return replace(done, reason=Words(str(other)), news=False)
@@ -173,7 +170,9 @@ def _climb(config: Config, seen: Observed, candidate: Instance, began: datetime)
         if before != "stopped":
             raise OtherRunError(f"{candidate.id} was {before} already: another run has started it")
         [now] = ec2.instances([candidate.id])
-        ec2.tag([candidate.id], {OUTAGE: written(began), STARTED: written(now.launched or reconcile.now())})
+        if now.state == "stopped" or now.launched is None:  # EC2 does not show it yet
+            now = replace(now, state="pending", launched=reconcile.now())
+        ec2.tag([candidate.id], {OUTAGE: written(began), STARTED: written(now.launched or began)})
         return now
     if current != own:
         ec2.set_type(candidate.id, own)
