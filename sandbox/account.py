@@ -290,7 +290,7 @@ class Account:
         lost = False
         try:
             if principal != ADMINISTRATOR:
-                iam.authorize(self.roles[principal], principal, request)
+                iam.authorize(self.roles[principal], principal, request, self._tags)
             self._run_before(request)
             fault = self.faults.take(request)
             if fault and fault.latency:
@@ -311,6 +311,13 @@ class Account:
         if lost:
             raise _LostAnswer
         return answered
+
+    def _tags(self, arn: str) -> dict[str, str]:
+        """Return the tags of an instance; conditions on those of other resources are not used."""
+        kind, _, name = arn.rpartition(":")[2].partition("/")
+        if kind != "instance" or not arn.startswith("arn:aws:ec2:"):
+            return {}
+        return dict(self.backend("ec2").tags.get(name, {}))
 
     def _run_before(self, request: wire.Request) -> None:
         for hook in self._before:
