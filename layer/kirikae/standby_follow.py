@@ -8,19 +8,8 @@ from typing import Any
 from kirikae import ec2, elb, env, reconcile
 from kirikae.ec2 import Instance
 from kirikae.notify import Words
-from kirikae.standby import (
-    NOTES,
-    OUTAGE,
-    RUNNING,
-    SERVING,
-    STARTED,
-    Config,
-    Observed,
-    notes,
-    outage,
-    since_start,
-    written,
-)
+from kirikae.standby import UP, Config, Observed, outage
+from kirikae.standby_notes import OUTAGE, RUNNING, SERVING, STARTED, ours, since_start, written
 
 # The run that starts a standby notes it at once. One that stays without a note this long was started by somebody else,
 # or by a run that did not live to note it.
@@ -36,7 +25,7 @@ class Step(reconcile.Made):
 
 def step(config: Config, seen: Observed, one: Instance) -> dict[str, Any] | None:
     """Return the next step that is due for a standby that is up, if there is one."""
-    noted = notes(seen, one)
+    noted = seen.notes(one)
     if STARTED not in noted:
         waited = one.launched is None or seen.now - one.launched >= UNNOTED
         return {"note": one.id} if waited else None
@@ -81,7 +70,7 @@ def make(config: Config, seen: Observed, change: Mapping[str, Any]) -> Step:
     [(kind, name)] = [(kind, change[kind]) for kind in ("note", "running", "serving") if kind in change]
     key = {"note": STARTED, "running": RUNNING, "serving": SERVING}[kind]
     [one] = ec2.instances([name])
-    if one.state not in ("pending", "running") or since_start(one, one.tags, key):
+    if one.state not in UP or since_start(one, one.tags, key):
         return Step(change=None, reason=Words(f"another run has noted {key} on {name}"))
     found = outage(seen)
     began = found.began if found else seen.now
@@ -103,10 +92,10 @@ def _register(group: str, instance_id: str, on: list[int]) -> None:
 
 def _close(config: Config, change: Mapping[str, Any]) -> Step:
     """Remove what is noted about the outage."""
-    noted = [one for one in ec2.instances(config.standby_instance_ids) if any(key in one.tags for key in NOTES)]
+    noted = [one for one in ec2.instances(config.standby_instance_ids) if OUTAGE in one.tags]
     for one in noted:
-        ec2.untag(one.id, {key: one.tags[key] for key in NOTES if key in one.tags})
+        ec2.untag(one.id, ours(one))
     if not noted:
         return Step(change=None, reason=Words("another run has closed the outage"))
-    up = next((one for one in noted if one.state in ("pending", "running")), None)
+    up = next((one for one in noted if one.state in UP), None)
     return Step(change=change, reason=Words("the active is back"), standby=up)

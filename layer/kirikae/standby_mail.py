@@ -2,11 +2,12 @@
 
 from datetime import datetime
 
-from kirikae import hold, notify, standby
+from kirikae import hold, notify
 from kirikae.notify import Mail, Words
 from kirikae.reconcile import Decision, Times
-from kirikae.standby import Config, Observed
+from kirikae.standby import GONE, Config, Observed, outage
 from kirikae.standby_follow import Step
+from kirikae.standby_notes import FAILED, OUTAGE, RUNNING, TYPE, written
 from kirikae.standby_start import Done
 
 
@@ -35,7 +36,7 @@ def of_start(config: Config, seen: Observed, decision: Decision, done: Done, tim
             (notify.WHY, decision.reason),
             (notify.WHEN, _when(seen, done, times)),
             (notify.CHECK, check),
-            (notify.UNDO, _undo(config, done.started.id if done.started else "", times)),
+            (notify.UNDO, _undo(config, seen, done.started.id if done.started else "", times)),
         ),
     )
 
@@ -44,7 +45,7 @@ def of_step(config: Config, seen: Observed, decision: Decision, step: Step, time
     """Tell that a standby runs already, that it serves, or that the active is back; other steps are told with these."""
     change, one = step.change or {}, step.standby
     if "close" in change:
-        return _closed(config, decision, one.id if one else "", times)
+        return _closed(config, seen, decision, one.id if one else "", times)
     if one is None or "running" in change:
         return None
     noted = one.tags
@@ -58,10 +59,10 @@ def of_step(config: Config, seen: Observed, decision: Decision, step: Step, time
         text = f"standby {one.id} is serving"
         happened = Words(f"The standby serves: {step.reason.en}.", f"スタンバイが稼働しました: {step.reason.ja}。")
     moments = (
-        (Words("outage since", "障害発生"), noted.get(standby.OUTAGE) or _began(seen)),
-        (Words("start accepted", "起動受付"), standby.written(one.launched) if one.launched else ""),
-        (Words("running", "running"), noted.get(standby.RUNNING, "")),
-        (Words("serving", "稼働"), standby.written(seen.now) if "serving" in change else ""),
+        (Words("outage since", "障害発生"), noted.get(OUTAGE) or _began(seen)),
+        (Words("start accepted", "起動受付"), written(one.launched) if one.launched else ""),
+        (Words("running", "running"), noted.get(RUNNING, "")),
+        (Words("serving", "稼働"), written(seen.now) if "serving" in change else ""),
     )
     told = [(name, value) for name, value in moments if value]
     return Mail(
@@ -76,12 +77,12 @@ def of_step(config: Config, seen: Observed, decision: Decision, step: Step, time
                 ),
             ),
             (notify.CHECK, _watch(config) if "note" in change else _way_back()),
-            (notify.UNDO, _undo(config, one.id, times)),
+            (notify.UNDO, _undo(config, seen, one.id, times)),
         ),
     )
 
 
-def _closed(config: Config, decision: Decision, standby_id: str, times: Times) -> Mail:
+def _closed(config: Config, seen: Observed, decision: Decision, standby_id: str, times: Times) -> Mail:
     """Tell that the active is back, and that nothing stops the standby but a person."""
     if standby_id:
         happened = Words(
@@ -100,7 +101,7 @@ def _closed(config: Config, decision: Decision, standby_id: str, times: Times) -
             (notify.HAPPENED, happened),
             (notify.WHY, decision.reason),
             (notify.CHECK, _way_back()),
-            (notify.UNDO, _undo(config, standby_id, times)),
+            (notify.UNDO, _undo(config, seen, standby_id, times)),
         ),
     )
 
@@ -126,27 +127,27 @@ def _started(seen: Observed, done: Done) -> Words:
     en += [f"{one} failed: {why}" for one, why in done.failed.items()]
     ja += [f"{one} は失敗しました: {why}" for one, why in done.failed.items()]
     others = [one for one in seen.standbys if one.id not in done.failed and one != done.started]
-    passed = [(one.id, standby.notes(seen, one).get(standby.FAILED, "")) for one in others]
+    passed = [(one.id, seen.notes(one).get(FAILED, "")) for one in others]
     en += [f"{one} failed earlier: {why}" for one, why in passed if why]
     ja += [f"{one} は以前に失敗しています: {why}" for one, why in passed if why]
-    en += [f"{one.id} is {one.state}." for one in others if one.state in standby.GONE or one.state == "stopping"]
-    ja += [f"{one.id} は {one.state} です。" for one in others if one.state in standby.GONE or one.state == "stopping"]
+    en += [f"{one.id} is {one.state}." for one in others if one.state in GONE or one.state == "stopping"]
+    ja += [f"{one.id} は {one.state} です。" for one in others if one.state in GONE or one.state == "stopping"]
     return Words("\n".join(en), "\n".join(ja))
 
 
 def _began(seen: Observed) -> str:
-    found = standby.outage(seen)
-    return standby.written(found.began) if found else ""
+    found = outage(seen)
+    return written(found.began) if found else ""
 
 
 def _when(seen: Observed, done: Done, times: Times) -> Words:
     """Say when the outage began, when it was noticed, and when EC2 accepted the start."""
-    began, noticed = _began(seen), standby.written(times.began)
+    began, noticed = _began(seen), written(times.began)
     en, ja = [f"outage since: {began}", f"noticed: {noticed}"], [f"障害発生: {began}", f"検知: {noticed}"]
     accepted: datetime | None = done.started.launched if done.started else None
     if accepted:
-        en.append(f"start accepted: {standby.written(accepted)}")
-        ja.append(f"起動受付: {standby.written(accepted)}")
+        en.append(f"start accepted: {written(accepted)}")
+        ja.append(f"起動受付: {written(accepted)}")
     return Words("\n".join(en), "\n".join(ja))
 
 
@@ -163,29 +164,30 @@ def _failed_check() -> Words:
         "What EC2 refused is tried again after 1, 2, 4 … at most every 30 minutes, without another mail. A start that "
         "fell back is not: mend its cause, then invoke the function with "
         '{"action": "reconcile", "force": true, "reason": "…"}, or remove the tag '
-        f"{standby.FAILED} from the standby.",
+        f"{FAILED} from the standby.",
         "EC2 に拒否された起動は 1 分、2 分、4 分…最大 30 分間隔で再試行します (再試行ごとのメールはありません)。"
         "起動後に停止へ戻ったスタンバイは再試行しません。原因を取り除いてから関数を "
         '{"action": "reconcile", "force": true, "reason": "…"} '
-        f"で実行するか、タグ {standby.FAILED} を削除してください。",
+        f"で実行するか、タグ {FAILED} を削除してください。",
     )
 
 
 def _way_back() -> Words:
     return Words(
         "The way back is a person's: bring up the active, see it serve, then deregister and stop the standby and give "
-        f"it back its own type (tag {standby.TYPE}) if that was changed.",
+        f"it back its own type (tag {TYPE}) if that was changed.",
         "切り戻しは手動です。active の稼働を確認した後、スタンバイを登録解除して停止し、"
-        f"タイプが変更されていれば元に戻してください (タグ {standby.TYPE})。",
+        f"タイプが変更されていれば元に戻してください (タグ {TYPE})。",
     )
 
 
-def _undo(config: Config, standby_id: str, times: Times) -> Words:
-    """Return the commands that hold kirikae off and stop the standby."""
+def _undo(config: Config, seen: Observed, standby_id: str, times: Times) -> Words:
+    """Return the commands that hold kirikae off and stop the standby; one on another port leaves with its port."""
     commands = [hold.command(config.hold_parameter, times.done)]
     if standby_id:
-        if group := config.standby_target_group_arn:
-            commands.append(f"aws elbv2 deregister-targets --target-group-arn {group} --targets Id={standby_id}")
+        if own := [f"Id={target.id},Port={target.port}" for target in seen.targets if target.id == standby_id]:
+            group = config.standby_target_group_arn
+            commands.append(f"aws elbv2 deregister-targets --target-group-arn {group} --targets {' '.join(own)}")
         commands.append(f"aws ec2 stop-instances --instance-ids {standby_id}")
     return Words(
         "First hold kirikae off:\n" + "\n".join(commands), "先に kirikae を保留にしてください:\n" + "\n".join(commands)

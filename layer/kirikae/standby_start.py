@@ -17,22 +17,8 @@ from botocore.exceptions import ClientError
 from kirikae import ec2, reconcile
 from kirikae.ec2 import Instance
 from kirikae.notify import Words
-from kirikae.standby import (
-    FAILED,
-    FELL_BACK,
-    GONE,
-    OUTAGE,
-    REFUSED,
-    STARTED,
-    TYPE,
-    UNFENCED,
-    UP,
-    Config,
-    Observed,
-    notes,
-    outage,
-    written,
-)
+from kirikae.standby import GONE, UP, Config, Observed, outage
+from kirikae.standby_notes import FAILED, FELL_BACK, OUTAGE, REFUSED, STARTED, TYPE, UNFENCED, value, written
 
 # This type or this candidate cannot be started now, another one may: capacity, limits, what the instance is.
 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
@@ -108,24 +94,25 @@ def start(config: Config, seen: Observed, change: Mapping[str, Any]) -> Done:
         return replace(done, reason=Words(str(other)), news=False)
     named = "; ".join(f"{one}: {why}" for one, why in failed.items())
     said = Words(f"no standby was started: {named}")
-    return replace(done, reason=said, failed=failed, news="retry" not in change)
+    waiting = any(one.state == "stopping" for one in seen.standbys) and not change["fallen"]
+    return replace(done, reason=said, failed=failed, news="retry" not in change and not waiting)
 
 
 def _fence(active_id: str) -> str:
     """Stop the active; say why EC2 does not, or nothing when it is on its way down."""
     try:
-        state = ec2.stop(active_id)
-    except ClientError as error:  # whatever EC2 says against it: not fenced, so nothing is started
-        return f"{error.response['Error']['Code']}: {error.response['Error']['Message']}"
-    return "" if state in ec2.DOWN else f"it is {state}"
+        state, said = ec2.stop(active_id), ""
+    except ClientError as error:  # whatever EC2 has against it: unless it is down all the same, nothing is started
+        state, said = ec2.instances([active_id])[0].state, str(error)
+    return "" if state in ec2.DOWN or state == ec2.MISSING else said or f"it is {state}"
 
 
 def _unfenced(seen: Observed, began: datetime, problem: str) -> Done:
     """Note that the active could not be fenced, so that the next run does not tell it again."""
-    known = any(UNFENCED in notes(seen, one) for one in seen.standbys)
+    known = any(UNFENCED in seen.notes(one) for one in seen.standbys)
     if not known:
         there = [one.id for one in seen.standbys if one.state not in GONE]
-        ec2.tag(there, {OUTAGE: written(began), UNFENCED: _value(written(seen.now), problem)})
+        ec2.tag(there, {OUTAGE: written(began), UNFENCED: value(written(seen.now), problem)})
     said = Words(f"{seen.active.id} could not be stopped, so no standby is started: {problem}")
     return Done(change=None, reason=said, unfenced=problem, news=not known)
 
@@ -153,7 +140,7 @@ def _look_again(config: Config, candidate_id: str) -> None:
 
 def _climb(config: Config, seen: Observed, candidate: Instance, began: datetime) -> Instance | str:
     """Start the candidate with its own type or the next that EC2 has; return it, or why not."""
-    own = notes(seen, candidate).get(TYPE, candidate.type)
+    own = seen.notes(candidate).get(TYPE, candidate.type)
     if FAILED in candidate.tags:  # only as it was seen: what another run has noted since stays, and forbids the start
         ec2.untag(candidate.id, {FAILED: candidate.tags[FAILED]})
     problems, current = [], candidate.type
@@ -194,9 +181,4 @@ def _refusal(candidate: Instance, error: ClientError) -> str:
 
 def _note_failed(candidate_id: str, began: datetime, how: str, why: str) -> None:
     at = written(reconcile.now())
-    ec2.tag([candidate_id], {OUTAGE: written(began), FAILED: _value(at, how, why)})
-
-
-def _value(*words: str) -> str:
-    """Return a tag's value: at most 256 characters, of those that every service takes."""
-    return "".join(c if c.isalnum() or c in " +-=._:/@" else " " for c in " ".join(words))[:256].strip()
+    ec2.tag([candidate_id], {OUTAGE: written(began), FAILED: value(at, how, why)})
