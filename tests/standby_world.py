@@ -38,7 +38,9 @@ class World:
     def __init__(self, config: Config = CONFIG) -> None:
         self.config = config
         self.time = START
-        self.instances = {one: {"state": "stopped", "launched": START - 86400, "reason": "", "tags": {}} for one in STANDBYS}
+        self.instances = {
+            one: {"state": "stopped", "launched": START - 86400, "reason": "", "tags": {}} for one in STANDBYS
+        }
         self.instances[ACTIVE] = {"state": "running", "launched": START - 86400, "reason": "", "tags": {}}
         self.alarm_since: float | None = None
         self.lacks: Callable[[str], bool] = lambda _one: False
@@ -98,8 +100,15 @@ class World:
     def client(self, service: str) -> Any:
         """Return what `aws.client` would."""
         operations = {
-            "ec2": ("describe_instances", "start_instances", "stop_instances", "create_tags", "delete_tags",
-                    "describe_instance_status", "describe_instance_types"),
+            "ec2": (
+                "describe_instances",
+                "start_instances",
+                "stop_instances",
+                "create_tags",
+                "delete_tags",
+                "describe_instance_status",
+                "describe_instance_types",
+            ),
             "cloudwatch": ("describe_alarms",),
         }[service]
         return SimpleNamespace(**{name: self._gate(getattr(self, f"_{name}")) for name in operations})
@@ -113,7 +122,9 @@ class World:
         return call
 
     def _describe_instances(self, Filters: list[dict[str, Any]]) -> Any:  # noqa: N803 (AWS's name)
-        found = [(name, self.instances[name]) for name in Filters[0]["Values"] if self.instances[name]["state"] != "missing"]
+        found = [
+            (name, self.instances[name]) for name in Filters[0]["Values"] if self.instances[name]["state"] != "missing"
+        ]
         described = [
             {
                 "InstanceId": name,
@@ -164,15 +175,13 @@ class World:
                     del self.instances[name]["tags"][tag["Key"]]
 
     def _describe_instance_status(self, InstanceIds: list[str]) -> Any:  # noqa: N803
-        def status(name: str) -> str:
-            return "ok" if self.time - self.instances[name]["launched"] > 150 and name != ACTIVE or not self.alarm_since else "impaired"
+        def check(name: str) -> dict[str, str]:
+            if name == ACTIVE:
+                return {"Status": "impaired" if self.alarm_since else "ok"}
+            return {"Status": "ok" if self.time - self.instances[name]["launched"] > 150 else "initializing"}
 
-        return {
-            "InstanceStatuses": [
-                {"InstanceId": name, "SystemStatus": {"Status": status(name)}, "InstanceStatus": {"Status": status(name)}}
-                for name in InstanceIds
-            ]
-        }
+        statuses = [{"InstanceId": i, "SystemStatus": check(i), "InstanceStatus": check(i)} for i in InstanceIds]
+        return {"InstanceStatuses": statuses}
 
     def _describe_instance_types(self, **_params: Any) -> Any:
         return {"InstanceTypes": []}

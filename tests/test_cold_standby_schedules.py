@@ -1,16 +1,15 @@
 """Only one standby is started for one outage, however runs overlap: every schedule of API calls is a possible one."""
 
-import itertools
-import random
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from standby_world import ACTIVE, STANDBYS, World, install
 
-from kirikae.standby_notes import NOTES
+from kirikae import ec2
+from kirikae.standby_notes import FAILED, NOTES
 
 SCHEDULES = st.lists(st.integers(0, 2), max_size=60)
 MANY = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -29,6 +28,11 @@ def outage(patched: Any) -> World:
     return world
 
 
+def started_mails(world: World) -> int:
+    """Count the mails that tell of a start."""
+    return sum(mail.startswith("standby i-") and mail.endswith(" started") for mail in world.mails)
+
+
 def attempts(world: World, answers: list[bool]) -> None:
     """Let the starts that EC2 is asked for fail or succeed in this order, whichever candidate they are for."""
     queue = iter(answers)
@@ -42,7 +46,9 @@ def test_overlapping_runs_start_one(patched: Any, schedule: list[int], lacking: 
     attempts(world, lacking)
     world.overlap(schedule, runs)
     assert len(world.starts) <= 1, (world.starts, schedule, lacking)
-    assert len([mail for mail in world.mails if mail.endswith("started") and mail.startswith("standby")]) == len(world.starts)
+    assert len([mail for mail in world.mails if mail.endswith("started") and mail.startswith("standby")]) == len(
+        world.starts
+    )
 
 
 @MANY
@@ -71,7 +77,11 @@ def test_overlapping_runs_after_a_fall_start_one(patched: Any, schedule: list[in
 
 
 @MANY
-@given(schedule=SCHEDULES, lacking=st.lists(st.booleans(), max_size=6), dies=st.dictionaries(st.integers(0, 2), st.integers(0, 12)))
+@given(
+    schedule=SCHEDULES,
+    lacking=st.lists(st.booleans(), max_size=6),
+    dies=st.dictionaries(st.integers(0, 2), st.integers(0, 12)),
+)
 def test_runs_that_die_leave_nothing_that_the_next_cannot_finish(
     patched: Any, schedule: list[int], lacking: list[bool], dies: dict[int, int]
 ) -> None:
@@ -84,3 +94,121 @@ def test_runs_that_die_leave_nothing_that_the_next_cannot_finish(
         world.run()
     assert len(world.starts) == 1
     assert len(world.up) == 1
+
+
+class Outages(RuleBasedStateMachine):
+    """Anything may happen, in any order; runs come when they like, alone or together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patched = pytest.MonkeyPatch()
+        self.world = install(World(), self.patched)
+        self.lacking: set[str] = set()
+        self.world.lacks = lambda one: one in self.lacking
+        self.by_person: set[str] = set()  # stopped by a person during this outage
+
+    def teardown(self) -> None:
+        try:
+            self.quiet_period()
+        finally:
+            self.patched.undo()
+
+    @property
+    def active_serves(self) -> bool:
+        active = self.world.instances[ACTIVE]
+        return active["state"] == "running" and self.world.alarm_since is None
+
+    @rule(minutes=st.sampled_from([0.25, 1, 1, 5, 40]))
+    def time_passes(self, minutes: float) -> None:
+        self.world.passes(60 * minutes)
+
+    @rule()
+    def tick(self) -> None:
+        self.world.run()
+
+    @rule(schedule=SCHEDULES, runs=st.integers(2, 3))
+    def events_at_once(self, schedule: list[int], runs: int) -> None:
+        self.world.overlap(schedule, runs)
+
+    @rule(state=st.sampled_from(["stopping", "stopped", "terminated"]))
+    def active_goes(self, state: str) -> None:
+        if self.world.instances[ACTIVE]["state"] != "terminated":
+            self.world.set(ACTIVE, state)
+
+    @rule()
+    def alarm_goes_off(self) -> None:
+        self.world.alarm_since = self.world.time
+
+    @rule()
+    def active_comes_back(self) -> None:
+        if self.world.instances[ACTIVE]["state"] == "stopped":
+            self.world.passes(1)
+            self.world.set(ACTIVE, "running")
+            self.world.instances[ACTIVE]["launched"] = self.world.time
+        if self.world.instances[ACTIVE]["state"] == "running":
+            self.world.alarm_since = None
+            self.by_person.clear()
+
+    @rule(one=st.sampled_from(STANDBYS))
+    def capacity_ends(self, one: str) -> None:
+        self.lacking.add(one)
+
+    @rule(one=st.sampled_from(STANDBYS))
+    def capacity_comes(self, one: str) -> None:
+        self.lacking.discard(one)
+
+    @rule(one=st.sampled_from(STANDBYS))
+    def starts_fall_back(self, one: str) -> None:
+        self.world.falls_back ^= {one}
+
+    @precondition(lambda self: self.world.up)
+    @rule()
+    def a_person_stops_the_standby(self) -> None:
+        [one] = self.world.up
+        self.world.set(one, "stopping", ec2_reason())
+        self.by_person.add(one)
+
+    @rule(one=st.sampled_from(STANDBYS))
+    def a_standby_is_terminated(self, one: str) -> None:
+        self.world.set(one, "terminated")
+
+    @invariant()
+    def one_standby_at_most(self) -> None:
+        assert len(self.world.up) <= 1, self.world.instances
+
+    @invariant()
+    def every_start_is_mailed_once(self) -> None:
+        assert started_mails(self.world) == len(self.world.starts), (self.world.mails, self.world.starts)
+
+    @invariant()
+    def nothing_undeclared_is_touched(self) -> None:
+        assert self.world.touched <= set(STANDBYS)  # the active neither: FenceActive is false
+        assert all(set(one["tags"]) <= set(NOTES) for one in self.world.instances.values())
+
+    def quiet_period(self) -> None:
+        """Let an hour pass without any event: a standby runs if the active does not serve and one can be started."""
+        self.lacking.clear()
+        before = len(self.world.mails)
+        for _ in range(60):
+            self.world.passes(60)
+            self.world.run()
+            self.every_start_is_mailed_once()
+        active, states = self.world.instances[ACTIVE], self.world.instances
+        down = active["state"] in ec2.DOWN
+        able = [one for one in STANDBYS if states[one]["state"] == "stopped" and one not in self.world.falls_back]
+        if down and not self.world.up:
+            by_hand = [one for one in self.by_person if "kirikae:started" in states[one]["tags"]]
+            fell_back = [one for one in able if "fell-back" in states[one]["tags"].get(FAILED, "")]
+            assert by_hand or able == fell_back, states
+        assert len(self.world.mails) - before <= 4, self.world.mails[before:]  # failed, started, serving, back
+        if self.active_serves:
+            assert not any(one["tags"] for one in states.values())
+
+
+def ec2_reason() -> str:
+    """Return what EC2 says of an instance that a person has stopped."""
+    return "Client.UserInitiatedShutdown: User initiated shutdown"
+
+
+TestOutages = Outages.TestCase
+TestOutages.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)
