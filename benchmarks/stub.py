@@ -39,7 +39,8 @@ class Stub:
         self.calls: list[str] = []
         self.on_call: Callable[[str], None] = lambda _: None
         self.bundle = directory / "bundle.pem"
-        self._context = _server_context(directory, self.bundle)
+        self.authority = directory / "authority.pem"
+        self._context = _server_context(directory, self.bundle, self.authority)
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.url = f"https://localhost:{self._socket.getsockname()[1]}"
 
@@ -225,8 +226,8 @@ def _ec2(operation: str, result: str) -> tuple[str, bytes]:
     return "text/xml", text.encode()
 
 
-def _server_context(directory: Path, bundle: Path) -> ssl.SSLContext:
-    """Make an authority and its certificate for localhost, and write the bundle that trusts it too."""
+def _server_context(directory: Path, bundle: Path, root: Path) -> ssl.SSLContext:
+    """Make an authority and its certificate for localhost; write its root, and the public bundle that trusts it too."""
     authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     authority_name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "kirikae benchmark authority")])
     now = datetime.datetime.now(datetime.UTC)
@@ -258,7 +259,8 @@ def _server_context(directory: Path, bundle: Path) -> ssl.SSLContext:
         + key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     public = Path(botocore.httpsession.DEFAULT_CA_BUNDLE).read_bytes()
-    bundle.write_bytes(public + b"\n" + authority.public_bytes(pem))
+    root.write_bytes(authority.public_bytes(pem))
+    bundle.write_bytes(public + b"\n" + root.read_bytes())
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(directory / "certificate.pem")
     return context

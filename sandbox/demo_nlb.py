@@ -71,10 +71,8 @@ def story(say: Say) -> None:
             say(f"  {when:30} {page}")
         say(f"From the stop to the sorry page: the event came at once, the cold function took {work:.2f} s,")
         say(f"  {switch.time.timestamp() - stopped:.0f} s passed in the account. No alarm was waited for.")
-        say(
-            f"From the start to the switch back: {back - started:.0f} s in the account: boot, health checks, and three good"
-        )
-        say("  minutes on the recovery alarm (RecoveryMinutes).")
+        say(f"From the start to the switch back: {back - started:.0f} s in the account: boot, health checks, and three")
+        say("  good minutes on the recovery alarm (RecoveryMinutes).")
         say("On a real account, in a test environment first:")
         say("  sam build && sam deploy --guided")
         say("  aws ec2 stop-instances --instance-ids INSTANCE_ID INSTANCE_ID")

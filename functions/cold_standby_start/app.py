@@ -139,7 +139,11 @@ def tell(
     return standby_mail.of_step(config, seen, decision, done, times)
 
 
-reconcile.prime(Config, lambda config: ec2.instances((config.active_instance_id,)))
+reconcile.prime(
+    Config,
+    lambda config: ec2.instances((config.active_instance_id,)),
+    lambda config: alarms.in_alarm(config.own_arn),
+)
 
 
 @reconcile.logger.inject_lambda_context

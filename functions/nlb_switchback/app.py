@@ -148,7 +148,7 @@ def tell(config: Config, seen: Observed, decision: Decision, mode: str, times: T
     )
 
 
-nlb.prime(Config)
+nlb.prime(Config, lambda config: alarms.read(config.recovery_alarm_name))
 
 
 @reconcile.logger.inject_lambda_context

@@ -1,6 +1,6 @@
 """What the two directions of the NLB switch share: where the listeners point, whose they are, and the write."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -49,9 +49,9 @@ class Switches:
     elsewhere: Mapping[str, str]  # target group ARN -> a load balancer that uses it and is not the listeners' own
 
 
-def prime(config_kind: type[Config]) -> None:
-    """End INIT with the connections of a switch open."""
-    reconcile.prime(config_kind, lambda config: elb.listeners(config.listener_arns))
+def prime(config_kind: type[Config], *more: Callable[[Any], object]) -> None:
+    """End INIT with the connections of a switch open; `more` are reads that the direction always needs besides."""
+    reconcile.prime(config_kind, lambda config: elb.listeners(config.listener_arns), *more)
 
 
 def observe(config: Config) -> Switches:

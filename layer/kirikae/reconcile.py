@@ -80,15 +80,17 @@ class UnfinishedError(RuntimeError):
         self.done = done
 
 
-def prime[C: env.Stack](kind: type[C], read: Callable[[C], object]) -> None:
+def prime[C: env.Stack](kind: type[C], *reads: Callable[[C], object]) -> None:
     """End INIT: in Lambda, make the clients and connections of a change while there is full CPU for it.
 
-    Whatever goes wrong here goes wrong again, and is reported, at the first invocation.
+    `reads` are some that the function always needs.  Whatever goes wrong here goes wrong again, and is reported, at the
+    first invocation.
     """
     if env.in_lambda():
         with suppress(ClientError, BotoCoreError, env.InputError):
             config = env.load(kind)
-            read(config)
+            for read in reads:
+                read(config)
             aws.client("ssm").get_parameter(Name=config.hold_parameter)
             aws.client("sns").get_topic_attributes(TopicArn=config.topic_arn)
     gc.freeze()
