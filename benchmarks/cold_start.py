@@ -217,7 +217,7 @@ def report(rows: dict[str, list[Row]], limits: dict[str, float]) -> str:
             if name in PLAIN and reference and kind in limits:
                 ratio = statistics.median(ratios(rows, name, reference, "write"))
                 kept = "kept  " if ratio <= limits[kind] else "MISSED"
-                verdicts.append(f"{kept} {name}: {ratio:.2f} x {reference} to the write, limit {limits[kind]}")
+                verdicts.append(f"{kept} {name}: {ratio:.3f} x {reference} to the write, limit {limits[kind]}")
         lines.append([name, *cells])
     heading = ["handler", "INIT", "to the write", "to the end", "wall clock"]
     heading += [f"{part}, x {kind}" for kind in ("empty", "plain") for part in ("write", "end")]

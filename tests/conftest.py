@@ -8,10 +8,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from kirikae import aws
 from sandbox import cloudformation, estate
 from sandbox.account import ADMINISTRATOR_KEY, Account
+
+# The machine may be busy: a slow example is no failure. Hypothesis says the seed of one that is.
+settings.register_profile("kirikae", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("kirikae")
 
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / ".aws-sam" / "build"

@@ -146,7 +146,8 @@ def test_a_refusal_names_the_parameter_and_what_was_found(words: str, world: Obs
 
 
 def test_an_unknown_instance_id_does_not_stand_in_the_way_of_a_switch() -> None:
-    assert decide(CONFIG, seen("unused healthy", "stopped stopping missing")).change == SWITCH
+    declared = replace(CONFIG, primary_instance_ids=("i-1", "i-2", "i-3"))
+    assert decide(declared, seen("unused healthy", "stopped stopping missing")).change == SWITCH
 
 
 @pytest.mark.parametrize("plain", [PRIMARY, SORRY])

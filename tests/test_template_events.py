@@ -279,25 +279,45 @@ def test_a_function_that_keeps_failing_is_reported(function: str) -> None:
     assert [alarm["AlarmActions"] for alarm in watched] == [[topic(stack)]]
 
 
-EVIDENCE = {  # alarm: statistic, comparison, missing data, periods and datapoints, who is told of which state
-    "NlbOutageAlarm": ("Maximum", "LessThanThreshold", "breaching", 2, None, "AlarmActions", "NlbSorrySwitchover"),
-    "NlbRecoveryAlarm": ("Maximum", "LessThanThreshold", "breaching", 5, 1, "OKActions", "NlbSwitchback"),
+BELOW, FROM = "LessThanThreshold", "GreaterThanOrEqualToThreshold"
+# With OutageMinutes 2, RecoveryMinutes 5, MinHealthyTargets 3 and MaxSwitchesPerHour 7. Alarm: of how many minutes how
+# many (None: all), compared with what, missing minutes, and who is told of which state.
+EVIDENCE = {
+    "NlbOutageAlarm": (2, None, BELOW, 3, "breaching", {"AlarmActions": "NlbSorrySwitchoverFunction"}),
+    "NlbRecoveryAlarm": (5, 1, BELOW, 3, "breaching", {"OKActions": "NlbSwitchbackFunction"}),
+    "NlbPrimaryReadyAlarm": (5, None, FROM, 1, "notBreaching", {"AlarmActions": "NlbSwitchbackFunction"}),
+    "NlbFlappingAlarm": (60, 7, FROM, 1, "notBreaching", {"AlarmActions": "Topic", "OKActions": "Topic"}),
+    "NlbSorryUnhealthyAlarm": (3, None, FROM, 1, "notBreaching", {"AlarmActions": "Topic", "OKActions": "Topic"}),
+    "NlbWaitingForPersonAlarm": (5, 1, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
+    "NlbSorrySwitchoverErrorsAlarm": (5, 2, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
+    "NlbSwitchbackErrorsAlarm": (5, 2, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
+    "RefusedAlarm": (5, 1, FROM, 1, "notBreaching", {"AlarmActions": "Topic", "OKActions": "Topic"}),
+    "HeldAlarm": (30, 25, FROM, 1, "notBreaching", {"AlarmActions": "Topic", "OKActions": "Topic"}),
+    "MailFailedAlarm": (1, None, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
+    "FailedEventsAlarm": (1, None, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
 }
 
 
+def test_every_alarm_is_in_the_table() -> None:
+    assert of_type(expanded(EVERYTHING), "AWS::CloudWatch::Alarm").keys() == EVIDENCE.keys()
+
+
 @pytest.mark.parametrize("name", EVIDENCE)
-def test_the_alarms_on_target_health_follow_the_parameters(name: str) -> None:
-    stack = expanded(NLB | {"OutageMinutes": "2", "RecoveryMinutes": "5", "MinHealthyTargets": "3"})
+def test_an_alarm_weighs_so_many_minutes_as_the_parameters_say(name: str) -> None:
+    minutes = {"OutageMinutes": "2", "RecoveryMinutes": "5", "MinHealthyTargets": "3", "MaxSwitchesPerHour": "7"}
+    stack = expanded(EVERYTHING | minutes)
     alarm = stack["Resources"][name]["Properties"]
-    statistic, comparison, missing, periods, datapoints, state, function = EVIDENCE[name]
-    assert (alarm["Statistic"], alarm["ComparisonOperator"], alarm["TreatMissingData"]) == (
-        statistic,
-        comparison,
+    of, needed, compared, threshold, missing, told = EVIDENCE[name]
+    assert (alarm["EvaluationPeriods"], alarm.get("DatapointsToAlarm"), alarm["Period"]) == (of, needed, 60)
+    assert (alarm["ComparisonOperator"], alarm["Threshold"], alarm["TreatMissingData"]) == (
+        compared,
+        threshold,
         missing,
     )
-    assert (alarm["EvaluationPeriods"], alarm.get("DatapointsToAlarm")) == (periods, datapoints)
-    assert (alarm["Threshold"], alarm["Period"]) == (3, 60)
-    assert alarm[state] == [arn(stack, f"{function}Function")]
+    assert alarm["Statistic"] == ("Sum" if alarm["Namespace"] in ("kirikae", "AWS/Lambda") else "Maximum")
+    places = {"Topic": topic(stack)} | {function: arn(stack, function) for function in FUNCTIONS}
+    states = {state: alarm[state] for state in alarm if state.endswith("Actions")}
+    assert states == {state: [places[who]] for state, who in told.items()}
 
 
 @every_way
