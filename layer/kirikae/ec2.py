@@ -66,7 +66,7 @@ def _instance(described: Mapping[str, Any]) -> Instance:
         described["LaunchTime"],
         datetime.fromisoformat(told[1]).replace(tzinfo=UTC) if told else None,
         described.get("StateReason", {}).get("Message", ""),
-        {tag["Key"]: tag["Value"] for tag in described.get("Tags", []) if tag["Key"].startswith("kirikae:")},
+        {pair["Key"]: pair["Value"] for pair in described.get("Tags", []) if pair["Key"].startswith("kirikae:")},
     )
 
 
