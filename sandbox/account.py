@@ -206,7 +206,7 @@ class Account:
         return key, secrets.token_hex(20), secrets.token_hex(32)
 
     def before(self, service: str, operation: str, fn: Callable[[], object]) -> None:
-        """Run fn once, just before the next such request is served."""
+        """Run fn once, just before the next such request is authorised and served."""
         self._before.append((service, operation, fn))
 
     def advance(self, seconds: float, pace: float = 0) -> None:
@@ -289,9 +289,9 @@ class Account:
         arrived = self.clock.now()
         lost = False
         try:
+            self._run_before(request)  # until here the request is on its way
             if principal != ADMINISTRATOR:
                 iam.authorize(self.roles[principal], principal, request, self._tags)
-            self._run_before(request)
             fault = self.faults.take(request)
             if fault and fault.latency:
                 time.sleep(fault.latency)
