@@ -82,9 +82,6 @@ DEFAULTS = {
 }
 # Capabilities that are still to come, by the start of their parameters' names; each takes its line away when it comes.
 TO_COME = (
-    "Active",
-    "Standby",
-    "FenceActive",
     "Pair",
     "Floating",
     "Elastic",
