@@ -746,6 +746,17 @@ def test_a_mail_that_cannot_be_sent_undoes_nothing(batch: Callable[..., Batch]) 
     assert len(world.alarm_mails("MailFailed")) == 1
 
 
+def test_the_mails_are_japanese_where_that_is_asked_for(batch: Callable[..., Batch]) -> None:
+    world = batch(NotificationLanguage="ja")
+    world.service.lacks(CAPACITY, world.one)
+    world.dies()
+    world.minutes(4)
+    start, serving = (mail.body for mail in world.mails)
+    assert f"スタンバイ {world.two} (t3.micro) の起動が受け付けられました" in start
+    assert f"{world.one} は失敗しました: t3.micro {CAPACITY}" in start
+    assert all(f"{word}: " in serving for word in ("障害発生", "起動受付", "running", "稼働"))
+
+
 def test_a_dry_run_says_what_it_would_do(batch: Callable[..., Batch]) -> None:
     world = batch(DryRun="true")
     world.dies()
