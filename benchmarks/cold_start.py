@@ -26,8 +26,8 @@ HANDLERS = Path(__file__).parent / "handlers"
 SHARE_OF_128_MB = 128 / 1769  # of one vCPU, which a function has at 1,769 MB
 WRITE = "ModifyListener"
 
-# The fast path: the last server has stopped. And the way back: the recovery alarm has become OK.
-STOPPED = {
+# The fast path begins with this event: the last server is stopping. And the way back: the recovery alarm has become OK.
+STOPPING = {
     "version": "0",
     "id": "7bf73129-1428-4cd3-a780-95db273d1602",
     "detail-type": "EC2 Instance State-change Notification",
@@ -36,7 +36,7 @@ STOPPED = {
     "time": "2026-11-01T03:00:00Z",
     "region": "ap-northeast-1",
     "resources": [f"arn:aws:ec2:ap-northeast-1:123456789012:instance/{stub.INSTANCES[0]}"],
-    "detail": {"instance-id": stub.INSTANCES[0], "state": "stopped"},
+    "detail": {"instance-id": stub.INSTANCES[0], "state": "stopping"},
 }
 RECOVERED = {
     "source": "aws.cloudwatch",
@@ -82,8 +82,8 @@ def variants(layer: Path) -> list[Variant]:
     }
     return [
         Variant("empty", HANDLERS / "empty"),
-        Variant("plain switchover", HANDLERS / "plain_switchover", None, environment, STOPPED),
-        Variant("nlb_sorry_switchover", BUILD / "NlbSorrySwitchoverFunction", layer, environment, STOPPED),
+        Variant("plain switchover", HANDLERS / "plain_switchover", None, environment, STOPPING),
+        Variant("nlb_sorry_switchover", BUILD / "NlbSorrySwitchoverFunction", layer, environment, STOPPING),
         Variant("plain switchback", HANDLERS / "plain_switchback", None, environment, RECOVERED),
         Variant("nlb_switchback", BUILD / "NlbSwitchbackFunction", layer, environment, RECOVERED),
     ]
@@ -120,7 +120,7 @@ def modules(variant: Variant, aws: stub.Stub) -> list[str]:
 def _process(variant: Variant, aws: stub.Stub, on_ready: Callable[[Process], None]) -> Process:
     """Start a process in a world that calls for a switch in the variant's direction."""
     back = variant.event is RECOVERED
-    aws.primary = "healthy" if back else "stopped"
+    aws.primary = "healthy" if back else "stopping"
     aws.weights = {stub.PRIMARY: 0, stub.SORRY: 1} if back else {stub.PRIMARY: 1, stub.SORRY: 0}
     aws.calls.clear()
     trust = {} if variant.layer else {"AWS_CA_BUNDLE": str(aws.bundle)}  # the layer brings its own roots

@@ -31,10 +31,10 @@ TOPIC = "arn:aws:sns:ap-northeast-1:123456789012:shop"
 
 
 class Stub:
-    """A listener whose two servers are stopped (`primary` = "stopped") or have come back (`primary` = "healthy")."""
+    """A listener whose two servers are stopped (`primary` = "stopping") or have come back (`primary` = "healthy")."""
 
     def __init__(self, directory: Path) -> None:
-        self.primary = "stopped"
+        self.primary = "stopping"
         self.weights = {PRIMARY: 1, SORRY: 0}
         self.calls: list[str] = []
         self.on_call: Callable[[str], None] = lambda _: None
@@ -113,11 +113,8 @@ class Stub:
     def describe_target_health(self, parameters: dict[str, str]) -> tuple[str, bytes]:
         if parameters["TargetGroupArn"] == SORRY:
             targets = [(f"{_ELB}:loadbalancer/app/shop-sorry/4ddd1e1f7b6e8f4a", "healthy", "")]
-        elif self.primary == "healthy":
+        else:  # the health checks of an instance that is stopping have not failed yet
             targets = [(instance, "healthy", "") for instance in INSTANCES]
-        else:
-            reason = "<Reason>Target.InvalidState</Reason><Description>Target is in the stopped state</Description>"
-            targets = [(instance, "unused", reason) for instance in INSTANCES]
         return _elb(
             "DescribeTargetHealth",
             "<TargetHealthDescriptions>"
@@ -139,7 +136,7 @@ class Stub:
         return _elb("ModifyListener", f"<Listeners>{self._listener()}</Listeners>")
 
     def describe_instances(self, _: dict[str, str]) -> tuple[str, bytes]:
-        code, name = (16, "running") if self.primary == "healthy" else (80, "stopped")
+        code, name = (16, "running") if self.primary == "healthy" else (64, "stopping")
         return _ec2(
             "DescribeInstances",
             "<reservationSet>"
@@ -152,7 +149,7 @@ class Stub:
         )
 
     def describe_instance_status(self, _: dict[str, str]) -> tuple[str, bytes]:
-        code, name = (16, "running") if self.primary == "healthy" else (80, "stopped")
+        code, name = (16, "running") if self.primary == "healthy" else (64, "stopping")
         return _ec2(
             "DescribeInstanceStatus",
             "<instanceStatusSet>"

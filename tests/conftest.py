@@ -14,7 +14,7 @@ from kirikae import aws
 from sandbox import cloudformation, estate
 from sandbox.account import ADMINISTRATOR_KEY, Account
 
-# The machine may be busy: a slow example is no failure. Hypothesis says the seed of one that is.
+# A busy machine makes an example slow, not wrong.
 settings.register_profile("kirikae", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("kirikae")
 

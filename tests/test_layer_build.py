@@ -344,12 +344,13 @@ def variants(aws: stub.Stub, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     [
         (
             "nlb_sorry_switchover",
-            ["DescribeListeners", "GetParameter", "GetTopicAttributes"],
+            ["DescribeListeners", "GetParameter", "GetTopicAttributes", "DescribeInstances"],
             [
                 "DescribeListeners",
                 "DescribeRules",
                 "DescribeTargetHealth",
                 "DescribeTargetHealth",
+                "DescribeInstances",
                 "GetParameter",
                 "ModifyListener",
                 "DescribeListeners",
@@ -358,11 +359,12 @@ def variants(aws: stub.Stub, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         ),
         (
             "nlb_switchback",
-            ["DescribeListeners", "GetParameter", "DescribeAlarms", "GetTopicAttributes"],
+            ["DescribeListeners", "GetParameter", "GetTopicAttributes", "DescribeAlarms"],
             [
                 "DescribeListeners",
                 "DescribeRules",
                 "DescribeTargetHealth",
+                "DescribeInstances",
                 "DescribeAlarms",
                 "GetParameter",
                 "ModifyListener",

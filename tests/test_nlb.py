@@ -125,7 +125,9 @@ def test_a_listener_that_nobody_answers_for_does_not_keep_the_other_from_its_swi
     ours: Account, service: NlbService, config: Config
 ) -> None:
     first, second = service.listener_arns
-    ours.faults.add("elbv2", "ModifyListener", "", after=True, when=lambda p: p["ListenerArn"] == first)
+    ours.faults.add(
+        "elbv2", "ModifyListener", "ServiceUnavailable", status=503, when=lambda p: p["ListenerArn"] == first
+    )
     with pytest.raises(UnfinishedError, match=first):
         nlb.act(config, nlb.observe(config), to_sorry(service))
     assert service.serving()[second] == service.sorry_arn
@@ -143,7 +145,7 @@ def test_what_reads_back_otherwise_is_named_although_no_call_failed(
 
 
 def test_an_answer_that_is_lost_after_the_write_is_a_write(ours: Account, service: NlbService, config: Config) -> None:
-    ours.faults.add("elbv2", "ModifyListener", "", after=True, times=1)
+    ours.faults.add("elbv2", "ModifyListener", "", after=True)
     assert nlb.act(config, nlb.observe(config), to_sorry(service)) == "weighted"
     assert set(service.serving().values()) == {service.sorry_arn}
 
@@ -158,7 +160,7 @@ def test_tags_are_not_asked_where_the_mode_cannot_depend_on_them(
     assert {call.operation for call in ours.calls} == {"DescribeListeners", "DescribeRules"}
 
 
-def test_rules_and_groups_of_another_load_balancer_are_seen(ours: Account, service: NlbService, config: Config) -> None:
+def test_a_group_of_another_load_balancer_is_seen_and_named(ours: Account, service: NlbService, config: Config) -> None:
     client = ours.client("elbv2")
     made = client.create_load_balancer(Name="other", Type="network", Subnets=list(service.subnet_ids))
     other = made["LoadBalancers"][0]["LoadBalancerArn"]
@@ -170,6 +172,21 @@ def test_rules_and_groups_of_another_load_balancer_are_seen(ours: Account, servi
     assert reason is not None
     assert "SorryTargetGroupArn" in reason.en
     assert other in reason.en
+
+
+def test_a_listener_with_rules_is_seen_and_named(ours: Account, service: NlbService, config: Config) -> None:
+    second = service.listener_arns[1]
+    ours.client("elbv2").create_rule(
+        ListenerArn=second,
+        Priority=5,
+        Conditions=[{"Field": "source-ip", "SourceIpConfig": {"Values": ["10.0.0.0/8"]}}],
+        Actions=[{"Type": "forward", "TargetGroupArn": service.primary_arn}],
+    )
+    seen = nlb.observe(config)
+    assert seen.ruled == (second,)
+    reason = nlb.hands_off(config, seen)
+    assert reason is not None
+    assert second in reason.en
 
 
 def test_one_group_for_both_sides_is_refused(config: Config) -> None:

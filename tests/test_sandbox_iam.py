@@ -154,7 +154,8 @@ def test_a_start_may_depend_on_a_tag_that_is_not_there(tags, allowed):
 
 
 @pytest.mark.parametrize(
-    ("keys", "allowed"), [([], True), (["kirikae:a"], True), (["kirikae:a", "kirikae:b"], True), (["kirikae:a", "b"], False)]
+    ("keys", "allowed"),
+    [([], True), (["kirikae:a"], True), (["kirikae:a", "kirikae:b"], True), (["kirikae:a", "b"], False)],
 )
 def test_every_key_of_a_request_must_match(keys, allowed):
     tag = allow("ec2:CreateTags", Condition={"ForAllValues:StringLike": {"aws:TagKeys": "kirikae:*"}})

@@ -93,9 +93,7 @@ def follow(config: Config, seen: Observed, one: Instance) -> Decision:
     lasting = () if serves else NOT_SERVING
     if not change and len(seen.up) > 1:
         several = ", ".join(f"{other.id} is {other.state}" for other in seen.up)
-        return Decision(
-            Words(f"more than one standby is up: {several}"), refused=True, lasting=lasting
-        )
+        return Decision(Words(f"more than one standby is up: {several}"), refused=True, lasting=lasting)
     if not change and STARTED not in noted:
         return Decision(Words(f"{one.id} is {one.state}: another run is starting it"), lasting=lasting)
     return Decision(evidence, change, lasting=lasting)

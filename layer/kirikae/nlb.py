@@ -9,7 +9,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from kirikae import elb, env, reconcile
 from kirikae.elb import Listener
 from kirikae.notify import Words
-from kirikae.reconcile import UnfinishedError
+from kirikae.reconcile import UnfinishedError, logger
 
 type Side = Literal["primary", "sorry"]
 NLB_PROTOCOLS = frozenset({"TCP", "TLS", "UDP", "TCP_UDP", "QUIC", "TCP_QUIC"})
@@ -50,7 +50,7 @@ class Switches:
 
 
 def prime(config_kind: type[Config], *more: Callable[[Any], object]) -> None:
-    """End INIT with the connections of a switch open; `more` are reads that the direction always needs besides."""
+    """End INIT with the connections of a switch open; `more` are further reads that the direction always needs."""
     reconcile.prime(config_kind, lambda config: elb.listeners(config.listener_arns), *more)
 
 
@@ -148,15 +148,24 @@ def act(config: Config, seen: Switches, change: Mapping[str, Any]) -> str:
             mode = _forward(config, arn, side, mode)
         except (ClientError, BotoCoreError) as error:  # the other listeners are attempted first, then it is raised
             problems[arn] = str(error)
-    for listener in elb.listeners(wanted):
-        if serving(config, listener) != wanted[listener.arn]:
+    try:
+        shown = elb.listeners(wanted)
+    except (ClientError, BotoCoreError) as error:  # AWS took the writes: a switch must not pass in silence for this
+        logger.warning("the listeners cannot be read back", problem=str(error))
+        shown = ()
+    for listener in shown:
+        if serving(config, listener) == wanted[listener.arn]:
+            problems.pop(listener.arn, None)  # only the answer was lost: nobody would ever tell of this switch
+        else:
             problems.setdefault(listener.arn, f"reads back as {dict(listener.weights)}")
     if problems:
         named = "; ".join(f"{arn}: {problem}" for arn, problem in problems.items())
         raise UnfinishedError(f"{len(problems)} of {len(wanted)} listeners are not as they should be: {named}")
     if mode != seen.mode:
-        for arn in config.listener_arns:
-            elb.tag(arn, REFUSED_TAG, "refused")
+        # A switch is told whatever happens here: the next run adopts, meets the refusal again and remembers it then.
+        with suppress(*() if "adopt" in change else (ClientError, BotoCoreError)):
+            for arn in config.listener_arns:
+                elb.tag(arn, REFUSED_TAG, "refused")
     return mode
 
 
