@@ -19,7 +19,7 @@ class StandbyService:
     active: str
     standbys: tuple[str, ...]
     group_arn: str
-    nlb_arn: str
+    listener_arn: str
 
     # What can happen to it.
 
@@ -42,6 +42,10 @@ class StandbyService:
     def repair(self, *instance_ids: str) -> None:
         """Let status checks pass again, those of the active by default."""
         self.account.ec2.impaired -= set(instance_ids or [self.active])
+
+    def hangs(self) -> None:
+        """Let the active's application hang."""
+        self.account.applications[self.active] = False
 
     def lacks(self, code: str, *what: str, times: int | None = None) -> None:
         """Let starts of these instances, or of instances of these types, fail with this code."""
@@ -110,11 +114,11 @@ def standby_service(account: "Account", count: int = 2, name: str = "batch") -> 
         UnhealthyThresholdCount=2,
     )["TargetGroups"][0]["TargetGroupArn"]
     elb.register_targets(TargetGroupArn=group_arn, Targets=[{"Id": active, "Port": PORT}])
-    elb.create_listener(
+    listener_arn = elb.create_listener(
         LoadBalancerArn=nlb_arn,
         Protocol="TCP",
         Port=443,
         DefaultActions=[{"Type": "forward", "TargetGroupArn": group_arn}],
-    )
+    )["Listeners"][0]["ListenerArn"]
     account.advance(180)  # the active passes its status checks
-    return StandbyService(account, active, tuple(standbys), group_arn, nlb_arn)
+    return StandbyService(account, active, tuple(standbys), group_arn, listener_arn)

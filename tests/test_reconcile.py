@@ -169,6 +169,7 @@ def test_what_the_act_really_made_is_what_is_reported(
 ) -> None:
     made = reconcile.Made(change=change, reason=Words("the bulb is old"))
     monkeypatch.setattr(lamp, "act", lambda *_: made)
+    monkeypatch.setattr(lamp, "tell", lambda *_: lamp.mail(None))
     report = lamp.run()
     assert (report["change"], report["reason"], report["outcome"]) == (change, "the bulb is old", outcome)
     assert lamp.calls == [HOLD, MAIL], "the mail is the function's to decide"

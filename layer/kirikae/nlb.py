@@ -1,6 +1,7 @@
 """What the two directions of the NLB switch share: where the listeners point, whose they are, and the write."""
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
