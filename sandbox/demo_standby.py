@@ -55,7 +55,7 @@ def story(say: Say) -> None:
         [accepted] = [call.time.timestamp() for call in calls if not call.error]
         say("What became of it:")
         say(
-            f"  from the failure to the accepted start: {accepted - began:.0f} s in the account: failed checks, then the alarm"
+            f"  from the failure to the accepted start: {accepted - began:.0f} s: failed checks, alarm, start"
         )
         say(f"  from the failure to serving: {took:.0f} s; status checks take their two minutes")
         say(f"  starts asked for: {len(calls)}, accepted: 1; active {service.state(service.active)}; port {PORT}")
