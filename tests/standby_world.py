@@ -45,6 +45,7 @@ class World:
         self.alarm_since: float | None = None
         self.lacks: Callable[[str], bool] = lambda _one: False
         self.falls_back: set[str] = set()
+        self.unstoppable = False
         self.starts: list[tuple[float, str]] = []  # those that EC2 accepted
         self.touched: set[str] = set()
         self.mails: list[str] = []
@@ -158,6 +159,8 @@ class World:
     def _stop_instances(self, InstanceIds: list[str]) -> Any:  # noqa: N803
         [name] = InstanceIds
         self.touched.add(name)
+        if self.unstoppable:
+            raise _error("OperationNotPermitted", "StopInstances")
         if self.instances[name]["state"] == "running":
             self.set(name, "stopping", "Client.UserInitiatedShutdown: User initiated shutdown")
         return {"StoppingInstances": [{"CurrentState": {"Name": self.instances[name]["state"]}}]}

@@ -1,15 +1,17 @@
 """Only one standby is started for one outage, however runs overlap: every schedule of API calls is a possible one."""
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from standby_world import ACTIVE, STANDBYS, World, install
+from standby_world import ACTIVE, CONFIG, STANDBYS, World, install
 
 from kirikae import ec2
-from kirikae.standby_notes import FAILED, NOTES
+from kirikae.standby_notes import FAILED, NOTES, moment
 
 SCHEDULES = st.lists(st.integers(0, 2), max_size=60)
 MANY = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -96,6 +98,54 @@ def test_runs_that_die_leave_nothing_that_the_next_cannot_finish(
     assert len(world.up) == 1
 
 
+def test_notes_of_an_earlier_outage_do_not_count_and_are_removed(patched: Any) -> None:
+    world = outage(patched)
+    world.run()
+    world.passes(200)
+    world.run()
+    world.run()
+    assert world.mails[1:] == [f"standby {STANDBYS[0]} is serving"]
+    world.passes(60)
+    world.set(ACTIVE, "running")  # and no run sees it: a hold, perhaps
+    world.instances[ACTIVE]["launched"] = world.time
+    world.passes(600)
+    world.set(ACTIVE, "stopped")
+    for _ in range(4):
+        world.run()
+    assert world.mails[2:] == [f"standby {STANDBYS[0]} is running already", f"standby {STANDBYS[0]} is serving"]
+
+
+def test_removing_the_mark_of_a_start_that_fell_back_tries_it_again(patched: Any) -> None:
+    world = outage(patched)
+    world.falls_back = set(STANDBYS)
+    for _ in range(8):
+        world.run()
+        world.passes(60)
+    assert [one for _, one in world.starts] == list(STANDBYS)
+    world.falls_back.clear()
+    del world.instances[STANDBYS[1]]["tags"][FAILED]
+    world.run()
+    assert world.up == [STANDBYS[1]]
+
+
+def test_an_active_that_cannot_be_fenced_revives_no_old_notes(patched: Any) -> None:
+    world = install(World(replace(CONFIG, fence_active=True)), patched)
+    day = 86400
+    world.instances[ACTIVE]["launched"] = world.time - day
+    old = f"{datetime.fromtimestamp(world.time - 2 * day, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    world.instances[STANDBYS[0]] |= {
+        "tags": {"kirikae:outage": old, "kirikae:started": old},
+        "reason": ec2_reason(),
+    }
+    world.alarm_since = world.time
+    world.unstoppable = True
+    world.run()
+    assert world.mails == [f"active {ACTIVE} not fenced, no standby started"]
+    world.unstoppable = False
+    world.run()
+    assert world.up == [STANDBYS[0]]
+
+
 class Outages(RuleBasedStateMachine):
     """Anything may happen, in any order; runs come when they like, alone or together."""
 
@@ -147,7 +197,6 @@ class Outages(RuleBasedStateMachine):
             self.world.instances[ACTIVE]["launched"] = self.world.time
         if self.world.instances[ACTIVE]["state"] == "running":
             self.world.alarm_since = None
-            self.by_person.clear()
 
     @rule(one=st.sampled_from(STANDBYS))
     def capacity_ends(self, one: str) -> None:
@@ -197,12 +246,18 @@ class Outages(RuleBasedStateMachine):
         down = active["state"] in ec2.DOWN
         able = [one for one in STANDBYS if states[one]["state"] == "stopped" and one not in self.world.falls_back]
         if down and not self.world.up:
-            by_hand = [one for one in self.by_person if "kirikae:started" in states[one]["tags"]]
+            by_hand = [one for one in self.by_person if self.is_of_this_outage(states[one]["tags"])]
             fell_back = [one for one in able if "fell-back" in states[one]["tags"].get(FAILED, "")]
             assert by_hand or able == fell_back, states
         assert len(self.world.mails) - before <= 4, self.world.mails[before:]  # failed, started, serving, back
         if self.active_serves:
             assert not any(one["tags"] for one in states.values())
+
+    def is_of_this_outage(self, notes: dict[str, str]) -> bool:
+        """Tell whether a candidate was started in an outage that no start of the active has ended."""
+        began = moment(notes.get("kirikae:outage", ""))
+        last = self.world.instances[ACTIVE]["launched"]
+        return "kirikae:started" in notes and began is not None and began.timestamp() >= last
 
 
 def ec2_reason() -> str:

@@ -41,7 +41,7 @@ def instances(instance_ids: Iterable[str], said_down: str = "") -> tuple[Instanc
     """
     wanted = list(instance_ids)
     if not wanted:
-        return {}
+        return ()
     for pause in (0.2, 0.4, 0.8, 0):
         answer = aws.client("ec2").describe_instances(Filters=[{"Name": "instance-id", "Values": wanted}])
         found = {

@@ -9,7 +9,7 @@ from kirikae import ec2, elb, env, reconcile
 from kirikae.ec2 import Instance
 from kirikae.notify import Words
 from kirikae.standby import UP, Config, Observed, outage
-from kirikae.standby_notes import OUTAGE, RUNNING, SERVING, STARTED, ours, since_start, written
+from kirikae.standby_notes import OUTAGE, RUNNING, SERVING, STARTED, current, ours, over, since_start, written
 
 # The run that starts a standby notes it at once. One that stays without a note this long was started by somebody else,
 # or by a run that did not live to note it.
@@ -70,11 +70,13 @@ def make(config: Config, seen: Observed, change: Mapping[str, Any]) -> Step:
     [(kind, name)] = [(kind, change[kind]) for kind in ("note", "running", "serving") if kind in change]
     key = {"note": STARTED, "running": RUNNING, "serving": SERVING}[kind]
     [one] = ec2.instances([name])
-    if one.state not in UP or since_start(one, one.tags, key):
+    if one.state not in UP or since_start(one, current(one, seen.active), key):
         return Step(change=None, reason=Words(f"another run has noted {key} on {name}"))
     found = outage(seen)
     began = found.began if found else seen.now
     said = evidence(config, seen, one)[1]
+    if past := over(one, seen.active):
+        ec2.untag(name, past)
     if "register" in change:
         _register(change["register"], name, change["ports"])
     at = {"note": one.launched or seen.now, "running": seen.ran or seen.now, "serving": seen.now}[kind]

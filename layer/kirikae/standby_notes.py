@@ -55,12 +55,17 @@ def ours(candidate: Instance) -> dict[str, str]:
     return {key: candidate.tags[key] for key in NOTES if key in candidate.tags and key not in kept}
 
 
-def current(candidate: Instance, active: Instance) -> Mapping[str, str]:
-    """Return what is noted about the present outage; notes of one before the active's last start are over."""
+def over(candidate: Instance, active: Instance) -> dict[str, str]:
+    """Return the notes of an outage that ended with the active's last start, though nobody has removed them."""
     began = moment(candidate.tags.get(OUTAGE, ""))
-    over = began is None or (active.launched is not None and began < active.launched)
-    mark = {FAILED: candidate.tags[FAILED]} if left_out(candidate) else {}
-    return mark if over else candidate.tags
+    ended = began is None or (active.launched is not None and began < active.launched)
+    return ours(candidate) if ended else {}
+
+
+def current(candidate: Instance, active: Instance) -> Mapping[str, str]:
+    """Return what is noted about the present outage."""
+    past = over(candidate, active)
+    return {key: value for key, value in candidate.tags.items() if key not in past}
 
 
 def since_start(candidate: Instance, noted: Mapping[str, str], key: str) -> datetime | None:

@@ -18,7 +18,20 @@ from kirikae import ec2, reconcile
 from kirikae.ec2 import Instance
 from kirikae.notify import Words
 from kirikae.standby import GONE, UP, Config, Observed, outage
-from kirikae.standby_notes import FAILED, FELL_BACK, OUTAGE, REFUSED, STARTED, TYPE, UNFENCED, value, written
+from kirikae.standby_notes import (
+    FAILED,
+    FELL_BACK,
+    OUTAGE,
+    REFUSED,
+    RUNNING,
+    SERVING,
+    STARTED,
+    TYPE,
+    UNFENCED,
+    over,
+    value,
+    written,
+)
 
 # This type or this candidate cannot be started now, another one may: capacity, limits, what the instance is.
 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
@@ -111,8 +124,12 @@ def _unfenced(seen: Observed, began: datetime, problem: str) -> Done:
     """Note that the active could not be fenced, so that the next run does not tell it again."""
     known = any(UNFENCED in seen.notes(one) for one in seen.standbys)
     if not known:
-        there = [one.id for one in seen.standbys if one.state not in GONE]
-        ec2.tag(there, {OUTAGE: written(began), UNFENCED: value(written(seen.now), problem)})
+        there = [one for one in seen.standbys if one.state not in GONE]
+        for one in there:
+            if past := over(one, seen.active):
+                ec2.untag(one.id, past)
+        note = {OUTAGE: written(began), UNFENCED: value(written(seen.now), problem)}
+        ec2.tag([one.id for one in there], note)
     said = Words(f"{seen.active.id} could not be stopped, so no standby is started: {problem}")
     return Done(change=None, reason=said, unfenced=problem, news=not known)
 
@@ -125,6 +142,7 @@ def _note_fallen(config: Config, began: datetime, fallen: list[Instance]) -> dic
             raise OtherRunError("another run has counted the start that fell back")
     for one in fallen:
         _note_failed(one.id, began, FELL_BACK, one.reason or "no reason given")
+        ec2.untag(one.id, {key: one.tags[key] for key in (STARTED, RUNNING, SERVING) if key in one.tags})
     return {one.id: f"its start was accepted and fell back: {one.reason}" for one in fallen}
 
 
@@ -141,8 +159,10 @@ def _look_again(config: Config, candidate_id: str) -> None:
 def _climb(config: Config, seen: Observed, candidate: Instance, began: datetime) -> Instance | str:
     """Start the candidate with its own type or the next that EC2 has; return it, or why not."""
     own = seen.notes(candidate).get(TYPE, candidate.type)
-    if FAILED in candidate.tags:  # only as it was seen: what another run has noted since stays, and forbids the start
-        ec2.untag(candidate.id, {FAILED: candidate.tags[FAILED]})
+    failed = {FAILED: candidate.tags[FAILED]} if FAILED in candidate.tags else {}
+    past = over(candidate, seen.active) | failed
+    if past:  # only as it was seen: what another run has noted since stays, and forbids the start
+        ec2.untag(candidate.id, past)
     problems, current = [], candidate.type
     for kind in dict.fromkeys((own, *config.standby_instance_types)):
         try:
