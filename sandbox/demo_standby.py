@@ -54,9 +54,7 @@ def story(say: Say) -> None:
         calls = [c for c in account.calls if "ColdStandby" in c.principal and c.operation == "StartInstances"]
         [accepted] = [call.time.timestamp() for call in calls if not call.error]
         say("What became of it:")
-        say(
-            f"  from the failure to the accepted start: {accepted - began:.0f} s: failed checks, alarm, start"
-        )
+        say(f"  from the failure to the accepted start: {accepted - began:.0f} s: failed checks, alarm, start")
         say(f"  from the failure to serving: {took:.0f} s; status checks take their two minutes")
         say(f"  starts asked for: {len(calls)}, accepted: 1; active {service.state(service.active)}; port {PORT}")
         for one in service.standbys:

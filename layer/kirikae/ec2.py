@@ -64,8 +64,8 @@ def _instance(described: Mapping[str, Any]) -> Instance:
     return Instance(
         described["InstanceId"],
         described["State"]["Name"],
-        described["InstanceType"],
-        described["LaunchTime"],
+        described.get("InstanceType", ""),
+        described.get("LaunchTime"),
         datetime.fromisoformat(told[1]).replace(tzinfo=UTC) if told else None,
         described.get("StateReason", {}).get("Message", ""),
         {pair["Key"]: pair["Value"] for pair in described.get("Tags", []) if pair["Key"].startswith("kirikae:")},
