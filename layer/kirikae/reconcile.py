@@ -80,19 +80,20 @@ class UnfinishedError(RuntimeError):
         self.done = done
 
 
-def prime[C: env.Stack](kind: type[C], *reads: Callable[[C], object]) -> None:
+def prime[C: env.Stack](kind: type[C], read: Callable[[C], object], *more: Callable[[C], object]) -> None:
     """End INIT: in Lambda, make the clients and connections of a change while there is full CPU for it.
 
-    `reads` are those that the handler always needs.  Whatever goes wrong here goes wrong again, and is reported, at the
-    first invocation.
+    `read` and `more` are what the handler always asks.  Whatever goes wrong here goes wrong again, and is reported, at
+    the first invocation.
     """
     if env.in_lambda():
         with suppress(ClientError, BotoCoreError, env.InputError):
             config = env.load(kind)
+            read(config)
             aws.client("ssm").get_parameter(Name=config.hold_parameter)
             aws.client("sns").get_topic_attributes(TopicArn=config.topic_arn)
-            for read in reads:
-                read(config)
+            for further in more:
+                further(config)
     gc.freeze()
     gc.enable()
 
