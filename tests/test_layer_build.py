@@ -359,7 +359,7 @@ def variants(aws: stub.Stub, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         ),
         (
             "nlb_switchback",
-            ["DescribeListeners", "GetParameter", "GetTopicAttributes", "DescribeAlarms"],
+            ["DescribeListeners", "GetParameter", "GetTopicAttributes", "DescribeInstances", "DescribeAlarms"],
             [
                 "DescribeListeners",
                 "DescribeRules",

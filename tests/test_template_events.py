@@ -114,15 +114,10 @@ def test_an_event_that_cannot_be_delivered_is_reported_and_an_old_one_is_dropped
     for rule in all_of(stack, "AWS::Events::Rule").values():
         for target in rule["Properties"]["Targets"]:
             assert target["RetryPolicy"]["MaximumEventAgeInSeconds"] <= 300
-            if "EventPattern" in rule["Properties"]:
-                queue = target["DeadLetterConfig"]["Arn"]
-                assert alarmed(stack, queue)
-                assert delivers(stack, rule["Attributes"]["Arn"], queue)
-                other = rule["Attributes"]["Arn"].replace(f"rule/{STACK_NAME}-", "rule/other-")
-                assert not delivers(stack, other, queue)
-            else:  # a tick: the next one does the same
-                assert rule["Properties"]["ScheduleExpression"]
-                assert "DeadLetterConfig" not in target
+            queue = target["DeadLetterConfig"]["Arn"]
+            assert alarmed(stack, queue)
+            assert delivers(stack, rule["Attributes"]["Arn"], queue)
+            assert not delivers(stack, rule["Attributes"]["Arn"] + "x", queue)
 
 
 def delivers(stack: Mapping[str, Any], rule: str, queue: str) -> bool:
@@ -275,7 +270,15 @@ def test_every_lasting_condition_and_every_failure_has_an_alarm() -> None:
         if isinstance(metric, ast.Constant) and re.fullmatch(r"([A-Z][a-z]+){2,}", str(metric.value))
     }
     assert {"SorryUnhealthy", "WaitingForPerson", "PrimaryReady"} <= lasting <= told.keys()
-    for metric in ("Refused", "Held", "MailFailed", "SorryUnhealthy", "WaitingForPerson", "SwitchedToSorry"):
+    for metric in (
+        "Refused",
+        "Held",
+        "MailFailed",
+        "SorryUnhealthy",
+        "OnSorryPage",
+        "WaitingForPerson",
+        "SwitchedToSorry",
+    ):
         assert told[metric] == [topic(stack)], metric
 
 
@@ -301,6 +304,7 @@ EVIDENCE = {
     "NlbPrimaryReadyAlarm": (5, None, FROM, 1, "notBreaching", {"AlarmActions": "NlbSwitchbackFunction"}),
     "NlbFlappingAlarm": (60, 7, FROM, 1, "notBreaching", {"AlarmActions": "Topic", "OKActions": "Topic"}),
     "NlbSorryUnhealthyAlarm": (3, None, FROM, 1, "notBreaching", {"AlarmActions": "Topic", "OKActions": "Topic"}),
+    "NlbOnSorryPageAlarm": (30, 25, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
     "NlbWaitingForPersonAlarm": (5, 1, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
     "NlbSorrySwitchoverErrorsAlarm": (5, 2, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
     "NlbSwitchbackErrorsAlarm": (5, 2, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
@@ -334,6 +338,15 @@ def test_an_alarm_weighs_so_many_minutes_as_the_parameters_say(name: str) -> Non
     places = {"Topic": topic(stack)} | {function: arn(stack, function) for function in FUNCTIONS}
     states = {state: alarm[state] for state in alarm if state.endswith("Actions")}
     assert states == {state: [places[who]] for state, who in told.items()}
+
+
+@pytest.mark.parametrize("name", ["RefusedAlarm", "HeldAlarm", "NlbOnSorryPageAlarm", "NlbPrimaryReadyAlarm"])
+def test_an_alarm_that_counts_ticks_has_one_in_each_of_its_periods_however_slow_they_come(name: str) -> None:
+    slow = expanded(EVERYTHING | {"ReconcileExpression": "rate(5 minutes)"})["Resources"][name]["Properties"]
+    quick = expanded(EVERYTHING)["Resources"][name]["Properties"]
+    assert (slow["Period"], quick["Period"]) == (300, 60)
+    assert slow["EvaluationPeriods"] <= quick["EvaluationPeriods"]
+    assert slow.get("DatapointsToAlarm", 1) <= slow["EvaluationPeriods"]
 
 
 @every_way

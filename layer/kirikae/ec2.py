@@ -9,7 +9,13 @@ from typing import Any
 
 from kirikae import aws
 
-DOWN = frozenset({"stopping", "stopped", "shutting-down", "terminated"})
+DOWN_JA = {
+    "stopping": "停止処理中",
+    "stopped": "停止済み",
+    "shutting-down": "終了処理中",
+    "terminated": "終了済み",
+}
+DOWN = frozenset(DOWN_JA)
 MISSING = "missing"
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from kirikae import aws
 
@@ -105,13 +105,20 @@ def rules(listener_arn: str) -> tuple[str, ...]:
     return tuple(rule["RuleArn"] for rule in answer if not rule["IsDefault"])
 
 
-def load_balancers_of(target_group_arns: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Return for each target group the ARNs of the load balancers that use it: none or one.
+class Group(NamedTuple):
+    """A target group: the type of its targets, and the load balancers that use it, none or one."""
+
+    target_type: str
+    load_balancer_arns: tuple[str, ...]
+
+
+def groups(target_group_arns: Iterable[str]) -> dict[str, Group]:
+    """Return the target groups by ARN.
 
     https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTargetGroups.html
     """
     answer = aws.client("elbv2").describe_target_groups(TargetGroupArns=list(target_group_arns))["TargetGroups"]
-    return {group["TargetGroupArn"]: tuple(group["LoadBalancerArns"]) for group in answer}
+    return {one["TargetGroupArn"]: Group(one["TargetType"], tuple(one["LoadBalancerArns"])) for one in answer}
 
 
 def tags(resource_arn: str) -> dict[str, str]:

@@ -76,7 +76,7 @@ def load[T](cls: type[T], environ: Mapping[str, str] = os.environ) -> T:
     values: dict[str, Any] = {}
     problems: list[str] = []
     for item in fields(cls):  # type: ignore[arg-type]  # T is always a dataclass here
-        variable, text = item.name.upper(), environ.get(item.name.upper(), "").strip()
+        variable, text = item.name.upper(), environ.get(item.name.upper(), "").strip(" ,\n\t")
         if not text:
             if item.default is MISSING and item.default_factory is MISSING:
                 problems.append(f"{variable} ({parameter(item.name)}) is not set")

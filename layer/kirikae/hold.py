@@ -49,11 +49,11 @@ def parse(text: str, written: datetime, now: datetime) -> Hold:
     return Hold(on=now < until, reason=f"held until {wish['until']}: {reason}")
 
 
-def command(name: str, now: datetime) -> str:
+def command(name: str, now: datetime, region: str) -> str:
     """Return the command that holds kirikae off for two hours."""
     until = (now + timedelta(hours=2)).isoformat(timespec="seconds")
     wish = json.dumps({"until": until, "reason": "switched by hand"})
-    return f"aws ssm put-parameter --overwrite --name {name} --value '{wish}'"
+    return f"aws ssm put-parameter --region {region} --overwrite --name {name} --value '{wish}'"
 
 
 def read(name: str, now: datetime) -> Hold | None:

@@ -23,16 +23,17 @@ def sorry_path(targets: Iterable[Target]) -> Words:
 def switched(seen: nlb.Switches, side: nlb.Side, mode: str) -> Words:
     """Say which listeners now go where."""
     ports = ", ".join(f"{listener.protocol}:{listener.port} {listener.arn}" for listener in seen.listeners)
-    place = {"primary": Words("the primary", "primary"), "sorry": Words("the sorry page", "sorry ページ")}[side]
+    place = {"primary": Words("the primary", "プライマリ"), "sorry": Words("the sorry page", " sorry ページ")}[side]
     said = Words(
         f"New connections of these listeners now go to {place.en}: {ports}.",
-        f"次のリスナーの新しい接続は {place.ja} に向かいます: {ports}。",
+        f"次のリスナーへの新しい接続は{place.ja}に振り向けられます: {ports}",
     )
     if mode == seen.mode:
         return said
     return Words(
         f"{said.en}\nAWS refused both groups in one weighted action, so one group was set: replace mode is in force.",
-        f"{said.ja}\nAWS が加重アクションを拒否したため、単一のグループを設定しました (以後 replace モード)。",
+        f"{said.ja}\nAWS が加重アクションを拒否したため、一方のグループだけを設定しました。"
+        f"以後は replace モードで動作します。",
     )
 
 
@@ -40,14 +41,16 @@ def undo(config: nlb.Config, seen: nlb.Switches, side: nlb.Side, mode: str, time
     """Return the exact commands that bring the listeners back to `side`, and hold kirikae off meanwhile."""
     groups = [{"TargetGroupArn": group, "Weight": weight} for group, weight in nlb.weights(config, side, mode).items()]
     action = json.dumps([{"Type": "forward", "ForwardConfig": {"TargetGroups": groups}}])
-    commands = [hold.command(config.hold_parameter, times.done)]
+    region = config.listener_arns[0].split(":")[3]
+    commands = [hold.command(config.hold_parameter, times.done, region)]
     commands += [
-        f"aws elbv2 modify-listener --listener-arn {listener.arn} --default-actions '{action}'"
+        f"aws elbv2 modify-listener --region {region} --listener-arn {listener.arn} --default-actions '{action}'"
         for listener in seen.listeners
     ]
     return Words(
         "First hold kirikae off, or it will switch again; then move the listeners:\n" + "\n".join(commands),
-        "先に kirikae を保留にしないと、再び切り替わります。その後リスナーを戻してください:\n" + "\n".join(commands),
+        "kirikae が再び切り替えないよう、先に 1 行目のコマンドで保留 (2 時間) にし、"
+        "その後 2 行目以降でリスナーを戻してください:\n" + "\n".join(commands),
     )
 
 
@@ -65,7 +68,7 @@ def refused_mail(config: nlb.Config, mode: str) -> Mail | None:
                     "from now on. No traffic was moved. The sorry path is not health-checked until it is used.",
                     "AWS が 2 つのターゲットグループの加重アクションを受け付けなかったため、"
                     "以後 SwitchMode=replace で動作します。トラフィックは移動していません。"
-                    "sorry 側は使用されるまでヘルスチェックされません。",
+                    "sorry 側のターゲットグループは、切り替わるまでヘルスチェックされません。",
                 ),
             ),
             (

@@ -2,6 +2,7 @@
 
 import dataclasses
 import gc
+import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -18,6 +19,7 @@ from kirikae.notify import Mail, Words
 
 logger = Logger()
 metrics = Metrics(namespace="kirikae")
+PRIMING_SECONDS = 2
 _LASTING = {"held": ("Held",), "refused": ("Refused",)}
 
 
@@ -43,21 +45,20 @@ class Times:
 
 
 def since(times: Times) -> Words:
-    """Say when it began, and how long noticing it and acting took."""
-    done = f"{times.done:%Y-%m-%d %H:%M:%S} UTC"
+    """Say when it began, and how long noticing it and switching took."""
+    done = notify.at(times.done)
     if times.caused is None:
         took = (times.done - times.began).total_seconds()
         return Words(
-            f"Noticed by the periodic check or by hand; switched at {done}, {took:.1f} s after this run began.",
-            f"定期確認または手動実行で検知。{done} に切り替え完了 (実行開始から {took:.1f} 秒)。",
+            f"Noticed by the periodic check or by hand; switched at {done.en}, {took:.1f} s after this run began.",
+            f"定期確認または手動実行により検知しました。{done.ja} に切り替え完了 (実行開始から {took:.1f} 秒)。",
         )
+    caused = notify.at(times.caused)
     noticed = max(0.0, (times.began - times.caused).total_seconds())
     took = max(0.0, (times.done - times.caused).total_seconds())
     return Words(
-        f"Event at {times.caused:%Y-%m-%d %H:%M:%S} UTC; noticed {noticed:.1f} s later; switched at {done}, "
-        f"{took:.1f} s after the event.",
-        f"イベント発生 {times.caused:%Y-%m-%d %H:%M:%S} UTC。{noticed:.1f} 秒後に検知し、{done} に切り替え完了 "
-        f"(発生から {took:.1f} 秒)。",
+        f"Event at {caused.en}; noticed {noticed:.1f} s later; switched at {done.en}, {took:.1f} s after the event.",
+        f"イベント発生: {caused.ja}。{noticed:.1f} 秒後に検知し、{done.ja} に切り替え完了 (発生から {took:.1f} 秒)。",
     )
 
 
@@ -83,17 +84,21 @@ class UnfinishedError(RuntimeError):
 def prime[C: env.Stack](kind: type[C], read: Callable[[C], object], *more: Callable[[C], object]) -> None:
     """End INIT: in Lambda, make the clients and connections of a change while there is full CPU for it.
 
-    `read` and `more` are what the handler always asks.  Whatever goes wrong here goes wrong again, and is reported, at
-    the first invocation.
+    `read` and `more` are what the handler does not decide without.  Whatever goes wrong here goes wrong again, and is
+    reported, at the first invocation; where AWS is slow, the rest is left to it too, because Lambda gives INIT ten
+    seconds.
     """
     if env.in_lambda():
         with suppress(ClientError, BotoCoreError, env.InputError):
-            config = env.load(kind)
-            read(config)
-            aws.client("ssm").get_parameter(Name=config.hold_parameter)
-            aws.client("sns").get_topic_attributes(TopicArn=config.topic_arn)
-            for further in more:
-                further(config)
+            config, began = env.load(kind), time.monotonic()
+            for one in (
+                read,
+                lambda _: aws.client("ssm").get_parameter(Name=config.hold_parameter),
+                lambda _: aws.client("sns").get_topic_attributes(TopicArn=config.topic_arn),
+                *more,
+            ):
+                if time.monotonic() - began < PRIMING_SECONDS:
+                    one(config)
     gc.freeze()
     gc.enable()
 
@@ -223,8 +228,8 @@ def _count(decision: Decision, times: Times) -> None:
 def _rehearsal(config: env.Stack, decision: Decision, change: Mapping[str, Any] | None) -> Mail:
     """Say what would be done; only alarms bring this mail, or a dry-run stack would send one every minute."""
     would = Words(
-        f"DryRun is true, so nothing was written. Would be done: {plain(change)}",
-        f"DryRun が true のため、何も変更していません。実行するはずだった内容: {plain(change)}",
+        f"DryRun is true, so nothing was written. Would be done: {json.dumps(plain(change))}",
+        f"DryRun が true のため、何も変更していません。実行される予定だった変更: {json.dumps(plain(change))}",
     )
     return Mail(
         notify.subject(config.service_name, "dry run: a change is due"),

@@ -183,12 +183,15 @@ def _way_back() -> Words:
 
 def _undo(config: Config, seen: Observed, standby_id: str, times: Times) -> Words:
     """Return the commands that hold kirikae off and stop the standby; one on another port leaves with its port."""
-    commands = [hold.command(config.hold_parameter, times.done)]
+    region = config.functions_arn.split(":")[3]
+    commands = [hold.command(config.hold_parameter, times.done, region)]
     if standby_id:
         if own := [f"Id={target.id},Port={target.port}" for target in seen.targets if target.id == standby_id]:
             group = config.standby_target_group_arn
-            commands.append(f"aws elbv2 deregister-targets --target-group-arn {group} --targets {' '.join(own)}")
-        commands.append(f"aws ec2 stop-instances --instance-ids {standby_id}")
+            commands.append(
+                f"aws elbv2 deregister-targets --region {region} --target-group-arn {group} --targets {' '.join(own)}"
+            )
+        commands.append(f"aws ec2 stop-instances --region {region} --instance-ids {standby_id}")
     return Words(
         "First hold kirikae off:\n" + "\n".join(commands), "先に kirikae を保留にしてください:\n" + "\n".join(commands)
     )
