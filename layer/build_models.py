@@ -38,9 +38,10 @@ OPERATIONS = {
         "DescribeTargetHealth",
         "ModifyListener",
         "RegisterTargets",
+        "SetRulePriorities",
     ],
     "sns": ["GetTopicAttributes", "Publish"],
-    "ssm": ["GetParameter"],
+    "ssm": ["GetParameter", "PutParameter"],
 }
 
 # Amazon Trust Services.

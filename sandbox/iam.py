@@ -62,7 +62,7 @@ def _unscoped(_params: Params) -> list[str]:
 
 
 def _parameter(name: str) -> str:
-    return _arn("ssm", f"parameter/{name.lstrip('/')}")
+    return _arn("ssm", f"parameter/{name.lstrip('/').partition(':')[0]}")  # name:version is of the same parameter
 
 
 def _function(params: Params) -> list[str]:

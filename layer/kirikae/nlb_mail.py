@@ -41,10 +41,10 @@ def undo(config: nlb.Config, seen: nlb.Switches, side: nlb.Side, mode: str, time
     """Return the exact commands that bring the listeners back to `side`, and hold kirikae off meanwhile."""
     groups = [{"TargetGroupArn": group, "Weight": weight} for group, weight in nlb.weights(config, side, mode).items()]
     action = json.dumps([{"Type": "forward", "ForwardConfig": {"TargetGroups": groups}}])
-    region = config.listener_arns[0].split(":")[3]
-    commands = [hold.command(config.hold_parameter, times.done, region)]
+    region = f"--region {config.listener_arns[0].split(':')[3]}"
+    commands = [hold.command(config, times.done)]
     commands += [
-        f"aws elbv2 modify-listener --region {region} --listener-arn {listener.arn} --default-actions '{action}'"
+        f"aws elbv2 modify-listener {region} --listener-arn {listener.arn} --default-actions '{action}'"
         for listener in seen.listeners
     ]
     return Words(

@@ -183,8 +183,8 @@ def _way_back() -> Words:
 
 def _undo(config: Config, seen: Observed, standby_id: str, times: Times) -> Words:
     """Return the commands that hold kirikae off and stop the standby; one on another port leaves with its port."""
-    region = config.functions_arn.split(":")[3]
-    commands = [hold.command(config.hold_parameter, times.done, region)]
+    region = config.topic_arn.split(":")[3]
+    commands = [hold.command(config, times.done)]
     if standby_id:
         if own := [f"Id={target.id},Port={target.port}" for target in seen.targets if target.id == standby_id]:
             group = config.standby_target_group_arn
