@@ -20,14 +20,23 @@ import botocore
 OPERATIONS = {
     "cloudwatch": ["DescribeAlarms"],
     "ec2": [
+        "AssignIpv6Addresses",
+        "AssignPrivateIpAddresses",
+        "AssociateAddress",
         "CreateTags",
         "DeleteTags",
+        "DescribeAddresses",
         "DescribeInstanceStatus",
         "DescribeInstanceTypes",
         "DescribeInstances",
+        "DescribeNetworkInterfaces",
+        "DescribeRouteTables",
+        "DescribeSubnets",
         "ModifyInstanceAttribute",
+        "ReplaceRoute",
         "StartInstances",
         "StopInstances",
+        "UnassignIpv6Addresses",
     ],
     "elbv2": [
         "AddTags",

@@ -170,7 +170,7 @@ def evaluate(policies: Iterable[dict[str, Any]], action: str, resource: str, con
     return allowed
 
 
-def authorize(role: Role, name: str, request: Request, tags: Callable[[str], dict[str, str]]) -> None:
+def authorize(role: Role, name: str, request: Request, tags: Callable[[str], dict[str, str]] = lambda _: {}) -> None:
     """Refuse the request, in its service's own words, unless the role's policies allow all of it.
 
     tags(arn) are those that a resource carries now.

@@ -58,9 +58,17 @@ STANDBY = {
     "FenceActive": "true",
     "ActiveCpuThreshold": "50",
 }
+PAIR = {
+    "PairInstanceIds": "i-0123456789abcdef2,i-0123456789abcdef3",
+    "PairInterfaceIds": "eni-0123456789abcdef2,eni-0123456789abcdef3",
+    "FloatingIpAddresses": "10.0.0.50,2001:db8::50",
+    "ElasticIpAllocationIds": "eipalloc-0123456789abcdef0,eipalloc-0123456789abcdef1",
+    "OverlayCidrs": "192.168.99.1/32",
+    "OverlayRouteTableIds": "rtb-0123456789abcdef0,rtb-0123456789abcdef1",
+}
 MAINTENANCE = {"MaintenanceListenerArn": f"{ELB}:listener/app/shop/50dc6c495c0c9188/0467ef3c8400ae65"}
 # The parameters that switch a capability on; with all of them every function is in the stack.
-CAPABILITIES = {"nlb": NLB, "standby": STANDBY}
+CAPABILITIES = {"nlb": NLB, "pair": PAIR, "standby": STANDBY}
 EVERYTHING = MAINTENANCE | dict(itertools.chain.from_iterable(given.items() for given in CAPABILITIES.values()))
 SHARED = {
     "KmsKeyArn": KEY,

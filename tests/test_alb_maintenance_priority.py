@@ -542,7 +542,7 @@ def test_schedules_open_and_close_a_window_over_midnight_in_their_time_zone(
         MaintenanceStart="cron(50 23 * * ? *)",
         MaintenanceEnd="cron(10 0 * * ? *)",
         MaintenanceTimezone=zone,
-        ReconcileExpression="rate(1 hour)",
+        ReconcileExpression="rate(5 minutes)",
     )
     site.account.advance((midnight - timedelta(minutes=11) - site.now()).total_seconds())
     assert site.statuses() == SERVICE

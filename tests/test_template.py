@@ -13,6 +13,7 @@ from stacks import (
     LISTENERS,
     NLB,
     NLB_ALB,
+    PAIR,
     PRIMARY,
     SHARED,
     SORRY,
@@ -84,13 +85,7 @@ DEFAULTS = {
     "RotationMinHealthy": "1",
 }
 # Capabilities that are still to come, by the start of their parameters' names; each takes its line away when it comes.
-TO_COME = (
-    "Pair",
-    "Floating",
-    "Elastic",
-    "Overlay",
-    "Rotation",
-)
+TO_COME = ("Rotation",)
 LISTS = {name for name in DEFAULTS if name.endswith(("Arns", "Ids", "Cidrs", "Types", "Addresses"))}
 
 
@@ -191,6 +186,24 @@ L7 = LISTENERS[0].replace("/net/", "/app/")
         pytest.param(NLB_ALB | {"SorryVpcId": "vpc"}, "a VPC id", id="sorry ALB, no VPC id"),
         pytest.param(NLB_ALB | {"SorryIngressCidrs": "10.0.0.1"}, "IPv4 CIDR", id="sorry ALB, address for CIDR"),
         pytest.param(NLB_ALB | {"SorryPort": "8443"}, "AllowedValues", id="sorry ALB, port"),
+        pytest.param(
+            PAIR | {"PairInterfaceIds": ""}, "PairInstanceIds needs PairInterfaceIds", id="pair, no interfaces"
+        ),
+        pytest.param(PAIR | {"PairInstanceIds": ""}, "need PairInstanceIds", id="addresses, no pair"),
+        pytest.param(
+            dict.fromkeys(PAIR, "") | {"PairInstanceIds": FOREIGN, "PairInterfaceIds": "eni-0123456789abcdef0"},
+            "PairInstanceIds needs FloatingIpAddresses, ElasticIpAllocationIds or OverlayCidrs",
+            id="pair, nothing that floats",
+        ),
+        pytest.param(PAIR | {"OverlayRouteTableIds": ""}, "OverlayCidrs needs", id="overlay, no tables"),
+        pytest.param(PAIR | {"OverlayCidrs": ""}, "OverlayRouteTableIds needs OverlayCidrs", id="tables, no overlay"),
+        pytest.param(PAIR | {"PairInstanceIds": "mail-1,mail-2"}, "two instance ids like", id="names of instances"),
+        pytest.param(PAIR | {"PairInterfaceIds": "eth0"}, "two network interface ids like", id="name of an interface"),
+        pytest.param(PAIR | {"FloatingIpAddresses": "mail"}, "addresses like 10.0.0.50", id="name for an address"),
+        pytest.param(PAIR | {"FloatingIpAddresses": "10.0.0.50/32"}, "addresses like", id="CIDR for an address"),
+        pytest.param(PAIR | {"ElasticIpAllocationIds": "203.0.113.5"}, "allocation ids like", id="address for an id"),
+        pytest.param(PAIR | {"OverlayCidrs": "192.168.99.1"}, "CIDR blocks like", id="overlay, address for a CIDR"),
+        pytest.param(PAIR | {"OverlayRouteTableIds": "main"}, "route table ids like", id="name of a table"),
         pytest.param({"NotificationEmail": "oncall"}, "an e-mail address", id="no address"),
         pytest.param({"NotificationTopicArn": "oncall"}, "ARN of an SNS", id="name of a topic"),
         pytest.param({"NotificationTopicArn": f"{TOPIC}.fifo"}, "standard topic", id="FIFO topic"),

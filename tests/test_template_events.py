@@ -17,6 +17,7 @@ from stacks import (
     FUNCTIONS,
     INSTANCES,
     NLB,
+    PAIR,
     ROOT,
     STANDBYS,
     all_of,
@@ -154,6 +155,11 @@ EC2_RULES = {  # rule: the states of which instances it passes on, to which func
     "NlbPrimaryGoes": (STATES - {"pending", "running"}, INSTANCES, {"NlbSorrySwitchoverFunction"}),
     "NlbPrimaryRuns": ({"running"}, INSTANCES, {"NlbSwitchbackFunction"}),
     "StandbyChanges": (STATES - {"pending"}, (ACTIVE, *STANDBYS), {"ColdStandbyStartFunction"}),
+    "PairChanges": (
+        STATES - {"pending"},
+        tuple(PAIR["PairInstanceIds"].split(",")),
+        {"SecondaryIpReassignmentFunction"},
+    ),
 }
 
 
@@ -312,6 +318,8 @@ EVIDENCE = {
     "NlbSwitchbackErrorsAlarm": (5, 2, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
     "StandbyNotServingAlarm": (15, 10, FROM, 1, "notBreaching", {"AlarmActions": "Topic", "OKActions": "Topic"}),
     "ColdStandbyStartErrorsAlarm": (5, 2, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
+    "PairDownAlarm": (5, 1, FROM, 1, "notBreaching", {"AlarmActions": "Topic", "OKActions": "Topic"}),
+    "SecondaryIpReassignmentErrorsAlarm": (5, 2, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
     "AlbMaintenancePriorityErrorsAlarm": (5, 2, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
     "MaintenanceWithoutEndAlarm": (15, 1, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
     "MaintenanceHidesDefaultAlarm": (5, 1, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),

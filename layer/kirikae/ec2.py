@@ -17,6 +17,7 @@ DOWN_JA = {
 }
 DOWN = frozenset(DOWN_JA)
 MISSING = "missing"
+GONE = frozenset({"shutting-down", "terminated", MISSING})  # its interfaces may be gone with it
 
 
 def instance_states(instance_ids: Iterable[str], said_down: str = "") -> dict[str, str]:
