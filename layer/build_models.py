@@ -17,19 +17,41 @@ from typing import Any
 import botocore
 
 OPERATIONS = {
+    "autoscaling": [
+        "CreateOrUpdateTags",
+        "DeleteTags",
+        "DescribeAutoScalingGroups",
+        "DescribeAutoScalingInstances",
+        "EnterStandby",
+        "ExitStandby",
+        "UpdateAutoScalingGroup",
+    ],
     "cloudwatch": ["DescribeAlarms"],
     "ec2": ["DescribeInstanceStatus", "DescribeInstances"],
     "elbv2": [
         "AddTags",
+        "DeregisterTargets",
         "DescribeListeners",
         "DescribeRules",
         "DescribeTags",
+        "DescribeTargetGroupAttributes",
         "DescribeTargetGroups",
         "DescribeTargetHealth",
         "ModifyListener",
+        "RegisterTargets",
+        "RemoveTags",
     ],
     "sns": ["GetTopicAttributes", "Publish"],
-    "ssm": ["GetParameter"],
+    "ssm": [
+        "CancelCommand",
+        "DescribeDocument",
+        "DescribeInstanceInformation",
+        "GetParameter",
+        "ListCommandInvocations",
+        "ListCommands",
+        "SendCommand",
+    ],
+    "stepfunctions": ["DescribeExecution", "ListExecutions"],
 }
 
 DATA = Path(botocore.BOTOCORE_ROOT) / "data"

@@ -85,6 +85,7 @@ class Target:
 
     id: str
     port: int | None
+    zone: str | None = None
     state: str = "initial"
     reason: str = "Elb.RegistrationInProgress"
     codes: str = ""
@@ -387,10 +388,14 @@ class Elb:
         wanted = [_key(group, one) for one in params["Targets"]]
         for target_id, port in wanted:
             self._check_target(group, target_id, port, {*held, *wanted})
+        zones = {_key(group, one): one.get("AvailabilityZone") for one in params["Targets"]}
+        if group.target_type in ("instance", "alb") and any(zones.values()):
+            kind = group.target_type
+            raise Refusal("ValidationError", f"You cannot specify an Availability Zone for target type '{kind}'")
         for key in wanted:
             if key not in held or held[key].state == "draining":
                 self._forget(group, key)
-                held[key] = Target(*key)
+                held[key] = Target(*key, zone=zones[key])
         self._reconsider()
         return {}
 
@@ -439,6 +444,17 @@ class Elb:
         self._targets[group.arn][key] = target
         delay = float(group.attributes["deregistration_delay.timeout_seconds"])
         target.timer = self.account.clock.after(delay, lambda: self._forget(group, key))
+
+    def leave(self, group_arn: str, target_id: str) -> None:
+        """Take a target out, as EC2 Auto Scaling does with an instance that enters Standby."""
+        group = self.group(group_arn)
+        for key in [key for key in self._targets.get(group_arn, {}) if key[0] == target_id]:
+            self._drain(group, key)
+        self._reconsider()
+
+    def join(self, group_arn: str, target_id: str) -> None:
+        """Register a target on the group's port, as EC2 Auto Scaling does."""
+        self._register({"TargetGroupArn": group_arn, "Targets": [{"Id": target_id}]}, "")
 
     def _forget(self, group: Any, key: tuple[str, int | None]) -> None:
         target = self._targets.get(group.arn, {}).pop(key, None)
@@ -550,6 +566,8 @@ class Elb:
         for key in keys:
             state, reason, description = self._health(group, held.get(key), used)
             target = {"Id": key[0]} | ({"Port": key[1]} if key[1] is not None else {})
+            if (found := held.get(key)) and found.zone:
+                target["AvailabilityZone"] = found.zone
             health = {"State": state} | ({"Reason": reason, "Description": description} if reason else {})
             check_port = group.health_check_port
             check_port = str(key[1]) if check_port in (None, "traffic-port") else str(check_port)
