@@ -272,9 +272,8 @@ def _member(config: Config, event: Event) -> tuple[Member, Claim | None, Health,
         raise InputError(f"target_group_arns is {groups!r}, expected groups of RotationTargetGroupArns")
     described = elb.groups(groups)
     seen, claim = membership.health(groups), membership.claims(groups).get(target)
-    member = rotation.members(seen, {group.arn: group.target_type for group in described}).get(target)
-    if claim and not {p["group"] for p in claim.places} <= {p["group"] for p in (member or {}).get("places", [])}:
-        member = Member(id=target, places=list(claim.places), scaling_group="")
+    found = rotation.members(seen, {group.arn: group.target_type for group in described})
+    member = rotation.whole(found.get(target), claim, target)
     if member is None:
         raise InputError(f"{target} is registered in none of {', '.join(groups)}, and no tag says that it was")
     scaling_group, _ = scaling.places([target]).get(target, ("", "")) if target.startswith("i-") else ("", "")

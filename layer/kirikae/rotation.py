@@ -384,6 +384,14 @@ def leaving(found: Mapping[str, Claim], by: str, now: datetime) -> list[str]:
     return [target for target, claim in found.items() if claim.by != owner(by) and now - claim.at < young]
 
 
+def whole(registered: Member | None, claim: Claim | None, target: str) -> Member | None:
+    """Return a target as it is registered now, or as its claim says that it was where it is out of a group."""
+    claimed = claim.places if claim else ()
+    if claimed and not {p["group"] for p in claimed} <= {p["group"] for p in (registered or {"places": []})["places"]}:
+        return Member(id=target, places=list(claimed), scaling_group="")
+    return registered
+
+
 def left_out(found: Mapping[str, Claim], running: Iterable[str], ended: str, now: datetime) -> dict[str, Claim]:
     """Return what ended executions left out; what was taken out by hand stays out until it is registered by hand.
 
