@@ -76,7 +76,7 @@ class Commands:
     def _send(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
         name, ids = params["DocumentName"], params["InstanceIds"]
         if name not in OF_AWS:
-            self.account.backend("ssm").describe_document(name)  # raises InvalidDocument
+            self.account.backend("ssm").describe_document(name, None, None)  # raises InvalidDocument
         if any(not self._online(instance_id) for instance_id in ids):
             raise Refusal("InvalidInstanceId", f"Instances {ids} not in a valid state for account")
         now, parameters = self.account.clock.now(), params.get("Parameters", {})

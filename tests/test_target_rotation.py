@@ -131,7 +131,7 @@ class Site:
         self.account.client("stepfunctions").stop_execution(executionArn=execution.arn)
         self.account.settle()
 
-    def answers(self, execution: Execution, done: bool = True) -> None:
+    def answers(self, done: bool = True) -> None:
         """Do what a command of the approval mail does."""
         token = re.search(r"send-task-success .*--task-token '([^']+)'", self.mails[-1].body)[1]
         client = self.account.client("stepfunctions")
@@ -225,7 +225,7 @@ def test_an_instance_leaves_every_group_on_every_port_and_comes_back_so(new_site
     site.deployed(RotationTargetGroupArns=f"{site.group},{second}")
     before = site.registered()
     execution = site.begins({"instance_ids": [site.ids[0]]})
-    assert set(json.loads(one)["Id"] for one in site.registered()[second]) == {site.ids[1]}
+    assert {json.loads(one)["Id"] for one in site.registered()[second]} == {site.ids[1]}
     assert set(site.health().values()) == {"draining", "healthy"}
     site.until(lambda: execution.status == "SUCCEEDED")
     assert site.registered() == before
@@ -277,17 +277,21 @@ def test_a_dry_run_says_what_would_be_rotated(new_site: Callable[..., Site]) -> 
 # The guard.
 
 
-def test_the_next_target_waits_until_the_others_can_spare_it(site: Site) -> None:
-    execution = site.begins({"hook": {"type": "approval"}})
+def test_the_next_target_waits_until_the_others_can_spare_it(new_site: Callable[..., Site]) -> None:
+    site = new_site()
+    third = site.third()
+    site.deployed(RotationMinHealthy="2")
+    execution = site.begins({"hook": {"type": "approval"}, "instance_ids": list(site.ids)})
     site.reaches(execution, "Ask")
-    site.service.break_application(site.ids[0])
-    site.answers(execution)
-    site.reaches(execution, "WaitUntilHealthy")
+    site.service.break_application(third)
+    site.account.advance(30)
+    site.answers()
+    site.reaches(execution, "WaitForTurn")
     site.account.advance(120)
-    assert site.health()[site.ids[1]] == "healthy"
-    site.service.mend_application(site.ids[0])
-    site.account.advance(60)
-    assert site.health() == {site.ids[0]: "healthy", site.ids[1]: "draining"}
+    assert site.health() == {site.ids[0]: "healthy", site.ids[1]: "healthy", third: "unhealthy"}
+    site.service.mend_application(third)
+    site.reaches(execution, "WaitUntilDrained")
+    assert site.health()[site.ids[1]] == "draining"
 
 
 def test_a_target_that_the_service_needs_comes_back_while_it_is_draining(site: Site) -> None:
@@ -372,9 +376,9 @@ def test_a_person_is_asked_for_every_target_and_sees_the_progress(site: Site) ->
     site.reaches(execution, "Ask")
     assert f"{site.ids[0]} is drained" in site.mails[-1].body
     assert "0 of 2 targets are done" in site.mails[-1].body
-    site.answers(execution)
+    site.answers()
     site.until(lambda: "1 of 2 targets are done" in site.mails[-1].body)
-    site.answers(execution)
+    site.answers()
     site.until(lambda: execution.status == "SUCCEEDED")
 
 
@@ -384,7 +388,7 @@ def test_an_abort_or_no_answer_puts_the_target_back_and_leaves_the_others(site: 
     execution = site.begins({"hook": {"type": "approval", "timeout_seconds": 60}})
     site.reaches(execution, "Ask")
     if answer == "abort":
-        site.answers(execution, done=False)
+        site.answers(done=False)
     site.until(lambda: execution.status == "FAILED")
     reasons = {"abort": ("Stopped", "aborted: not today"), "silence": ("Failed", "nobody answered within 60 s")}
     assert (execution.error, execution.cause) == reasons[answer]
@@ -489,7 +493,7 @@ def test_an_abort_at_any_point_leaves_every_target_registered_as_it_was(site: Si
     answered = False
     while execution.states[-1:] != [state]:
         if execution.states[-1:] == ["Ask"] and not answered:
-            site.answers(execution)
+            site.answers()
             answered = True
         assert site.account.clock.step()
     site.aborted(execution)
@@ -571,12 +575,13 @@ def test_a_switch_to_the_sorry_page_stops_it_after_the_current_target(new_site: 
         NlbListenerArns=site.service.listener_arn,
         PrimaryTargetGroupArn=site.group,
         SorryTargetGroupArn=site.service.sorry_arn,
+        AutoSwitchback="false",
     )
     before = site.registered()
     execution = site.begins({"hook": {"type": "approval"}})
     site.reaches(execution, "Ask")
     site.service.forward({site.group: 0, site.service.sorry_arn: 1})
-    site.answers(execution)
+    site.answers()
     site.until(lambda: execution.status == "FAILED")
     assert (execution.error, execution.cause) == ("Stopped", "the sorry page is on")
     assert (site.registered()[site.group], len(site.writes("DeregisterTargets"))) == (before[site.group], 1)
@@ -755,7 +760,7 @@ def test_the_mails_are_in_japanese(new_site: Callable[..., Site]) -> None:
     site = new_site().deployed(NotificationLanguage="ja")
     execution = site.begins({"hook": {"type": "approval"}, "instance_ids": [site.ids[0]]})
     site.reaches(execution, "Ask")
-    site.answers(execution)
+    site.answers()
     site.until(lambda: execution.status == "SUCCEEDED")
     assert all("■ 何が起きたか" in mail.body for mail in site.mails)
     assert "全ターゲットが正常です" in site.mails[-1].body

@@ -162,7 +162,7 @@ def run(config: Config, event: Event) -> Rotation:
     parameters = hook.get("parameters", {})
     if hook["type"] == "ssm-command":
         parameters = {"commands": hook["commands"], "executionTimeout": [str(hook["timeout_seconds"])]}
-    comment = f"kirikae {event['execution']['name']}"[:100]
+    comment = f"kirikae {event['execution']['Name']}"[:100]
     since = datetime.fromisoformat(state["since"])
     sent = [commands.send(name, found, parameters, comment, since) for name, found in sorted(by_document.items())]
     return rotation.wait({**state, "command_ids": sent}, "result", rotation.POLL_SECONDS)

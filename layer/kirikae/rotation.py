@@ -5,7 +5,7 @@ The document is plain JSON, the state of a Step Functions execution: every opera
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, NotRequired, TypedDict
 
@@ -256,6 +256,7 @@ def plan(config: Config, asked: Request, world: World, started: datetime) -> Rot
     skipped: list[dict[str, str]] = []
     queue: list[Member] = []
     unused = [group.arn for group in world.groups if not group.load_balancer_arns]
+    hopeful = {group: tuple(map(_hopeful, targets)) for group, targets in world.health.items()}
     for target in asked.ids or registered:
         scaling_group, state = world.scaling.get(target, ("", ""))
         if scaling_group and state != "InService":
@@ -271,7 +272,7 @@ def plan(config: Config, asked: Request, world: World, started: datetime) -> Rot
                 f"RotationAllowStandby=true lets it enter Standby"
             )
         queue.append({**member, "scaling_group": scaling_group})
-        if short := shortfall(config.rotation_min_healthy, world.health, member, unused):
+        if short := shortfall(config.rotation_min_healthy, hopeful, member, unused):
             problems.append(short)
     if len(queue) > MOST_TARGETS:
         problems.append(f"{len(queue)} targets are more than one execution takes ({MOST_TARGETS}); name some")
@@ -304,6 +305,11 @@ def plan(config: Config, asked: Request, world: World, started: datetime) -> Rot
     return made
 
 
+def _hopeful(target: Target) -> Target:
+    """Count a target in its first health check as healthy: it will have to be before another one leaves."""
+    return replace(target, state="healthy") if target.state == "initial" else target
+
+
 def delays(groups: Iterable[Group]) -> tuple[int, int]:
     """Return how long draining takes, and how long new connections may go on to come, in seconds."""
     in_use = [group for group in groups if group.load_balancer_arns]
@@ -328,7 +334,7 @@ def _unfit(config: Config, asked: Request, world: World) -> list[str]:
     problems = [world.document] if world.document else []
     for group in world.groups:
         targets = world.health[group.arn]
-        healthy, least = sum(target.healthy for target in targets), config.rotation_min_healthy
+        healthy, least = sum(_hopeful(target).healthy for target in targets), config.rotation_min_healthy
         if group.target_type not in ("instance", "ip"):
             problems.append(f"{group.name} has targets of type {group.target_type}, expected instance or ip")
         elif not targets:
