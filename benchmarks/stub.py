@@ -31,15 +31,16 @@ TOPIC = "arn:aws:sns:ap-northeast-1:123456789012:shop"
 
 
 class Stub:
-    """A listener whose two servers are stopped (`primary` = "stopped") or have come back (`primary` = "healthy")."""
+    """A listener whose two servers are stopped (`primary` = "stopping") or have come back (`primary` = "healthy")."""
 
     def __init__(self, directory: Path) -> None:
-        self.primary = "stopped"
+        self.primary = "stopping"
         self.weights = {PRIMARY: 1, SORRY: 0}
         self.calls: list[str] = []
         self.on_call: Callable[[str], None] = lambda _: None
         self.bundle = directory / "bundle.pem"
-        self._context = _server_context(directory, self.bundle)
+        self.authority = directory / "authority.pem"
+        self._context = _server_context(directory, self.bundle, self.authority)
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.url = f"https://localhost:{self._socket.getsockname()[1]}"
 
@@ -112,11 +113,8 @@ class Stub:
     def describe_target_health(self, parameters: dict[str, str]) -> tuple[str, bytes]:
         if parameters["TargetGroupArn"] == SORRY:
             targets = [(f"{_ELB}:loadbalancer/app/shop-sorry/4ddd1e1f7b6e8f4a", "healthy", "")]
-        elif self.primary == "healthy":
+        else:  # the health checks of an instance that is stopping have not failed yet
             targets = [(instance, "healthy", "") for instance in INSTANCES]
-        else:
-            reason = "<Reason>Target.InvalidState</Reason><Description>Target is in the stopped state</Description>"
-            targets = [(instance, "unused", reason) for instance in INSTANCES]
         return _elb(
             "DescribeTargetHealth",
             "<TargetHealthDescriptions>"
@@ -138,7 +136,7 @@ class Stub:
         return _elb("ModifyListener", f"<Listeners>{self._listener()}</Listeners>")
 
     def describe_instances(self, _: dict[str, str]) -> tuple[str, bytes]:
-        code, name = (16, "running") if self.primary == "healthy" else (80, "stopped")
+        code, name = (16, "running") if self.primary == "healthy" else (64, "stopping")
         return _ec2(
             "DescribeInstances",
             "<reservationSet>"
@@ -151,7 +149,7 @@ class Stub:
         )
 
     def describe_instance_status(self, _: dict[str, str]) -> tuple[str, bytes]:
-        code, name = (16, "running") if self.primary == "healthy" else (80, "stopped")
+        code, name = (16, "running") if self.primary == "healthy" else (64, "stopping")
         return _ec2(
             "DescribeInstanceStatus",
             "<instanceStatusSet>"
@@ -225,8 +223,8 @@ def _ec2(operation: str, result: str) -> tuple[str, bytes]:
     return "text/xml", text.encode()
 
 
-def _server_context(directory: Path, bundle: Path) -> ssl.SSLContext:
-    """Make an authority and its certificate for localhost, and write the bundle that trusts it too."""
+def _server_context(directory: Path, bundle: Path, root: Path) -> ssl.SSLContext:
+    """Make an authority and its certificate for localhost; write its root, and the public bundle that trusts it too."""
     authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     authority_name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "kirikae benchmark authority")])
     now = datetime.datetime.now(datetime.UTC)
@@ -258,7 +256,8 @@ def _server_context(directory: Path, bundle: Path) -> ssl.SSLContext:
         + key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     public = Path(botocore.httpsession.DEFAULT_CA_BUNDLE).read_bytes()
-    bundle.write_bytes(public + b"\n" + authority.public_bytes(pem))
+    root.write_bytes(authority.public_bytes(pem))
+    bundle.write_bytes(public + b"\n" + root.read_bytes())
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(directory / "certificate.pem")
     return context

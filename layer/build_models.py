@@ -1,8 +1,9 @@
-"""Write the service models of botocore, reduced to the operations that kirikae calls.
+"""Write the service models of botocore, reduced to the operations that kirikae calls, and the few roots of AWS.
 
 A client spends most of its making on the service model: that of EC2 alone is ten megabytes of JSON for the handful of
-operations used here. botocore reads models from every directory in `AWS_DATA_PATH` before its own, so a reduced copy
-is used without a change to botocore. Nothing is edited: what is kept is kept as it is, less the documentation.
+operations used here. A `Loader` on another directory is all that botocore needs to use the reduced copy. Nothing is
+edited: what is kept is kept as it is, less the documentation. Every new connection reads the whole store of trusted
+roots; the endpoints of AWS are signed by five of them, and `kirikae.aws` goes back to all if these do not do.
 
     python build_models.py DIRECTORY
 """
@@ -53,6 +54,15 @@ OPERATIONS = {
     ],
     "stepfunctions": ["DescribeExecution", "ListExecutions"],
 }
+
+# Amazon Trust Services.
+AWS_ROOTS = (
+    "CN=Amazon Root CA 1 ",
+    "CN=Amazon Root CA 2 ",
+    "CN=Amazon Root CA 3 ",
+    "CN=Amazon Root CA 4 ",
+    "CN=Starfield Services Root Certificate Authority - G2 ",
+)
 
 DATA = Path(botocore.BOTOCORE_ROOT) / "data"
 
@@ -131,5 +141,19 @@ def write(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, separators=(",", ":"), ensure_ascii=False), encoding="utf-8")
 
 
+def roots() -> str:
+    """Return those of botocore's root certificates that sign the endpoints of AWS, in PEM.
+
+    https://aws.amazon.com/blogs/security/how-to-prepare-for-aws-move-to-its-own-certificate-authority/
+    """
+    bundle = (Path(botocore.BOTOCORE_ROOT) / "cacert.pem").read_text(encoding="utf-8")
+    blocks = bundle.split("# Issuer: ")[1:]
+    found = [block[block.index("-----BEGIN") :] for block in blocks if block.startswith(AWS_ROOTS)]
+    if len(found) != len(AWS_ROOTS):
+        sys.exit(f"botocore's bundle has {len(found)} of the {len(AWS_ROOTS)} roots {AWS_ROOTS}")
+    return "".join(found)
+
+
 if __name__ == "__main__":
-    build(Path(sys.argv[1]))
+    build(Path(sys.argv[1]) / "models")
+    (Path(sys.argv[1]) / "roots.pem").write_text(roots(), encoding="utf-8")

@@ -174,7 +174,7 @@ class Functions:
 
     def disallow(self, function_name: str, sid: str) -> None:
         """Remove a statement of the function's resource policy."""
-        self._policies[_name(function_name)].pop(sid, None)
+        del self._policies[_name(function_name)][sid]
 
     def event_invoke_config(self, name: str, retries: int, max_age_seconds: int, on_failure_arn: str | None) -> None:
         """Set how asynchronous events are treated: retries 0-2, age 60-21600 s, an SNS topic or SQS queue."""

@@ -4,12 +4,19 @@ import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
+from kirikae import aws
 from sandbox import cloudformation, estate
-from sandbox.account import Account
+from sandbox.account import ADMINISTRATOR_KEY, Account
+
+# A busy machine makes an example slow, not wrong.
+settings.register_profile("kirikae", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("kirikae")
 
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / ".aws-sam" / "build"
@@ -20,6 +27,21 @@ EVENTS = sorted((ROOT / "events").glob("*.json"))
 def account() -> Iterator[Account]:
     with Account() as account:
         yield account
+
+
+@pytest.fixture
+def ours(account: Account, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
+    """Return the account, which the layer's own clients in this process now reach."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", account.endpoint)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", account.region)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ADMINISTRATOR_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda _: None))  # retry without waiting
+    aws._session.cache_clear()
+    aws.client.cache_clear()
+    yield account
+    aws.client.cache_clear()
+    aws._session.cache_clear()
 
 
 @pytest.fixture

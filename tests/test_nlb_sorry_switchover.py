@@ -82,6 +82,10 @@ WORLDS = {
     "initial, no alarm": (STAY, seen("initial initial", "running running", alarm=alarm("OK"))),
     "initial, in ALARM for a minute": (STAY, seen("initial unhealthy", "running running", alarm=alarm("ALARM"))),
     "initial for too long": (SWITCH, seen("initial initial", alarm=alarm("ALARM", TOO_LONG))),
+    "initial, just attached again in replace mode": (
+        STAY,
+        seen("initial initial", "running running", alarm=alarm("ALARM", TOO_LONG), mode="replace"),
+    ),
     "draining, no alarm": (STAY, seen("draining draining", "running running", alarm=alarm("OK"))),
     "draining, in ALARM": (SWITCH, seen("draining draining", alarm=alarm("ALARM"))),
     "unavailable: nobody checks": (STAY, seen("unavailable", "running", alarm=alarm("OK"))),
@@ -145,8 +149,17 @@ def test_a_refusal_names_the_parameter_and_what_was_found(words: str, world: Obs
     assert words in decided.reason.en
 
 
+def test_healthy_servers_are_not_taken_away_because_more_are_wanted_than_there_are() -> None:
+    config = replace(CONFIG, min_healthy_targets=3, primary_instance_ids=("i-1", "i-2"))
+    decided = decide(config, seen("healthy healthy", alarm=alarm("ALARM")))
+    assert decided.refused
+    assert "MinHealthyTargets is 3" in decided.reason.en
+    assert decide(config, seen("unused unused")).change == SWITCH
+
+
 def test_an_unknown_instance_id_does_not_stand_in_the_way_of_a_switch() -> None:
-    assert decide(CONFIG, seen("unused healthy", "stopped stopping missing")).change == SWITCH
+    declared = replace(CONFIG, primary_instance_ids=("i-1", "i-2", "i-3"))
+    assert decide(declared, seen("unused healthy", "stopped stopping missing")).change == SWITCH
 
 
 @pytest.mark.parametrize("plain", [PRIMARY, SORRY])
@@ -389,6 +402,33 @@ def test_a_listener_that_fails_is_named_and_finished_by_the_next_run(new_shop: A
     shop.minutes(1)
     assert shop.serves == ["sorry", "sorry"]
     assert len(shop.mails) == 1
+
+
+def test_a_switch_whose_answer_was_lost_is_told_by_the_run_that_made_it(shop: Shop) -> None:
+    shop.account.faults.add("elbv2", "ModifyListener", "InternalFailure", times=3, status=500, after=True)
+    shop.stops()
+    shop.minutes(3)
+    assert (shop.serves, shop.subjects) == (["sorry"], ["sorry page ON, the primary cannot serve"])
+
+
+def test_a_switch_that_cannot_be_read_back_is_told_all_the_same(shop: Shop) -> None:
+    account = shop.account
+    fail = lambda: account.faults.add("elbv2", "DescribeListeners", "Throttling", times=3)  # noqa: E731
+    account.before("elbv2", "ModifyListener", fail)
+    shop.stops()
+    shop.minutes(3)
+    assert (shop.serves, shop.subjects) == (["sorry"], ["sorry page ON, the primary cannot serve"])
+
+
+def test_a_refusal_that_cannot_be_remembered_does_not_keep_the_switch_from_being_told(new_shop: Any) -> None:
+    shop = new_shop()
+    shop.account.elb.refuse_mixed_weighted_action = True
+    shop.account.faults.add("elbv2", "AddTags", "AccessDenied", status=403)
+    shop.deployed()
+    shop.stops()
+    shop.minutes(6)
+    assert (shop.serves, shop.subjects) == (["sorry"], ["sorry page ON, the primary cannot serve"])
+    assert len(shop.alarm_mails("NlbSorrySwitchoverErrors")) == 1
 
 
 def test_what_reads_back_otherwise_than_written_is_not_called_done(shop: Shop) -> None:

@@ -43,11 +43,12 @@ def seen(states: str = "", recovery: str = "", flapping: str = "OK", **world: An
     listener = Listener(LISTENER, "nlb", "TCP", 443, "forward", weights)
     mode = world.get("mode", "weighted")
     targets = tuple(Target(f"i-{n}", 80, state) for n, state in enumerate(states.split(), 1))
+    states = {f"i-{n}": state for n, state in enumerate(world.pop("instances", "").split(), 1)}
     statuses = tuple(Status(f"i-{n}", *checks) for n, checks in enumerate(world.pop("statuses", ()), 1))
     name = CONFIG.ready_alarm_name if mode == "replace" else CONFIG.recovery_alarm_name
     alarm = Alarm(name, recovery, NOW) if recovery else None
     switches = {"listeners": (listener,), "ruled": (), "mode": mode, "elsewhere": {}} | world
-    return Observed(Switches(**switches), targets, statuses, alarm, Alarm("shop-nlb-flapping", flapping, NOW))
+    return Observed(Switches(**switches), targets, states, statuses, alarm, Alarm("shop-nlb-flapping", flapping, NOW))
 
 
 BACK = {"to": "primary", "listeners": [LISTENER]}
@@ -62,6 +63,8 @@ WORLDS = {
     "healthy, but not for long enough": (STAY, seen("healthy healthy", "ALARM")),
     "healthy, and nobody knows for how long": (STAY, seen("healthy", "INSUFFICIENT_DATA")),
     "the alarm is OK, but they are ill right now": (STAY, seen("unhealthy unhealthy", "OK")),
+    "healthy, but stopping": (STAY, seen("healthy healthy", "OK", instances="stopping stopping")),
+    "healthy, one of them stopping": (BACK, seen("healthy healthy", "OK", instances="running stopping")),
     "initial": (STAY, seen("initial initial", "OK")),
     "running, unused because in no listener": (STAY, seen("unused unused", "OK", weights={SORRY: 1})),
     "nothing registered": (STAY, seen("", "OK")),
@@ -131,6 +134,20 @@ def test_the_mail_tells_the_evidence_and_how_to_undo(language: str, world: Obser
     assert ("理由" in text) == (language == "ja")
 
 
+@pytest.mark.parametrize(("language", "words"), [("en", "forced by hand"), ("ja", "手動で強制的に切り戻しました")])
+@pytest.mark.parametrize("flapping", ["OK", "ALARM"])
+def test_the_mail_of_a_forced_way_back_tells_the_evidence_and_that_it_was_forced(
+    language: str, words: str, flapping: str
+) -> None:
+    config, world = replace(CONFIG, auto_switchback=False), seen("healthy unhealthy", "OK", flapping)
+    mail = tell(config, world, decide(config, world), "weighted", Times(None, NOW, NOW))
+    assert mail is not None
+    why = notify.letter([mail.sections[1]], language)
+    assert "i-1 healthy; i-2 unhealthy" in why
+    assert words in why
+    assert "staying on" not in why
+
+
 # Stories: the built stack in an account, driven by causes.
 
 
@@ -155,6 +172,19 @@ def test_they_go_back_when_the_targets_have_been_healthy_for_recovery_minutes(sh
     assert shop.serves == ["primary"]
     assert shop.subjects == [ON, OFF]
     assert shop.weights == [{"primary": 1, "sorry": 0}]
+
+
+def test_a_tick_while_the_servers_go_down_does_not_take_the_switch_back(shop: Shop) -> None:
+    runs = len(shop.runs(FUNCTION))
+    while len(shop.runs(FUNCTION)) == runs:
+        shop.account.advance(1)
+    shop.account.advance(55)  # the next tick comes five seconds after the stop
+    shop.stops()
+    assert set(shop.service.health().values()) == {"healthy"}  # stopping takes longer than that
+    shop.account.advance(10)
+    assert "stopping" in shop.decisions(FUNCTION)[-1]["reason"]
+    shop.minutes(5)
+    assert (shop.serves, shop.subjects) == (["sorry"], [ON])
 
 
 def test_more_recovery_minutes_take_longer(new_shop: Any) -> None:
@@ -193,7 +223,8 @@ def test_going_back_is_one_switch_and_one_mail_whatever_wakes_us(shop: Shop, eve
 def test_a_lost_recovery_event_costs_at_most_one_tick(shop: Shop) -> None:
     for rule in ("NlbPrimaryRuns", "Tick"):
         shop.account.events.delete_rule(shop.stack.resources[rule])
-    shop.account.functions.disallow(shop.stack.resources[FUNCTION], "NlbRecoveryAlarmPermission")
+    permission = shop.stack.resources["NlbRecoveryAlarmPermission"]
+    shop.account.functions.disallow(shop.stack.resources[FUNCTION], permission)
     shop.stops()
     shop.minutes(1)
     shop.service.start()

@@ -91,7 +91,9 @@ def outage(config: Config, seen: Observed) -> Words | None:
     count, total, least = healthy(seen), len(seen.primary), config.min_healthy_targets
     if count >= least or seen.alarm is None or seen.alarm.state != "ALARM":
         return None
-    if any(t.state == "initial" for t in seen.primary) and seen.now - seen.alarm.since < INITIAL_PATIENCE:
+    # In replace mode the alarm is in ALARM for as long as the group was in no listener: its age says nothing then.
+    patient = seen.switches.mode == "replace" or seen.now - seen.alarm.since < INITIAL_PATIENCE
+    if patient and any(target.state == "initial" for target in seen.primary):
         return None
     found = "; ".join(f"{target.id} {target.state} {target.reason}".strip() for target in seen.primary) or "no targets"
     since = f"{seen.alarm.since:%Y-%m-%d %H:%M:%S} UTC"
@@ -112,6 +114,10 @@ def decide(config: Config, seen: Observed) -> Decision:
     if reason and not seen.sorry:
         nobody = "but SorryTargetGroupArn has no registered target: nobody would answer there either"
         return Decision(Words(f"{reason.en}; {nobody}"), refused=True)
+    known = len(servers(config, seen))
+    if reason and config.primary_instance_ids and known < config.min_healthy_targets and not down(seen):
+        few = f"but the primary group and PrimaryInstanceIds name only {known}; expected no more than that"
+        return Decision(Words(f"MinHealthyTargets is {config.min_healthy_targets}, {few}"), refused=True)
     if reason:
         return Decision(reason, {"to": "sorry", "listeners": listeners}, counts="SwitchedToSorry")
     if missing := [instance for instance, state in (seen.instances or {}).items() if state == ec2.MISSING]:
@@ -166,7 +172,7 @@ def tell(config: Config, seen: Observed, decision: Decision, mode: str, times: T
     )
 
 
-nlb.prime(Config)
+nlb.prime(Config, lambda config: ec2.instance_states(config.primary_instance_ids))
 
 
 @reconcile.logger.inject_lambda_context

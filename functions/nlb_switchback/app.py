@@ -6,7 +6,7 @@ not health-checked, the instances' status checks and an alarm on them.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from kirikae import alarms, ec2, elb, env, nlb, nlb_mail, notify, reconcile
@@ -38,6 +38,7 @@ class Observed:
 
     switches: nlb.Switches
     primary: tuple[Target, ...] = ()
+    instances: Mapping[str, str] = field(default_factory=dict)  # of the healthy targets, id -> state, in weighted mode
     statuses: tuple[Status, ...] = ()  # of the running instances, in replace mode
     recovery: Alarm | None = None  # of the mode in force
     flapping: Alarm | None = None
@@ -55,6 +56,11 @@ def observe(config: Config, hint: Hint) -> Observed:
         states = ec2.instance_states(declared)
         running = [instance for instance, state in states.items() if state == "running"]
         seen = replace(seen, statuses=ec2.instance_statuses(running))
+    elif fit(seen) >= config.min_healthy_targets:
+        # An instance that has begun to stop passes its health checks until its application ends, and the recovery alarm
+        # is still OK from before: without this look a switch would be taken back while the servers go down.
+        healthy = [target.id for target in seen.primary if target.healthy and target.id.startswith("i-")]
+        seen = replace(seen, instances=ec2.instance_states(healthy))
     if fit(seen) < config.min_healthy_targets:
         return seen
     name = config.ready_alarm_name if seen.switches.mode == "replace" else config.recovery_alarm_name
@@ -66,7 +72,7 @@ def fit(seen: Observed) -> int:
     """Count the primary servers that can serve, by the best evidence that the mode in force has."""
     if seen.switches.mode == "replace":
         return sum(status.ready for status in seen.statuses)
-    return sum(target.healthy for target in seen.primary)
+    return sum(target.healthy and seen.instances.get(target.id) not in ec2.DOWN for target in seen.primary)
 
 
 def decide(config: Config, seen: Observed) -> Decision:
@@ -109,11 +115,18 @@ def _evidence(config: Config, seen: Observed) -> Words:
             f"{fit(seen)} primary instances pass their status checks ({found or 'none runs'})",
             f"primary の {fit(seen)} 台がステータスチェックに合格 ({found})",
         )
-    found = "; ".join(f"{target.id} {target.state} {target.reason}".strip() for target in seen.primary) or "no targets"
+    found = "; ".join(_target(seen, target) for target in seen.primary) or "no targets"
     return Words(
         f"{fit(seen)} of {len(seen.primary)} primary targets are healthy ({found})",
         f"primary の {len(seen.primary)} 台中 {fit(seen)} 台が正常 ({found})",
     )
+
+
+def _target(seen: Observed, target: Target) -> str:
+    """Say how a target is: its health, and its instance's state where that says more."""
+    if (state := seen.instances.get(target.id)) in ec2.DOWN:
+        return f"{target.id} {target.state}, but {state}"
+    return f"{target.id} {target.state} {target.reason}".strip()
 
 
 def act(config: Config, seen: Observed, change: Mapping[str, Any]) -> str:
@@ -123,7 +136,8 @@ def act(config: Config, seen: Observed, change: Mapping[str, Any]) -> str:
 
 def tell(config: Config, seen: Observed, decision: Decision, mode: str, times: Times) -> Mail | None:
     """Write the mail of a switch back."""
-    alarm = seen.recovery.name if seen.recovery else ""
+    alarm, evidence = seen.recovery.name if seen.recovery else "", _evidence(config, seen)
+    by_hand = Words("; forced by hand", "。手動で強制的に切り戻しました") if decision.forced else Words("")
     return Mail(
         notify.subject(config.service_name, "sorry page OFF, back on the primary"),
         (
@@ -131,8 +145,8 @@ def tell(config: Config, seen: Observed, decision: Decision, mode: str, times: T
             (
                 notify.WHY,
                 Words(
-                    f"{decision.reason.en}, for the configured minutes (alarm {alarm})",
-                    f"{decision.reason.ja}。設定された時間継続しています (アラーム {alarm})",
+                    f"{evidence.en}, for the configured minutes (alarm {alarm}){by_hand.en}",
+                    f"{evidence.ja}。この状態が設定時間続きました (アラーム {alarm}){by_hand.ja}",
                 ),
             ),
             (notify.WHEN, nlb_mail.since(times)),
@@ -148,7 +162,7 @@ def tell(config: Config, seen: Observed, decision: Decision, mode: str, times: T
     )
 
 
-nlb.prime(Config)
+nlb.prime(Config, lambda config: alarms.read(config.recovery_alarm_name))
 
 
 @reconcile.logger.inject_lambda_context

@@ -19,6 +19,8 @@ def instance_states(instance_ids: Iterable[str], said_down: str = "") -> dict[st
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstances.html
     """
     wanted = list(instance_ids)
+    if not wanted:
+        return {}
     for pause in (0.2, 0.4, 0.8, 0):
         answer = aws.client("ec2").describe_instances(Filters=[{"Name": "instance-id", "Values": wanted}])
         found = {

@@ -43,14 +43,14 @@ def hint(event: dict[str, Any]) -> Hint:
     https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/monitoring-instance-state-changes.html
     """
     match event:
-        case {"alarmData": {"alarmName": name, "state": {"value": value, **more}}} | {
+        case {"alarmData": {"alarmName": str(name), "state": {"value": value, **more}}} | {
             "detail-type": "CloudWatch Alarm State Change",
-            "detail": {"alarmName": name, "state": {"value": value, **more}},
+            "detail": {"alarmName": str(name), "state": {"value": value, **more}},
         }:
             return Hint(f"alarm {name} went {value}", "alarm", _time(more.get("timestamp", event.get("time"))))
         case {
             "detail-type": "EC2 Instance State-change Notification",
-            "detail": {"instance-id": instance_id, "state": state},
+            "detail": {"instance-id": str(instance_id), "state": state},
         }:
             gone = instance_id if state in ("stopping", "stopped", "shutting-down", "terminated") else ""
             return Hint(f"instance {instance_id} is {state}", "event", _time(event.get("time")), gone)

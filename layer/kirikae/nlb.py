@@ -1,7 +1,7 @@
 """What the two directions of the NLB switch share: where the listeners point, whose they are, and the write."""
 
 import gc
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from kirikae import aws, elb, env
 from kirikae.elb import Listener
 from kirikae.notify import Words
-from kirikae.reconcile import UnfinishedError
+from kirikae.reconcile import UnfinishedError, logger
 
 type Side = Literal["primary", "sorry"]
 NLB_PROTOCOLS = frozenset({"TCP", "TLS", "UDP", "TCP_UDP", "QUIC", "TCP_QUIC"})
@@ -51,10 +51,11 @@ class Switches:
     elsewhere: Mapping[str, str]  # target group ARN -> a load balancer that uses it and is not the listeners' own
 
 
-def prime(config_kind: type[Config]) -> None:
+def prime(config_kind: type[Config], always_asked: Callable[[Any], object]) -> None:
     """End INIT: in Lambda, make the clients and connections of a switch while there is full CPU for it.
 
-    Whatever goes wrong here goes wrong again, and is reported, at the first invocation.
+    `always_asked` is the read of another service that the direction does not decide without.  Whatever goes wrong here
+    goes wrong again, and is reported, at the first invocation.
     """
     if env.in_lambda():
         with suppress(ClientError, BotoCoreError, env.InputError):
@@ -62,6 +63,7 @@ def prime(config_kind: type[Config]) -> None:
             elb.listeners(config.listener_arns)
             aws.client("ssm").get_parameter(Name=config.hold_parameter)
             aws.client("sns").get_topic_attributes(TopicArn=config.topic_arn)
+            always_asked(config)
     gc.freeze()
     gc.enable()
 
@@ -160,15 +162,24 @@ def act(config: Config, seen: Switches, change: Mapping[str, Any]) -> str:
             mode = _forward(config, arn, side, mode)
         except (ClientError, BotoCoreError) as error:  # the other listeners are attempted first, then it is raised
             problems[arn] = str(error)
-    for listener in elb.listeners(wanted):
-        if serving(config, listener) != wanted[listener.arn]:
+    try:
+        shown = elb.listeners(wanted)
+    except (ClientError, BotoCoreError) as error:  # AWS took the writes: a switch must not pass in silence for this
+        logger.warning("the listeners cannot be read back", problem=str(error))
+        shown = ()
+    for listener in shown:
+        if serving(config, listener) == wanted[listener.arn]:
+            problems.pop(listener.arn, None)  # only the answer was lost: nobody would ever tell of this switch
+        else:
             problems.setdefault(listener.arn, f"reads back as {dict(listener.weights)}")
     if problems:
         named = "; ".join(f"{arn}: {problem}" for arn, problem in problems.items())
         raise UnfinishedError(f"{len(problems)} of {len(wanted)} listeners are not as they should be: {named}")
     if mode != seen.mode:
-        for arn in config.listener_arns:
-            elb.tag(arn, REFUSED_TAG, "refused")
+        # A switch is told whatever happens here: the next run adopts, meets the refusal again and remembers it then.
+        with suppress(*() if "adopt" in change else (ClientError, BotoCoreError)):
+            for arn in config.listener_arns:
+                elb.tag(arn, REFUSED_TAG, "refused")
     return mode
 
 

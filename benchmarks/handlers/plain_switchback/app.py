@@ -9,6 +9,7 @@ import boto3
 def lambda_handler(event: dict[str, Any], context: object) -> dict[str, str]:
     """Send the listener back to the primary group when it is healthy and its alarm is OK."""
     elbv2 = boto3.client("elbv2")
+    ec2 = boto3.client("ec2")
     cloudwatch = boto3.client("cloudwatch")
     ssm = boto3.client("ssm")
     sns = boto3.client("sns")
@@ -24,6 +25,10 @@ def lambda_handler(event: dict[str, Any], context: object) -> dict[str, str]:
     health = elbv2.describe_target_health(TargetGroupArn=primary)["TargetHealthDescriptions"]
     if serving == primary or not any(target["TargetHealth"]["State"] == "healthy" for target in health):
         return {"result": "nothing to do"}
+    servers = [{"Name": "instance-id", "Values": [target["Target"]["Id"] for target in health]}]
+    found = ec2.describe_instances(Filters=servers)["Reservations"]
+    if not any(instance["State"]["Name"] == "running" for group in found for instance in group["Instances"]):
+        return {"result": "going down"}
     names = [os.environ["RECOVERY_ALARM_NAME"], os.environ["FLAPPING_ALARM_NAME"]]
     alarms = cloudwatch.describe_alarms(AlarmNames=names, AlarmTypes=["MetricAlarm"])["MetricAlarms"]
     if any(alarm["StateValue"] != "OK" for alarm in alarms):

