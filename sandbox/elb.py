@@ -102,7 +102,9 @@ class Elb:
         self.refuse_mixed_weighted_action = False  # A5: instance and ALB groups in one weighted action
         self.broken_albs: set[str] = set()  # ARNs of ALBs that answer nothing
         self.certificates = {account.arn("acm", "certificate/00000000-0000-4000-8000-000000000001")}
+        self.nlb_tail_seconds = 0.0  # how long a Network Load Balancer still sends connections to who has left (E13)
         self._targets: dict[str, dict[tuple[str, int | None], Target]] = {}
+        self._tails: dict[tuple[str, tuple[str, int | None]], tuple[Target, float]] = {}
         for operation, fn in {
             "CreateLoadBalancer": self._create_load_balancer,
             "DeleteLoadBalancer": self._check_load_balancer_is_free,
@@ -444,6 +446,8 @@ class Elb:
         self._targets[group.arn][key] = target
         delay = float(group.attributes["deregistration_delay.timeout_seconds"])
         target.timer = self.account.clock.after(delay, lambda: self._forget(group, key))
+        if any("/net/" in arn for arn in self._used().get(group.arn, ())):
+            self._tails[group.arn, key] = (target, self.account.clock.time() + self.nlb_tail_seconds)
 
     def leave(self, group_arn: str, target_id: str) -> None:
         """Take a target out, as EC2 Auto Scaling does with an instance that enters Standby."""
@@ -593,7 +597,9 @@ class Elb:
     def open_to(self, group: Any) -> list[Target]:
         """Return the targets that get traffic: the healthy ones or, if none is, all of them (A12: fail open)."""
         targets = [one for one in self._targets.get(group.arn, {}).values() if one.state != "draining"]
-        return [one for one in targets if one.state == "healthy" and not self._stopped(one)] or targets
+        open_to = [one for one in targets if one.state == "healthy" and not self._stopped(one)] or targets
+        now = self.account.clock.time()
+        return open_to + [one for (arn, _), (one, end) in self._tails.items() if arn == group.arn and now < end]
 
     def answers(self, group: Any, target: Target) -> bool:
         """Say whether the application on an instance or IP target answers."""

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -185,12 +185,6 @@ class Site:
         """Return the changes that the function asked for."""
         wanted = operations or ("RegisterTargets", "DeregisterTargets", "EnterStandby", "ExitStandby")
         return [call for call in self.account.calls if call.operation in wanted and "Role" in call.principal]
-
-
-@pytest.fixture
-def account() -> Iterator[Account]:
-    with Account() as account:
-        yield account
 
 
 @pytest.fixture
