@@ -46,9 +46,15 @@ SORRY_ALB = {
     "SorryIngressCidrs": "0.0.0.0/0",
     "SorryCertificateArn": CERTIFICATE,
 }
+ROTATION = {
+    "RotationTargetGroupArns": PRIMARY,
+    "RotationDocuments": "AWS-RunShellScript,Patch",
+    "RotationAllowStandby": "true",
+    "RotationSchedule": "cron(0 3 ? * SUN *)",
+}
 NLB_ALB = NLB | SORRY_ALB | {"SorryTargetGroupArn": ""}
 # The parameters that switch a capability on; with all of them every function is in the stack.
-CAPABILITIES = {"nlb": NLB}
+CAPABILITIES = {"nlb": NLB, "rotation": ROTATION}
 EVERYTHING = dict(itertools.chain.from_iterable(parameters.items() for parameters in CAPABILITIES.values()))
 SHARED = {
     "KmsKeyArn": KEY,

@@ -1,12 +1,13 @@
 """The state machine itself: what Step Functions would refuse, and that every path of it is reachable and ends."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from template_tools import expanded, of_type
+from template_tools import event_pattern_matches, expanded, of_type
 
 from functions.target_rotation import app
 from sandbox import states
@@ -94,7 +95,7 @@ def test_every_task_retries_what_may_pass_and_has_a_time_limit(name: str) -> Non
     assert any({"States.ALL", "Lambda.TooManyRequestsException"} & set(retry["ErrorEquals"]) for retry in task["Retry"])
 
 
-@pytest.mark.parametrize("name", tasks().keys() - {"Plan", "PutBack", "Finish"})
+@pytest.mark.parametrize("name", sorted(tasks().keys() - {"Plan", "PutBack", "Finish"}))
 def test_whatever_fails_once_a_target_may_be_out_leads_to_putting_it_back(name: str) -> None:
     [catch] = tasks()[name]["Catch"]
     assert (catch["ErrorEquals"], catch["Next"]) == (["States.ALL"], "PutBack")
@@ -163,3 +164,16 @@ def test_what_is_not_allowed_by_a_parameter_is_not_allowed_by_the_role(
 
 def test_without_groups_nothing_of_it_is_there() -> None:
     assert not [name for name in expanded()["Resources"] if "Rotation" in name]
+
+
+@pytest.mark.parametrize(
+    ("status", "passes"), [("ABORTED", True), ("FAILED", True), ("TIMED_OUT", True), ("SUCCEEDED", False)]
+)
+def test_the_end_of_an_execution_wakes_the_function_unless_it_succeeded(status: str, passes: bool) -> None:
+    template = expanded({"RotationTargetGroupArns": GROUP})
+    pattern = template["Resources"]["TargetRotationEnds"]["Properties"]["EventPattern"]
+    event = json.loads((ROOT / "events" / "target_rotation_execution_aborted.json").read_text())
+    detail = event["detail"] | {"status": status}
+    assert event_pattern_matches(pattern, event | {"detail": detail}) == passes
+    other = detail | {"stateMachineArn": detail["stateMachineArn"] + "-of-another-stack"}
+    assert not event_pattern_matches(pattern, event | {"detail": other})

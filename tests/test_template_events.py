@@ -65,7 +65,8 @@ def test_each_caller_has_exactly_one_permission_and_nobody_else_has_any(paramete
 
 def scheduled(stack: Mapping[str, Any]) -> set[str]:
     """Return the ARNs of functions that EventBridge Scheduler invokes."""
-    return {schedule["Target"]["Arn"] for schedule in of_type(stack, "AWS::Scheduler::Schedule").values()}
+    functions = {one["Attributes"]["Arn"] for one in all_of(stack, "AWS::Lambda::Function").values()}
+    return functions & {schedule["Target"]["Arn"] for schedule in of_type(stack, "AWS::Scheduler::Schedule").values()}
 
 
 def alarmed(stack: Mapping[str, Any], place: str) -> bool:
@@ -139,8 +140,10 @@ def test_every_acting_function_is_on_the_tick() -> None:
 
 
 def acts(folder: str) -> bool:
-    """Tell whether a function is a reconciler."""
-    return "reconcile.reconcile(" in (ROOT / "functions" / folder / "app.py").read_text(encoding="utf-8")
+    """Tell whether a function is a reconciler; the rotation looks for what was left out."""
+    return folder == "target_rotation" or "reconcile.reconcile(" in (ROOT / "functions" / folder / "app.py").read_text(
+        encoding="utf-8"
+    )
 
 
 # Event patterns.
@@ -154,7 +157,8 @@ EC2_RULES = {  # rule: the states of which instances it passes on, to which func
 
 def test_every_rule_with_a_pattern_is_in_the_table() -> None:
     rules = of_type(expanded(EVERYTHING), "AWS::Events::Rule")
-    assert {name for name, rule in rules.items() if "EventPattern" in rule} == EC2_RULES.keys()
+    others = {"TargetRotationEnds"}  # told in test_target_rotation_asl
+    assert {name for name, rule in rules.items() if "EventPattern" in rule} == EC2_RULES.keys() | others
 
 
 @pytest.mark.parametrize("rule", EC2_RULES)
@@ -230,6 +234,9 @@ def test_an_alarm_watches_something_that_is_there(parameters: dict[str, str]) ->
                     "LoadBalancer": "net/shop/50dc6c495c0c9188",
                     "TargetGroup": "targetgroup/primary/73e2d6bc24d8a067",
                 }, name
+            case "AWS/States":
+                machines = {one["Ref"] for one in all_of(stack, "AWS::StepFunctions::StateMachine").values()}
+                assert dimensions["StateMachineArn"] in machines, name
             case other:
                 pytest.fail(f"{name}: say here what an alarm on {other} watches")
 
@@ -291,6 +298,9 @@ EVIDENCE = {
     "NlbWaitingForPersonAlarm": (5, 1, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
     "NlbSorrySwitchoverErrorsAlarm": (5, 2, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
     "NlbSwitchbackErrorsAlarm": (5, 2, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
+    "TargetRotationErrorsAlarm": (5, 2, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
+    "TargetRotationFailedAlarm": (1, None, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
+    "TargetRotationLeftOutAlarm": (5, 1, FROM, 1, "notBreaching", {"AlarmActions": "Topic", "OKActions": "Topic"}),
     "RefusedAlarm": (5, 1, FROM, 1, "notBreaching", {"AlarmActions": "Topic", "OKActions": "Topic"}),
     "HeldAlarm": (30, 25, FROM, 1, "notBreaching", {"AlarmActions": "Topic", "OKActions": "Topic"}),
     "MailFailedAlarm": (1, None, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
@@ -314,7 +324,7 @@ def test_an_alarm_weighs_so_many_minutes_as_the_parameters_say(name: str) -> Non
         threshold,
         missing,
     )
-    assert alarm["Statistic"] == ("Sum" if alarm["Namespace"] in ("kirikae", "AWS/Lambda") else "Maximum")
+    assert alarm["Statistic"] == ("Sum" if alarm["Namespace"] in ("kirikae", "AWS/Lambda", "AWS/States") else "Maximum")
     places = {"Topic": topic(stack)} | {function: arn(stack, function) for function in FUNCTIONS}
     states = {state: alarm[state] for state in alarm if state.endswith("Actions")}
     assert states == {state: [places[who]] for state, who in told.items()}

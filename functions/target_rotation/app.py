@@ -38,7 +38,7 @@ def plan(config: Config, event: Event) -> Rotation:
 
 
 def _world(config: Config, asked: Request, execution_arn: str) -> World:
-    groups, health = elb.groups(asked.groups), membership.health(asked.groups)
+    groups, health = elb.target_groups(asked.groups), membership.health(asked.groups)
     registered = {target.id for targets in health.values() for target in targets}
     instances = sorted(target for target in registered | set(asked.ids) if target.startswith("i-"))
     managed, document = None, ""
@@ -234,7 +234,7 @@ def deregister(config: Config, event: Event) -> dict[str, Any]:
 
 def _draining(member: Member, claim: Claim, seen: Health) -> dict[str, Any]:
     """Say whether it is drained, or when to ask again."""
-    drain, tail = rotation.delays(elb.groups(seen))
+    drain, tail = rotation.delays(elb.target_groups(seen))
     state = Rotation(
         out=[{**member, "out_at": claim.at.isoformat()}],
         unused=[],
@@ -270,7 +270,7 @@ def _member(config: Config, event: Event) -> tuple[Member, Claim | None, Health,
         raise InputError(f"instance_id is {target!r}, expected the id of a target, like i-0123456789abcdef0")
     if not isinstance(groups, list) or not groups or set(groups) - set(config.rotation_target_group_arns):
         raise InputError(f"target_group_arns is {groups!r}, expected groups of RotationTargetGroupArns")
-    described = elb.groups(groups)
+    described = elb.target_groups(groups)
     seen, claim = membership.health(groups), membership.claims(groups).get(target)
     found = rotation.members(seen, {group.arn: group.target_type for group in described})
     member = rotation.whole(found.get(target), claim, target)

@@ -77,7 +77,7 @@ class Group:
         return any(":loadbalancer/net/" in arn for arn in self.load_balancer_arns)
 
 
-def groups(target_group_arns: Iterable[str]) -> tuple[Group, ...]:
+def target_groups(target_group_arns: Iterable[str]) -> tuple[Group, ...]:
     """Return the target groups in the order asked for.
 
     https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTargetGroupAttributes.html

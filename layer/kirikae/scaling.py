@@ -29,12 +29,16 @@ def stand_by(instance_id: str, group_name: str) -> None:
     """
     if places([instance_id]).get(instance_id, ("", ""))[1] in ("EnteringStandby", "Standby"):
         return
-    group, client = _group(group_name), aws.client("autoscaling")
+    group = _group(group_name)
     if group["DesiredCapacity"] - 1 < group["MinSize"]:
         if _remembered(group) is None:
-            client.create_or_update_tags(Tags=[{**_tag(group_name, str(group["MinSize"])), "PropagateAtLaunch": False}])
-        client.update_auto_scaling_group(AutoScalingGroupName=group_name, MinSize=group["DesiredCapacity"] - 1)
-    client.enter_standby(
+            aws.client("autoscaling").create_or_update_tags(
+                Tags=[{**_tag(group_name, str(group["MinSize"])), "PropagateAtLaunch": False}]
+            )
+        aws.client("autoscaling").update_auto_scaling_group(
+            AutoScalingGroupName=group_name, MinSize=group["DesiredCapacity"] - 1
+        )
+    aws.client("autoscaling").enter_standby(
         InstanceIds=[instance_id], AutoScalingGroupName=group_name, ShouldDecrementDesiredCapacity=True
     )
 
@@ -52,9 +56,8 @@ def restore_min_size(group_name: str) -> None:
     """Set MinSize as it was before the first Standby."""
     remembered = _remembered(_group(group_name))
     if remembered is not None:
-        client = aws.client("autoscaling")
-        client.update_auto_scaling_group(AutoScalingGroupName=group_name, MinSize=remembered)
-        client.delete_tags(Tags=[_tag(group_name, str(remembered))])
+        aws.client("autoscaling").update_auto_scaling_group(AutoScalingGroupName=group_name, MinSize=remembered)
+        aws.client("autoscaling").delete_tags(Tags=[_tag(group_name, str(remembered))])
 
 
 def _group(name: str) -> dict[str, Any]:
