@@ -1,5 +1,6 @@
 """Systems Manager's Run Command: documents, agents that are online or not, and commands that take their time."""
 
+import functools
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -84,14 +85,18 @@ class Commands:
         self.sent.append(command)
         for instance_id in ids:
             command.statuses[instance_id] = "InProgress"
-            status, seconds = self.answer(instance_id, command)
-
-            def end(instance_id: str = instance_id, status: str = status) -> None:
-                if command.statuses[instance_id] == "InProgress":
-                    command.statuses[instance_id] = status
-
-            self.account.clock.after(seconds, end)
+            # Later, when nobody holds the account's lock: what runs on an instance may itself make requests.
+            self.account.clock.after(0, functools.partial(self._run, command, instance_id))
         return {"Command": self._show(command)}
+
+    def _run(self, command: Command, instance_id: str) -> None:
+        status, seconds = self.answer(instance_id, command)
+
+        def end() -> None:
+            if command.statuses[instance_id] == "InProgress":
+                command.statuses[instance_id] = status
+
+        self.account.clock.after(seconds, end)
 
     def _show(self, command: Command) -> dict[str, Any]:
         return {

@@ -214,7 +214,7 @@ def in_world(world: World) -> Iterator[None]:
             "STATE_MACHINE_ARN": MACHINE,
         }.items():
             patch.setenv(name, value)
-        patch.setattr(aws, "client", lambda _service: Client(world))
+        patch.setattr(aws, "client", lambda _service, **_: Client(world))
         patch.setattr(reconcile, "now", world.clock.now)
         patch.setattr(reconcile.metrics, "add_metric", lambda *_, **__: None)
         patch.setattr(reconcile.logger, "info", lambda *_, **__: None)

@@ -64,7 +64,7 @@ def send(
     for command in earlier:
         if command["Comment"] == comment and command["DocumentName"] == document:
             return str(command["CommandId"])
-    sent = aws.client("ssm").send_command(
+    sent = aws.client("ssm", attempts=1).send_command(
         DocumentName=document,
         InstanceIds=ids,
         Parameters=dict(parameters),
