@@ -107,6 +107,9 @@ def _leave(config: Config, member: Member, unused: list[str], by: str, wanted: C
     seen = membership.health(groups)
     if short := rotation.shortfall(least, seen, member, unused):
         return short
+    other = membership.claims(groups).get(member["id"])
+    if other and other.by != rotation.owner(by) and rotation.absent(member, seen):
+        return f"{member['id']} is out already, by {other.by}"
     membership.claim(member, by, now)
     others = rotation.leaving(membership.claims(groups), by, now)
     if short := rotation.shortfall(least, seen, member, unused, others):
