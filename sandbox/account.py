@@ -185,6 +185,7 @@ class Account:
         self.endpoint = self._server.url
         self.elb = elb.Elb(self)
         self.ec2 = ec2.Ec2(self)
+        self.after("ssm", "PutParameter", self._stamp)
         self.network = network.Network(self)
         self.cloudwatch = cloudwatch.CloudWatch(self)
         self.cloudwatch.publishers += [
@@ -197,6 +198,10 @@ class Account:
         self.states = states.States(self)
         self.autoscaling = autoscaling.AutoScaling(self)
         self.commands = commands.Commands(self)
+
+    def _stamp(self, params: dict[str, Any]) -> None:
+        # When a parameter was written is told in virtual time, as everything else.
+        self.backend("ssm").get_parameter(params["Name"]).last_modified_date = self.clock.now()
 
     def __enter__(self) -> Self:
         return self

@@ -4,7 +4,7 @@ import itertools
 from typing import TYPE_CHECKING, Self
 
 from sandbox import loopback, traffic
-from sandbox.traffic import Page, Visit
+from sandbox.visits import Page, Visit
 
 if TYPE_CHECKING:
     from sandbox.account import Account

@@ -8,7 +8,9 @@ from moto.elbv2 import models
 
 from sandbox import traffic
 from sandbox.clock import Timer
-from sandbox.traffic import Found, Page, Visit, weights
+from sandbox.delivery import DeliveryError
+from sandbox.traffic import Found, weights
+from sandbox.visits import Page, Visit
 from sandbox.wire import Answer, Refusal
 
 if TYPE_CHECKING:
@@ -118,6 +120,7 @@ class Elb:
             "RegisterTargets": self._register,
             "DeregisterTargets": self._deregister,
             "DescribeTargetHealth": self._describe_health,
+            "AddTags": self._check_tags,
         }.items():
             account.override("elbv2", operation, fn)
         for operation in (
@@ -228,6 +231,17 @@ class Elb:
         for one in params["Attributes"]:
             if one["Key"] not in ATTRIBUTES:  # D 000
                 raise Refusal("ValidationError", f"Target group attribute key '{one['Key']}' is not recognized")
+
+    def _check_tags(self, params: dict[str, Any], _principal: str) -> None:
+        # The service model's TagKey and TagValue; tags of a resource: at most 50.
+        for tag in params["Tags"]:
+            for text, limit in ((tag["Key"], 128), (tag.get("Value", ""), 256)):
+                if len(text) > limit or not all(one.isalnum() or one.isspace() or one in "_.:/=+-@" for one in text):
+                    raise Refusal("ValidationError", f"The tag '{text}' is too long or has a character it cannot have")
+        for arn in params["ResourceArns"]:
+            held = self.backend.tagging_service.get_tag_dict_for_resource(arn)
+            if len(held.keys() | {tag["Key"] for tag in params["Tags"]}) > 50:
+                raise Refusal("TooManyTags", f"A resource can have at most 50 tags: '{arn}'")
 
     # Listeners, rules and what they may forward to.
 
@@ -414,6 +428,8 @@ class Elb:
                     "InvalidTarget",
                     f"The following targets are not in a running state and cannot be registered: '{target_id}'",
                 )
+        if group.target_type == "lambda":
+            self._check_function(group, target_id)
         if group.target_type == "alb":  # C1, C7
             balancer = self.backend.load_balancers.get(target_id)
             if balancer is None or balancer.type != "application" or balancer.vpc_id != group.vpc_id:
@@ -424,6 +440,17 @@ class Elb:
                 )
             if len(all_keys) > 1:
                 raise Refusal("TooManyTargets", "A target group with target type 'alb' can have one target")
+
+    def _check_function(self, group: Any, function_arn: str) -> None:
+        name = function_arn.rpartition(":function:")[2].split(":")[0]
+        try:
+            self.account.functions.check(name, principal=traffic.SERVICE, source_arn=group.arn)
+        except DeliveryError as error:  # H7
+            raise Refusal(
+                "AccessDenied",
+                f"elasticloadbalancing principal does not have permission to invoke {function_arn} "
+                f"from target group {group.arn}",
+            ) from error
 
     def _deregister(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
         group = self.group(params["TargetGroupArn"])

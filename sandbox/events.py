@@ -254,7 +254,7 @@ class Events:
 
     def _invoke(self, arn: str, target: dict[str, Any], moment: datetime) -> None:
         default = self._event("aws.scheduler", "Scheduled Event", "{}", [arn]) | {"time": iso(moment)}
-        text = target.get("Input") or json.dumps(default)
+        text = (target.get("Input") or json.dumps(default)).replace("<aws.scheduler.scheduled-time>", iso(moment))
         try:
             self._check_role(arn, target["RoleArn"], target["Arn"])
             self._send(target["Arn"], text, {})

@@ -62,7 +62,7 @@ def _unscoped(_params: Params) -> list[str]:
 
 
 def _parameter(name: str) -> str:
-    return _arn("ssm", f"parameter/{name.lstrip('/')}")
+    return _arn("ssm", f"parameter/{name.lstrip('/').partition(':')[0]}")  # name:version is of the same parameter
 
 
 def _document(name: str) -> str:
@@ -155,6 +155,13 @@ ACTIONS = {("lambda", "Invoke"): "lambda:InvokeFunction"}
 PREFIXES = {"elbv2": "elasticloadbalancing", "stepfunctions": "states"}
 # These can be asked for all resources only.
 UNSCOPED = {"autoscaling", "ec2", "elbv2"}
+# L: the condition keys of EC2 that hold the id of the resource itself.
+IDENTITIES = {
+    "instance": "ec2:InstanceID",
+    "network-interface": "ec2:NetworkInterfaceID",
+    "route-table": "ec2:RouteTableID",
+    "elastic-ip": "ec2:AllocationId",
+}
 # Anybody may ask who he is.
 FREE = {("sts", "GetCallerIdentity")}
 
@@ -197,13 +204,19 @@ def authorize(role: Role, name: str, request: Request) -> None:
     if namespace := request.params.get("Namespace"):
         context["cloudwatch:namespace"] = namespace
     for resource in resources:
-        if not evaluate(role.policies, action, resource, context):
+        if not evaluate(role.policies, action, resource, context | _identity(resource)):
             user = f"arn:aws:sts::{ACCOUNT_ID}:assumed-role/{name}/session"
             raise _denied(
                 request,
                 f"User: {user} is not authorized to perform: {action} on resource: {resource} "
                 f"because no identity-based policy allows the {action} action",
             )
+
+
+def _identity(resource: str) -> dict[str, str]:
+    """Return the condition key that holds the id of a resource of EC2."""
+    kind, _, name = resource.rpartition(":")[2].partition("/")
+    return {IDENTITIES[kind]: name} if resource.startswith("arn:aws:ec2:") and kind in IDENTITIES else {}
 
 
 def _denied(request: Request, message: str) -> Refusal:

@@ -5,6 +5,7 @@ The messages are CloudFormation's own where it has one, so that a refusal here r
 
 import json
 import re
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,13 +42,14 @@ class Scope:
 
 def pseudo_parameters(stack_name: str, region: str, account_id: str) -> dict[str, Any]:
     """Return the values of the `AWS::` parameters."""
+    made_up_id = uuid.uuid5(uuid.NAMESPACE_DNS, stack_name)
     return {
         "AWS::AccountId": account_id,
         "AWS::NoValue": NO_VALUE,
         "AWS::NotificationARNs": [],
         "AWS::Partition": "aws",
         "AWS::Region": region,
-        "AWS::StackId": f"arn:aws:cloudformation:{region}:{account_id}:stack/{stack_name}/5a4db0c0",
+        "AWS::StackId": f"arn:aws:cloudformation:{region}:{account_id}:stack/{stack_name}/{made_up_id}",
         "AWS::StackName": stack_name,
         "AWS::URLSuffix": "amazonaws.com",
     }

@@ -85,7 +85,7 @@ class Network:
             "ModifyInstanceAttribute": self._modify_instance,
         }.items():
             account.override("ec2", operation, fn)
-        account.around("ec2", "DescribeNetworkInterfaces", self._read_late)
+        account.around("ec2", "DescribeNetworkInterfaces", self._read)
 
     @property
     def backend(self) -> Any:
@@ -233,6 +233,22 @@ class Network:
         return [
             eip for eip in self.backend.addresses if eip.eni is interface and address in (None, eip.private_ip_address)
         ]
+
+    # Reads of interfaces.
+
+    def _read(self, params: Params, serve: Callable[[], Answer]) -> Answer:
+        """Show at each private address the Elastic IP that leads to it."""
+        for interface in self.backend.enis.values():
+            for one in interface.private_ip_addresses:
+                one.pop("Association", None)
+                for eip in self._elastic_ips(interface, one["PrivateIpAddress"]):
+                    one["Association"] = {
+                        "AllocationId": eip.allocation_id,
+                        "AssociationId": eip.association_id,
+                        "IpOwnerId": self.account.account_id,
+                        "PublicIp": eip.public_ip,
+                    }
+        return self._read_late(params, serve)
 
     # Attributes of instances.
 

@@ -2,6 +2,9 @@
 
 There are no threads in here: whoever invokes also serves the few requests that the runtime makes meanwhile. The one for
 the next event, which the runtime makes when it is idle, waits in the socket's backlog, as a frozen environment does.
+
+An extension inside the process (https://docs.aws.amazon.com/lambda/latest/dg/runtimes-extensions-api.html) is told of
+every invocation, and the environment is ready for the next one when it has asked for the next event, too.
 """
 
 import contextlib
@@ -15,6 +18,8 @@ import socket
 import subprocess
 import tempfile
 import time
+import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,6 +28,7 @@ BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
 INIT_SECONDS = 60.0  # AWS allows 10; this machine may be slower than Lambda
 LOOK_SECONDS = 0.02  # how often to look whether the process still lives
 API = "/2018-06-01/runtime/"
+EXTENSION_API = "/2020-01-01/extension/"
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,7 @@ class _Request:
     path: str
     body: bytes
     connection: socket.socket | None
+    extension: str = ""
 
     def reply(self, status: str, headers: dict[str, str], body: bytes = b"") -> None:
         """Answer and close the connection; a runtime that is gone does not mind."""
@@ -83,6 +90,8 @@ class Environment:
         self._arn = arn
         self._process: Any = None
         self._logged = 0
+        self._extensions: dict[str, _Request | None] = {}  # what each waits with for an event; None: it is at work
+        self._early: _Request | None = None  # what the runtime asked for while an extension was at work
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._directory = Path(tempfile.mkdtemp(prefix="kirikae-"))
         self._offset = self._directory / "offset"
@@ -111,6 +120,8 @@ class Environment:
             self._start()
         idle = self._receive(INIT_SECONDS)
         init_seconds = time.monotonic() - started if cold else 0.0
+        if idle.path.endswith("/next") and not self._extensions_ready(INIT_SECONDS):
+            idle = LATE
         if not idle.path.endswith("/next"):
             payload = self._broken(idle, request_id, INIT_SECONDS)
             return Invocation(payload, _summary(payload), self._new_log(), init_seconds, 0.0, cold, request_id)
@@ -123,6 +134,7 @@ class Environment:
             "Lambda-Runtime-Invoked-Function-Arn": self._arn,
             "Lambda-Runtime-Trace-Id": "Root=1-00000000-000000000000000000000000;Parent=0000000000000000;Sampled=0",
         }
+        self._tell_extensions(request_id, now + timeout)
         idle.reply("200 OK", headers, event)
         answer = self._receive(timeout)
         seconds = time.monotonic() - started
@@ -132,6 +144,8 @@ class Environment:
         else:
             payload = self._broken(answer, request_id, timeout)
             error = _summary(payload)
+        if self._process and not self._extensions_ready(timeout - seconds):
+            self._kill()  # the caller has its answer and does not notice
         return Invocation(payload, error, self._new_log(), init_seconds, seconds, cold, request_id)
 
     def close(self) -> None:
@@ -160,6 +174,10 @@ class Environment:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(10)
         self._process = None
+        for request in (self._early, *self._extensions.values()):
+            if request and request.connection:
+                request.connection.close()
+        self._extensions, self._early = {}, None
         while select.select([self._listener], [], [], 0)[0]:  # what it still asked for
             self._listener.accept()[0].close()
 
@@ -171,19 +189,61 @@ class Environment:
 
     def _receive(self, seconds: float) -> _Request:
         """Wait for the runtime's next request, but no longer than it lives."""
+        if self._early:
+            request, self._early = self._early, None
+            return request
+        return self._accept(seconds, lambda: False)
+
+    def _accept(self, seconds: float, enough: Callable[[], bool]) -> _Request:
+        """Serve extensions until the runtime asks for something, or it is enough."""
         end = time.monotonic() + seconds
-        while True:
+        while not enough():
             exited = self._process.poll() is not None
             if select.select([self._listener], [], [], 0 if exited else LOOK_SECONDS)[0]:
                 connection, _ = self._listener.accept()
                 try:
-                    return _read(connection)
+                    request = _read(connection)
                 except (OSError, ValueError):
                     connection.close()  # it died while it was talking
+                    continue
+                if not request.path.startswith(EXTENSION_API):
+                    return request
+                self._serve_extension(request)
             elif exited:
                 return EXITED
             elif time.monotonic() > end:
                 return LATE
+        return LATE
+
+    def _serve_extension(self, request: _Request) -> None:
+        """Register an extension, or keep its request until there is an event."""
+        if request.path == f"{EXTENSION_API}register":
+            identifier = str(uuid.uuid4())
+            self._extensions[identifier] = None
+            request.reply("200 OK", {"Lambda-Extension-Identifier": identifier}, b"{}")
+        elif request.path == f"{EXTENSION_API}event/next" and request.extension in self._extensions:
+            self._extensions[request.extension] = request
+        else:
+            request.reply("403 Forbidden", {}, b'{"errorType": "Extension.UnknownExtensionIdentifier"}')
+
+    def _tell_extensions(self, request_id: str, deadline: float) -> None:
+        event = {"eventType": "INVOKE", "deadlineMs": int(deadline * 1000), "requestId": request_id}
+        event |= {"invokedFunctionArn": self._arn}
+        for identifier, waiting in self._extensions.items():
+            if waiting:
+                self._extensions[identifier] = None
+                waiting.reply("200 OK", {"Content-Type": "application/json"}, json.dumps(event).encode())
+
+    def _extensions_ready(self, seconds: float) -> bool:
+        """Wait until every extension has asked for its next event; say whether they all have."""
+        end = time.monotonic() + seconds
+        while not (ready := None not in self._extensions.values()):
+            request = self._accept(end - time.monotonic(), lambda: None not in self._extensions.values())
+            if request.connection:
+                self._early = request
+            elif request is EXITED or time.monotonic() > end:
+                break
+        return ready
 
     def _broken(self, answer: _Request, request_id: str, timeout: float) -> dict[str, Any]:
         """Turn anything but a response into AWS's error document."""
@@ -224,4 +284,4 @@ def _read(connection: socket.socket) -> _Request:
         if headers.get("Expect"):
             connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
         body = file.read(int(headers.get("Content-Length", 0)))
-    return _Request(path, body, connection)
+    return _Request(path, body, connection, headers.get("Lambda-Extension-Identifier", ""))

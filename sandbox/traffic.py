@@ -1,37 +1,21 @@
 """What a client gets from a load balancer: the way of one connection to the page at its end."""
 
-import base64
-import fnmatch
 import ipaddress
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
+
+from sandbox import lambdatarget
+from sandbox.delivery import DeliveryError
+from sandbox.visits import Page, Visit
 
 if TYPE_CHECKING:
     from sandbox.elb import Elb
 
 
-@dataclass(frozen=True)
-class Visit:
-    """A GET request of a client."""
-
-    path: str = "/"
-    host: str = ""
-    client: str = ""
-    agent: str = "sandbox"
-    turn: int = 0  # the number of the connection: it follows the weights and goes round the targets
-
-
-@dataclass(frozen=True)
-class Page:
-    """An HTTP response of a load balancer or of an application behind it."""
-
-    status: int
-    body: bytes
-    content_type: str = "text/html"
-    location: str | None = None
-
+SERVICE = "elasticloadbalancing.amazonaws.com"
 
 # A page that a function makes is made later, when nobody holds the account's lock. None: nobody answers.
 type Found = Page | Callable[[], Page] | None
@@ -43,6 +27,13 @@ def from_listener(elb: "Elb", listener_arn: str, visit: Visit) -> Page | None:
         group = chosen(elb.listener(listener_arn).default_actions[0].data, visit.turn)
         found = from_group(elb, elb.group(group), visit) if group else None
     return found() if callable(found) else found
+
+
+def from_alb_listener(elb: "Elb", listener_arn: str, visit: Visit, turn: int) -> Page:
+    """Return what an Application Load Balancer's listener gives this visit, the turn-th of all."""
+    with elb.account.lock:
+        found = from_alb(elb, elb.listener(listener_arn), replace(visit, turn=turn))
+    return (found() if callable(found) else found) or Page(502, b"Bad Gateway")
 
 
 def from_group(elb: "Elb", group: Any, visit: Visit) -> Found:
@@ -87,38 +78,14 @@ def from_alb(elb: "Elb", listener: Any, visit: Visit) -> Found:
 
 def _from_function(elb: "Elb", function_arn: str, group: Any, visit: Visit) -> Page:
     """Invoke a Lambda target as an ALB does and read its answer (H7)."""
-    path, _, query = visit.path.partition("?")
     several = group.attributes.get("lambda.multi_value_headers.enabled") == "true"
-    headers = {"host": visit.host, "user-agent": visit.agent, "x-forwarded-for": visit.client}
-    pairs = [pair.split("=", 1) for pair in query.split("&") if "=" in pair]
-    event: dict[str, Any] = {
-        "requestContext": {"elb": {"targetGroupArn": group.arn}},
-        "httpMethod": "GET",
-        "path": path,
-        "body": "",
-        "isBase64Encoded": False,
-    }
-    if several:
-        event["multiValueHeaders"] = {name: [value] for name, value in headers.items()}
-        event["multiValueQueryStringParameters"] = {
-            name: [value for other, value in pairs if other == name] for name, _ in pairs
-        }
-    else:
-        event["headers"] = headers
-        event["queryStringParameters"] = dict(pairs)
-    invoked = elb.account.functions.invoke(function_arn.split(":function:")[1].split(":")[0], event)
-    answer = invoked.payload
-    if invoked.error or not isinstance(answer, dict) or not isinstance(answer.get("statusCode"), int):
-        return Page(502, b"Bad Gateway")
-    if several:
-        given = {name: values[-1] for name, values in (answer.get("multiValueHeaders") or {}).items()}
-    else:
-        given = answer.get("headers") or {}
-    lower = {name.lower(): value for name, value in given.items()}
-    body = answer.get("body") or ""
-    content = base64.b64decode(body) if answer.get("isBase64Encoded") else body.encode()
-    kind = lower.get("content-type", "application/octet-stream")
-    return Page(answer["statusCode"], content, kind, lower.get("location"))
+    name = function_arn.split(":function:")[1].split(":")[0]
+    try:
+        elb.account.functions.check(name, principal=SERVICE, source_arn=group.arn)
+    except DeliveryError:
+        return lambdatarget.BAD_GATEWAY
+    invoked = elb.account.functions.invoke(name, lambdatarget.event(visit, group.arn, several=several))
+    return lambdatarget.BAD_GATEWAY if invoked.error else lambdatarget.answer(invoked.payload, several=several)
 
 
 def weights(action: dict[str, Any]) -> list[dict[str, Any]]:
@@ -162,11 +129,11 @@ def _holds(condition: dict[str, Any], visit: Visit) -> bool:
     path, _, query = visit.path.partition("?")
     match kind:
         case "path-pattern":
-            return any(fnmatch.fnmatchcase(path, one) for one in values)
+            return any(_like(path, one) for one in values)
         case "host-header":
-            return any(fnmatch.fnmatch(visit.host.split(":")[0], one) for one in values)
+            return any(_like(visit.host.split(":")[0].lower(), one.lower()) for one in values)
         case "http-request-method":
-            return "GET" in values
+            return visit.method in values
         case "source-ip":
             # C5: the client's own address, also behind an NLB. A health check has none.
             address = ipaddress.ip_address(visit.client) if visit.client else None
@@ -174,7 +141,11 @@ def _holds(condition: dict[str, Any], visit: Visit) -> bool:
         case _:
             pairs = parse_qsl(query)
             return any(
-                fnmatch.fnmatchcase(value, one["Value"]) and one.get("Key") in (None, key)
-                for one in values
-                for key, value in pairs
+                _like(value, one["Value"]) and one.get("Key") in (None, key) for one in values for key, value in pairs
             )
+
+
+def _like(value: str, pattern: str) -> bool:
+    """Match an ALB's wildcards: * is any text and ? is one character, everything else is itself."""
+    parts = (".*" if one == "*" else "." if one == "?" else re.escape(one) for one in pattern)
+    return re.fullmatch("".join(parts), value, re.DOTALL) is not None

@@ -21,6 +21,7 @@ FUNCTIONS = {
     for logical_id, resource in SOURCE["Resources"].items()
     if resource["Type"] == "AWS::Serverless::Function"
 }
+PAGE = "MaintenancePageFunction"  # does not act: no layer, no topic, no hold; it has tests of its own
 
 ELB = f"arn:aws:elasticloadbalancing:{REGION}:{ACCOUNT_ID}"
 LISTENERS = (
@@ -53,9 +54,18 @@ ROTATION = {
     "RotationSchedule": "cron(0 3 ? * SUN *)",
 }
 NLB_ALB = NLB | SORRY_ALB | {"SorryTargetGroupArn": ""}
+PAIR = {
+    "PairInstanceIds": "i-0123456789abcdef2,i-0123456789abcdef3",
+    "PairInterfaceIds": "eni-0123456789abcdef2,eni-0123456789abcdef3",
+    "FloatingIpAddresses": "10.0.0.50,2001:db8::50",
+    "ElasticIpAllocationIds": "eipalloc-0123456789abcdef0,eipalloc-0123456789abcdef1",
+    "OverlayCidrs": "192.168.99.1/32",
+    "OverlayRouteTableIds": "rtb-0123456789abcdef0,rtb-0123456789abcdef1",
+}
+MAINTENANCE = {"MaintenanceListenerArn": f"{ELB}:listener/app/shop/50dc6c495c0c9188/0467ef3c8400ae65"}
 # The parameters that switch a capability on; with all of them every function is in the stack.
-CAPABILITIES = {"nlb": NLB, "rotation": ROTATION}
-EVERYTHING = dict(itertools.chain.from_iterable(parameters.items() for parameters in CAPABILITIES.values()))
+CAPABILITIES = {"nlb": NLB, "pair": PAIR, "rotation": ROTATION}
+EVERYTHING = MAINTENANCE | dict(itertools.chain.from_iterable(given.items() for given in CAPABILITIES.values()))
 SHARED = {
     "KmsKeyArn": KEY,
     "NotificationTopicArn": TOPIC,
@@ -66,17 +76,30 @@ WAYS = {
     "everything": EVERYTHING,
     "everything with a key, a topic and an address of its own": EVERYTHING | SHARED,
     "serialized": EVERYTHING | {"SerializeInvocations": "true"},
+    "maintenance with testers and schedules": MAINTENANCE
+    | {
+        "MaintenanceBypassCidrs": "203.0.113.0/24",
+        "MaintenanceBypassTargetGroupArn": PRIMARY,
+        "MaintenanceStart": "cron(0 2 ? * SUN *)",
+        "MaintenanceEnd": "cron(0 6 ? * SUN *)",
+    },
     "nlb without instance ids": NLB | {"PrimaryInstanceIds": ""},
     "nlb with a sorry ALB": NLB_ALB,
     "nlb with a sorry ALB on port 80": NLB_ALB | {"SorryPort": "80", "SorryCertificateArn": ""},
 } | CAPABILITIES
 every_way = pytest.mark.parametrize("parameters", WAYS.values(), ids=WAYS.keys())
 every_function = pytest.mark.parametrize("function", FUNCTIONS)
+every_acting_function = pytest.mark.parametrize("function", sorted(FUNCTIONS.keys() - {PAGE}))
 
 
 def all_of(stack: Mapping[str, Any], type_name: str) -> dict[str, Any]:
     """Return every resource of a type with its Ref and Attributes, by logical id."""
     return {name: resource for name, resource in stack["Resources"].items() if resource["Type"] == type_name}
+
+
+def acting(stack: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the properties of every function that acts, by logical id."""
+    return {name: one["Properties"] for name, one in all_of(stack, "AWS::Lambda::Function").items() if name != PAGE}
 
 
 def arn(stack: Mapping[str, Any], logical_id: str) -> str:

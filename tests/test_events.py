@@ -118,7 +118,7 @@ def paths(event: Any) -> list[tuple[str, ...]]:
 def test_an_event_broken_anywhere_is_still_only_a_hint(data: st.DataObject, name: str, value: Any) -> None:
     path = data.draw(st.sampled_from(paths(EVENTS[name])[1:]))
     hint = events.hint(broken(EVENTS[name], path, value))
-    kinds = {"text": str, "kind": str, "at": datetime | None, "stopped_instance": str}
+    kinds = {"text": str, "kind": str, "at": datetime | None, "stopped_instance": str, "wish": object}
     for field in fields(hint):
         assert isinstance(getattr(hint, field.name), kinds[field.name]), field.name
     assert hint.at is None or hint.at.tzinfo

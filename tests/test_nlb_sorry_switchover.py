@@ -68,6 +68,7 @@ SWITCH = {"to": "sorry", "listeners": [LISTENER]}
 STAY = None
 ILL_SORRY = (Target("alb", 443, "unhealthy"),)
 UNUSED_SORRY = (Target("alb", 443, "unused", "Target.NotInUse"),)
+TLS_LISTENER = listener({PRIMARY: 1}, protocol="TLS")
 TOO_LONG = INITIAL_PATIENCE / timedelta(minutes=1)
 
 WORLDS = {
@@ -105,6 +106,8 @@ WORLDS = {
     "an action that is no forward": (STAY, seen("unused", listener=listener({}, action="fixed-response"))),
     "listener rules": (STAY, seen("unused", ruled=(LISTENER,))),
     "an ALB's listener": (STAY, seen("unused", listener=listener({PRIMARY: 1}, protocol="HTTPS"))),
+    "a TLS listener and a sorry ALB": (STAY, seen("unused", listener=TLS_LISTENER, alb_groups=(SORRY,))),
+    "a TLS listener and sorry instances": (SWITCH, seen("unused", listener=TLS_LISTENER)),
     "a group of another load balancer": (STAY, seen("unused", elsewhere={SORRY: "other-nlb"})),
 }
 
@@ -135,6 +138,9 @@ def test_fewer_than_min_healthy_targets_is_an_outage(switches: bool, world: Obse
     [
         pytest.param("SorryTargetGroupArn has no registered target", seen("unused", sorry=()), id="empty sorry group"),
         pytest.param(OTHER, seen("unused", listener=listener({OTHER: 1})), id="foreign group"),
+        pytest.param(
+            "only a TCP listener", seen("unused", listener=TLS_LISTENER, alb_groups=(SORRY,)), id="TLS to ALB"
+        ),
         pytest.param("listener rules", seen("unused", ruled=(LISTENER,)), id="rules"),
         pytest.param(
             "ListenerArns", seen("unused", listener=listener({PRIMARY: 1}, protocol="HTTP")), id="ALB listener"
@@ -183,12 +189,12 @@ def test_the_mail_tells_what_why_when_what_to_check_and_how_to_undo(language: st
     action = json.loads(undo[undo.index("'") + 1 : undo.rindex("'")])
     assert mail.subject.isascii()
     assert len(mail.subject) < 100
-    assert "i-1 is stopped" in text
+    assert ("i-1 is stopped" if language == "en" else "i-1 (停止または終了)") in text
     assert LISTENER in text
     assert ("4.0" in text) == (caused is not None)
     assert ("ATTENTION" if language == "en" else "注意") in text
     assert ("何が起きたか" in text) == (language == "ja")
-    assert "aws ssm put-parameter --overwrite --name /shop/hold" in text
+    assert "aws ssm put-parameter --region ap-northeast-1 --overwrite --name /shop/hold" in text
     assert action == [
         {
             "Type": "forward",
@@ -517,6 +523,22 @@ def test_a_throttled_read_is_never_taken_for_an_answer(shop: Shop) -> None:
     assert len([call for call in shop.account.calls if call.error == "Throttling"]) == 3
 
 
+def test_stopped_instances_are_an_outage_even_when_cloudwatch_does_not_answer(shop: Shop) -> None:
+    shop.service.break_application()
+    shop.account.advance(25)
+    shop.account.faults.add("cloudwatch", "DescribeAlarms", "InternalServiceFault", status=500)
+    shop.stops()
+    assert shop.serves == ["sorry"]
+
+
+def test_a_service_that_stays_on_the_sorry_page_is_said_again_after_half_an_hour(shop: Shop) -> None:
+    shop.stops()
+    shop.minutes(20)
+    assert shop.alarm_mails("OnSorryPage") == []
+    shop.minutes(20)
+    assert len(shop.alarm_mails("OnSorryPage")) == 1
+
+
 def test_a_new_stack_without_data_does_not_switch(new_shop: Any) -> None:
     shop = new_shop()
     shop.service.break_application()
@@ -569,7 +591,9 @@ def test_the_mail_is_in_japanese_when_asked(new_shop: Any) -> None:
     shop = new_shop(NotificationLanguage="ja").deployed()
     shop.stops()
     [mail] = shop.mails
-    assert "新しい接続は sorry ページ に向かいます" in mail.body
+    assert "新しい接続は sorry ページに振り向けられます" in mail.body
+    assert "停止処理中" in mail.body
+    assert " JST" in mail.body
     assert mail.subject.isascii()
 
 

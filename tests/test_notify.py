@@ -18,7 +18,7 @@ SECTIONS = ((notify.WHY, Words("because", "なぜなら")), (notify.CHECK, Words
         ("shop", "sorry page ON", "[kirikae] shop: sorry page ON"),
         ("店舗", "sorry page ON", "[kirikae] ??: sorry page ON"),
         ("shop\r\nBcc: everybody", "x\t\x00\x7fy", "[kirikae] shopBcc: everybody: xy"),
-        ("s" * 40, "x" * 100, "[kirikae] " + "s" * 40 + ": " + "x" * 47),
+        ("s" * 40, "x" * 100, "[kirikae] " + "s" * 30 + ": " + "x" * 57),
     ],
 )
 def test_a_subject_is_one_short_line_of_printable_ascii(service: str, text: str, subject: str) -> None:

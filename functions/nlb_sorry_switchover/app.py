@@ -42,7 +42,7 @@ class Observed:
 
 
 def observe(config: Config, hint: Hint) -> Observed:
-    """Read listeners and target health; ask CloudWatch and EC2 only for what these do not already tell."""
+    """Read listeners and target health; ask EC2, and CloudWatch after it, only for what these do not already tell."""
     seen = Observed(reconcile.now(), nlb.observe(config))
     if nlb.hands_off(config, seen.switches):
         return seen
@@ -52,10 +52,10 @@ def observe(config: Config, hint: Hint) -> Observed:
         seen = replace(seen, sorry=elb.target_health(config.sorry_target_group_arn))
     if too_many_down(config, seen) or not nlb.due(config, seen.switches, "sorry"):
         return seen
-    if healthy(seen) < config.min_healthy_targets:
-        seen = replace(seen, alarm=alarms.read(config.outage_alarm_name)[config.outage_alarm_name])
-    if outage(config, seen) is None and (asked := servers(config, seen)):
+    if asked := servers(config, seen):
         seen = replace(seen, instances=ec2.instance_states(asked, hint.stopped_instance))
+    if not too_many_down(config, seen) and healthy(seen) < config.min_healthy_targets:
+        seen = replace(seen, alarm=alarms.read(config.outage_alarm_name)[config.outage_alarm_name])
     return seen
 
 
@@ -86,8 +86,10 @@ def too_many_down(config: Config, seen: Observed) -> bool:
 def outage(config: Config, seen: Observed) -> Words | None:
     """Say why the primary cannot serve; nothing while it can, or while nobody knows."""
     if too_many_down(config, seen):
-        named = ", ".join(f"{instance} is {state}" for instance, state in sorted(down(seen).items()))
-        return Words(f"no primary target can serve: {named}", f"primary が応答できません: {named}")
+        states = sorted(down(seen).items())
+        named = ", ".join(f"{instance} is {state}" for instance, state in states)
+        named_ja = "、".join(f"{instance} ({ec2.DOWN_JA.get(state, '停止または終了')})" for instance, state in states)
+        return Words(f"no primary target can serve: {named}", f"プライマリが応答できる状態にありません: {named_ja}")
     count, total, least = healthy(seen), len(seen.primary), config.min_healthy_targets
     if count >= least or seen.alarm is None or seen.alarm.state != "ALARM":
         return None
@@ -96,12 +98,12 @@ def outage(config: Config, seen: Observed) -> Words | None:
     if patient and any(target.state == "initial" for target in seen.primary):
         return None
     found = "; ".join(f"{target.id} {target.state} {target.reason}".strip() for target in seen.primary) or "no targets"
-    since = f"{seen.alarm.since:%Y-%m-%d %H:%M:%S} UTC"
+    since = notify.at(seen.alarm.since)
     return Words(
         f"{count} of {total} primary targets are healthy, needed {least} ({found}), "
-        f"and the alarm {seen.alarm.name} is in ALARM since {since}",
-        f"primary の {total} 台中 {count} 台が正常、必要数は {least} ({found})。"
-        f"アラーム {seen.alarm.name} は {since} から ALARM です",
+        f"and the alarm {seen.alarm.name} is in ALARM since {since.en}",
+        f"正常なプライマリターゲットは {total} 台中 {count} 台です (必要数 {least} 台): {found}。"
+        f"アラーム {seen.alarm.name} は {since.ja} から ALARM 状態が続いています",
     )
 
 
@@ -123,7 +125,9 @@ def decide(config: Config, seen: Observed) -> Decision:
     if missing := [instance for instance, state in (seen.instances or {}).items() if state == ec2.MISSING]:
         expected = "which EC2 does not know; expected instances of this account and region"
         return Decision(Words(f"PrimaryInstanceIds names {', '.join(missing)}, {expected}"), refused=True)
-    lasting = ("SorryUnhealthy",) if elb.known_unhealthy(seen.sorry) else ()
+    lasting: tuple[str, ...] = ("SorryUnhealthy",) if elb.known_unhealthy(seen.sorry) else ()
+    if not listeners:
+        lasting = ("OnSorryPage", *lasting)
     calm, adopt = _calm(config, seen), nlb.adoption(config, seen.switches)
     if adopt:
         calm = Words(f"attaching both groups to the listeners without moving their traffic; {calm.en}")
@@ -157,14 +161,14 @@ def tell(config: Config, seen: Observed, decision: Decision, mode: str, times: T
         (
             (notify.HAPPENED, nlb_mail.switched(seen.switches, "sorry", mode)),
             (notify.WHY, decision.reason),
-            (notify.WHEN, nlb_mail.since(times)),
+            (notify.WHEN, reconcile.since(times)),
             (
                 notify.CHECK,
                 Words(
                     f"{path.en}\nThe primary: instance state, system log, application log. The listeners go back by "
                     f"themselves when the primary is healthy again, unless AutoSwitchback is false.",
-                    f"{path.ja}\nprimary のインスタンス状態、システムログ、アプリケーションログを確認してください。"
-                    f"primary が正常に戻れば自動で切り戻します (AutoSwitchback=false の場合を除く)。",
+                    f"{path.ja}\nプライマリのインスタンス状態、システムログ、アプリケーションログを確認してください。"
+                    f"プライマリが正常に戻れば自動で切り戻します (AutoSwitchback=false の場合を除く)。",
                 ),
             ),
             (notify.UNDO, nlb_mail.undo(config, seen.switches, "primary", mode, times)),

@@ -113,12 +113,12 @@ def _evidence(config: Config, seen: Observed) -> Words:
         found = "; ".join(f"{s.instance_id} {s.system}/{s.instance}/{s.application}" for s in seen.statuses)
         return Words(
             f"{fit(seen)} primary instances pass their status checks ({found or 'none runs'})",
-            f"primary の {fit(seen)} 台がステータスチェックに合格 ({found})",
+            f"プライマリの {fit(seen)} 台がステータスチェックに合格 ({found})",
         )
     found = "; ".join(_target(seen, target) for target in seen.primary) or "no targets"
     return Words(
         f"{fit(seen)} of {len(seen.primary)} primary targets are healthy ({found})",
-        f"primary の {len(seen.primary)} 台中 {fit(seen)} 台が正常 ({found})",
+        f"プライマリターゲットは {len(seen.primary)} 台中 {fit(seen)} 台が正常 ({found})",
     )
 
 
@@ -149,7 +149,7 @@ def tell(config: Config, seen: Observed, decision: Decision, mode: str, times: T
                     f"{evidence.ja}。この状態が設定時間続きました (アラーム {alarm}){by_hand.ja}",
                 ),
             ),
-            (notify.WHEN, nlb_mail.since(times)),
+            (notify.WHEN, reconcile.since(times)),
             (
                 notify.CHECK,
                 Words(
@@ -162,7 +162,11 @@ def tell(config: Config, seen: Observed, decision: Decision, mode: str, times: T
     )
 
 
-nlb.prime(Config, lambda config: alarms.read(config.recovery_alarm_name))
+nlb.prime(
+    Config,
+    lambda config: ec2.instance_states(config.primary_instance_ids),
+    lambda config: alarms.read(config.recovery_alarm_name),
+)
 
 
 @reconcile.logger.inject_lambda_context

@@ -4,4 +4,4 @@ import gc
 import os
 
 if "AWS_LAMBDA_INITIALIZATION_TYPE" in os.environ:  # read here, because importing env.py is what the next line is about
-    gc.disable()  # INIT allocates much and frees nothing: a tenth of a cold start. `nlb.prime` ends it.
+    gc.disable()  # INIT allocates much and frees nothing: a tenth of a cold start. `reconcile.prime` ends it.

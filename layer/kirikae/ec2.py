@@ -6,8 +6,15 @@ from dataclasses import dataclass
 
 from kirikae import aws
 
-DOWN = frozenset({"stopping", "stopped", "shutting-down", "terminated"})
+DOWN_JA = {
+    "stopping": "停止処理中",
+    "stopped": "停止済み",
+    "shutting-down": "終了処理中",
+    "terminated": "終了済み",
+}
+DOWN = frozenset(DOWN_JA)
 MISSING = "missing"
+GONE = frozenset({"shutting-down", "terminated", MISSING})  # its interfaces may be gone with it
 
 
 def instance_states(instance_ids: Iterable[str], said_down: str = "") -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from kirikae import aws
 
@@ -56,7 +56,7 @@ def target_health(target_group_arn: str) -> tuple[Target, ...]:
 
 
 @dataclass(frozen=True)
-class Group:
+class TargetGroup:
     """A target group as far as taking targets out of it and back needs it."""
 
     arn: str
@@ -77,7 +77,7 @@ class Group:
         return any(":loadbalancer/net/" in arn for arn in self.load_balancer_arns)
 
 
-def target_groups(target_group_arns: Iterable[str]) -> tuple[Group, ...]:
+def target_groups(target_group_arns: Iterable[str]) -> tuple[TargetGroup, ...]:
     """Return the target groups in the order asked for.
 
     https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTargetGroupAttributes.html
@@ -88,11 +88,11 @@ def target_groups(target_group_arns: Iterable[str]) -> tuple[Group, ...]:
     return tuple(_group(found[arn]) for arn in wanted)
 
 
-def _group(described: Mapping[str, Any]) -> Group:
+def _group(described: Mapping[str, Any]) -> TargetGroup:
     arn = described["TargetGroupArn"]
     answer = aws.client("elbv2").describe_target_group_attributes(TargetGroupArn=arn)["Attributes"]
     attributes = {attribute["Key"]: attribute["Value"] for attribute in answer}
-    return Group(
+    return TargetGroup(
         arn=arn,
         target_type=described.get("TargetType", "instance"),
         protocol=described.get("Protocol", ""),
@@ -172,13 +172,20 @@ def rules(listener_arn: str) -> tuple[str, ...]:
     return tuple(rule["RuleArn"] for rule in answer if not rule["IsDefault"])
 
 
-def load_balancers_of(target_group_arns: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Return for each target group the ARNs of the load balancers that use it: none or one.
+class Group(NamedTuple):
+    """A target group: the type of its targets, and the load balancers that use it, none or one."""
+
+    target_type: str
+    load_balancer_arns: tuple[str, ...]
+
+
+def groups(target_group_arns: Iterable[str]) -> dict[str, Group]:
+    """Return the target groups by ARN.
 
     https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTargetGroups.html
     """
     answer = aws.client("elbv2").describe_target_groups(TargetGroupArns=list(target_group_arns))["TargetGroups"]
-    return {group["TargetGroupArn"]: tuple(group["LoadBalancerArns"]) for group in answer}
+    return {one["TargetGroupArn"]: Group(one["TargetType"], tuple(one["LoadBalancerArns"])) for one in answer}
 
 
 def tags(resource_arn: str) -> dict[str, str]:
@@ -187,11 +194,12 @@ def tags(resource_arn: str) -> dict[str, str]:
     return {tag["Key"]: tag["Value"] for tag in description["Tags"]}
 
 
+def tag(resource_arn: str, tags: Mapping[str, str]) -> None:
+    """Make the resource carry the tags, besides others that it has."""
+    added = [{"Key": key, "Value": value} for key, value in tags.items()]
+    aws.client("elbv2").add_tags(ResourceArns=[resource_arn], Tags=added)
+
+
 def untag(resource_arn: str, *keys: str) -> None:
     """Make the resource not carry these tags."""
     aws.client("elbv2").remove_tags(ResourceArns=[resource_arn], TagKeys=list(keys))
-
-
-def tag(resource_arn: str, key: str, value: str) -> None:
-    """Make the resource carry the tag."""
-    aws.client("elbv2").add_tags(ResourceArns=[resource_arn], Tags=[{"Key": key, "Value": value}])

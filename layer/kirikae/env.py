@@ -1,5 +1,6 @@
 """The environment, read into frozen dataclasses; every problem is named in one error."""
 
+import ipaddress
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -27,7 +28,18 @@ _PARSERS: dict[Any, Callable[[str], Any]] = {str: str, int: int, bool: _boolean,
 
 def must(pattern: str, expected: str, **options: Any) -> Any:
     """Declare a field whose value, or each value of a list, matches `pattern` in full; `expected` says so in words."""
-    return field(metadata={"pattern": pattern, "expected": expected}, **options)
+
+    def matching(value: object) -> object:
+        if not re.fullmatch(pattern, str(value)):
+            raise ValueError(value)
+        return value
+
+    return read_by(matching, expected, **options)
+
+
+def read_by(read: Callable[[Any], Any], expected: str, **options: Any) -> Any:
+    """Declare a field whose value, or each value of a list, is what `read` makes of it; ValueError is a mismatch."""
+    return field(metadata={"read": read, "expected": expected}, **options)
 
 
 def arn(service: str, resource: str, expected: str, **options: Any) -> Any:
@@ -50,6 +62,23 @@ def target_group_arn(**options: Any) -> Any:
 def instance_ids(**options: Any) -> Any:
     """Declare a field of EC2 instance ids."""
     return must(r"i-[0-9a-f]{8,17}", "instance ids like i-0123456789abcdef0", **options)
+
+
+def interface_ids(**options: Any) -> Any:
+    """Declare a field of network interface ids."""
+    return must(r"eni-[0-9a-f]{8,17}", "network interface ids like eni-0123456789abcdef0", **options)
+
+
+def ip_addresses(**options: Any) -> Any:
+    """Declare a field of IPv4 and IPv6 addresses; `2001:DB8:0::5` is kept as `2001:db8::5`, as EC2 writes it."""
+    return read_by(lambda text: str(ipaddress.ip_address(text)), "IP addresses like 10.0.0.50", **options)
+
+
+def cidrs(**options: Any) -> Any:
+    """Declare a field of networks."""
+    return read_by(
+        lambda text: str(ipaddress.ip_network(text)), "networks without host bits like 192.168.99.1/32", **options
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +105,7 @@ def load[T](cls: type[T], environ: Mapping[str, str] = os.environ) -> T:
     values: dict[str, Any] = {}
     problems: list[str] = []
     for item in fields(cls):  # type: ignore[arg-type]  # T is always a dataclass here
-        variable, text = item.name.upper(), environ.get(item.name.upper(), "").strip()
+        variable, text = item.name.upper(), environ.get(item.name.upper(), "").strip(" ,\n\t")
         if not text:
             if item.default is MISSING and item.default_factory is MISSING:
                 problems.append(f"{variable} ({parameter(item.name)}) is not set")
@@ -88,18 +117,22 @@ def load[T](cls: type[T], environ: Mapping[str, str] = os.environ) -> T:
             wanted = {int: "a whole number", bool: "true or false"}[kind]
             problems.append(f"{variable} ({parameter(item.name)}) is {text!r}, expected {wanted}")
             continue
-        problems += _mismatches(item.metadata, f"{variable} ({parameter(item.name)})", value)
-        values[item.name] = value
+        values[item.name], mismatches = _read(item.metadata, value)
+        problems += [f"{variable} ({parameter(item.name)}) has {mismatch}" for mismatch in mismatches]
     if problems:
         raise InputError("; ".join(problems))
     return cls(**values)
 
 
-def _mismatches(metadata: Mapping[str, Any], name: str, value: Any) -> Iterator[str]:
-    """Say which of the values does not match what its field declares."""
+def _read(metadata: Mapping[str, Any], value: Any) -> tuple[Any, list[str]]:
+    """Return the value as its field keeps it, and say which parts of it are not what the field declares."""
+    kept, mismatches = [], []
     for part in value if isinstance(value, tuple) else (value,):
-        if "pattern" in metadata and not re.fullmatch(metadata["pattern"], str(part)):
-            yield f"{name} has {part!r}, expected {metadata['expected']}"
+        try:
+            kept.append(metadata["read"](part) if "read" in metadata else part)
+        except ValueError:
+            mismatches.append(f"{part!r}, expected {metadata['expected']}")
+    return tuple(kept) if isinstance(value, tuple) else next(iter(kept), None), mismatches
 
 
 @contextmanager

@@ -12,9 +12,10 @@ class Hint:
     """Why the function runs; `at` is the time of the cause, where there is one and the event tells it."""
 
     text: str
-    kind: str = "event"  # event, alarm, tick or person
+    kind: str = "event"  # event, alarm, tick, wish or person
     at: datetime | None = None
     stopped_instance: str = ""  # an instance that the event says is going or gone
+    wish: Any = None  # what a handler that takes wishes has made of one, once it is stored
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Request:
     dry_run: bool = False
     force: bool = False
     reason: str = ""
+    wish: dict[str, Any] | None = None  # the event, if it says what should be from now on
 
 
 def _time(text: object) -> datetime | None:
@@ -58,6 +60,8 @@ def hint(event: dict[str, Any]) -> Hint:
             return Hint("tick", "tick")
         case {"detail-type": str(kind)}:
             return Hint(f"event {kind}", "event", _time(event.get("time")))
+        case {"type": kind}:
+            return Hint(f"wish {kind}", "wish", _time(event.get("at")))
         case _:
             return Hint("by hand", "person")
 
@@ -73,4 +77,5 @@ def request(event: object) -> Request:
         raise InputError(f"force is {force!r} and reason {reason!r}, expected true or false and a text")
     if force and not reason.strip():
         raise InputError('force needs a reason: {"action": "reconcile", "force": true, "reason": "why"}')
-    return Request(hint(event), action == "dry-run", force, reason)
+    found = hint(event)
+    return Request(found, action == "dry-run", force, reason, event if found.kind == "wish" else None)

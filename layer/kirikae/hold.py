@@ -2,11 +2,11 @@
 
 import json
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from kirikae import aws
+from kirikae import aws, env
 
 EXPECTED = 'expected off or {"until": "2026-12-01T06:00:00+09:00", "reason": "..."}'
 
@@ -47,6 +47,14 @@ def parse(text: str, written: datetime, now: datetime) -> Hold:
             problem=f"until {wish['until']} was already past when it was written at {written:%FT%TZ}; {EXPECTED}"
         )
     return Hold(on=now < until, reason=f"held until {wish['until']}: {reason}")
+
+
+def command(config: env.Stack, now: datetime) -> str:
+    """Return the command that holds kirikae off for two hours."""
+    until = (now + timedelta(hours=2)).isoformat(timespec="seconds")
+    wish = json.dumps({"until": until, "reason": "switched by hand"})
+    region = config.topic_arn.split(":")[3]
+    return f"aws ssm put-parameter --region {region} --overwrite --name {config.hold_parameter} --value '{wish}'"
 
 
 def read(name: str, now: datetime) -> Hold | None:

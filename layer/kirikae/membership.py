@@ -32,7 +32,7 @@ def claims(groups: Iterable[str]) -> dict[str, Claim]:
 def claim(member: Member, by: str, at: datetime) -> None:
     """Write on every group how the target is registered, before it is not any more."""
     for group in _groups(member):
-        elb.tag(group, rotation.TAG + member["id"], rotation.claim_text(member, group, by, at))
+        elb.tag(group, {rotation.TAG + member["id"]: rotation.claim_text(member, group, by, at)})
 
 
 def unclaim(member: Member) -> None:

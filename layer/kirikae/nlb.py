@@ -1,6 +1,5 @@
 """What the two directions of the NLB switch share: where the listeners point, whose they are, and the write."""
 
-import gc
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -8,7 +7,7 @@ from typing import Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from kirikae import aws, elb, env
+from kirikae import elb, env, reconcile
 from kirikae.elb import Listener
 from kirikae.notify import Words
 from kirikae.reconcile import UnfinishedError, logger
@@ -49,23 +48,15 @@ class Switches:
     ruled: tuple[str, ...]  # listeners with rules besides the default action
     mode: str  # weighted or replace, as in force
     elsewhere: Mapping[str, str]  # target group ARN -> a load balancer that uses it and is not the listeners' own
+    alb_groups: tuple[str, ...] = ()  # those of the two whose target is an ALB; asked while a listener is plain
 
 
-def prime(config_kind: type[Config], always_asked: Callable[[Any], object]) -> None:
-    """End INIT: in Lambda, make the clients and connections of a switch while there is full CPU for it.
+def prime(config_kind: type[Config], *always_asked: Callable[[Any], object]) -> None:
+    """End INIT with the connections of a switch open.
 
-    `always_asked` is the read of another service that the direction does not decide without.  Whatever goes wrong here
-    goes wrong again, and is reported, at the first invocation.
+    `always_asked` are reads of other services that the direction does not decide without.
     """
-    if env.in_lambda():
-        with suppress(ClientError, BotoCoreError, env.InputError):
-            config = env.load(config_kind)
-            elb.listeners(config.listener_arns)
-            aws.client("ssm").get_parameter(Name=config.hold_parameter)
-            aws.client("sns").get_topic_attributes(TopicArn=config.topic_arn)
-            always_asked(config)
-    gc.freeze()
-    gc.enable()
+    reconcile.prime(config_kind, lambda config: elb.listeners(config.listener_arns), *always_asked)
 
 
 def observe(config: Config) -> Switches:
@@ -73,21 +64,22 @@ def observe(config: Config) -> Switches:
     with env.naming("ListenerArns", ", ".join(config.listener_arns)):
         listeners = elb.listeners(config.listener_arns)
         ruled = tuple(listener.arn for listener in listeners if elb.rules(listener.arn))
-    mode, elsewhere = config.switch_mode, dict[str, str]()
+    mode, elsewhere, albs = config.switch_mode, dict[str, str](), tuple[str, ...]()
     if plain := [listener for listener in listeners if len(listener.weights) < 2]:
-        elsewhere = _elsewhere(config, plain)
+        elsewhere, albs = _groups(config, plain)
         if mode == "weighted" and any(elb.tags(listener.arn).get(REFUSED_TAG) == "refused" for listener in plain):
             mode = "replace"
-    return Switches(listeners, ruled, mode, elsewhere)
+    return Switches(listeners, ruled, mode, elsewhere, albs)
 
 
-def _elsewhere(config: Config, listeners: Iterable[Listener]) -> dict[str, str]:
-    """Return the groups that another load balancer uses; a group belongs to one load balancer only."""
-    groups = (config.primary_target_group_arn, config.sorry_target_group_arn)
-    with env.naming("PrimaryTargetGroupArn, SorryTargetGroupArn", ", ".join(groups)):
-        users = elb.load_balancers_of(groups)
+def _groups(config: Config, listeners: Iterable[Listener]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return which of the two groups another load balancer uses (a group belongs to one), and which have an ALB."""
+    arns = (config.primary_target_group_arn, config.sorry_target_group_arn)
+    with env.naming("PrimaryTargetGroupArn, SorryTargetGroupArn", ", ".join(arns)):
+        found = elb.groups(arns)
     own = {listener.load_balancer_arn for listener in listeners}
-    return {group: user for group, used in users.items() for user in used if user not in own}
+    elsewhere = {arn: user for arn, group in found.items() for user in group.load_balancer_arns if user not in own}
+    return elsewhere, tuple(arn for arn, group in found.items() if group.target_type == "alb")
 
 
 def serving(config: Config, listener: Listener) -> Side | None:
@@ -107,10 +99,19 @@ def hands_off(config: Config, seen: Switches) -> Words | None:
     """Say why the listeners are somebody else's work, or nothing."""
     if config.primary_target_group_arn == config.sorry_target_group_arn:
         return Words("PrimaryTargetGroupArn and SorryTargetGroupArn are the same target group, expected two")
+    if len({listener.load_balancer_arn for listener in seen.listeners}) > 1:
+        return Words("NlbListenerArns names listeners of several load balancers, expected those of one NLB")
     for listener in seen.listeners:
         where = f"listener {listener.arn}"
         if listener.protocol not in NLB_PROTOCOLS:
-            return Words(f"ListenerArns: {where} is {listener.protocol}, a listener of an ALB; expected one of an NLB")
+            return Words(
+                f"NlbListenerArns: {where} is {listener.protocol}, a listener of an ALB; expected one of an NLB"
+            )
+        if listener.protocol != "TCP" and seen.alb_groups:
+            return Words(
+                f"NlbListenerArns: {where} is {listener.protocol}, but {', '.join(seen.alb_groups)} has an ALB as its "
+                f"target, to which only a TCP listener can forward; expected a TCP listener or a group of instances"
+            )
         if listener.arn in seen.ruled:
             return Words(f"hands off: {where} has listener rules besides its default action")
         if serving(config, listener) is None:
@@ -179,7 +180,7 @@ def act(config: Config, seen: Switches, change: Mapping[str, Any]) -> str:
         # A switch is told whatever happens here: the next run adopts, meets the refusal again and remembers it then.
         with suppress(*() if "adopt" in change else (ClientError, BotoCoreError)):
             for arn in config.listener_arns:
-                elb.tag(arn, REFUSED_TAG, "refused")
+                elb.tag(arn, {REFUSED_TAG: "refused"})
     return mode
 
 

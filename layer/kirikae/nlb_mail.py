@@ -2,9 +2,8 @@
 
 import json
 from collections.abc import Iterable
-from datetime import timedelta
 
-from kirikae import nlb, notify
+from kirikae import hold, nlb, notify
 from kirikae.elb import Target
 from kirikae.notify import Mail, Words
 from kirikae.reconcile import Times
@@ -24,52 +23,34 @@ def sorry_path(targets: Iterable[Target]) -> Words:
 def switched(seen: nlb.Switches, side: nlb.Side, mode: str) -> Words:
     """Say which listeners now go where."""
     ports = ", ".join(f"{listener.protocol}:{listener.port} {listener.arn}" for listener in seen.listeners)
-    place = {"primary": Words("the primary", "primary"), "sorry": Words("the sorry page", "sorry ページ")}[side]
+    place = {"primary": Words("the primary", "プライマリ"), "sorry": Words("the sorry page", " sorry ページ")}[side]
     said = Words(
         f"New connections of these listeners now go to {place.en}: {ports}.",
-        f"次のリスナーの新しい接続は {place.ja} に向かいます: {ports}。",
+        f"次のリスナーへの新しい接続は{place.ja}に振り向けられます: {ports}",
     )
     if mode == seen.mode:
         return said
     return Words(
         f"{said.en}\nAWS refused both groups in one weighted action, so one group was set: replace mode is in force.",
-        f"{said.ja}\nAWS が加重アクションを拒否したため、単一のグループを設定しました (以後 replace モード)。",
+        f"{said.ja}\nAWS が加重アクションを拒否したため、一方のグループだけを設定しました。"
+        f"以後は replace モードで動作します。",
     )
 
 
 def undo(config: nlb.Config, seen: nlb.Switches, side: nlb.Side, mode: str, times: Times) -> Words:
     """Return the exact commands that bring the listeners back to `side`, and hold kirikae off meanwhile."""
-    until = (times.done + timedelta(hours=2)).isoformat(timespec="seconds")
-    wish = json.dumps({"until": until, "reason": "switched by hand"})
     groups = [{"TargetGroupArn": group, "Weight": weight} for group, weight in nlb.weights(config, side, mode).items()]
     action = json.dumps([{"Type": "forward", "ForwardConfig": {"TargetGroups": groups}}])
-    commands = [f"aws ssm put-parameter --overwrite --name {config.hold_parameter} --value '{wish}'"]
+    region = f"--region {config.listener_arns[0].split(':')[3]}"
+    commands = [hold.command(config, times.done)]
     commands += [
-        f"aws elbv2 modify-listener --listener-arn {listener.arn} --default-actions '{action}'"
+        f"aws elbv2 modify-listener {region} --listener-arn {listener.arn} --default-actions '{action}'"
         for listener in seen.listeners
     ]
     return Words(
         "First hold kirikae off, or it will switch again; then move the listeners:\n" + "\n".join(commands),
-        "先に kirikae を保留にしないと、再び切り替わります。その後リスナーを戻してください:\n" + "\n".join(commands),
-    )
-
-
-def since(times: Times) -> Words:
-    """Say when it began, and how long noticing it and switching took."""
-    done = f"{times.done:%Y-%m-%d %H:%M:%S} UTC"
-    if times.caused is None:
-        took = (times.done - times.began).total_seconds()
-        return Words(
-            f"Noticed by the periodic check or by hand; switched at {done}, {took:.1f} s after this run began.",
-            f"定期確認または手動実行で検知。{done} に切り替え完了 (実行開始から {took:.1f} 秒)。",
-        )
-    noticed = max(0.0, (times.began - times.caused).total_seconds())
-    took = max(0.0, (times.done - times.caused).total_seconds())
-    return Words(
-        f"Event at {times.caused:%Y-%m-%d %H:%M:%S} UTC; noticed {noticed:.1f} s later; switched at {done}, "
-        f"{took:.1f} s after the event.",
-        f"イベント発生 {times.caused:%Y-%m-%d %H:%M:%S} UTC。{noticed:.1f} 秒後に検知し、{done} に切り替え完了 "
-        f"(発生から {took:.1f} 秒)。",
+        "kirikae が再び切り替えないよう、先に 1 行目のコマンドで保留 (2 時間) にし、"
+        "その後 2 行目以降でリスナーを戻してください:\n" + "\n".join(commands),
     )
 
 
@@ -87,7 +68,7 @@ def refused_mail(config: nlb.Config, mode: str) -> Mail | None:
                     "from now on. No traffic was moved. The sorry path is not health-checked until it is used.",
                     "AWS が 2 つのターゲットグループの加重アクションを受け付けなかったため、"
                     "以後 SwitchMode=replace で動作します。トラフィックは移動していません。"
-                    "sorry 側は使用されるまでヘルスチェックされません。",
+                    "sorry 側のターゲットグループは、切り替わるまでヘルスチェックされません。",
                 ),
             ),
             (

@@ -1,6 +1,7 @@
 """One mail per change, to one SNS topic, in English or Japanese."""
 
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta, timezone
 from typing import NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -26,6 +27,7 @@ class Mail(NamedTuple):
     sections: tuple[tuple[Words, Words], ...]
 
 
+JST = timezone(timedelta(hours=9), "JST")
 HAPPENED = Words("What happened", "何が起きたか")
 WHY = Words("Why", "理由")
 WHEN = Words("Since when", "いつから")
@@ -38,8 +40,13 @@ def subject(service: str, text: str) -> str:
 
     https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
     """
-    line = f"[kirikae] {service}: {text}".encode("ascii", "replace").decode()
+    line = f"[kirikae] {service[:30]}: {text}".encode("ascii", "replace").decode()
     return "".join(character for character in line if character.isprintable())[:99]
+
+
+def at(moment: datetime) -> Words:
+    """Say a time as the reader's clock shows it: UTC in English, Japan's in Japanese."""
+    return Words(f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC", f"{moment.astimezone(JST):%Y-%m-%d %H:%M:%S} JST")
 
 
 def letter(sections: Iterable[tuple[Words, Words]], language: str) -> str:

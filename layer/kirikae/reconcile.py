@@ -1,20 +1,25 @@
 """hint -> observe -> decide -> act -> verify -> notify, the same way for every handler that acts."""
 
 import dataclasses
+import gc
+import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
+from botocore.exceptions import BotoCoreError, ClientError
 
-from kirikae import env, events, hold, notify
+from kirikae import aws, env, events, hold, notify
 from kirikae.notify import Mail, Words
 
 logger = Logger()
 metrics = Metrics(namespace="kirikae")
+PRIMING_SECONDS = 2
 _LASTING = {"held": ("Held",), "refused": ("Refused",)}
 
 
@@ -39,8 +44,53 @@ class Times:
     done: datetime
 
 
+def since(times: Times) -> Words:
+    """Say when it began, and how long noticing it and acting took."""
+    done = notify.at(times.done)
+    if times.caused is None:
+        took = (times.done - times.began).total_seconds()
+        return Words(
+            f"Noticed by the periodic check or by hand; done at {done.en}, {took:.1f} s after this run began.",
+            f"定期確認または手動実行により検知しました。{done.ja} に完了 (実行開始から {took:.1f} 秒)。",
+        )
+    caused = notify.at(times.caused)
+    noticed = max(0.0, (times.began - times.caused).total_seconds())
+    took = max(0.0, (times.done - times.caused).total_seconds())
+    return Words(
+        f"Event at {caused.en}; noticed {noticed:.1f} s later; done at {done.en}, {took:.1f} s after the event.",
+        f"イベント発生: {caused.ja}。{noticed:.1f} 秒後に検知し、{done.ja} に完了 (発生から {took:.1f} 秒)。",
+    )
+
+
 class UnfinishedError(RuntimeError):
-    """Part of a change was not made; the text names it, and the next run finishes it."""
+    """Part of a change was not made; the text names it, and the next run finishes it.
+
+    `done` is what the act would have returned: the part that was made is told now, because no later run makes it.
+    """
+
+    def __init__(self, text: str, done: Any = None) -> None:
+        super().__init__(text)
+        self.done = done
+
+
+def prime[C: env.Stack](kind: type[C], *reads: Callable[[C], object]) -> None:
+    """End INIT: in Lambda, make the clients and connections of a change while there is full CPU for it.
+
+    `reads` are those that the handler always needs.  Whatever goes wrong here goes wrong again, and is reported, at the
+    first invocation; where AWS is slow, the rest is left to it too, because Lambda gives INIT ten seconds.
+    """
+    if env.in_lambda():
+        with suppress(ClientError, BotoCoreError, env.InputError):
+            config, began = env.load(kind), time.monotonic()
+            shared: tuple[Callable[[C], object], ...] = (
+                lambda stack: aws.client("ssm").get_parameter(Name=stack.hold_parameter),
+                lambda stack: aws.client("sns").get_topic_attributes(TopicArn=stack.topic_arn),
+            )
+            for read in (*reads[:1], *shared, *reads[1:]):
+                if time.monotonic() - began < PRIMING_SECONDS:
+                    read(config)
+    gc.freeze()
+    gc.enable()
 
 
 def now() -> datetime:
@@ -68,8 +118,12 @@ def reconcile[C: env.Stack, S, D](
     decide: Callable[[C, S], Decision],
     act: Callable[[C, S, Mapping[str, Any]], D],
     tell: Callable[[C, S, Decision, D, Times], Mail | None],
+    keep: Callable[[C, events.Request, datetime], Any] | None = None,
 ) -> dict[str, Any]:
     """Bring the world to where `decide` says it should be, and say so once if that took a change.
+
+    `keep`, of a handler that takes wishes, validates and stores the one in the event before anything is observed;
+    what it returns is `hint.wish`.  A hold does not stop it: the wish comes true when the hold is over.
 
     Returns {"hint", "seen", "reason", "change", "outcome"}.  Raises InputError for an event or an environment that
     cannot be understood, UnfinishedError for a change made in part, and otherwise what AWS answered: Lambda retries,
@@ -78,7 +132,8 @@ def reconcile[C: env.Stack, S, D](
     began = now()
     request = events.request(event)
     config = env.load(kind)
-    seen = observe(config, request.hint)
+    hint = replace(request.hint, wish=keep(config, request, began)) if keep and request.wish else request.hint
+    seen = observe(config, hint)
     decision = decide(config, seen)
     change = decision.change or (decision.forced if request.force else None)
     outcome, why_not = _gate(config, request, decision, change, began)
@@ -91,11 +146,13 @@ def reconcile[C: env.Stack, S, D](
     }
     try:
         if outcome == "changed" and change is not None:
-            done = act(config, seen, change)
+            done, unfinished = _attempt(act, config, seen, change)
             times = Times(request.hint.at, began, now())
             _tell(config, tell(config, seen, decision, done, times))
             _count(decision, times)
-        elif outcome == "dry-run" and config.dry_run and request.hint.kind == "alarm":
+            if unfinished:
+                raise unfinished
+        elif outcome == "dry-run" and config.dry_run and request.hint.kind in ("alarm", "wish"):
             _tell(config, _rehearsal(config, decision, change))
         report["outcome"] = outcome
     finally:
@@ -131,6 +188,18 @@ def _gate(
     return "changed", ""
 
 
+def _attempt[C, S, D](
+    act: Callable[[C, S, Mapping[str, Any]], D], config: C, seen: S, change: Mapping[str, Any]
+) -> tuple[D, UnfinishedError | None]:
+    """Make the change; return what was done, and what to raise when it has been told."""
+    try:
+        return act(config, seen, change), None
+    except UnfinishedError as error:
+        if error.done is None:
+            raise
+        return error.done, error
+
+
 def _tell(config: env.Stack, mail: Mail | None) -> None:
     """Publish the mail of a change; a failure counts and never undoes the change."""
     if mail and (problem := notify.publish(config.topic_arn, mail, config.notification_language)):
@@ -148,10 +217,10 @@ def _count(decision: Decision, times: Times) -> None:
 
 
 def _rehearsal(config: env.Stack, decision: Decision, change: Mapping[str, Any] | None) -> Mail:
-    """Say what would be done; only alarms bring this mail, or a dry-run stack would send one every minute."""
+    """Say what would be done; only alarms and wishes bring this mail, not every tick."""
     would = Words(
-        f"DryRun is true, so nothing was written. Would be done: {plain(change)}",
-        f"DryRun が true のため、何も変更していません。実行するはずだった内容: {plain(change)}",
+        f"DryRun is true, so nothing was written. Would be done: {json.dumps(plain(change))}",
+        f"DryRun が true のため、何も変更していません。実行される予定だった変更: {json.dumps(plain(change))}",
     )
     return Mail(
         notify.subject(config.service_name, "dry run: a change is due"),

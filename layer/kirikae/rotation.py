@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, NotRequired, TypedDict
 
 from kirikae import env
-from kirikae.elb import Group, Target
+from kirikae.elb import Target, TargetGroup
 from kirikae.env import InputError
 from kirikae.notify import Words
 
@@ -114,7 +114,7 @@ class Request:
 class World:
     """What a plan is judged by."""
 
-    groups: tuple[Group, ...]
+    groups: tuple[TargetGroup, ...]
     health: Health
     scaling: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # instance -> group, life cycle state
     running: str = ""  # the older execution on the same groups
@@ -310,7 +310,7 @@ def _hopeful(target: Target) -> Target:
     return replace(target, state="healthy") if target.state == "initial" else target
 
 
-def delays(groups: Iterable[Group]) -> tuple[int, int]:
+def delays(groups: Iterable[TargetGroup]) -> tuple[int, int]:
     """Return how long draining takes, and how long new connections may go on to come, in seconds."""
     in_use = [group for group in groups if group.load_balancer_arns]
     tail = NLB_TAIL_SECONDS if any(group.of_nlb for group in in_use) else 0

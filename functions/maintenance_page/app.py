@@ -1,0 +1,145 @@
+"""Answer in place of the service while the maintenance rule of the load balancer is live.
+
+Nothing stands before the first reply: no SDK, no layer, no read. What is known of the end of the maintenance was read
+after an earlier one (`window`); until then Retry-After is RETRY_AFTER_SECONDS.
+https://docs.aws.amazon.com/elasticloadbalancing/latest/application/lambda-functions.html
+"""
+
+import json
+import math
+import os
+import time
+from typing import Any, NamedTuple
+
+import page
+import preferences
+import replies
+import window
+from replies import PHRASES
+from window import Window
+
+STATUS_PATH = "/.well-known/maintenance.json"
+LONGEST_LOGGED = 2048  # characters of a value that a client chose
+
+_REPLIES = replies.parse(os.environ["MAINTENANCE_REPLIES"])
+_SERVICE = os.environ.get("SERVICE_NAME", "")
+_RETRY_AFTER_SECONDS = int(os.environ.get("RETRY_AFTER_SECONDS") or 300)
+_LOG_QUERIES = os.environ.get("LOG_QUERIES") == "true"
+_watch = window.Watch(os.environ.get("MAINTENANCE_PARAMETER", ""), os.environ.get("MAINTENANCE_TIMEZONE", ""))
+_watch.start()
+
+
+class Request(NamedTuple):
+    """A request as the load balancer passes it on."""
+
+    method: str
+    path: str  # undecoded
+    headers: dict[str, str]  # by lower-case name; several values are joined as HTTP joins them
+    query: object
+    multi_value: bool  # how the target group passes headers, and wants them back
+
+
+def read(event: dict[str, Any]) -> Request:
+    """Understand an event of the load balancer, whichever way its target group passes headers."""
+    multi_value = "multiValueHeaders" in event
+    many = {name: ", ".join(values) for name, values in (event.get("multiValueHeaders") or {}).items()}
+    return Request(
+        event.get("httpMethod") or "GET",
+        event.get("path") or "/",
+        {name.lower(): value for name, value in (many or event.get("headers") or {}).items()},
+        event.get("multiValueQueryStringParameters") or event.get("queryStringParameters"),
+        multi_value,
+    )
+
+
+def lambda_handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+    """Return what the load balancer is to answer."""
+    try:
+        request = read(event)
+        if is_health_check(request):
+            return respond(request, 200, {"content-type": "text/plain"}, "ok")
+        answer = reply(request, time.time())
+        log_access(request, answer["statusCode"])
+        return answer
+    finally:
+        _watch.replied()
+
+
+def is_health_check(request: Request) -> bool:
+    """Tell a health check, which has this one header, from a client that calls itself so."""
+    return list(request.headers) == ["user-agent"] and request.headers["user-agent"].startswith("ELB-HealthChecker/")
+
+
+def reply(request: Request, now: float) -> dict[str, Any]:
+    """Answer a client by the rules for its path."""
+    shown = window.last(_watch.windows, now)
+    if request.path == STATUS_PATH:
+        headers = {"content-type": "application/json", "access-control-allow-origin": "*"}
+        return respond(request, 200, headers, json.dumps(status(shown, now)))
+    chosen = replies.choose(_REPLIES, request.headers.get("host", ""), request.path)
+    if chosen.location:
+        return respond(request, chosen.status, {"location": chosen.location})
+    headers = {"retry-after": str(retry_after_seconds(shown, now))} if chosen.status == 503 else {}
+    if chosen.body:
+        return respond(request, chosen.status, {"content-type": "application/json", **headers}, chosen.body)
+    headers["vary"] = "accept, accept-language"
+    if preferences.json_before_html(request.headers.get("accept", "")):
+        text = json.dumps({"message": PHRASES[chosen.status], **status(shown, now)})
+        return respond(request, chosen.status, {"content-type": "application/json", **headers}, text)
+    language = preferences.language(request.headers.get("accept-language", ""))
+    headers |= {
+        "content-type": "text/html; charset=utf-8",
+        "content-language": language,
+        "content-security-policy": page.POLICY,
+    }
+    return respond(request, chosen.status, headers, page.render(language, _SERVICE, shown))
+
+
+def retry_after_seconds(shown: Window | None, now: float) -> int:
+    """Return the seconds to the end of the maintenance, or the default while that is not known."""
+    return _RETRY_AFTER_SECONDS if shown is None or shown.ends is None else max(1, math.ceil(shown.ends - now))
+
+
+def status(shown: Window | None, now: float) -> dict[str, Any]:
+    """Say for machines what the page says for people."""
+    return {
+        "maintenance": True,
+        "service": _SERVICE,
+        "until": (shown.until if shown else "") or None,
+        "reason": (shown.reason if shown else "") or None,
+        "retry_after_seconds": retry_after_seconds(shown, now),
+    }
+
+
+def respond(request: Request, code: int, headers: dict[str, str], body: str = "") -> dict[str, Any]:
+    """Return an answer as the load balancer wants it."""
+    headers = {"cache-control": "no-store", "x-content-type-options": "nosniff", **headers}
+    return {
+        "statusCode": code,
+        "statusDescription": f"{code} {PHRASES[code]}",
+        "isBase64Encoded": False,
+        **(
+            {"multiValueHeaders": {name: [value] for name, value in headers.items()}}
+            if request.multi_value
+            else {"headers": headers}
+        ),
+        "body": "" if request.method == "HEAD" else body,
+    }
+
+
+def log_access(request: Request, code: int) -> None:
+    """Log who asked for what. Escaped by JSON, so that nothing a client sends can begin a line or colour a terminal."""
+    forwarded = request.headers.get("x-forwarded-for", "")
+    access = {
+        "method": request.method,
+        "host": request.headers.get("host", ""),
+        "path": request.path,
+        "status": code,
+        "client": forwarded.rpartition(",")[2].strip(),  # whom the load balancer itself has seen
+        "forwarded_for": forwarded,  # and before that, whom clients and their proxies name
+        "user_agent": request.headers.get("user-agent", ""),
+        "trace": request.headers.get("x-amzn-trace-id", ""),
+    }
+    if _LOG_QUERIES:
+        access["query"] = json.dumps(request.query)
+    print(json.dumps({"access": {k: v[:LONGEST_LOGGED] if isinstance(v, str) else v for k, v in access.items()}}))

@@ -1,0 +1,26 @@
+"""What a client likes best, as Accept and Accept-Language say it (RFC 9110, section 12.5)."""
+
+from page import LANGUAGES
+
+
+def json_before_html(accept: str) -> bool:
+    """Tell whether a client would rather have JSON than a page; one that does not say so gets the page."""
+    liked = _weights(accept)
+    html = max(liked.get(kind, 0.0) for kind in ("text/html", "application/xhtml+xml", "text/*", "*/*"))
+    return max(liked.get(kind, 0.0) for kind in ("application/json", "application/problem+json")) > html
+
+
+def language(accept_language: str) -> str:
+    """Return the language of the page that a client likes best; English if it names none of them."""
+    liked = _weights(accept_language)
+    return max(LANGUAGES, key=lambda one: max((w for n, w in liked.items() if n.partition("-")[0] == one), default=0.0))
+
+
+def _weights(header: str) -> dict[str, float]:
+    """Return what a header names, in lower case, with its weight; what is no number is no weight."""
+    found = {}
+    for part in header.lower().split(","):
+        name, *parameters = (piece.strip() for piece in part.split(";"))
+        weight = next((piece[2:].strip() for piece in parameters if piece.startswith("q=")), "1")
+        found[name] = float(weight) if weight.isascii() and weight.replace(".", "", 1).isdecimal() else 0.0
+    return found

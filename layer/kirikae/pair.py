@@ -1,0 +1,185 @@
+"""The rules of an address pair: what is declared, where it is, where it belongs, and what is not ours to move.
+
+Everything declared has a name: `10.0.0.50`, `2001:db8::50`, `eipalloc-…`, `rtb-… 192.168.99.1/32`.  Everything here is
+a pure function of what was seen; `kirikae.addresses` does the reading and the writing.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from kirikae import env
+from kirikae.addresses import ElasticIp, Interface, RouteTable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(env.Stack):
+    """The pair, and what belongs on the one that runs."""
+
+    pair_instance_ids: tuple[str, ...] = env.instance_ids()
+    pair_interface_ids: tuple[str, ...] = env.interface_ids()  # in the order of the instances
+    floating_ip_addresses: tuple[str, ...] = env.ip_addresses(default=())
+    elastic_ip_allocation_ids: tuple[str, ...] = env.must(
+        r"eipalloc-[0-9a-f]{8,17}", "allocation ids like eipalloc-0123456789abcdef0", default=()
+    )
+    overlay_cidrs: tuple[str, ...] = env.cidrs(default=())
+    overlay_route_table_ids: tuple[str, ...] = env.must(
+        r"rtb-[0-9a-f]{8,17}", "route table ids like rtb-0123456789abcdef0", default=()
+    )
+
+
+@dataclass(frozen=True)
+class Observed:
+    """The world as far as the decision needs it."""
+
+    instances: Mapping[str, str]  # id -> state
+    interfaces: Mapping[str, Interface]  # the pair's, and others that hold something declared
+    subnets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # asked only for addresses outside the pair
+    elastic: Mapping[str, ElasticIp] = field(default_factory=dict)
+    tables: Mapping[str, RouteTable] = field(default_factory=dict)
+
+
+def is_ipv6(name: str) -> bool:
+    """Tell an IPv6 address from the other names."""
+    return ":" in name and " " not in name
+
+
+def is_ipv4(name: str) -> bool:
+    """Tell an IPv4 address from the other names."""
+    return name[0].isdigit() and ":" not in name
+
+
+def is_route(name: str) -> bool:
+    """Tell an overlay route from the other names."""
+    return " " in name
+
+
+def is_elastic(name: str) -> bool:
+    """Tell the allocation of an Elastic IP from the other names."""
+    return name.startswith("eipalloc-")
+
+
+def routes(config: Config) -> list[str]:
+    """Name every overlay route."""
+    return [f"{table} {cidr}" for cidr in config.overlay_cidrs for table in config.overlay_route_table_ids]
+
+
+def sides(config: Config) -> list[tuple[str, str]]:
+    """Return the pair as (instance, interface)."""
+    return list(zip(config.pair_instance_ids, config.pair_interface_ids, strict=False))
+
+
+def up(config: Config, seen: Observed) -> list[str]:
+    """Return the interfaces that are attached to a running instance: running, not about to be and not about to stop."""
+    return [
+        interface
+        for instance, interface in sides(config)
+        if seen.instances[instance] == "running"
+        and interface in seen.interfaces
+        and seen.interfaces[interface].instance_id == instance
+    ]
+
+
+def led_to(config: Config, seen: Observed) -> dict[str, str]:
+    """Return what the Elastic IPs and routes lead to, also when that does not exist any more."""
+    found = {
+        allocation: seen.elastic[allocation].interface_id
+        for allocation in config.elastic_ip_allocation_ids
+        if allocation in seen.elastic
+    }
+    for name in routes(config):
+        table, cidr = name.split()
+        if table in seen.tables and cidr in seen.tables[table].routes:
+            found[name] = seen.tables[table].routes[cidr]
+    return found
+
+
+def places(config: Config, seen: Observed) -> dict[str, str]:
+    """Return where everything declared is: an interface, what else a route leads to, or nothing when it is nowhere.
+
+    What does not exist (an allocation, a table, a route) has no place at all.
+    """
+    holders = {address: each.id for each in seen.interfaces.values() for address in each.addresses}
+    found = {address: holders.get(address, "") for address in config.floating_ip_addresses}
+    for name, target in led_to(config, seen).items():
+        found[name] = "" if target.startswith("eni-") and target not in seen.interfaces else target
+    return found
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What moves to the interface `to`, from where, and what else is declared but cannot or may not move, and why."""
+
+    to: str
+    moves: Mapping[str, str] = field(default_factory=dict)
+    landings: Mapping[str, str] = field(default_factory=dict)  # allocation id -> private address on `to`
+    left: Mapping[str, str] = field(default_factory=dict)
+
+
+def plan(config: Config, seen: Observed) -> Plan:
+    """Say what has to move: what is on a side that is not up, on no interface, or, for a route, on the wrong one.
+
+    What is on a side that is up stays there, wherever the rest is; only the routes of one CIDR are one thing.  Of two
+    sides that are up, what has to move goes to the one that holds more.
+    """
+    here, settled = places(config, seen), up(config, seen)
+    left = dict(_left(config, seen, here))
+    to = max(settled, key=list(here.values()).count, default="")
+    wrong = {name: place for name, place in here.items() if name not in left and place not in settled}
+    for cidr in config.overlay_cidrs:
+        routed = {name: place for name, place in here.items() if name.endswith(f" {cidr}") and place in settled}
+        if len(set(routed.values())) > 1:
+            wrong |= {name: place for name, place in routed.items() if place != to}
+    if not to:
+        return Plan(to, left=left)
+    if seen.interfaces[to].source_dest_check:
+        left |= {name: f"{name} would be dropped by {to}" for name in wrong if is_route(name)}
+    landings = _landings(config, seen, to, wrong)
+    left |= {
+        name: f"{name} finds no private address without an Elastic IP on {to}"
+        for name in wrong
+        if is_elastic(name) and name not in landings
+    }
+    return Plan(to, {name: place for name, place in wrong.items() if name not in left}, landings, left)
+
+
+def _left(config: Config, seen: Observed, here: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Say what does not exist, and what is in other hands: neither on the pair nor nowhere."""
+    own = ("", *config.pair_interface_ids)
+    for name in (*config.floating_ip_addresses, *config.elastic_ip_allocation_ids, *routes(config)):
+        if name not in here:
+            table, _, cidr = name.partition(" ")
+            exists = f"{table} has no route for {cidr}; aws ec2 create-route makes it" if table in seen.tables else ""
+            yield name, exists or f"there is no {table} in this account and region"
+        elif here[name] not in own:
+            holder = seen.interfaces.get(here[name])
+            if not (
+                is_route(name) and holder and holder.instance_id in config.pair_instance_ids
+            ):  # a route beside ours
+                yield name, f"hands off: {name} is on {holder or here[name]}, which is neither of the pair"
+
+
+def _landings(config: Config, seen: Observed, to: str, wrong: Iterable[str]) -> dict[str, str]:
+    """Choose for each Elastic IP that moves a private address on `to` that has none.
+
+    One on an address that moves goes along with it; one on nothing goes to the floating address in the same place of
+    the list; every other one goes to the primary address.
+    """
+    arriving = {name for name in wrong if is_ipv4(name)}
+    target = seen.interfaces[to]
+    free = {address for address, allocation in target.addresses.items() if not allocation and not is_ipv6(address)}
+    carried = {each.private_ip for each in seen.elastic.values() if each.private_ip in arriving}
+    free |= arriving - carried
+    floating = [address for address in config.floating_ip_addresses if not is_ipv6(address)]
+    chosen = dict[str, str]()
+    for number, allocation in enumerate(config.elastic_ip_allocation_ids):
+        if allocation not in wrong:
+            continue
+        now = seen.elastic[allocation]
+        if now.private_ip in arriving:
+            chosen[allocation] = now.private_ip
+            continue
+        wanted = [*floating[number : number + 1] * (not now.interface_id), *target.primary]
+        if fitting := [address for address in wanted if address in free]:
+            chosen[allocation] = fitting[0]
+            free.remove(fitting[0])
+    return chosen

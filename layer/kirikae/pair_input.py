@@ -1,0 +1,88 @@
+"""What can be wrong with the parameters of an address pair, in one sentence each, found before anything is written."""
+
+import ipaddress
+from collections.abc import Iterable, Iterator
+
+from kirikae import ec2, pair
+from kirikae.pair import Config, Observed
+
+
+def static_problems(config: Config) -> Iterator[str]:
+    """Say what is wrong with the parameters whatever the world looks like."""
+    instances, interfaces = config.pair_instance_ids, config.pair_interface_ids
+    if len(instances) != 2 or len(interfaces) != 2:
+        yield (
+            f"PairInstanceIds names {len(instances)} and PairInterfaceIds {len(interfaces)}, "
+            f"expected two instances and their two interfaces in the same order"
+        )
+    for name, ids in (("PairInstanceIds", instances), ("PairInterfaceIds", interfaces)):
+        if len(set(ids)) < len(ids):
+            yield f"{name} names {ids[0]} twice, expected two different ones"
+    if bool(config.overlay_cidrs) != bool(config.overlay_route_table_ids):
+        yield "OverlayCidrs and OverlayRouteTableIds need each other, expected both or neither"
+    if not config.floating_ip_addresses + config.elastic_ip_allocation_ids + config.overlay_cidrs:
+        yield "nothing is declared: expected FloatingIpAddresses, ElasticIpAllocationIds or OverlayCidrs"
+
+
+def problems(config: Config, seen: Observed) -> Iterator[str]:
+    """Say what about the parameters does not fit the world: until it is corrected, nothing is written."""
+    own = [seen.interfaces[each] for each in config.pair_interface_ids if each in seen.interfaces]
+    if not own:
+        yield f"PairInterfaceIds: there is neither {' nor '.join(config.pair_interface_ids)}; expected two that exist"
+        return
+    for instance, interface_id in pair.sides(config):
+        interface, state = seen.interfaces.get(interface_id), seen.instances[instance]
+        if interface and interface.instance_id not in ("", instance):
+            yield f"PairInterfaceIds: {interface} does not belong to {instance}; expected an interface of {instance}"
+        elif interface is None and state in ("pending", "running"):
+            yield f"PairInterfaceIds: there is no {interface_id}, and {instance} is {state}; expected its interface"
+        elif interface and interface.instance_id and state == ec2.MISSING:
+            yield f"PairInstanceIds: EC2 does not know {instance}; expected an instance of this account and region"
+    if config.floating_ip_addresses and len({interface.subnet_id for interface in own}) > 1:
+        named = " and ".join(f"{each.id} is in {each.subnet_id} ({each.zone})" for each in own)
+        yield (
+            f"FloatingIpAddresses cannot move between subnets: {named}; expected one subnet, or overlay routes "
+            f"(OverlayCidrs with OverlayRouteTableIds) instead of private addresses"
+        )
+    for interface in own:
+        for address in set(interface.primary) & set(config.floating_ip_addresses):
+            yield f"FloatingIpAddresses: {address} is the primary address of {interface.id}; expected a secondary one"
+    for address in config.floating_ip_addresses:
+        if seen.subnets and not _inside(address, [cidr for cidrs in seen.subnets.values() for cidr in cidrs]):
+            named = "; ".join(f"{subnet} has {', '.join(cidrs)}" for subnet, cidrs in seen.subnets.items())
+            yield f"FloatingIpAddresses: {address} is outside the subnet of the pair; {named}"
+    for table in seen.tables.values():
+        for cidr in config.overlay_cidrs:
+            if _inside(cidr, table.local):
+                yield f"OverlayCidrs: {cidr} lies inside the VPC of {table.id}, which has {', '.join(table.local)}"
+        if strangers := [each.vpc_id for each in own if each.vpc_id != table.vpc_id]:
+            yield f"OverlayRouteTableIds: {table.id} is of {table.vpc_id}, and the pair of {strangers[0]}"
+
+
+def _inside(name: str, cidrs: Iterable[str]) -> bool:
+    network = ipaddress.ip_network(name)
+    return any(
+        network.version == other.version and network.subnet_of(other)  # type: ignore[arg-type]  # of one version
+        for other in map(ipaddress.ip_network, cidrs)
+    )
+
+
+def checks(config: Config, seen: Observed) -> list[str]:
+    """Say which of the pair drops the traffic of overlay routes, because its source/destination check is on."""
+    return [
+        f"the source/destination check of {each} is on, so it drops the traffic of overlay routes: aws ec2 "
+        f"modify-network-interface-attribute --network-interface-id {each} --no-source-dest-check"
+        for each in config.pair_interface_ids
+        if config.overlay_cidrs and each in seen.interfaces and seen.interfaces[each].source_dest_check
+    ]
+
+
+def lonely(config: Config, seen: Observed) -> list[str]:
+    """Say which side of the pair does not exist any more."""
+    return [
+        f"the pair has one side only, {instance} is {seen.instances[instance]}"
+        f"{'' if interface in seen.interfaces else f' and there is no {interface}'}; put a new instance and its "
+        f"interface into PairInstanceIds and PairInterfaceIds"
+        for instance, interface in pair.sides(config)
+        if seen.instances[instance] in ("terminated", ec2.MISSING) or interface not in seen.interfaces
+    ]

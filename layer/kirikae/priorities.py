@@ -1,0 +1,111 @@
+"""How the maintenance rule gets to the front, and everything back to where it was: pure plans of priorities."""
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kirikae.notify import Words
+from kirikae.rules import LAST, OURS, RULES_PER_TAG, TAGS, Memory
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which rules get which priority, what to remember, and what is not as it was."""
+
+    priorities: dict[str, int]
+    numbers: dict[str, tuple[int, int]]
+    notes: tuple[Words, ...] = ()
+
+
+def front(priorities: Mapping[str, int], memory: Memory, places: Mapping[str, int]) -> Plan | None:
+    """Plan how `places` (our rules -> consecutive live numbers) become true; None if there is no room.
+
+    Rules in the way move down by the least that works, and so do those that these meet, until there is a gap: the
+    order of the others stays what it was. A move that an earlier run left half remembered starts from what was there
+    before that.
+    """
+    others, _ = _restored(priorities, memory, set(places))
+    room, free = dict(others), max(places.values()) + 1
+    for rule_id, number in sorted(others.items(), key=lambda item: item[1]):
+        if number < min(places.values()):
+            continue
+        if number >= free:
+            break
+        room[rule_id] = free
+        free += 1
+    if free - 1 > LAST or len(others) > RULES_PER_TAG * TAGS:
+        return None
+    numbers = {rule_id: (number, room[rule_id]) for rule_id, number in others.items()}
+    return Plan(_moves(priorities, {**room, **places}), numbers)
+
+
+def back(priorities: Mapping[str, int], memory: Memory, places: Mapping[str, int], homes: Mapping[str, int]) -> Plan:
+    """Plan how our rules go from their live places to their parked homes, and those that made room to where they were.
+
+    A rule that others moved meanwhile, or whose number they took, stays where it is. A taken home: the next free
+    number below it, as long as that is not live.
+    """
+    final, notes = _restored(priorities, memory, set(homes))
+    for rule_id, home in homes.items():
+        if rule_id in priorities:
+            below, above = range(home, max(places.values()), -1), range(home + 1, LAST + 1)
+            taken = set(final.values())
+            final[rule_id] = next(number for number in itertools.chain(below, above) if number not in taken)
+            if final[rule_id] != home:
+                behind = [other for other, number in final.items() if number > final[rule_id] and other not in homes]
+                notes.append(
+                    Words(
+                        f"priority {home} is taken, so rule {rule_id} is parked at {final[rule_id]}; "
+                        f"behind it, where it may take their requests: {', '.join(behind) or 'no rule'}",
+                        f"優先度 {home} は使用中のため、ルール {rule_id} を {final[rule_id]} に戻しました。"
+                        f"これより後ろにあり、リクエストが届かない可能性のあるルール: {', '.join(behind) or 'なし'}",
+                    )
+                )
+    return Plan(_moves(priorities, final), {}, tuple(notes))
+
+
+def _restored(priorities: Mapping[str, int], memory: Memory, ours: set[str]) -> tuple[dict[str, int], list[Words]]:
+    """Return the others' numbers with every move that we made undone where that is still possible, and what is not."""
+    final = {rule_id: number for rule_id, number in priorities.items() if rule_id not in ours}
+    notes: list[Words] = []
+    if memory.state not in OURS:
+        return final, notes
+    for rule_id, (before, given) in sorted(memory.numbers.items(), key=lambda item: item[1]):
+        now = final.get(rule_id)
+        if now is None:
+            notes.append(
+                Words(
+                    f"rule {rule_id}, which had priority {before}, was removed",
+                    f"優先度 {before} だったルール {rule_id} は削除されています",
+                )
+            )
+        elif now not in (before, given):
+            notes.append(
+                Words(
+                    f"rule {rule_id} was moved by others to {now} (it had {before}): left there",
+                    f"ルール {rule_id} は他者により {before} から {now} に変更されたため、そのままにしました",
+                )
+            )
+        elif now != before and before in final.values():
+            notes.append(
+                Words(
+                    f"rule {rule_id} stays at {now}: its priority {before} was taken by others",
+                    f"ルール {rule_id} の元の優先度 {before} は使用中のため、{now} のままにしました",
+                )
+            )
+        else:
+            final[rule_id] = before
+    added = final.keys() - memory.numbers.keys()
+    notes += [
+        Words(
+            f"rule {rule_id} was added by others at {final[rule_id]}: left there",
+            f"ルール {rule_id} は他者により優先度 {final[rule_id]} に追加されました (変更していません)",
+        )
+        for rule_id in sorted(added)
+    ]
+    return final, notes
+
+
+def _moves(priorities: Mapping[str, int], final: Mapping[str, int]) -> dict[str, int]:
+    """Return the rules whose number changes, those that exist."""
+    return {rule: number for rule, number in final.items() if priorities.get(rule, number) != number}

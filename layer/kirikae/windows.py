@@ -1,0 +1,168 @@
+"""Maintenance windows: wishes of people and schedules, kept in one Systems Manager parameter.
+
+    {"<window>": {"until": "2026-12-01T06:00:00+09:00", "reason": "..."}}
+
+A window is open from when it is stored until its `until`; null is a window that only an `end` closes.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+
+from kirikae import aws, env, hold
+from kirikae.env import InputError
+from kirikae.reconcile import UnfinishedError
+
+EXPECTED = 'expected {} or {"<window>": {"until": "2026-12-01T06:00:00+09:00", "reason": "..."}}'
+REMINDER = timedelta(hours=1)
+SIZE_BYTES = 4096  # of a standard parameter
+ATTEMPTS = 10
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stored window; without `until` it has no announced end."""
+
+    until: datetime | None
+    reason: str = ""
+
+    def open(self, now: datetime) -> bool:
+        """Tell whether the window has not ended yet."""
+        return self.until is None or now < self.until
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What somebody asked for, validated; `window` is None for an end."""
+
+    name: str
+    window: Window | None
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The parameter as it is; `problem` says why it cannot be understood, `note` what a wish did not find."""
+
+    windows: Mapping[str, Window]
+    written: datetime
+    version: int
+    problem: str = ""
+    note: str = ""
+    started: bool = False  # by the wish of this very run
+
+    def open(self, now: datetime) -> dict[str, Window]:
+        """Return the windows that have not ended."""
+        return {name: window for name, window in self.windows.items() if window.open(now)}
+
+
+def parse(text: str) -> dict[str, Window]:
+    """Return the windows that the parameter's text holds; raise ValueError that says what is wrong."""
+    try:
+        found = json.loads(text)
+        return {
+            str(name): Window(None if one["until"] is None else hold.moment(one["until"]), str(one.get("reason", "")))
+            for name, one in found.items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{text!r} holds no windows ({type(error).__name__}: {error}); {EXPECTED}") from error
+
+
+def write(windows: Mapping[str, Window]) -> str:
+    """Return the parameter's text; raise InputError if it is too long for a parameter."""
+    plain = {
+        name: asdict(window) | {"until": window.until.isoformat() if window.until else None}
+        for name, window in windows.items()
+    }
+    text = json.dumps(plain, ensure_ascii=False)
+    if len(text.encode()) > SIZE_BYTES:
+        raise InputError(f"{len(windows)} windows take more than {SIZE_BYTES} bytes; end some, or give shorter reasons")
+    return text
+
+
+def after(windows: Mapping[str, Window], wanted: Wish, now: datetime) -> dict[str, Window]:
+    """Return the windows as the wish leaves them, without those that are over."""
+    rest = {name: window for name, window in windows.items() if window.open(now) and name != wanted.name}
+    return rest | ({wanted.name: wanted.window} if wanted.window else {})
+
+
+def merge(
+    ours: Mapping[str, Window], first: Mapping[str, Window], overwritten: Sequence[Mapping[str, Window]]
+) -> dict[str, Window]:
+    """Return `ours` with what others made of the windows that we `first` read, by the versions that we overwrote.
+
+    What any of them added or changed counts. What is missing counts only in the last, and only if we knew it from the
+    beginning: a version may miss what its writer has not seen yet, and is about to put back.
+    """
+    merged = dict(ours)
+    for theirs in overwritten:
+        merged |= {name: window for name, window in theirs.items() if first.get(name) != window}
+    for gone in first.keys() - (overwritten[-1].keys() if overwritten else first.keys()):
+        merged.pop(gone, None)
+    return merged
+
+
+def read(name: str) -> Stored:
+    """Return the parameter, a version of it for `name:version`.
+
+    https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameter.html
+    """
+    with env.naming("MaintenanceParameter", name):
+        found = aws.client("ssm").get_parameter(Name=name)["Parameter"]
+    try:
+        return Stored(parse(found["Value"]), found["LastModifiedDate"], found["Version"])
+    except ValueError as error:
+        return Stored({}, found["LastModifiedDate"], found["Version"], str(error))
+
+
+def keep(name: str, wanted: Wish, now: datetime, *, dry_run: bool) -> Stored:
+    """Store the wish and return what is stored then; InputError if what was stored cannot be understood.
+
+    Systems Manager has no conditional write, but it numbers the versions. A write that was not given the next number
+    has overwritten what others stored in between: these versions are read, merged with ours and written again, so
+    that of two wishes at the same moment none is lost.
+    https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html
+    """
+    first = base = _understood(name)
+    unknown = wanted.window is None and wanted.name not in first.open(now)
+    note = f"no window {wanted.name!r} is open, so there is nothing to end" if unknown else ""
+    result = after(first.windows, wanted, now)
+    if dry_run or unknown:
+        return Stored(result, first.written, first.version, note=note, started=bool(wanted.window))
+    for _ in range(ATTEMPTS):
+        if result == base.windows:
+            return Stored(result, base.written, base.version, started=bool(wanted.window))
+        version = aws.client("ssm").put_parameter(Name=name, Value=write(result), Overwrite=True)["Version"]
+        others = [_understood(f"{name}:{number}").windows for number in range(base.version + 1, version)]
+        base = Stored(result, now, version)
+        result = after(merge(result, first.windows, others), wanted, now)
+    raise UnfinishedError(f"{name} is being written by others all the time; the wish for {wanted.name!r} may be lost")
+
+
+def _understood(name: str) -> Stored:
+    stored = read(name)
+    if stored.problem:
+        raise InputError(f"{name}: {stored.problem}")
+    return stored
+
+
+def reminds(stored: Stored, now: datetime) -> bool:
+    """Tell whether it is time to say again that a window without an end is open: half of every hour but the first.
+
+    An alarm on this goes on and off, and so mails every hour, whatever the pace of the ticks is.
+    """
+    if all(window.until for window in stored.open(now).values()):
+        return False
+    hours, rest = divmod(now - stored.written, REMINDER)
+    return hours >= 1 and rest < REMINDER / 2
+
+
+def said(windows: Mapping[str, Window]) -> str:
+    """Name windows with their ends and reasons, the first to end first."""
+    never = datetime.max.replace(tzinfo=UTC)
+    ordered = sorted(windows.items(), key=lambda item: (item[1].until or never, item[0]))
+    return "; ".join(
+        f"{name} until {window.until.isoformat() if window.until else 'somebody ends it'}"
+        + (f" ({window.reason})" if window.reason else "")
+        for name, window in ordered
+    )

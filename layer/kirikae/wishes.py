@@ -1,0 +1,61 @@
+"""What a start and an end of maintenance may say."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from kirikae import hold, schedules
+from kirikae.env import InputError
+from kirikae.windows import Window, Wish
+
+DEFAULT = "default"  # the window of a wish that names none
+BY_SCHEDULE = "MaintenanceEnd"  # as `until`: the next time of that parameter
+LONGEST = timedelta(days=30)
+FIELDS = {"start": {"until", "minutes"}, "end": set[str]()}
+COMMON = {"type", "window", "reason", "at", "action", "force"}
+
+
+def read(event: Mapping[str, Any], now: datetime, end_expression: str, timezone: str) -> Wish:
+    """Validate a start or an end as a whole; raise InputError that names what is wrong."""
+    kind = event.get("type")
+    if not isinstance(kind, str) or kind not in FIELDS:
+        raise InputError(f'type is {kind!r}, expected "start" or "end"')
+    if unknown := sorted(event.keys() - COMMON - FIELDS[kind]):
+        known = ", ".join(sorted(COMMON | FIELDS[kind]))
+        raise InputError(f"a wish of type {kind} has no {', '.join(unknown)}, expected only {known}")
+    name, reason = event.get("window", DEFAULT), event.get("reason", "")
+    if not isinstance(name, str) or not name.isprintable() or not 1 <= len(name.strip()) <= 64:
+        raise InputError(f"window is {name!r}, expected a name of 1 to 64 printable characters")
+    if not isinstance(reason, str) or len(reason) > 500 or "{{" in name + reason:
+        raise InputError(f"reason is {reason!r}, expected a text of at most 500 characters, and nowhere {{{{")
+    if kind == "end":
+        return Wish(name, None)
+    return Wish(name, Window(_until(event, now, end_expression, timezone), reason))
+
+
+def _until(event: Mapping[str, Any], now: datetime, end_expression: str, timezone: str) -> datetime | None:
+    """Return the end that a start asks for, None for an explicit null."""
+    if ("until" in event) == ("minutes" in event):
+        raise InputError('a start needs either until or minutes; one without an end needs "until": null')
+    until = event.get("until")
+    if "until" in event and until is None:
+        return None
+    try:
+        if "minutes" in event:
+            minutes = event["minutes"]
+            if type(minutes) is not int or minutes < 1:
+                raise ValueError(f"minutes is {minutes!r}, expected a whole number from 1")
+            moment = (now + timedelta(minutes=minutes)).astimezone(ZoneInfo(timezone)).replace(microsecond=0)
+        elif until == BY_SCHEDULE:
+            start = hold.moment(event["at"]) if "at" in event else now
+            moment = schedules.next_time(end_expression, timezone, start)
+        else:
+            moment = hold.moment(until)
+    except (ValueError, OverflowError) as error:
+        raise InputError(str(error)) from error
+    if moment <= now:
+        raise InputError(f"until {moment.isoformat()} is already past at {now:%FT%TZ}, expected a time to come")
+    if moment - now > LONGEST:
+        raise InputError(f'until {moment.isoformat()} is more than {LONGEST.days} days away; "until": null has no end')
+    return moment

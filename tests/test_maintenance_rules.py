@@ -1,0 +1,348 @@
+"""Whatever the rules, the numbers and what others do: the maintenance rule goes to the front, and everything back."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from functions.alb_maintenance_priority.app import Config, act, decide, observe
+from kirikae import aws, priorities, reconcile, rules, windows
+from kirikae.events import Hint
+from kirikae.rules import LAST, Memory, Order
+
+ELB = "arn:aws:elasticloadbalancing:ap-northeast-1:123456789012"
+LISTENER = f"{ELB}:listener/app/shop/50dc6c495c0c9188/0467ef3c8400ae65"
+PREFIX = LISTENER.replace(":listener/", ":listener-rule/") + "/"
+OURS, TESTERS = "ffffffffffffffaa", "ffffffffffffffbb"
+CONFIG = Config(
+    service_name="shop",
+    topic_arn="arn:aws:sns:ap-northeast-1:123456789012:shop",
+    hold_parameter="/shop/hold",
+    maintenance_parameter="/shop/maintenance",
+    maintenance_listener_arn=LISTENER,
+    maintenance_rule_arn=PREFIX + OURS,
+)
+WITH_TESTERS = replace(CONFIG, maintenance_bypass_rule_arn=PREFIX + TESTERS)
+
+
+@dataclass
+class Listener:
+    """A listener's rules in memory, behind the four operations that we call, as strict as AWS is."""
+
+    numbers: dict[str, int]
+    tags: dict[str, str] = field(default_factory=dict)
+    moves: int = 0
+    names: Iterator[int] = field(default_factory=lambda: itertools.count(1000))
+
+    def describe_rules(self, ListenerArn: str, PageSize: int, Marker: str = "0") -> dict[str, Any]:  # noqa: N803
+        assert ListenerArn == LISTENER
+        listed = [*self.numbers.items(), ("default", 0)]
+        start, size = int(Marker), min(PageSize, 60)
+        page = [self.described(*one) for one in listed[start : start + size]]
+        return {"Rules": page} | ({"NextMarker": str(start + size)} if len(listed) > start + size else {})
+
+    def described(self, rule_id: str, number: int) -> dict[str, Any]:
+        default = rule_id == "default"
+        conditions = [] if default else [{"Field": "path-pattern", "PathPatternConfig": {"Values": [f"/{rule_id}"]}}]
+        priority = "default" if default else str(number)
+        rule = {"RuleArn": PREFIX + rule_id, "Priority": priority, "IsDefault": default, "Conditions": conditions}
+        return rule | {"Actions": [{"Type": "fixed-response"}]}
+
+    def describe_tags(self, ResourceArns: list[str]) -> dict[str, Any]:  # noqa: N803
+        assert ResourceArns == [PREFIX + OURS]
+        return {"TagDescriptions": [{"Tags": [{"Key": key, "Value": value} for key, value in self.tags.items()]}]}
+
+    def add_tags(self, ResourceArns: list[str], Tags: list[dict[str, str]]) -> None:  # noqa: N803
+        assert ResourceArns == [PREFIX + OURS]
+        self.tags |= {tag["Key"]: tag["Value"] for tag in Tags}
+        assert len(self.tags) <= 50
+        assert all(len(value) <= 256 and not set(value) - ALLOWED for value in self.tags.values())
+
+    def set_rule_priorities(self, RulePriorities: list[dict[str, Any]]) -> None:  # noqa: N803
+        wanted = {one["RuleArn"].removeprefix(PREFIX): one["Priority"] for one in RulePriorities}
+        assert wanted, "a call that moves nothing"
+        assert len(wanted) == len(RulePriorities)
+        assert wanted.keys() <= self.numbers.keys()
+        assert all(1 <= number <= LAST for number in wanted.values())
+        final = self.numbers | wanted
+        assert len(set(final.values())) == len(final), "PriorityInUse"
+        assert all(self.numbers[rule] != number for rule, number in wanted.items()), "a move to where it is"
+        self.numbers = final
+        self.moves += 1
+
+    @property
+    def others(self) -> dict[str, int]:
+        return {rule: number for rule, number in self.numbers.items() if rule not in (OURS, TESTERS)}
+
+    def order(self) -> list[str]:
+        return sorted(self.others, key=self.others.__getitem__)
+
+    def free(self, near: int) -> int:
+        """Return the free number that is nearest to one."""
+        taken = set(self.numbers.values())
+        return min(
+            (one for one in range(max(1, near - 210), min(LAST, near + 210) + 1) if one not in taken),
+            key=lambda one: abs(one - near),
+        )
+
+
+ALLOWED = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 +-=._:/@")
+
+
+def run(config: Config, listener: Listener, *open_windows: str, started: bool = False) -> str:
+    """Let the function look once, with these windows stored; return what it changed, or nothing."""
+    now = datetime(2026, 12, 1, tzinfo=UTC)
+    stored = windows.Stored(
+        {name: windows.Window(now + timedelta(hours=1)) for name in open_windows}, now, 1, started=started
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(aws, "client", {"elbv2": listener}.__getitem__)
+        patch.setattr(reconcile, "now", lambda: now)
+        seen = observe(config, Hint("tick", wish=stored))
+        decided = decide(config, seen)
+        assert not decided.refused, decided.reason
+        if decided.change:
+            act(config, seen, decided.change)
+    return (decided.change or {}).get("to", "")
+
+
+# Numbers close together, and all over the place; LivePriority among them, before them and after them.
+NEAR = st.integers(1, 130)
+NUMBERS = st.sets(NEAR | st.integers(1, LAST) | st.integers(LAST - 110, LAST), max_size=100)
+CONTIGUOUS = st.builds(lambda first, count: set(range(first, first + count)), NEAR, st.integers(0, 100))
+FOREIGN = st.lists(
+    st.tuples(
+        st.sampled_from(["add", "remove", "move", "swap", "tick"]), st.integers(0, 99), NEAR | st.integers(1, LAST)
+    ),
+    max_size=8,
+)
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> tuple[Config, Listener]:
+    """Draw a listener with its rules, ours parked, and a configuration."""
+    live = draw(st.sampled_from([1, 2, 5]) | NEAR)
+    parked = draw(st.sampled_from([49999]) | st.integers(live + 2, LAST - 1))
+    config = replace(draw(st.sampled_from([CONFIG, WITH_TESTERS])), live_priority=live, parked_priority=parked)
+    own = config.homes
+    taken = draw(NUMBERS | CONTIGUOUS) - set(own.values())
+    others = {f"{number:016x}": number for number in draw(st.permutations(sorted(taken)))}
+    return config, Listener(others | own)
+
+
+def others_do(listener: Listener, verb: str, which: int, where: int) -> set[str]:
+    """Let somebody else change the rules by hand; return the rules that he touched."""
+    order = listener.order()
+    if verb == "add":
+        rule = f"{next(listener.names):016x}"
+        listener.numbers[rule] = listener.free(where)
+        return {rule}
+    if not order:
+        return set()
+    rule, other = order[which % len(order)], order[where % len(order)]
+    if verb == "remove":
+        del listener.numbers[rule]
+    elif verb == "move":
+        listener.numbers[rule] = listener.free(where)
+    else:
+        listener.numbers[rule], listener.numbers[other] = listener.numbers[other], listener.numbers[rule]
+        return {rule, other}
+    return {rule}
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@example((CONFIG, Listener({f"{n:016x}": n for n in range(1, 101)} | CONFIG.homes)))
+@example((WITH_TESTERS, Listener({f"{n:016x}": n for n in (1, 3, 4)} | WITH_TESTERS.homes)))
+@given(worlds())
+def test_start_twice_then_end_once_restores_the_exact_order(world: tuple[Config, Listener]) -> None:
+    config, listener = world
+    before, order = dict(listener.numbers), listener.order()
+    for _ in range(2):  # a second cycle works like the first
+        listener.moves = 0
+        assert run(config, listener, "a", started=True) == "live"
+        assert run(config, listener, "a", started=True) == ""
+        assert listener.moves == 1
+        assert {rule: listener.numbers[rule] for rule in config.ours} == config.places
+        assert listener.order() == order
+        shifts = [listener.numbers[rule] - before[rule] for rule in order]
+        assert all(0 <= shift <= len(config.ours) for shift in shifts), "more than the least shift"
+        assert run(config, listener) == "parked"
+        assert run(config, listener) == ""
+        assert listener.moves == 2
+        assert listener.numbers == before
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(worlds(), FOREIGN)
+def test_whatever_others_do_meanwhile_the_rest_is_restored(
+    world: tuple[Config, Listener], changes: list[tuple[str, int, int]]
+) -> None:
+    config, listener = world
+    before = dict(listener.numbers)
+    assert run(config, listener, "a", started=True) == "live"
+    touched: set[str] = set()
+    for verb, which, where in changes:
+        if verb == "tick":
+            numbers = dict(listener.numbers)
+            assert run(config, listener, "a") == ""
+            assert listener.numbers == numbers
+        else:
+            touched |= others_do(listener, verb, which, where)
+    during = dict(listener.numbers)
+    assert run(config, listener) == "parked"
+    for rule, number in listener.others.items():
+        if rule in touched:
+            assert number in (during[rule], before.get(rule)), "a rule that others moved was moved"
+        elif number != before[rule]:
+            assert before[rule] in listener.numbers.values(), "its number is free, and it is not back"
+            assert number == during[rule]
+    parked = listener.numbers[OURS]
+    others = set(listener.others.values())
+    home, live = config.parked_priority, config.places[OURS]
+    assert parked == next(one for one in [*range(home, live, -1), *range(home, LAST + 1)] if one not in others)
+    numbers, moves = dict(listener.numbers), listener.moves
+    assert run(config, listener) == ""
+    assert (listener.numbers, listener.moves) == (numbers, moves)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(worlds(), st.sampled_from(["lost", "garbled", "truncated", "foreign"]))
+def test_without_a_readable_tag_only_our_rules_move(world: tuple[Config, Listener], fate: str) -> None:
+    config, listener = world
+    run(config, listener, "a", started=True)
+    match fate:
+        case "lost":
+            listener.tags.clear()
+        case "garbled":
+            listener.tags[rules.TAG] = "state=live rules=many"
+        case "truncated":
+            listener.tags[rules.TAG] = f"state=live rules={len(listener.others) + 1}"
+        case _:
+            listener.tags[rules.NUMBERS_TAG.format(1)] = "hello"
+            listener.tags[rules.TAG] = "state=live rules=1"
+    during = listener.others
+    assert run(config, listener) == "parked"
+    assert listener.others == during
+    assert listener.numbers[OURS] != config.places[OURS]
+    assert run(config, listener) == ""
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(worlds(), st.integers(2, LAST))
+def test_a_rule_of_ours_that_others_move_is_noticed_once_and_not_fought_over(
+    world: tuple[Config, Listener], where: int
+) -> None:
+    config, listener = world
+    before = dict(listener.numbers)
+    run(config, listener, "a", started=True)
+    listener.numbers[OURS] = listener.free(where)
+    moved = dict(listener.numbers)
+    assert [run(config, listener, "a") for _ in range(3)] == ["left", "", ""]
+    assert listener.numbers == moved
+    assert run(config, listener, "a", started=True) == "live"  # a new wish is a new wish
+    assert {rule: listener.numbers[rule] for rule in config.ours} == config.places
+    assert run(config, listener) == "parked"
+    assert listener.numbers == before
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(worlds(), st.sampled_from(["before", "after"]))
+def test_a_run_that_dies_is_finished_by_the_next(world: tuple[Config, Listener], dies: str) -> None:
+    """The tag is written first: a death before the move and one after it both leave what is needed."""
+    config, listener = world
+    before = dict(listener.numbers)
+    move = listener.set_rule_priorities
+
+    def dying(RulePriorities: list[dict[str, Any]]) -> None:  # noqa: N803
+        listener.set_rule_priorities = move  # type: ignore[method-assign]
+        if dies == "after":
+            move(RulePriorities)
+        raise TimeoutError
+
+    listener.set_rule_priorities = dying  # type: ignore[method-assign]
+    with pytest.raises(TimeoutError):
+        run(config, listener, "a", started=True)
+    assert run(config, listener, "a") == "live"
+    assert {rule: listener.numbers[rule] for rule in config.ours} == config.places
+    assert run(config, listener, "a") == ""
+    listener.set_rule_priorities = dying  # type: ignore[method-assign]
+    with pytest.raises(TimeoutError):
+        run(config, listener)
+    assert run(config, listener) == "parked"
+    assert listener.numbers == before
+    assert run(config, listener) == ""
+
+
+RULE_IDS = st.text("0123456789abcdef", min_size=16, max_size=16)
+
+
+@given(st.dictionaries(RULE_IDS, st.tuples(st.integers(1, LAST), st.integers(0, 2)), max_size=200))
+def test_what_is_remembered_is_read_back(numbers: dict[str, tuple[int, int]]) -> None:
+    memory = Memory("live", {rule: (before, before + shift) for rule, (before, shift) in numbers.items()})
+    tags = rules.encoded(memory)
+    assert rules.decoded(tags) == memory
+    assert all(len(value) <= 256 and not set(value) - ALLOWED for value in tags.values())
+
+
+def test_the_largest_listener_fits_into_the_tags() -> None:
+    numbers = {f"{n:016x}": (LAST - 400 + n, LAST - 399 + n) for n in range(rules.RULES_PER_TAG * rules.TAGS)}
+    tags = rules.encoded(Memory("moving", numbers))
+    assert max(map(len, tags.values())) <= 256
+    assert len(tags) <= rules.TAGS + 1
+
+
+def test_a_taken_parked_number_is_never_answered_with_the_live_one() -> None:
+    config = replace(CONFIG, parked_priority=3)
+    listener = Listener({"a": 1, "b": 2, OURS: 3})
+    run(config, listener, "w", started=True)
+    listener.tags.clear()  # so that a and b keep 2 and 3
+    assert run(config, listener) == "parked"
+    assert listener.numbers == {"a": 2, "b": 3, OURS: 4}
+    assert run(config, listener) == ""
+
+
+def test_more_rules_than_can_be_remembered_are_refused() -> None:
+    many = {f"{n:016x}": n + 10 for n in range(rules.RULES_PER_TAG * rules.TAGS + 1)}
+    assert priorities.front(many | CONFIG.homes, Memory(), CONFIG.places) is None
+
+
+def test_no_room_is_refused() -> None:
+    full = {f"{n:016x}": n for n in range(LAST - 5, LAST + 1)}
+    assert priorities.front(full | {OURS: 1}, Memory(), {OURS: LAST - 3}) is None
+
+
+@pytest.mark.parametrize(
+    ("hidden", "order"),
+    [
+        pytest.param(
+            True, Order({OURS: 49999, "b": 2}, frozenset({OURS}), "forward"), id="the application is the default"
+        ),
+        pytest.param(True, Order({OURS: 49999}, frozenset({OURS}), "redirect"), id="the default redirects to HTTPS"),
+        pytest.param(
+            False, Order({OURS: 49999}, frozenset({OURS}), "fixed-response"), id="the default is an error page"
+        ),
+        pytest.param(
+            False, Order({OURS: 49999, "b": 9}, frozenset({OURS, "b"}), "forward"), id="a rule takes all before"
+        ),
+        pytest.param(True, Order({OURS: 9, "b": 10}, frozenset({OURS, "b"}), "forward"), id="a rule takes all behind"),
+        pytest.param(False, Order({OURS: 49999}, frozenset(), "forward"), id="a maintenance rule of one host"),
+    ],
+)
+def test_a_parked_rule_that_hides_the_default_action_is_known(hidden: bool, order: Order) -> None:
+    assert rules.hides_default(order, OURS) == hidden
+
+
+def test_a_condition_is_read_in_both_of_its_forms() -> None:
+    for form in ({"Values": ["/*"]}, {"PathPatternConfig": {"Values": ["/x", "/*"]}, "Values": ["/x", "/*"]}):
+        rule = {"RuleArn": PREFIX + OURS, "Priority": "7", "IsDefault": False, "Actions": [{"Type": "forward"}]}
+        answer = {"Rules": [rule | {"Conditions": [{"Field": "path-pattern"} | form]}]}
+        client = SimpleNamespace(describe_rules=lambda answer=answer, **_: answer)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(aws, "client", lambda _, client=client: client)
+            assert rules.read(LISTENER) == Order({OURS: 7}, frozenset({OURS}), "")
