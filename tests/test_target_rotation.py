@@ -28,11 +28,11 @@ class Site:
         self.delay(self.group, 30)
 
     def deployed(self, **parameters: str) -> "Site":
-        """Deploy the stack; only the rotation is on, and ticks come once a day."""
+        """Deploy the stack; only the rotation is on, and ticks are rare."""
         given = {
             "RotationTargetGroupArns": self.group,
             "RotationDocuments": "AWS-RunShellScript,Patch",
-            "ReconcileExpression": "rate(1 day)",
+            "ReconcileExpression": "rate(5 minutes)",
         }
         self.stack = cloudformation.deploy(self.account, self.build, "site", given | self.given | parameters)
         self.machine = self.stack.resources["TargetRotationStateMachine"]
