@@ -230,7 +230,7 @@ class Account:
         return key, secrets.token_hex(20), secrets.token_hex(32)
 
     def before(self, service: str, operation: str, fn: Callable[[], object]) -> None:
-        """Run fn once, just before the next such request is served."""
+        """Run fn once, just before the next such request is authorised and served."""
         self._before.append((service, operation, fn))
 
     def advance(self, seconds: float, pace: float = 0) -> None:
@@ -313,9 +313,9 @@ class Account:
         arrived = self.clock.now()
         lost = False
         try:
+            self._run_before(request)  # until here the request is on its way
             if principal != ADMINISTRATOR:
-                iam.authorize(self.roles[principal], principal, request)
-            self._run_before(request)
+                iam.authorize(self.roles[principal], principal, request, self._tags)
             fault = self.faults.take(request)
             if fault and fault.latency:
                 time.sleep(fault.latency)
@@ -335,6 +335,13 @@ class Account:
         if lost:
             raise _LostAnswer
         return answered
+
+    def _tags(self, arn: str) -> dict[str, str]:
+        """Return the tags of an instance; conditions on those of other resources are not used."""
+        kind, _, name = arn.rpartition(":")[2].partition("/")
+        if kind != "instance" or not arn.startswith("arn:aws:ec2:"):
+            return {}
+        return dict(self.backend("ec2").tags.get(name, {}))
 
     def _run_before(self, request: wire.Request) -> None:
         for hook in self._before:

@@ -8,12 +8,15 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from http.client import HTTPException
+from importlib import import_module
 from pathlib import Path
 
 from sandbox.account import Account
 
 BUILD = Path(__file__).parents[1] / ".aws-sam" / "build"
 PACE = float(os.environ.get("KIRIKAE_DEMO_PACE", "0.05"))  # real seconds for a second in the account
+
+STORIES = ("demo_nlb", "demo_standby", "demo_addresses", "demo_maintenance")
 
 type Say = Callable[[str], None]
 
@@ -90,16 +93,14 @@ def _text(body: bytes) -> str:
     return " ".join(words.split())[:90]
 
 
-def main() -> None:
-    """Tell every story; any surprise ends the demo with an error."""
-    from sandbox import demo_nlb
-
+def main(*names: str) -> None:
+    """Tell the stories of these names, or all of them; any surprise ends the demo with an error."""
     began = time.monotonic()
-    for story in (demo_nlb.story,):
-        story(print)
+    for name in names or STORIES:
+        import_module(f"sandbox.{name}").story(print)
         print()
     print(f"Everything above ran on this machine in {time.monotonic() - began:.0f} s.")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main(*sys.argv[1:])

@@ -181,7 +181,10 @@ def required(service: str, operation: str, params: Params) -> Required | None:
 # Policies.
 
 
-def evaluate(policies: Iterable[dict[str, Any]], action: str, resource: str, context: dict[str, str]) -> bool:
+type Context = dict[str, str | list[str]]  # condition key -> value, or values of a key that has several
+
+
+def evaluate(policies: Iterable[dict[str, Any]], action: str, resource: str, context: Context) -> bool:
     """Say whether these policies allow the action on the resource; an explicit Deny wins."""
     allowed = False
     for statement in (one for policy in policies for one in _list(policy["Statement"])):
@@ -192,19 +195,29 @@ def evaluate(policies: Iterable[dict[str, Any]], action: str, resource: str, con
     return allowed
 
 
-def authorize(role: Role, name: str, request: Request) -> None:
-    """Refuse the request, in its service's own words, unless the role's policies allow all of it."""
+def authorize(role: Role, name: str, request: Request, tags: Callable[[str], dict[str, str]] = lambda _: {}) -> None:
+    """Refuse the request, in its service's own words, unless the role's policies allow all of it.
+
+    tags(arn) are those that a resource carries now.
+    """
     if (request.service, request.operation) in FREE:
         return
     needed = required(request.service, request.operation, request.params)
     if needed is None:
         raise _denied(request, f"The sandbox lacks an authorisation rule for {request.service}:{request.operation}")
     action, resources = needed
-    context = {"aws:RequestedRegion": REGION, "aws:PrincipalAccount": ACCOUNT_ID, "aws:ResourceAccount": ACCOUNT_ID}
+    context: Context = {
+        "aws:RequestedRegion": REGION,
+        "aws:PrincipalAccount": ACCOUNT_ID,
+        "aws:ResourceAccount": ACCOUNT_ID,
+    }
     if namespace := request.params.get("Namespace"):
         context["cloudwatch:namespace"] = namespace
+    if isinstance(given := request.params.get("Tags"), list):
+        context["aws:TagKeys"] = [one["Key"] for one in given]
     for resource in resources:
-        if not evaluate(role.policies, action, resource, context | _identity(resource)):
+        tagged: Context = {f"aws:ResourceTag/{key}": value for key, value in tags(resource).items()}
+        if not evaluate(role.policies, action, resource, context | tagged | _identity(resource)):
             user = f"arn:aws:sts::{ACCOUNT_ID}:assumed-role/{name}/session"
             raise _denied(
                 request,
@@ -229,7 +242,7 @@ def _denied(request: Request, message: str) -> Refusal:
     return Refusal("AccessDenied", message, 403)
 
 
-def _applies(statement: dict[str, Any], action: str, resource: str, context: dict[str, str]) -> bool:
+def _applies(statement: dict[str, Any], action: str, resource: str, context: Context) -> bool:
     if "Action" in statement:
         if not any(_like(action.lower(), one.lower()) for one in _list(statement["Action"])):
             return False
@@ -247,10 +260,14 @@ def _applies(statement: dict[str, Any], action: str, resource: str, context: dic
     )
 
 
-def _condition(operator: str, key: str, wanted: list[str], context: dict[str, str]) -> bool:
+def _condition(operator: str, key: str, wanted: list[str], context: Context) -> bool:
     present = {name.lower(): value for name, value in context.items()}.get(key.lower())
     if operator == "Null":
         return (present is None) == (str(wanted[0]).lower() == "true")
+    if operator.startswith("ForAllValues:"):  # true, too, of a request without any
+        return all(_condition(operator[13:], key, wanted, {key: one}) for one in _list(present or []))
+    if isinstance(present, list):
+        raise NotImplementedError(f"IAM condition operator {operator} on {key}, which has several values")
     base = operator.removesuffix("IfExists")
     negated = "Not" in base
     if present is None:

@@ -23,7 +23,7 @@ HINTS = {
     "alarm_outage": Hint("alarm kirikae-shop-nlb-outage went ALARM", "alarm", ALARMED),
     "alarm_recovery": Hint("alarm kirikae-shop-nlb-recovery went OK", "alarm", ALARMED),
     "alarm_state_change": Hint("alarm kirikae-shop-nlb-outage went ALARM", "alarm", ALARMED),
-    "ec2_running": Hint(f"instance {INSTANCE} is running", "event", CHANGED),
+    "ec2_running": Hint(f"instance {INSTANCE} is running", "event", CHANGED, running_instance=INSTANCE),
     "ec2_stopping": Hint(f"instance {INSTANCE} is stopping", "event", CHANGED, INSTANCE),
     "ec2_stopped": Hint(f"instance {INSTANCE} is stopped", "event", CHANGED, INSTANCE),
     "ec2_terminated": Hint(f"instance {INSTANCE} is terminated", "event", CHANGED, INSTANCE),
@@ -118,7 +118,8 @@ def paths(event: Any) -> list[tuple[str, ...]]:
 def test_an_event_broken_anywhere_is_still_only_a_hint(data: st.DataObject, name: str, value: Any) -> None:
     path = data.draw(st.sampled_from(paths(EVENTS[name])[1:]))
     hint = events.hint(broken(EVENTS[name], path, value))
-    kinds = {"text": str, "kind": str, "at": datetime | None, "stopped_instance": str, "wish": object}
+    kinds = {"text": str, "kind": str, "at": datetime | None, "wish": object}
+    kinds |= {"stopped_instance": str, "running_instance": str}
     for field in fields(hint):
         assert isinstance(getattr(hint, field.name), kinds[field.name]), field.name
     assert hint.at is None or hint.at.tzinfo

@@ -160,6 +160,21 @@ def test_without_a_change_not_even_the_hold_is_read(lamp: Lamp, decision: Decisi
     assert lamp.calls == []
 
 
+@pytest.mark.parametrize(
+    ("change", "outcome"),
+    [pytest.param({"lamp": "dim"}, "changed", id="less"), pytest.param(None, "unchanged", id="none")],
+)
+def test_what_the_act_really_made_is_what_is_reported(
+    lamp: Lamp, monkeypatch: pytest.MonkeyPatch, change: dict[str, str] | None, outcome: str
+) -> None:
+    made = reconcile.Made(change=change, reason=Words("the bulb is old"))
+    monkeypatch.setattr(lamp, "act", lambda *_: made)
+    monkeypatch.setattr(lamp, "tell", lambda *_: lamp.mail(None))
+    report = lamp.run()
+    assert (report["change"], report["reason"], report["outcome"]) == (change, "the bulb is old", outcome)
+    assert lamp.calls == [HOLD, MAIL], "the mail is the function's to decide"
+
+
 def test_a_change_that_needs_no_mail_sends_none(lamp: Lamp) -> None:
     lamp.mail = lambda _: None
     assert lamp.run()["outcome"] == "changed"

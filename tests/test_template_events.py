@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from stacks import (
+    ACTIVE,
     EVERYTHING,
     FOREIGN,
     FUNCTIONS,
@@ -18,6 +19,7 @@ from stacks import (
     NLB,
     PAIR,
     ROOT,
+    STANDBYS,
     all_of,
     arn,
     every_function,
@@ -26,7 +28,7 @@ from stacks import (
 )
 from template_tools import STACK_NAME, event_pattern_matches, expanded, of_type
 
-from sandbox import ACCOUNT_ID, iam
+from sandbox import ACCOUNT_ID, REGION, iam
 
 
 def callers(stack: Mapping[str, Any]) -> dict[str, Counter[tuple[str, str]]]:
@@ -43,6 +45,11 @@ def callers(stack: Mapping[str, Any]) -> dict[str, Counter[tuple[str, str]]]:
         lists = [properties.get(f"{state}Actions", []) for state in ("Alarm", "OK", "InsufficientData")]
         for action in {action for actions in lists for action in actions} & found.keys():
             found[action]["lambda.alarms.cloudwatch.amazonaws.com", alarm["Attributes"]["Arn"]] += 1
+    if "ColdStandbyStartFunction" in stack["Resources"]:  # any alarm may call it: the user's own, and so the stack's
+        standby = found[arn(stack, "ColdStandbyStartFunction")]
+        for caller in [caller for caller in standby if caller[0].startswith("lambda.alarms")]:
+            del standby[caller]
+        standby["lambda.alarms.cloudwatch.amazonaws.com", f"arn:aws:cloudwatch:{REGION}:{ACCOUNT_ID}:alarm:*"] = 1
     for group in all_of(stack, "AWS::ElasticLoadBalancingV2::TargetGroup").values():
         for target in group["Properties"].get("Targets", []):
             if target["Id"] in found:
@@ -150,6 +157,7 @@ STATES = {"pending", "running", "stopping", "stopped", "shutting-down", "termina
 EC2_RULES = {  # rule: the states of which instances it passes on, to which functions
     "NlbPrimaryGoes": (STATES - {"pending", "running"}, INSTANCES, {"NlbSorrySwitchoverFunction"}),
     "NlbPrimaryRuns": ({"running"}, INSTANCES, {"NlbSwitchbackFunction"}),
+    "StandbyChanges": (STATES - {"pending"}, (ACTIVE, *STANDBYS), {"ColdStandbyStartFunction"}),
     "PairChanges": (
         STATES - {"pending"},
         tuple(PAIR["PairInstanceIds"].split(",")),
@@ -240,6 +248,8 @@ def test_an_alarm_watches_something_that_is_there(parameters: dict[str, str]) ->
             case "AWS/States":
                 machines = {one["Ref"] for one in all_of(stack, "AWS::StepFunctions::StateMachine").values()}
                 assert dimensions["StateMachineArn"] in machines, name
+            case "AWS/EC2":
+                assert dimensions == {"InstanceId": ACTIVE}, name
             case other:
                 pytest.fail(f"{name}: say here what an alarm on {other} watches")
 
@@ -251,9 +261,12 @@ def test_an_alarm_tells_a_person_or_a_function_and_says_what_it_means(parameters
     for name, alarm in of_type(stack, "AWS::CloudWatch::Alarm").items():
         told = {*alarm.get("AlarmActions", []), *alarm.get("OKActions", [])}
         assert told, name
-        assert told <= functions | {topic(stack)}, name
+        stops = {f"arn:aws:automate:{REGION}:ec2:stop"} if name.startswith("StandbyActive") else set()
+        assert told <= functions | {topic(stack)} | stops, name
         assert alarm["AlarmDescription"].startswith("kirikae"), name
-        assert alarm["TreatMissingData"] in ("breaching", "notBreaching"), name
+        # An instance that is stopped or boots has no status, and its state tells of itself.
+        said = ("missing",) if name.startswith("StandbyActive") else ("breaching", "notBreaching")
+        assert alarm["TreatMissingData"] in said, name
 
 
 def test_every_lasting_condition_and_every_failure_has_an_alarm() -> None:
@@ -310,6 +323,8 @@ EVIDENCE = {
     "NlbWaitingForPersonAlarm": (5, 1, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
     "NlbSorrySwitchoverErrorsAlarm": (5, 2, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
     "NlbSwitchbackErrorsAlarm": (5, 2, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
+    "StandbyNotServingAlarm": (15, 10, FROM, 1, "notBreaching", {"AlarmActions": "Topic", "OKActions": "Topic"}),
+    "ColdStandbyStartErrorsAlarm": (5, 2, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
     "PairDownAlarm": (5, 1, FROM, 1, "notBreaching", {"AlarmActions": "Topic", "OKActions": "Topic"}),
     "SecondaryIpReassignmentErrorsAlarm": (5, 2, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
     "AlbMaintenancePriorityErrorsAlarm": (5, 2, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
@@ -327,7 +342,8 @@ EVIDENCE = {
 
 
 def test_every_alarm_is_in_the_table() -> None:
-    assert of_type(expanded(EVERYTHING), "AWS::CloudWatch::Alarm").keys() == EVIDENCE.keys()
+    on_the_active = {"StandbyActiveStatusAlarm", "StandbyActiveCpuAlarm"}  # in the tests of the standby
+    assert of_type(expanded(EVERYTHING), "AWS::CloudWatch::Alarm").keys() == EVIDENCE.keys() | on_the_active
 
 
 @pytest.mark.parametrize("name", EVIDENCE)

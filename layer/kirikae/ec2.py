@@ -1,8 +1,11 @@
 """What we ask of EC2: reads return plain values."""
 
+import re
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
 
 from kirikae import aws
 
@@ -18,7 +21,25 @@ GONE = frozenset({"shutting-down", "terminated", MISSING})  # its interfaces may
 
 
 def instance_states(instance_ids: Iterable[str], said_down: str = "") -> dict[str, str]:
-    """Return pending, running, stopping, stopped, shutting-down, terminated or `missing` for each instance.
+    """Return pending, running, stopping, stopped, shutting-down, terminated or `missing` for each instance."""
+    return {instance.id: instance.state for instance in instances(instance_ids, said_down)}
+
+
+@dataclass(frozen=True)
+class Instance:
+    """An instance; `stopped` and `launched` are the times of its last stop and start, where EC2 tells them."""
+
+    id: str
+    state: str
+    type: str = ""
+    launched: datetime | None = None
+    stopped: datetime | None = None
+    reason: str = ""  # why it changed state, like `Server.InternalError: …` or `Client.UserInitiatedShutdown: …`
+    tags: Mapping[str, str] = field(default_factory=dict)  # those that begin with `kirikae:`
+
+
+def instances(instance_ids: Iterable[str], said_down: str = "") -> tuple[Instance, ...]:
+    """Return the instances in the order asked for; one that EC2 does not know has the state `missing`.
 
     EC2 is eventually consistent: while it does not yet show what an event said of one instance, look again, at most
     three times within a second and a half.  A filter instead of InstanceIds, because one id that EC2 has forgotten
@@ -27,18 +48,92 @@ def instance_states(instance_ids: Iterable[str], said_down: str = "") -> dict[st
     """
     wanted = list(instance_ids)
     if not wanted:
-        return {}
+        return ()
     for pause in (0.2, 0.4, 0.8, 0):
         answer = aws.client("ec2").describe_instances(Filters=[{"Name": "instance-id", "Values": wanted}])
         found = {
-            instance["InstanceId"]: instance["State"]["Name"]
+            described["InstanceId"]: _instance(described)
             for reservation in answer["Reservations"]
-            for instance in reservation["Instances"]
+            for described in reservation["Instances"]
         }
-        if found.get(said_down, "stopped") in DOWN:
+        if said_down not in found or found[said_down].state in DOWN:
             break
         time.sleep(pause)
-    return {instance_id: found.get(instance_id, MISSING) for instance_id in wanted}
+    return tuple(found.get(instance_id, Instance(instance_id, MISSING)) for instance_id in wanted)
+
+
+def _instance(described: Mapping[str, Any]) -> Instance:
+    """Read one instance; a stop by a person has its time in the text, like `User initiated (2026-11-22 03:00:00 GMT)`.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_StateReason.html
+    """
+    told = re.search(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) GMT\)", described.get("StateTransitionReason", ""))
+    return Instance(
+        described["InstanceId"],
+        described["State"]["Name"],
+        described.get("InstanceType", ""),
+        described.get("LaunchTime"),
+        datetime.fromisoformat(told[1]).replace(tzinfo=UTC) if told else None,
+        described.get("StateReason", {}).get("Message", ""),
+        {pair["Key"]: pair["Value"] for pair in described.get("Tags", []) if pair["Key"].startswith("kirikae:")},
+    )
+
+
+def start(instance_id: str) -> str:
+    """Start the instance; return the state that it was in before, so that only one of two runs has started it.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_StartInstances.html
+    """
+    [changed] = aws.client("ec2").start_instances(InstanceIds=[instance_id])["StartingInstances"]
+    return str(changed["PreviousState"]["Name"])
+
+
+def stop(instance_id: str) -> str:
+    """Stop the instance; return the state that it is in now.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_StopInstances.html
+    """
+    [changed] = aws.client("ec2").stop_instances(InstanceIds=[instance_id])["StoppingInstances"]
+    return str(changed["CurrentState"]["Name"])
+
+
+def set_type(instance_id: str, instance_type: str) -> None:
+    """Make a stopped instance be of this type.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyInstanceAttribute.html
+    """
+    aws.client("ec2").modify_instance_attribute(InstanceId=instance_id, InstanceType={"Value": instance_type})
+
+
+def tag(instance_ids: Iterable[str], tags: Mapping[str, str]) -> None:
+    """Make the instances carry the tags.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateTags.html
+    """
+    pairs = [{"Key": key, "Value": value} for key, value in tags.items()]
+    aws.client("ec2").create_tags(Resources=list(instance_ids), Tags=pairs)
+
+
+def untag(instance_id: str, tags: Mapping[str, str]) -> None:
+    """Remove the tags that still have these values: what another run has written since stays.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteTags.html
+    """
+    pairs = [{"Key": key, "Value": value} for key, value in tags.items()]
+    aws.client("ec2").delete_tags(Resources=[instance_id], Tags=pairs)
+
+
+def unknown_types(instance_types: Iterable[str]) -> tuple[str, ...]:
+    """Return the instance types that this Region does not have.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstanceTypes.html
+    """
+    wanted = list(instance_types)
+    if not wanted:
+        return ()
+    filters = [{"Name": "instance-type", "Values": wanted}]
+    found = {one["InstanceType"] for one in aws.client("ec2").describe_instance_types(Filters=filters)["InstanceTypes"]}
+    return tuple(name for name in wanted if name not in found)
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ def _group(described: Mapping[str, Any]) -> TargetGroup:
     )
 
 
-def register(target_group_arn: str, targets: Iterable[Mapping[str, Any]]) -> None:
+def register_targets(target_group_arn: str, targets: Iterable[Mapping[str, Any]]) -> None:
     """Make the group hold these targets, given as the API's TargetDescription; one that is draining begins anew.
 
     https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_RegisterTargets.html
@@ -110,7 +110,7 @@ def register(target_group_arn: str, targets: Iterable[Mapping[str, Any]]) -> Non
     aws.client("elbv2").register_targets(TargetGroupArn=target_group_arn, Targets=list(targets))
 
 
-def deregister(target_group_arn: str, targets: Iterable[Mapping[str, Any]]) -> None:
+def deregister_targets(target_group_arn: str, targets: Iterable[Mapping[str, Any]]) -> None:
     """Make the group not hold these targets; one on a port of its own is found only if the port is named.
 
     https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DeregisterTargets.html
@@ -198,6 +198,21 @@ def tag(resource_arn: str, tags: Mapping[str, str]) -> None:
     """Make the resource carry the tags, besides others that it has."""
     added = [{"Key": key, "Value": value} for key, value in tags.items()]
     aws.client("elbv2").add_tags(ResourceArns=[resource_arn], Tags=added)
+
+
+def target_type(target_group_arn: str) -> str:
+    """Return `instance`, `ip`, `lambda` or `alb`."""
+    [group] = aws.client("elbv2").describe_target_groups(TargetGroupArns=[target_group_arn])["TargetGroups"]
+    return str(group["TargetType"])
+
+
+def register(target_group_arn: str, target_id: str, ports: Iterable[int]) -> None:
+    """Make the group have the target on these ports; without any, on the group's own.
+
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_RegisterTargets.html
+    """
+    targets = [{"Id": target_id, "Port": port} for port in ports] or [{"Id": target_id}]
+    aws.client("elbv2").register_targets(TargetGroupArn=target_group_arn, Targets=targets)
 
 
 def untag(resource_arn: str, *keys: str) -> None:

@@ -15,6 +15,7 @@ class Hint:
     kind: str = "event"  # event, alarm, tick, wish or person
     at: datetime | None = None
     stopped_instance: str = ""  # an instance that the event says is going or gone
+    running_instance: str = ""  # an instance that the event says runs, since `at`
     wish: Any = None  # what a handler that takes wishes has made of one, once it is stored
 
 
@@ -55,7 +56,8 @@ def hint(event: dict[str, Any]) -> Hint:
             "detail": {"instance-id": str(instance_id), "state": state},
         }:
             gone = instance_id if state in ("stopping", "stopped", "shutting-down", "terminated") else ""
-            return Hint(f"instance {instance_id} is {state}", "event", _time(event.get("time")), gone)
+            runs = instance_id if state == "running" else ""
+            return Hint(f"instance {instance_id} is {state}", "event", _time(event.get("time")), gone, runs)
         case {"detail-type": "Scheduled Event"}:
             return Hint("tick", "tick")
         case {"detail-type": str(kind)}:

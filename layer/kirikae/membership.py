@@ -44,7 +44,9 @@ def unclaim(member: Member) -> None:
 def take_out(member: Member) -> None:
     """Deregister the target everywhere, with the ports that it is registered on."""
     for group in _groups(member):
-        elb.deregister(group, [rotation.description(member, p) for p in member["places"] if p["group"] == group])
+        elb.deregister_targets(
+            group, [rotation.description(member, p) for p in member["places"] if p["group"] == group]
+        )
 
 
 def put_back(member: Member, seen: Health) -> str:
@@ -52,7 +54,7 @@ def put_back(member: Member, seen: Health) -> str:
     missing = rotation.absent(member, seen)
     for group in sorted({place["group"] for place in missing}):
         try:
-            elb.register(group, [rotation.description(member, p) for p in missing if p["group"] == group])
+            elb.register_targets(group, [rotation.description(member, p) for p in missing if p["group"] == group])
         except ClientError as error:
             if error.response["Error"]["Code"] != "InvalidTarget":  # not running, or gone
                 raise

@@ -62,6 +62,14 @@ def since(times: Times) -> Words:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """What an act made of its change, where only trying could tell: all of it, less, or nothing."""
+
+    change: Mapping[str, Any] | None
+    reason: Words
+
+
 class UnfinishedError(RuntimeError):
     """Part of a change was not made; the text names it, and the next run finishes it.
 
@@ -148,8 +156,12 @@ def reconcile[C: env.Stack, S, D](
         if outcome == "changed" and change is not None:
             done, unfinished = _attempt(act, config, seen, change)
             times = Times(request.hint.at, began, now())
+            if isinstance(done, Made):
+                outcome = "changed" if done.change else "unchanged"
+                report |= {"reason": done.reason.en, "change": plain(done.change)}
             _tell(config, tell(config, seen, decision, done, times))
-            _count(decision, times)
+            if outcome == "changed":
+                _count(decision, times)
             if unfinished:
                 raise unfinished
         elif outcome == "dry-run" and config.dry_run and request.hint.kind in ("alarm", "wish"):

@@ -1,0 +1,271 @@
+"""A small model of EC2, fast enough to try thousands of schedules: runs take turns, one API call at a time."""
+
+import threading
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from functions.cold_standby_start.app import Config, act, decide, observe, tell
+from kirikae import aws, reconcile
+from kirikae.events import Hint
+from kirikae.reconcile import Decision, Times
+from kirikae.standby_notes import FAILED
+
+ACTIVE = "i-0000000a"
+STANDBYS = ("i-00000001", "i-00000002", "i-00000003")
+CONFIG = Config(
+    service_name="batch",
+    topic_arn="arn:aws:sns:ap-northeast-1:123456789012:batch",
+    hold_parameter="/batch/hold",
+    active_instance_id=ACTIVE,
+    standby_instance_ids=STANDBYS,
+    functions_arn="arn:aws:lambda:ap-northeast-1:123456789012:function",
+    aws_lambda_function_name="batch-ColdStandbyStartFunction",
+)
+START = datetime(2026, 11, 22, 3, 0, tzinfo=UTC).timestamp()
+
+
+class Killed(BaseException):
+    """The run dies between two calls, as at a timeout: nothing of it goes on."""
+
+
+class World:
+    """An active and three standbys; what EC2 lacks, and what falls back, is said by `lacks` and `falls_back`."""
+
+    def __init__(self, config: Config = CONFIG) -> None:
+        self.config = config
+        self.time = START
+        self.instances = {
+            one: {"state": "stopped", "launched": START - 86400, "reason": "", "tags": {}} for one in STANDBYS
+        }
+        self.instances[ACTIVE] = {"state": "running", "launched": START - 86400, "reason": "", "tags": {}}
+        self.alarm_since: float | None = None
+        self.lacks: Callable[[str], bool] = lambda _one: False
+        self.falls_back: set[str] = set()
+        self.unstoppable = False
+        self.starts: list[tuple[float, str]] = []  # those that EC2 accepted
+        self.touched: set[str] = set()
+        self.mails: list[str] = []
+        self.turns: Turns | None = None
+
+    # What happens.
+
+    def set(self, one: str, state: str, reason: str = "") -> None:
+        """Change an instance's state, now."""
+        self.instances[one] |= {"state": state, "reason": reason}
+
+    def passes(self, seconds: float) -> None:
+        """Let time pass: what is pending runs or falls back, what is stopping stops."""
+        self.time += seconds
+        for name, one in self.instances.items():
+            if one["state"] == "pending":
+                falls = name in self.falls_back
+                self.set(name, "stopped" if falls else "running", "Server.InternalError: on launch" if falls else "")
+            elif one["state"] == "stopping":
+                self.set(name, "stopped", one["reason"])
+
+    @property
+    def up(self) -> list[str]:
+        """Return the standbys that start or run."""
+        return [one for one in STANDBYS if self.instances[one]["state"] in ("pending", "running")]
+
+    # Runs.
+
+    def run(self) -> Decision:
+        """Do what an invocation does between the event and the mail."""
+        began = reconcile.now()
+        seen = observe(self.config, Hint("tick", "tick"))
+        decision = decide(self.config, seen)
+        if decision.change:
+            done = act(self.config, seen, decision.change)
+            if mail := tell(self.config, seen, decision, done, Times(None, began, reconcile.now())):
+                self.mails.append(mail.subject.split(": ", 1)[1])
+        return decision
+
+    def overlap(self, schedule: Iterable[int], runs: int = 2, dies: dict[int, int] | None = None) -> None:
+        """Let runs overlap: each number of the schedule lets that run make its next call; then they finish in turn.
+
+        dies: run -> the number of calls after which it is killed.
+        """
+        self.turns = Turns(runs, dies or {})
+        try:
+            self.turns.go(self.run, schedule)
+        finally:
+            self.turns = None
+
+    # EC2 and the others, as far as they are asked.
+
+    def client(self, service: str) -> Any:
+        """Return what `aws.client` would."""
+        operations = {
+            "ec2": (
+                "describe_instances",
+                "start_instances",
+                "stop_instances",
+                "create_tags",
+                "delete_tags",
+                "describe_instance_status",
+                "describe_instance_types",
+            ),
+            "cloudwatch": ("describe_alarms",),
+        }[service]
+        return SimpleNamespace(**{name: self._gate(getattr(self, f"_{name}")) for name in operations})
+
+    def _gate(self, operation: Callable[..., Any]) -> Callable[..., Any]:
+        def call(**params: Any) -> Any:
+            if self.turns:
+                self.turns.wait()
+            return operation(**params)
+
+        return call
+
+    def _describe_instances(self, Filters: list[dict[str, Any]]) -> Any:  # noqa: N803 (AWS's name)
+        found = [
+            (name, self.instances[name]) for name in Filters[0]["Values"] if self.instances[name]["state"] != "missing"
+        ]
+        described = [
+            {
+                "InstanceId": name,
+                "State": {"Name": one["state"]},
+                "InstanceType": "t3.micro",
+                "LaunchTime": datetime.fromtimestamp(one["launched"], UTC),
+                "StateReason": {"Message": one["reason"]},
+                "Tags": [{"Key": key, "Value": value} for key, value in one["tags"].items()],
+            }
+            for name, one in found
+        ]
+        return {"Reservations": [{"Instances": described}]}
+
+    def _start_instances(self, InstanceIds: list[str]) -> Any:  # noqa: N803
+        [name] = InstanceIds
+        one = self.instances[name]
+        self.touched.add(name)
+        if FAILED in one["tags"]:  # the condition in the function's policy
+            raise _error("UnauthorizedOperation", "StartInstances")
+        before = one["state"]
+        if before not in ("stopped", "pending", "running"):
+            raise _error("IncorrectInstanceState", "StartInstances")
+        if before == "stopped":
+            if self.lacks(name):
+                raise _error("InsufficientInstanceCapacity", "StartInstances")
+            self.set(name, "pending")
+            one["launched"] = self.time
+            self.starts.append((self.time, name))
+        return {"StartingInstances": [{"PreviousState": {"Name": before}}]}
+
+    def _stop_instances(self, InstanceIds: list[str]) -> Any:  # noqa: N803
+        [name] = InstanceIds
+        self.touched.add(name)
+        if self.unstoppable:
+            raise _error("OperationNotPermitted", "StopInstances")
+        if self.instances[name]["state"] == "running":
+            self.set(name, "stopping", "Client.UserInitiatedShutdown: User initiated shutdown")
+        return {"StoppingInstances": [{"CurrentState": {"Name": self.instances[name]["state"]}}]}
+
+    def _create_tags(self, Resources: list[str], Tags: list[dict[str, str]]) -> None:  # noqa: N803
+        for name in Resources:
+            self.touched.add(name)
+            self.instances[name]["tags"] |= {tag["Key"]: tag["Value"] for tag in Tags}
+
+    def _delete_tags(self, Resources: list[str], Tags: list[dict[str, str]]) -> None:  # noqa: N803
+        for name in Resources:
+            self.touched.add(name)
+            for tag in Tags:
+                if self.instances[name]["tags"].get(tag["Key"]) == tag["Value"]:
+                    del self.instances[name]["tags"][tag["Key"]]
+
+    def _describe_instance_status(self, InstanceIds: list[str]) -> Any:  # noqa: N803
+        def check(name: str) -> dict[str, str]:
+            if name == ACTIVE:
+                return {"Status": "impaired" if self.alarm_since else "ok"}
+            return {"Status": "ok" if self.time - self.instances[name]["launched"] > 150 else "initializing"}
+
+        statuses = [{"InstanceId": i, "SystemStatus": check(i), "InstanceStatus": check(i)} for i in InstanceIds]
+        return {"InstanceStatuses": statuses}
+
+    def _describe_instance_types(self, **_params: Any) -> Any:
+        return {"InstanceTypes": []}
+
+    def _describe_alarms(self, **_params: Any) -> Any:
+        if self.alarm_since is None:
+            return {"MetricAlarms": [], "CompositeAlarms": []}
+        since = datetime.fromtimestamp(self.alarm_since, UTC)
+        alarm = {
+            "AlarmName": "status",
+            "StateValue": "ALARM",
+            "StateUpdatedTimestamp": since,
+            "StateTransitionedTimestamp": since,
+            "AlarmActions": [self.config.own_arn],
+        }
+        return {"MetricAlarms": [alarm], "CompositeAlarms": []}
+
+
+class Turns:
+    """A scheduler: each run stands before its next call until it is let through."""
+
+    def __init__(self, runs: int, dies: dict[int, int]) -> None:
+        self._runs, self._dies = runs, dies
+        self._may = [threading.Semaphore(0) for _ in range(runs)]
+        self._stands = [threading.Event() for _ in range(runs)]
+        self._over = [False] * runs
+        self._calls = [0] * runs
+        self._mine = threading.local()
+        self._errors: list[BaseException] = []
+
+    def wait(self) -> None:
+        """Stand before a call until it is this run's turn."""
+        number = self._mine.number
+        self._stands[number].set()
+        self._may[number].acquire()
+        if self._calls[number] == self._dies.get(number):
+            raise Killed
+        self._calls[number] += 1
+
+    def go(self, run: Callable[[], object], schedule: Iterable[int]) -> None:
+        """Start the runs and let them through in this order."""
+        threads = [threading.Thread(target=self._body, args=(number, run)) for number in range(self._runs)]
+        for number, thread in enumerate(threads):
+            thread.start()
+            self._stands[number].wait()
+        for number in schedule:
+            self._step(number % self._runs)
+        for number in range(self._runs):
+            while not self._over[number]:
+                self._step(number)
+        for thread in threads:
+            thread.join()
+        if self._errors:
+            raise self._errors[0]
+
+    def _step(self, number: int) -> None:
+        if self._over[number]:
+            return
+        self._stands[number].clear()
+        self._may[number].release()
+        self._stands[number].wait()
+
+    def _body(self, number: int, run: Callable[[], object]) -> None:
+        self._mine.number = number
+        try:
+            run()
+        except Killed:
+            pass
+        except Exception as error:  # noqa: BLE001 (raised again in the test's own thread)
+            self._errors.append(error)
+        finally:
+            self._over[number] = True
+            self._stands[number].set()
+
+
+def _error(code: str, operation: str) -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": "in the model"}}, operation)
+
+
+def install(world: World, monkeypatch: Any) -> World:
+    """Make the product live in this world."""
+    monkeypatch.setattr(aws, "client", world.client)
+    monkeypatch.setattr(reconcile, "now", lambda: datetime.fromtimestamp(world.time, UTC))
+    return world

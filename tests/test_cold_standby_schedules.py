@@ -1,0 +1,269 @@
+"""Only one standby is started for one outage, however runs overlap: every schedule of API calls is a possible one."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from standby_world import ACTIVE, CONFIG, STANDBYS, World, install
+
+from kirikae import ec2
+from kirikae.standby_notes import FAILED, NOTES, moment
+
+SCHEDULES = st.lists(st.integers(0, 2), max_size=60)
+MANY = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture
+def patched() -> Any:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        yield monkeypatch
+
+
+def outage(patched: Any) -> World:
+    """Return a world whose active has stopped."""
+    world = install(World(), patched)
+    world.set(ACTIVE, "stopped")
+    return world
+
+
+def started_mails(world: World) -> int:
+    """Count the mails that tell of a start."""
+    return sum(mail.startswith("standby i-") and mail.endswith(" started") for mail in world.mails)
+
+
+def attempts(world: World, answers: list[bool]) -> None:
+    """Let the starts that EC2 is asked for fail or succeed in this order, whichever candidate they are for."""
+    queue = iter(answers)
+    world.lacks = lambda _one: next(queue, False)
+
+
+@MANY
+@given(schedule=SCHEDULES, lacking=st.lists(st.booleans(), max_size=6), runs=st.integers(2, 3))
+def test_overlapping_runs_start_one(patched: Any, schedule: list[int], lacking: list[bool], runs: int) -> None:
+    world = outage(patched)
+    attempts(world, lacking)
+    world.overlap(schedule, runs)
+    assert len(world.starts) <= 1, (world.starts, schedule, lacking)
+    assert len([mail for mail in world.mails if mail.endswith("started") and mail.startswith("standby")]) == len(
+        world.starts
+    )
+
+
+@MANY
+@given(schedule=SCHEDULES, lacking=st.lists(st.booleans(), max_size=6), wait=st.integers(60, 4000))
+def test_overlapping_retries_start_one(patched: Any, schedule: list[int], lacking: list[bool], wait: int) -> None:
+    world = outage(patched)
+    world.lacks = lambda _one: True
+    world.run()
+    attempts(world, lacking)
+    world.passes(wait)
+    world.overlap(schedule, 3)
+    assert len(world.starts) <= 1, (world.starts, schedule, lacking)
+
+
+@MANY
+@given(schedule=SCHEDULES, lacking=st.lists(st.booleans(), max_size=6))
+def test_overlapping_runs_after_a_fall_start_one(patched: Any, schedule: list[int], lacking: list[bool]) -> None:
+    world = outage(patched)
+    world.falls_back = {STANDBYS[0]}
+    world.run()
+    world.passes(15)
+    attempts(world, lacking)
+    world.overlap(schedule, 3)
+    assert len(world.up) <= 1, (world.starts, schedule, lacking)
+    assert [one for _, one in world.starts].count(STANDBYS[0]) == 1
+
+
+@MANY
+@given(
+    schedule=SCHEDULES,
+    lacking=st.lists(st.booleans(), max_size=6),
+    dies=st.dictionaries(st.integers(0, 2), st.integers(0, 12)),
+)
+def test_runs_that_die_leave_nothing_that_the_next_cannot_finish(
+    patched: Any, schedule: list[int], lacking: list[bool], dies: dict[int, int]
+) -> None:
+    world = outage(patched)
+    attempts(world, lacking)
+    world.overlap(schedule, 3, dies)
+    assert len(world.starts) <= 1
+    for _ in range(10):
+        world.passes(60)
+        world.run()
+    assert len(world.starts) == 1
+    assert len(world.up) == 1
+
+
+def test_notes_of_an_earlier_outage_do_not_count_and_are_removed(patched: Any) -> None:
+    world = outage(patched)
+    world.run()
+    world.passes(200)
+    world.run()
+    world.run()
+    assert world.mails[1:] == [f"standby {STANDBYS[0]} is serving"]
+    world.passes(60)
+    world.set(ACTIVE, "running")  # and no run sees it: a hold, perhaps
+    world.instances[ACTIVE]["launched"] = world.time
+    world.passes(600)
+    world.set(ACTIVE, "stopped")
+    for _ in range(4):
+        world.run()
+    assert world.mails[2:] == [f"standby {STANDBYS[0]} is running already", f"standby {STANDBYS[0]} is serving"]
+
+
+def test_removing_the_mark_of_a_start_that_fell_back_tries_it_again(patched: Any) -> None:
+    world = outage(patched)
+    world.falls_back = set(STANDBYS)
+    for _ in range(8):
+        world.run()
+        world.passes(60)
+    assert [one for _, one in world.starts] == list(STANDBYS)
+    world.falls_back.clear()
+    del world.instances[STANDBYS[1]]["tags"][FAILED]
+    world.run()
+    assert world.up == [STANDBYS[1]]
+
+
+def test_an_active_that_cannot_be_fenced_revives_no_old_notes(patched: Any) -> None:
+    world = install(World(replace(CONFIG, fence_active=True)), patched)
+    day = 86400
+    world.instances[ACTIVE]["launched"] = world.time - day
+    old = f"{datetime.fromtimestamp(world.time - 2 * day, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    world.instances[STANDBYS[0]] |= {
+        "tags": {"kirikae:outage": old, "kirikae:started": old},
+        "reason": ec2_reason(),
+    }
+    world.alarm_since = world.time
+    world.unstoppable = True
+    world.run()
+    assert world.mails == [f"active {ACTIVE} not fenced, no standby started"]
+    world.unstoppable = False
+    world.run()
+    assert world.up == [STANDBYS[0]]
+
+
+class Outages(RuleBasedStateMachine):
+    """Anything may happen, in any order; runs come when they like, alone or together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patched = pytest.MonkeyPatch()
+        self.world = install(World(), self.patched)
+        self.lacking: set[str] = set()
+        self.world.lacks = lambda one: one in self.lacking
+        self.by_person: set[str] = set()  # stopped by a person during this outage
+
+    def teardown(self) -> None:
+        try:
+            self.quiet_period()
+        finally:
+            self.patched.undo()
+
+    @property
+    def active_serves(self) -> bool:
+        active = self.world.instances[ACTIVE]
+        return active["state"] == "running" and self.world.alarm_since is None
+
+    @rule(minutes=st.sampled_from([0.25, 1, 1, 5, 40]))
+    def time_passes(self, minutes: float) -> None:
+        self.world.passes(60 * minutes)
+
+    @rule()
+    def tick(self) -> None:
+        self.world.run()
+
+    @rule(schedule=SCHEDULES, runs=st.integers(2, 3))
+    def events_at_once(self, schedule: list[int], runs: int) -> None:
+        self.world.overlap(schedule, runs)
+
+    @rule(state=st.sampled_from(["stopping", "stopped", "terminated"]))
+    def active_goes(self, state: str) -> None:
+        if self.world.instances[ACTIVE]["state"] != "terminated":
+            self.world.set(ACTIVE, state)
+
+    @rule()
+    def alarm_goes_off(self) -> None:
+        self.world.alarm_since = self.world.time
+
+    @rule()
+    def active_comes_back(self) -> None:
+        if self.world.instances[ACTIVE]["state"] == "stopped":
+            self.world.passes(1)
+            self.world.set(ACTIVE, "running")
+            self.world.instances[ACTIVE]["launched"] = self.world.time
+        if self.world.instances[ACTIVE]["state"] == "running":
+            self.world.alarm_since = None
+
+    @rule(one=st.sampled_from(STANDBYS))
+    def capacity_ends(self, one: str) -> None:
+        self.lacking.add(one)
+
+    @rule(one=st.sampled_from(STANDBYS))
+    def capacity_comes(self, one: str) -> None:
+        self.lacking.discard(one)
+
+    @rule(one=st.sampled_from(STANDBYS))
+    def starts_fall_back(self, one: str) -> None:
+        self.world.falls_back ^= {one}
+
+    @precondition(lambda self: self.world.up)
+    @rule()
+    def a_person_stops_the_standby(self) -> None:
+        [one] = self.world.up
+        self.world.set(one, "stopping", ec2_reason())
+        self.by_person.add(one)
+
+    @rule(one=st.sampled_from(STANDBYS))
+    def a_standby_is_terminated(self, one: str) -> None:
+        self.world.set(one, "terminated")
+
+    @invariant()
+    def one_standby_at_most(self) -> None:
+        assert len(self.world.up) <= 1, self.world.instances
+
+    @invariant()
+    def every_start_is_mailed_once(self) -> None:
+        assert started_mails(self.world) == len(self.world.starts), (self.world.mails, self.world.starts)
+
+    @invariant()
+    def nothing_undeclared_is_touched(self) -> None:
+        assert self.world.touched <= set(STANDBYS)  # the active neither: FenceActive is false
+        assert all(set(one["tags"]) <= set(NOTES) for one in self.world.instances.values())
+
+    def quiet_period(self) -> None:
+        """Let an hour pass without any event: a standby runs if the active does not serve and one can be started."""
+        self.lacking.clear()
+        before = len(self.world.mails)
+        for _ in range(60):
+            self.world.passes(60)
+            self.world.run()
+            self.every_start_is_mailed_once()
+        active, states = self.world.instances[ACTIVE], self.world.instances
+        down = active["state"] in ec2.DOWN
+        able = [one for one in STANDBYS if states[one]["state"] == "stopped" and one not in self.world.falls_back]
+        if down and not self.world.up:
+            by_hand = [one for one in self.by_person if self.is_of_this_outage(states[one]["tags"])]
+            fell_back = [one for one in able if "fell-back" in states[one]["tags"].get(FAILED, "")]
+            assert by_hand or able == fell_back, states
+        assert len(self.world.mails) - before <= 4, self.world.mails[before:]  # failed, started, serving, back
+        if self.active_serves:
+            assert not any(one["tags"] for one in states.values())
+
+    def is_of_this_outage(self, notes: dict[str, str]) -> bool:
+        """Tell whether a candidate was started in an outage that no start of the active has ended."""
+        began = moment(notes.get("kirikae:outage", ""))
+        last = self.world.instances[ACTIVE]["launched"]
+        return "kirikae:started" in notes and began is not None and began.timestamp() >= last
+
+
+def ec2_reason() -> str:
+    """Return what EC2 says of an instance that a person has stopped."""
+    return "Client.UserInitiatedShutdown: User initiated shutdown"
+
+
+TestOutages = Outages.TestCase
+TestOutages.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)
