@@ -145,10 +145,8 @@ def test_every_acting_function_is_on_the_tick() -> None:
 
 
 def acts(folder: str) -> bool:
-    """Tell whether a function is a reconciler; the rotation looks for what was left out."""
-    return folder == "target_rotation" or "reconcile.reconcile(" in (ROOT / "functions" / folder / "app.py").read_text(
-        encoding="utf-8"
-    )
+    """Tell whether a function is a reconciler."""
+    return "reconcile.reconcile(" in (ROOT / "functions" / folder / "app.py").read_text(encoding="utf-8")
 
 
 # Event patterns.
