@@ -321,6 +321,7 @@ def test_of_two_that_take_one_out_at_the_same_moment_at_most_one_succeeds(site: 
     answers.append(site.hand("deregister", instance_id=site.ids[0]))
     assert sorted(answer["outcome"] for answer in answers) == ["changed", "refused"]
     assert sorted(site.health().values()) == ["draining", "healthy"]
+    assert len(site.writes("DeregisterTargets")) == 1  # the other saw the claim and never touched its target
 
 
 def test_two_that_both_claimed_first_both_retreat(site: Site) -> None:
