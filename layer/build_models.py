@@ -18,6 +18,15 @@ from typing import Any
 import botocore
 
 OPERATIONS = {
+    "autoscaling": [
+        "CreateOrUpdateTags",
+        "DeleteTags",
+        "DescribeAutoScalingGroups",
+        "DescribeAutoScalingInstances",
+        "EnterStandby",
+        "ExitStandby",
+        "UpdateAutoScalingGroup",
+    ],
     "cloudwatch": ["DescribeAlarms"],
     "ec2": [
         "AssignIpv6Addresses",
@@ -40,17 +49,30 @@ OPERATIONS = {
     ],
     "elbv2": [
         "AddTags",
+        "DeregisterTargets",
         "DescribeListeners",
         "DescribeRules",
         "DescribeTags",
+        "DescribeTargetGroupAttributes",
         "DescribeTargetGroups",
         "DescribeTargetHealth",
         "ModifyListener",
         "RegisterTargets",
+        "RemoveTags",
         "SetRulePriorities",
     ],
     "sns": ["GetTopicAttributes", "Publish"],
-    "ssm": ["GetParameter", "PutParameter"],
+    "ssm": [
+        "CancelCommand",
+        "DescribeDocument",
+        "DescribeInstanceInformation",
+        "GetParameter",
+        "ListCommandInvocations",
+        "ListCommands",
+        "PutParameter",
+        "SendCommand",
+    ],
+    "stepfunctions": ["DescribeExecution", "ListExecutions"],
 }
 
 # Amazon Trust Services.

@@ -21,7 +21,23 @@ from moto.core.model_instances import reset_model_data
 from moto.moto_server.werkzeug_app import create_backend_app
 from werkzeug.test import Client as WsgiClient
 
-from sandbox import ACCOUNT_ID, REGION, cloudwatch, ec2, elb, events, functions, iam, loopback, mail, network, wire
+from sandbox import (
+    ACCOUNT_ID,
+    REGION,
+    autoscaling,
+    cloudwatch,
+    commands,
+    ec2,
+    elb,
+    events,
+    functions,
+    iam,
+    loopback,
+    mail,
+    network,
+    states,
+    wire,
+)
 from sandbox.clock import Clock
 from sandbox.wire import Answer, Refusal
 
@@ -179,6 +195,9 @@ class Account:
         self.events = events.Events(self)
         self.functions = functions.Functions(self)
         self.mail = mail.Mail(self)
+        self.states = states.States(self)
+        self.autoscaling = autoscaling.AutoScaling(self)
+        self.commands = commands.Commands(self)
 
     def _stamp(self, params: dict[str, Any]) -> None:
         # When a parameter was written is told in virtual time, as everything else.

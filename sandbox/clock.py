@@ -68,6 +68,13 @@ class Clock:
             else:
                 time.sleep(SMOOTH)
 
+    def step(self) -> bool:
+        """Move time to the next thing that is due and let it happen; say whether there was one."""
+        timer = self._next(float("inf"))
+        if timer:
+            timer.fn()
+        return timer is not None
+
     def _next(self, limit: float) -> Timer | None:
         """Move time to the next timer that is due by the limit and take it, or move time to the limit."""
         with self._lock:

@@ -87,6 +87,7 @@ class Target:
 
     id: str
     port: int | None
+    zone: str | None = None
     state: str = "initial"
     reason: str = "Elb.RegistrationInProgress"
     codes: str = ""
@@ -103,7 +104,9 @@ class Elb:
         self.refuse_mixed_weighted_action = False  # A5: instance and ALB groups in one weighted action
         self.broken_albs: set[str] = set()  # ARNs of ALBs that answer nothing
         self.certificates = {account.arn("acm", "certificate/00000000-0000-4000-8000-000000000001")}
+        self.nlb_tail_seconds = 0.0  # how long a Network Load Balancer still sends connections to who has left (E13)
         self._targets: dict[str, dict[tuple[str, int | None], Target]] = {}
+        self._tails: dict[tuple[str, tuple[str, int | None]], tuple[Target, float]] = {}
         for operation, fn in {
             "CreateLoadBalancer": self._create_load_balancer,
             "DeleteLoadBalancer": self._check_load_balancer_is_free,
@@ -401,10 +404,14 @@ class Elb:
         wanted = [_key(group, one) for one in params["Targets"]]
         for target_id, port in wanted:
             self._check_target(group, target_id, port, {*held, *wanted})
+        zones = {_key(group, one): one.get("AvailabilityZone") for one in params["Targets"]}
+        if group.target_type in ("instance", "alb") and any(zones.values()):
+            kind = group.target_type
+            raise Refusal("ValidationError", f"You cannot specify an Availability Zone for target type '{kind}'")
         for key in wanted:
             if key not in held or held[key].state == "draining":
                 self._forget(group, key)
-                held[key] = Target(*key)
+                held[key] = Target(*key, zone=zones[key])
         self._reconsider()
         return {}
 
@@ -466,6 +473,19 @@ class Elb:
         self._targets[group.arn][key] = target
         delay = float(group.attributes["deregistration_delay.timeout_seconds"])
         target.timer = self.account.clock.after(delay, lambda: self._forget(group, key))
+        if any("/net/" in arn for arn in self._used().get(group.arn, ())):
+            self._tails[group.arn, key] = (target, self.account.clock.time() + self.nlb_tail_seconds)
+
+    def leave(self, group_arn: str, target_id: str) -> None:
+        """Take a target out, as EC2 Auto Scaling does with an instance that enters Standby."""
+        group = self.group(group_arn)
+        for key in [key for key in self._targets.get(group_arn, {}) if key[0] == target_id]:
+            self._drain(group, key)
+        self._reconsider()
+
+    def join(self, group_arn: str, target_id: str) -> None:
+        """Register a target on the group's port, as EC2 Auto Scaling does."""
+        self._register({"TargetGroupArn": group_arn, "Targets": [{"Id": target_id}]}, "")
 
     def _forget(self, group: Any, key: tuple[str, int | None]) -> None:
         target = self._targets.get(group.arn, {}).pop(key, None)
@@ -577,6 +597,8 @@ class Elb:
         for key in keys:
             state, reason, description = self._health(group, held.get(key), used)
             target = {"Id": key[0]} | ({"Port": key[1]} if key[1] is not None else {})
+            if (found := held.get(key)) and found.zone:
+                target["AvailabilityZone"] = found.zone
             health = {"State": state} | ({"Reason": reason, "Description": description} if reason else {})
             check_port = group.health_check_port
             check_port = str(key[1]) if check_port in (None, "traffic-port") else str(check_port)
@@ -602,7 +624,9 @@ class Elb:
     def open_to(self, group: Any) -> list[Target]:
         """Return the targets that get traffic: the healthy ones or, if none is, all of them (A12: fail open)."""
         targets = [one for one in self._targets.get(group.arn, {}).values() if one.state != "draining"]
-        return [one for one in targets if one.state == "healthy" and not self._stopped(one)] or targets
+        open_to = [one for one in targets if one.state == "healthy" and not self._stopped(one)] or targets
+        now = self.account.clock.time()
+        return open_to + [one for (arn, _), (one, end) in self._tails.items() if arn == group.arn and now < end]
 
     def answers(self, group: Any, target: Target) -> bool:
         """Say whether the application on an instance or IP target answers."""

@@ -14,6 +14,7 @@ from sandbox import delivery, iam
 from sandbox.clock import Timer, iso
 from sandbox.delivery import DeliveryError
 from sandbox.schedules import RATE, occurrences
+from sandbox.wire import Refusal
 
 SERVICE = "events.amazonaws.com"
 SCHEDULER = "scheduler.amazonaws.com"
@@ -29,7 +30,12 @@ OPERATORS = {
 }
 RULE_TARGET = {"Arn", "Id", "Input", "RetryPolicy", "DeadLetterConfig"}
 SCHEDULE_TARGET = {"Arn", "RoleArn", "Input", "RetryPolicy", "DeadLetterConfig"}
-INVOKE = {"lambda": "lambda:InvokeFunction", "sqs": "sqs:SendMessage", "sns": "sns:Publish"}
+INVOKE = {
+    "lambda": "lambda:InvokeFunction",
+    "sns": "sns:Publish",
+    "sqs": "sqs:SendMessage",
+    "states": "states:StartExecution",
+}
 
 type Event = dict[str, Any]
 
@@ -273,6 +279,11 @@ class Events:
                     raise DeliveryError("AWS.SimpleQueueService.NonExistentQueue", f"There is no queue {arn}.")
                 typed = {key: {"DataType": "String", "StringValue": value} for key, value in attributes.items()}
                 self._account.backend("sqs").send_message(name, text, message_attributes=typed)
+            elif service == "states":
+                try:
+                    self._account.states.start(arn, json.loads(text))
+                except Refusal as error:
+                    raise DeliveryError(error.code, error.message) from error
             elif arn not in self._account.backend("sns").topics:
                 raise DeliveryError("NotFoundException", f"There is no topic {arn}.")
             else:

@@ -65,6 +65,15 @@ def _parameter(name: str) -> str:
     return _arn("ssm", f"parameter/{name.lstrip('/').partition(':')[0]}")  # name:version is of the same parameter
 
 
+def _document(name: str) -> str:
+    return f"arn:aws:ssm:{REGION}:{'' if name.startswith('AWS-') else ACCOUNT_ID}:document/{name}"
+
+
+def _scaling_groups(params: Params) -> list[str]:
+    names = {one["ResourceId"] for one in params.get("Tags", [])} or {params["AutoScalingGroupName"]}
+    return [_arn("autoscaling", f"autoScalingGroup:*:autoScalingGroupName/{name}") for name in names]
+
+
 def _function(params: Params) -> list[str]:
     name = params["FunctionName"]
     return [name if name.startswith("arn:") else _arn("lambda", f"function:{name}")]
@@ -114,6 +123,20 @@ RESOURCES: dict[tuple[str, str], Callable[[Params], list[str]]] = {
     ("ssm", "GetParameter"): lambda params: [_parameter(params["Name"])],
     ("ssm", "GetParameters"): lambda params: [_parameter(name) for name in params["Names"]],
     ("ssm", "GetParametersByPath"): lambda params: [_parameter(params["Path"])],
+    ("ssm", "SendCommand"): lambda params: [
+        _document(params["DocumentName"]),
+        *_ec2("instance", "InstanceIds")(params),
+    ],
+    ("ssm", "DescribeDocument"): lambda params: [_document(params["Name"])],
+    ("ssm", "CancelCommand"): _unscoped,
+    ("ssm", "DescribeInstanceInformation"): _unscoped,
+    ("ssm", "ListCommandInvocations"): _unscoped,
+    ("ssm", "ListCommands"): _unscoped,
+    ("autoscaling", "CreateOrUpdateTags"): _scaling_groups,
+    ("autoscaling", "DeleteTags"): _scaling_groups,
+    ("autoscaling", "EnterStandby"): _scaling_groups,
+    ("autoscaling", "ExitStandby"): _scaling_groups,
+    ("autoscaling", "UpdateAutoScalingGroup"): _scaling_groups,
     ("ssm", "PutParameter"): lambda params: [_parameter(params["Name"])],
     ("lambda", "Invoke"): _function,
     ("lambda", "GetPolicy"): _function,
@@ -123,13 +146,15 @@ RESOURCES: dict[tuple[str, str], Callable[[Params], list[str]]] = {
     ("events", "DescribeRule"): lambda params: [_arn("events", f"rule/{params['Name']}")],
     ("events", "ListTargetsByRule"): lambda params: [_arn("events", f"rule/{params['Rule']}")],
     ("stepfunctions", "StartExecution"): _given("stateMachineArn"),
+    ("stepfunctions", "ListExecutions"): _given("stateMachineArn"),
+    ("stepfunctions", "DescribeExecution"): _given("executionArn"),
     ("stepfunctions", "SendTaskSuccess"): _unscoped,
     ("stepfunctions", "SendTaskFailure"): _unscoped,
 }
 ACTIONS = {("lambda", "Invoke"): "lambda:InvokeFunction"}
 PREFIXES = {"elbv2": "elasticloadbalancing", "stepfunctions": "states"}
 # These can be asked for all resources only.
-UNSCOPED = {"ec2", "elbv2"}
+UNSCOPED = {"autoscaling", "ec2", "elbv2"}
 # L: the condition keys of EC2 that hold the id of the resource itself.
 IDENTITIES = {
     "instance": "ec2:InstanceID",

@@ -15,6 +15,7 @@ from typing import Any
 
 import jsonschema
 import regex
+import yaml
 from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
 from sandbox import ACCOUNT_ID, REGION
@@ -776,20 +777,12 @@ def definition(properties: Mapping[str, Any]) -> dict[str, Any]:
     substitutions = properties.get("DefinitionSubstitutions", {})
     for name, value in substitutions.items():
         body = body.replace("${" + name + "}", text(value))
-    return json.loads(body)  # type: ignore[no-any-return]
+    return yaml.safe_load(body)  # type: ignore[no-any-return]  # JSON is YAML too
 
 
 def _put_state_machine(c: Change) -> None:
-    states = getattr(c.account, "states", None)
-    parsed = definition(c.new.properties)
-    if states is not None:
-        states.put(c.new.name, definition=parsed, role_name=c.new.properties["RoleArn"].rpartition("/")[2])
-
-
-def _remove_state_machine(account: Account, gone: Resource) -> None:
-    states = getattr(account, "states", None)
-    if states is not None:
-        states.delete(gone.name)
+    role_name = c.new.properties["RoleArn"].rpartition("/")[2]
+    c.account.states.put(c.new.name, definition=definition(c.new.properties), role_name=role_name)
 
 
 _PUT: dict[str, Callable[[Change], Identity | None]] = {
@@ -841,5 +834,5 @@ _REMOVE: dict[str, Callable[[Account, Resource], object]] = {
     "AWS::SQS::Queue": lambda a, r: a.client("sqs").delete_queue(QueueUrl=r.identity.ref),
     "AWS::SSM::Parameter": lambda a, r: a.client("ssm").delete_parameter(Name=r.name),
     "AWS::Scheduler::Schedule": lambda a, r: a.events.delete_schedule(r.name),
-    "AWS::StepFunctions::StateMachine": _remove_state_machine,
+    "AWS::StepFunctions::StateMachine": lambda a, r: a.states.delete(r.name),
 }

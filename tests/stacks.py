@@ -47,6 +47,12 @@ SORRY_ALB = {
     "SorryIngressCidrs": "0.0.0.0/0",
     "SorryCertificateArn": CERTIFICATE,
 }
+ROTATION = {
+    "RotationTargetGroupArns": PRIMARY,
+    "RotationDocuments": "AWS-RunShellScript,Patch",
+    "RotationAllowStandby": "true",
+    "RotationSchedule": "cron(0 3 ? * SUN *)",
+}
 NLB_ALB = NLB | SORRY_ALB | {"SorryTargetGroupArn": ""}
 ACTIVE, STANDBYS = "i-0123456789abcdefa", ("i-0123456789abcdefb", "i-0123456789abcdefc")
 STANDBY_GROUP = f"{ELB}:targetgroup/standby/73e2d6bc24d8a068"
@@ -68,7 +74,7 @@ PAIR = {
 }
 MAINTENANCE = {"MaintenanceListenerArn": f"{ELB}:listener/app/shop/50dc6c495c0c9188/0467ef3c8400ae65"}
 # The parameters that switch a capability on; with all of them every function is in the stack.
-CAPABILITIES = {"nlb": NLB, "pair": PAIR, "standby": STANDBY}
+CAPABILITIES = {"nlb": NLB, "pair": PAIR, "standby": STANDBY, "rotation": ROTATION}
 EVERYTHING = MAINTENANCE | dict(itertools.chain.from_iterable(given.items() for given in CAPABILITIES.values()))
 SHARED = {
     "KmsKeyArn": KEY,

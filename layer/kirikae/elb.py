@@ -15,6 +15,8 @@ class Target:
     port: int
     state: str
     reason: str = ""
+    availability_zone: str = ""
+    quic_server_id: str = ""
 
     @property
     def healthy(self) -> bool:
@@ -46,9 +48,74 @@ def target_health(target_group_arn: str) -> tuple[Target, ...]:
             t["Target"].get("Port", 0),
             t["TargetHealth"]["State"],
             t["TargetHealth"].get("Reason", ""),
+            t["Target"].get("AvailabilityZone", ""),
+            t["Target"].get("QuicServerId", ""),
         )
         for t in answer["TargetHealthDescriptions"]
     )
+
+
+@dataclass(frozen=True)
+class TargetGroup:
+    """A target group as far as taking targets out of it and back needs it."""
+
+    arn: str
+    target_type: str
+    protocol: str
+    vpc_id: str
+    load_balancer_arns: tuple[str, ...]
+    deregistration_delay_seconds: int
+
+    @property
+    def name(self) -> str:
+        """Return the name in the ARN."""
+        return self.arn.split("/")[1]
+
+    @property
+    def of_nlb(self) -> bool:
+        """Tell whether a Network Load Balancer uses it."""
+        return any(":loadbalancer/net/" in arn for arn in self.load_balancer_arns)
+
+
+def target_groups(target_group_arns: Iterable[str]) -> tuple[TargetGroup, ...]:
+    """Return the target groups in the order asked for.
+
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTargetGroupAttributes.html
+    """
+    wanted = list(target_group_arns)
+    answer = aws.client("elbv2").describe_target_groups(TargetGroupArns=wanted)["TargetGroups"]
+    found = {described["TargetGroupArn"]: described for described in answer}
+    return tuple(_group(found[arn]) for arn in wanted)
+
+
+def _group(described: Mapping[str, Any]) -> TargetGroup:
+    arn = described["TargetGroupArn"]
+    answer = aws.client("elbv2").describe_target_group_attributes(TargetGroupArn=arn)["Attributes"]
+    attributes = {attribute["Key"]: attribute["Value"] for attribute in answer}
+    return TargetGroup(
+        arn=arn,
+        target_type=described.get("TargetType", "instance"),
+        protocol=described.get("Protocol", ""),
+        vpc_id=described.get("VpcId", ""),
+        load_balancer_arns=tuple(described["LoadBalancerArns"]),
+        deregistration_delay_seconds=int(attributes.get("deregistration_delay.timeout_seconds", 0)),
+    )
+
+
+def register_targets(target_group_arn: str, targets: Iterable[Mapping[str, Any]]) -> None:
+    """Make the group hold these targets, given as the API's TargetDescription; one that is draining begins anew.
+
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_RegisterTargets.html
+    """
+    aws.client("elbv2").register_targets(TargetGroupArn=target_group_arn, Targets=list(targets))
+
+
+def deregister_targets(target_group_arn: str, targets: Iterable[Mapping[str, Any]]) -> None:
+    """Make the group not hold these targets; one on a port of its own is found only if the port is named.
+
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DeregisterTargets.html
+    """
+    aws.client("elbv2").deregister_targets(TargetGroupArn=target_group_arn, Targets=list(targets))
 
 
 def known_unhealthy(targets: Iterable[Target]) -> bool:
@@ -146,3 +213,8 @@ def register(target_group_arn: str, target_id: str, ports: Iterable[int]) -> Non
     """
     targets = [{"Id": target_id, "Port": port} for port in ports] or [{"Id": target_id}]
     aws.client("elbv2").register_targets(TargetGroupArn=target_group_arn, Targets=targets)
+
+
+def untag(resource_arn: str, *keys: str) -> None:
+    """Make the resource not carry these tags."""
+    aws.client("elbv2").remove_tags(ResourceArns=[resource_arn], TagKeys=list(keys))

@@ -1,0 +1,73 @@
+"""What we ask of EC2 Auto Scaling: instances in and out of Standby, and the MinSize that it costs."""
+
+from collections.abc import Iterable
+from itertools import batched
+from typing import Any
+
+from kirikae import aws
+
+TAG = "kirikae:min-size"  # on an Auto Scaling group: the MinSize to go back to
+
+
+def places(instance_ids: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Return Auto Scaling group and life cycle state of the instances that are in one.
+
+    https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_DescribeAutoScalingInstances.html
+    """
+    found = {}
+    for ids in batched(instance_ids, 50, strict=False):
+        answer = aws.client("autoscaling").describe_auto_scaling_instances(InstanceIds=list(ids))
+        for instance in answer["AutoScalingInstances"]:
+            found[instance["InstanceId"]] = (instance["AutoScalingGroupName"], instance["LifecycleState"])
+    return found
+
+
+def stand_by(instance_id: str, group_name: str) -> None:
+    """Put the instance into Standby without a replacement; MinSize makes room and is remembered first.
+
+    https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_EnterStandby.html
+    """
+    if places([instance_id]).get(instance_id, ("", ""))[1] in ("EnteringStandby", "Standby"):
+        return
+    group = _group(group_name)
+    if group["DesiredCapacity"] - 1 < group["MinSize"]:
+        if _remembered(group) is None:
+            aws.client("autoscaling").create_or_update_tags(
+                Tags=[{**_tag(group_name, str(group["MinSize"])), "PropagateAtLaunch": False}]
+            )
+        aws.client("autoscaling").update_auto_scaling_group(
+            AutoScalingGroupName=group_name, MinSize=group["DesiredCapacity"] - 1
+        )
+    aws.client("autoscaling").enter_standby(
+        InstanceIds=[instance_id], AutoScalingGroupName=group_name, ShouldDecrementDesiredCapacity=True
+    )
+
+
+def in_service(instance_id: str, group_name: str) -> None:
+    """Bring the instance out of Standby.
+
+    https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_ExitStandby.html
+    """
+    if places([instance_id]).get(instance_id, ("", ""))[1] == "Standby":
+        aws.client("autoscaling").exit_standby(InstanceIds=[instance_id], AutoScalingGroupName=group_name)
+
+
+def restore_min_size(group_name: str) -> None:
+    """Set MinSize as it was before the first Standby."""
+    remembered = _remembered(_group(group_name))
+    if remembered is not None:
+        aws.client("autoscaling").update_auto_scaling_group(AutoScalingGroupName=group_name, MinSize=remembered)
+        aws.client("autoscaling").delete_tags(Tags=[_tag(group_name, str(remembered))])
+
+
+def _group(name: str) -> dict[str, Any]:
+    [found] = aws.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[name])["AutoScalingGroups"]
+    return dict(found)
+
+
+def _remembered(group: dict[str, Any]) -> int | None:
+    return next((int(tag["Value"]) for tag in group["Tags"] if tag["Key"] == TAG), None)
+
+
+def _tag(group_name: str, value: str) -> dict[str, Any]:
+    return {"ResourceId": group_name, "ResourceType": "auto-scaling-group", "Key": TAG, "Value": value}

@@ -1,0 +1,73 @@
+"""EC2 Auto Scaling where moto is kinder: Standby has its conditions and takes time, and target groups are left."""
+
+from typing import TYPE_CHECKING, Any
+
+from sandbox.wire import Refusal
+
+if TYPE_CHECKING:
+    from sandbox.account import Account
+
+PENDING = 10.0  # seconds from Standby to InService
+
+
+class AutoScaling:
+    """The Auto Scaling groups of one account."""
+
+    def __init__(self, account: "Account") -> None:
+        self.account = account
+        account.override("autoscaling", "EnterStandby", self._enter)
+        account.override("autoscaling", "ExitStandby", self._exit)
+
+    def group(self, name: str) -> Any:
+        """Return moto's group."""
+        found = self.account.backend("autoscaling").autoscaling_groups.get(name)
+        if found is None:
+            raise Refusal("ValidationError", f"AutoScalingGroup name not found - AutoScalingGroup '{name}' not found")
+        return found
+
+    def state(self, instance_id: str) -> str:
+        """Return the life cycle state of an instance in a group."""
+        groups = self.account.backend("autoscaling").autoscaling_groups.values()
+        return next(
+            one.lifecycle_state for group in groups for one in group.instance_states if one.instance.id == instance_id
+        )
+
+    def _members(self, params: dict[str, Any], state: str) -> tuple[Any, list[Any]]:
+        group = self.group(params["AutoScalingGroupName"])
+        found = {one.instance.id: one for one in group.instance_states}
+        for instance_id in params["InstanceIds"]:
+            if instance_id not in found or found[instance_id].lifecycle_state != state:
+                raise Refusal("ValidationError", f"The instance {instance_id} is not in {state}.")
+        return group, [found[instance_id] for instance_id in params["InstanceIds"]]
+
+    def _enter(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
+        group, members = self._members(params, "InService")
+        if not params["ShouldDecrementDesiredCapacity"]:
+            raise NotImplementedError("EnterStandby with a replacement")
+        if group.desired_capacity - len(members) < group.min_size:
+            raise Refusal(
+                "ValidationError",
+                f"AutoScalingGroup {group.name} has min-size={group.min_size}, max-size={group.max_size}, and "
+                f"desired-size={group.desired_capacity}. To place into standby {len(members)} instance, please update "
+                "the AutoScalingGroup sizes appropriately.",
+            )
+        group.desired_capacity -= len(members)
+        for member in members:
+            member.lifecycle_state = "Standby"
+            for arn in group.target_group_arns:
+                self.account.elb.leave(arn, member.instance.id)
+        return {"Activities": []}
+
+    def _exit(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
+        group, members = self._members(params, "Standby")
+        group.desired_capacity += len(members)
+        for member in members:
+            member.lifecycle_state = "Pending"
+            self.account.clock.after(PENDING, lambda member=member: self._in_service(group, member))
+        return {"Activities": []}
+
+    def _in_service(self, group: Any, member: Any) -> None:
+        with self.account.lock:
+            member.lifecycle_state = "InService"
+            for arn in group.target_group_arns:
+                self.account.elb.join(arn, member.instance.id)

@@ -1,0 +1,139 @@
+"""Systems Manager's Run Command: documents, agents that are online or not, and commands that take their time."""
+
+import functools
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sandbox.wire import Refusal
+
+if TYPE_CHECKING:
+    from sandbox.account import Account
+
+OF_AWS = {"AWS-RunShellScript": ["Linux", "MacOS"], "AWS-RunPowerShellScript": ["Windows", "Linux", "MacOS"]}
+
+type Answer = tuple[str, float]  # how a command ends, and after how many seconds
+
+
+@dataclass
+class Command:
+    """One SendCommand."""
+
+    id: str
+    document: str
+    parameters: dict[str, list[str]]
+    comment: str
+    sent: datetime
+    statuses: dict[str, str] = field(default_factory=dict)  # by instance id
+
+
+class Commands:
+    """The Run Command of one account; every running instance has its agent, unless it is in deaf."""
+
+    def __init__(self, account: "Account") -> None:
+        self.account = account
+        # What a test may set.
+        self.answer: Callable[[str, Command], Answer] = lambda _instance_id, _command: ("Success", 20.0)
+        self.deaf: set[str] = set()
+        self.platforms: dict[str, str] = {}  # Linux, if not said
+        self.sent: list[Command] = []
+        for operation, fn in {
+            "CancelCommand": self._cancel,
+            "DescribeDocument": self._describe_document,
+            "DescribeInstanceInformation": self._describe_instances,
+            "ListCommandInvocations": self._list_invocations,
+            "ListCommands": self._list,
+            "SendCommand": self._send,
+        }.items():
+            account.override("ssm", operation, fn)
+
+    def _online(self, instance_id: str) -> bool:
+        instance = self.account.ec2.instance(instance_id)
+        return instance is not None and instance.state == "running" and instance_id not in self.deaf
+
+    def _describe_document(self, params: dict[str, Any], _principal: str) -> dict[str, Any] | None:
+        name = params["Name"]
+        if name not in OF_AWS:
+            return None
+        kinds = OF_AWS[name]
+        return {"Document": {"Name": name, "DocumentType": "Command", "Status": "Active", "PlatformTypes": kinds}}
+
+    def _describe_instances(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
+        wanted = next(one["Values"] for one in params["Filters"] if one["Key"] == "InstanceIds")
+        return {
+            "InstanceInformationList": [
+                {
+                    "InstanceId": instance_id,
+                    "PingStatus": "Online" if self._online(instance_id) else "ConnectionLost",
+                    "PlatformType": self.platforms.get(instance_id, "Linux"),
+                }
+                for instance_id in wanted
+                if self.account.ec2.instance(instance_id)
+            ]
+        }
+
+    def _send(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
+        name, ids = params["DocumentName"], params["InstanceIds"]
+        if name not in OF_AWS:
+            self.account.backend("ssm").describe_document(name, None, None)  # raises InvalidDocument
+        if any(not self._online(instance_id) for instance_id in ids):
+            raise Refusal("InvalidInstanceId", f"Instances {ids} not in a valid state for account")
+        now, parameters = self.account.clock.now(), params.get("Parameters", {})
+        command = Command(str(uuid.uuid4()), name, parameters, params.get("Comment", ""), now)
+        self.sent.append(command)
+        for instance_id in ids:
+            command.statuses[instance_id] = "InProgress"
+            # Later, when nobody holds the account's lock: what runs on an instance may itself make requests.
+            self.account.clock.after(0, functools.partial(self._run, command, instance_id))
+        return {"Command": self._show(command)}
+
+    def _run(self, command: Command, instance_id: str) -> None:
+        status, seconds = self.answer(instance_id, command)
+
+        def end() -> None:
+            if command.statuses[instance_id] == "InProgress":
+                command.statuses[instance_id] = status
+
+        self.account.clock.after(seconds, end)
+
+    def _show(self, command: Command) -> dict[str, Any]:
+        return {
+            "CommandId": command.id,
+            "DocumentName": command.document,
+            "Comment": command.comment,
+            "RequestedDateTime": command.sent,
+            "InstanceIds": list(command.statuses),
+        }
+
+    def _list(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
+        after = next(one["value"] for one in params["Filters"] if one["key"] == "InvokedAfter")
+        found = [
+            self._show(command)
+            for command in self.sent
+            if params["InstanceId"] in command.statuses and command.sent >= datetime.fromisoformat(after)
+        ]
+        return {"Commands": found}
+
+    def _list_invocations(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
+        command = self._find(params)
+        return {
+            "CommandInvocations": [
+                {"CommandId": command.id, "InstanceId": instance_id, "Status": status, "StatusDetails": status}
+                for instance_id, status in command.statuses.items()
+            ]
+        }
+
+    def _cancel(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
+        command = self._find(params)
+        for instance_id, status in command.statuses.items():
+            if status == "InProgress":
+                command.statuses[instance_id] = "Cancelled"
+        return {}
+
+    def _find(self, params: dict[str, Any]) -> Command:
+        for command in self.sent:
+            if command.id == params["CommandId"]:
+                return command
+        raise Refusal("InvalidCommandId", "")
