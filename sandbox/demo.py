@@ -16,7 +16,7 @@ from sandbox.account import Account
 BUILD = Path(__file__).parents[1] / ".aws-sam" / "build"
 PACE = float(os.environ.get("KIRIKAE_DEMO_PACE", "0.05"))  # real seconds for a second in the account
 
-STORIES = ("demo_nlb", "demo_standby", "demo_addresses", "demo_maintenance")
+STORIES = ("demo_nlb", "demo_standby", "demo_addresses", "demo_maintenance", "demo_rotation")
 
 type Say = Callable[[str], None]
 

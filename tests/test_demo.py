@@ -14,6 +14,7 @@ PROMISES = {
     "demo_nlb": ["sorry page ON", "503 We will be back soon", "sorry page OFF", "200 The service"],
     "demo_standby": ["InsufficientInstanceCapacity", "is serving", "200 The service", "active stopped"],
     "demo_addresses": ["addresses moved to", "both route tables lead"],
+    "demo_rotation": ["0 failed"],
     "demo_maintenance": ["maintenance ON", "303 to /a/maintenance", "503, Retry-After 120 s", "maintenance OFF"],
 }
 
