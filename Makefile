@@ -34,6 +34,7 @@ test: .venv/.done .venv-lambda/.done $(BUILD) ## Lint, types, template checks an
 .PHONY: bench
 bench: .venv/.done .venv-lambda/.done $(BUILD) ## Cold starts against an empty and a plain handler
 	@$(BIN)/python -m benchmarks.cold_start
+	@$(BIN)/python -m benchmarks.maintenance_page
 
 .PHONY: setup
 setup: .venv/.done .venv-lambda/.done ## Only make the two virtual environments
