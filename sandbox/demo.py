@@ -14,7 +14,7 @@ from pathlib import Path
 from sandbox.account import Account
 
 BUILD = Path(__file__).parents[1] / ".aws-sam" / "build"
-PACE = float(os.environ.get("KIRIKAE_DEMO_PACE", "0.05"))  # real seconds for a second in the account
+PACE = float(os.environ.get("KIRIKAE_DEMO_PACE", "0.025"))  # real seconds for a second in the account
 
 STORIES = ("demo_nlb", "demo_standby", "demo_addresses", "demo_maintenance", "demo_rotation")
 
