@@ -831,9 +831,16 @@ def test_the_role_may_write_to_the_given_resources_only() -> None:
     assert all(action.split(":")[1].startswith("Describe") for action in unscoped)
 
 
-@pytest.mark.parametrize(("fences", "cpu", "alarms"), [("false", "0", 1), ("true", "50", 2)])
-def test_the_alarms_on_the_active(fences: str, cpu: str, alarms: int) -> None:
-    template = expanded(GIVEN | {"FenceActive": fences, "ActiveCpuThreshold": cpu})
+@pytest.mark.parametrize(
+    ("fences", "dry", "cpu", "alarms", "stops"),
+    [
+        pytest.param("false", "false", "0", 1, False, id="no fence"),
+        pytest.param("true", "false", "50", 2, True, id="fence"),
+        pytest.param("true", "true", "50", 2, False, id="a dry run stops nothing"),
+    ],
+)
+def test_the_alarms_on_the_active(fences: str, dry: str, cpu: str, alarms: int, stops: bool) -> None:
+    template = expanded(GIVEN | {"FenceActive": fences, "DryRun": dry, "ActiveCpuThreshold": cpu})
     found = [
         one
         for one in of_type(template, "AWS::CloudWatch::Alarm").values()
@@ -842,7 +849,7 @@ def test_the_alarms_on_the_active(fences: str, cpu: str, alarms: int) -> None:
     assert len(found) == alarms
     for one in found:
         assert any(":ColdStandbyStartFunction" in a or FUNCTION in a for a in one["AlarmActions"])
-        assert any(a.endswith(":ec2:stop") for a in one["AlarmActions"]) == (fences == "true")
+        assert any(a.endswith(":ec2:stop") for a in one["AlarmActions"]) == stops
 
 
 def test_any_alarm_of_the_account_and_region_may_call() -> None:
