@@ -71,7 +71,7 @@ def test_the_offset_counts_not_the_hour_on_the_clock(until: str) -> None:
         pytest.param('{"until": "2026-12-01T15:00:00+09:00"}', "reason", id="no reason"),
         pytest.param(wish("2026-12-01T15:00:00"), "has no offset", id="no offset"),
         pytest.param(wish("2026-12-01"), "has no offset", id="a day"),
-        pytest.param(wish("tomorrow"), "isoformat", id="no time at all"),
+        pytest.param(wish("tomorrow"), "until is 'tomorrow'", id="no time at all"),
         pytest.param(wish("2026-12-32T15:00:00+09:00"), "day", id="a day that is none"),
         pytest.param(wish(1796137200), "ISO 8601", id="seconds"),
         pytest.param(wish(None), "ISO 8601", id="until null"),

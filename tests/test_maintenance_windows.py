@@ -56,6 +56,13 @@ def test_a_wish_without_a_name_is_for_the_default_window() -> None:
     assert wish({"type": "end", "window": "x"}) == Wish("x", None)
 
 
+def test_names_and_reasons_may_be_written_as_the_japanese_write_them() -> None:
+    asked = wish({"type": "start", "minutes": 1, "window": "定期　メンテ", "reason": "一行目\n二行目　🚧"})
+    assert asked.name == "定期　メンテ"
+    assert asked.window is not None
+    assert asked.window.reason == "一行目\n二行目　🚧"
+
+
 @pytest.mark.parametrize(
     ("event", "words"),
     [
@@ -66,11 +73,11 @@ def test_a_wish_without_a_name_is_for_the_default_window() -> None:
         pytest.param({"type": "start", "until": "2026-12-01T12:00:00"}, "no offset", id="naive until"),
         pytest.param({"type": "start", "until": "2026-12-01T10:59:59+09:00"}, "already past", id="past until"),
         pytest.param({"type": "start", "until": "2026-12-01T02:00:00Z"}, "already past", id="until now"),
-        pytest.param({"type": "start", "until": "tomorrow"}, "tomorrow", id="until in words"),
+        pytest.param({"type": "start", "until": "tomorrow"}, "until is 'tomorrow'", id="until in words"),
         pytest.param({"type": "start", "until": 1764568800}, "1764568800", id="until as a number"),
         pytest.param({"type": "start", "until": "2026-12-31T02:00:01Z"}, "30 days", id="longer than 30 days"),
         pytest.param({"type": "start", "minutes": 43201}, "30 days", id="minutes for longer than 30 days"),
-        pytest.param({"type": "start", "minutes": 10**12}, "", id="minutes beyond the calendar"),
+        pytest.param({"type": "start", "minutes": 10**30}, "minutes is 1000", id="minutes beyond the calendar"),
         pytest.param({"type": "start", "minutes": 0}, "minutes is 0", id="no minutes"),
         pytest.param({"type": "start", "minutes": -5}, "minutes is -5", id="negative minutes"),
         pytest.param({"type": "start", "minutes": "30"}, "minutes is '30'", id="minutes as text"),
@@ -87,9 +94,11 @@ def test_a_wish_without_a_name_is_for_the_default_window() -> None:
         pytest.param({"type": "end", "window": "x" * 65}, "window is", id="long name"),
         pytest.param({"type": "start", "minutes": 5, "reason": 3}, "reason is 3", id="a reason that is no text"),
         pytest.param({"type": "start", "minutes": 5, "reason": "x" * 501}, "500", id="long reason"),
+        pytest.param({"type": "start", "minutes": 5, "reason": "\ud800"}, "reason is '\\ud800'", id="no UTF-8"),
+        pytest.param({"type": "start", "minutes": 5, "reason": "a\0b"}, "reason is 'a\\x00b'", id="a control sign"),
         pytest.param({"type": "start", "minutes": 5, "reason": "{{ssm:x}}"}, "nowhere {{", id="a reference"),
         pytest.param({"type": "start", "until": "MaintenanceEnd"}, "MaintenanceEnd is ''", id="no schedule to end it"),
-        pytest.param({"type": "start", "until": "MaintenanceEnd", "at": "02:00"}, "02:00", id="a time of day as at"),
+        pytest.param({"type": "start", "until": "MaintenanceEnd", "at": "02:00"}, "at is '02:00'", id="a time of day"),
     ],
 )
 def test_a_bad_wish_is_refused_by_name(event: dict[str, Any], words: str) -> None:

@@ -20,13 +20,14 @@ class Hold:
     problem: str = ""
 
 
-def moment(text: object) -> datetime:
+def moment(text: object, name: str = "until") -> datetime:
     """Parse an ISO 8601 time with an offset; raise ValueError that says what is missing."""
-    if not isinstance(text, str):
-        raise ValueError(f"until is {text!r}, expected an ISO 8601 time with an offset")
-    parsed = datetime.fromisoformat(text)
+    try:
+        parsed = datetime.fromisoformat(text)  # type: ignore[arg-type]  # a number is a TypeError
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} is {text!r}, expected an ISO 8601 time with an offset ({error})") from error
     if parsed.tzinfo is None:
-        raise ValueError(f"until {text} has no offset, expected one like +09:00 or Z")
+        raise ValueError(f"{name} {text} has no offset, expected one like +09:00 or Z")
     return parsed
 
 

@@ -1,5 +1,6 @@
 """What a start and an end of maintenance may say."""
 
+import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,6 +14,7 @@ DEFAULT = "default"  # the window of a wish that names none
 BY_SCHEDULE = "MaintenanceEnd"  # as `until`: the next time of that parameter
 LONGEST = timedelta(days=30)
 FIELDS = {"start": {"until", "minutes"}, "end": set[str]()}
+CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # with what UTF-8 cannot say
 COMMON = {"type", "window", "reason", "at", "action", "force"}
 
 
@@ -25,10 +27,12 @@ def read(event: Mapping[str, Any], now: datetime, end_expression: str, timezone:
         known = ", ".join(sorted(COMMON | FIELDS[kind]))
         raise InputError(f"a wish of type {kind} has no {', '.join(unknown)}, expected only {known}")
     name, reason = event.get("window", DEFAULT), event.get("reason", "")
-    if not isinstance(name, str) or not name.isprintable() or not 1 <= len(name.strip()) <= 64:
+    if not isinstance(name, str) or CONTROLS.search(name) or not 1 <= len(name.strip()) <= 64:
         raise InputError(f"window is {name!r}, expected a name of 1 to 64 printable characters")
-    if not isinstance(reason, str) or len(reason) > 500 or "{{" in name + reason:
-        raise InputError(f"reason is {reason!r}, expected a text of at most 500 characters, and nowhere {{{{")
+    if not isinstance(reason, str) or len(reason) > 500 or CONTROLS.search(re.sub(r"[\t\n\r]", "", reason)):
+        raise InputError(f"reason is {reason!r}, expected a text of at most 500 characters, none a control character")
+    if reference := next((text for text in (name, reason) if "{{" in text), ""):
+        raise InputError(f"window or reason is {reference!r}, expected nowhere {{{{: to SSM a reference")
     if kind == "end":
         return Wish(name, None)
     return Wish(name, Window(_until(event, now, end_expression, timezone), reason))
@@ -46,9 +50,11 @@ def _until(event: Mapping[str, Any], now: datetime, end_expression: str, timezon
             minutes = event["minutes"]
             if type(minutes) is not int or minutes < 1:
                 raise ValueError(f"minutes is {minutes!r}, expected a whole number from 1")
+            if minutes > LONGEST / timedelta(minutes=1):
+                raise ValueError(f'minutes is {minutes}, more than {LONGEST.days} days; "until": null has no end')
             moment = (now + timedelta(minutes=minutes)).astimezone(ZoneInfo(timezone)).replace(microsecond=0)
         elif until == BY_SCHEDULE:
-            start = hold.moment(event["at"]) if "at" in event else now
+            start = hold.moment(event["at"], "at") if "at" in event else now
             moment = schedules.next_time(end_expression, timezone, start)
         else:
             moment = hold.moment(until)
