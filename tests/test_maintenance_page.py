@@ -281,6 +281,7 @@ def test_only_a_503_asks_to_come_back() -> None:
         ("Europe/London", "2026-07-01T00:30:00+00:00", "Wednesday 1 July, 1:30 BST", "7月1日(水) 1:30(BST)"),
         ("Etc/UTC", "2026-11-21T21:05:00Z", "Saturday 21 November, 21:05 UTC", "11月21日(土) 21:05(UTC)"),
         ("Asia/Dubai", "2026-11-21T21:05:00Z", "Sunday 22 November, 1:05 UTC+04:00", "11月22日(日) 1:05(UTC+04:00)"),
+        ("Asia/Tokyo", "9999-12-31T23:59:59Z", "Friday 31 December, 23:59 UTC", "12月31日(金) 23:59(UTC)"),
         ("No/Such", "2026-11-22T06:00:00+09:00", "Sunday 22 November, 6:00 UTC+09:00", "11月22日(日) 6:00(UTC+09:00)"),
         ("", "2026-11-22T06:00:00+09:00", "Sunday 22 November, 6:00 UTC+09:00", "11月22日(日) 6:00(UTC+09:00)"),
     ],
@@ -393,6 +394,9 @@ def contrast(one: str, other: str) -> float:
     ("accept", "kind"),
     [
         ("application/json", "application/json"), ("application/json, text/plain, */*;q=0.5", "application/json"),
+        ("application/json, text/plain, */*", "application/json"), ("application/vnd.api+json", "application/json"),
+        ("text/html,application/json,*/*", "text/html; charset=utf-8"),
+        ("application/json;q=0.5,*/*", "text/html; charset=utf-8"),
         ("application/problem+json", "application/json"), ("APPLICATION/JSON;charset=utf-8", "application/json"),
         ("text/html,application/json;q=0.9", "text/html; charset=utf-8"), ("*/*", "text/html; charset=utf-8"),
         ("", "text/html; charset=utf-8"), ("application/json;q=0", "text/html; charset=utf-8"),

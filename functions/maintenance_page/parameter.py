@@ -48,7 +48,7 @@ def in_words(end: datetime, zone: str) -> dict[str, str]:
     """Say a time on the clocks of the maintenance's time zone; where that is not known, in the offset it came with."""
     try:
         end = end.astimezone(ZoneInfo(zone))
-    except (ZoneInfoNotFoundError, ValueError):
+    except (ZoneInfoNotFoundError, ValueError, OverflowError):  # the last one: the end of the year 9999, elsewhere
         zone = ""
     named = end.tzname() or ""
     if not named.isalpha() or named == "UTC":

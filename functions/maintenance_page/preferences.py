@@ -4,10 +4,15 @@ from page import LANGUAGES
 
 
 def json_before_html(accept: str) -> bool:
-    """Tell whether a client would rather have JSON than a page; one that does not say so gets the page."""
+    """Tell whether a client would rather have JSON than a page; one that does not say so gets the page.
+
+    What it names counts before what a wildcard lets through: `application/json, text/plain, */*` asks for JSON.
+    """
     liked = _weights(accept)
-    html = max(liked.get(kind, 0.0) for kind in ("text/html", "application/xhtml+xml", "text/*", "*/*"))
-    return max(liked.get(kind, 0.0) for kind in ("application/json", "application/problem+json")) > html
+    json = max((weight for kind, weight in liked.items() if kind.endswith(("/json", "+json"))), default=0.0)
+    html = max(liked.get(kind, 0.0) for kind in ("text/html", "application/xhtml+xml"))
+    anything = max(liked.get(kind, 0.0) for kind in ("text/*", "*/*"))
+    return json > html and json >= anything
 
 
 def language(accept_language: str) -> str:
