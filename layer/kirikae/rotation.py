@@ -176,7 +176,7 @@ def _number(given: Mapping[str, Any], name: str, problems: list[str]) -> int:
 
 
 def _hook(config: Config, hook: object, problems: list[str]) -> dict[str, Any]:
-    if not isinstance(hook, dict) or hook.get("type") not in HOOKS:
+    if not isinstance(hook, dict) or str(hook.get("type")) not in HOOKS:
         problems.append(f'hook is {hook!r}, expected {{"type": …}} with one of {", ".join(HOOKS)}')
         return {}
     kind = hook["type"]
@@ -498,26 +498,33 @@ def failed(rotation: Rotation) -> Rotation:
 
 
 def drained(rotation: Rotation, health: Health, least: int, now: datetime) -> Rotation:
-    """Go on to the hook when every group says drained and AWS's own delay is over; put back what the service needs."""
+    """Go on to the hook when every group says gone and AWS's own delay is over; put back what the service needs.
+
+    Whatever is still registered is not drained, be it that somebody registered it again or that the answer is old.
+    """
     for member in rotation["out"]:
         if short := shortfall(least, health, member, rotation["unused"]):
             return stopped(rotation, "Stopped", _needed(short))
     passed = (now - max(datetime.fromisoformat(member["out_at"]) for member in rotation["out"])).total_seconds()
-    draining = [
-        f"{member['id']}:{place['port']} in {group_name(place['group'])}"
+    there = [
+        f"{member['id']}:{place['port']} is {state} in {group_name(place['group'])}"
         for member in rotation["out"]
         for place in member["places"]
-        if _state(member, place, health) == "draining"
+        if (state := _state(member, place, health))
     ]
-    if not draining and passed >= rotation["tail_seconds"]:
-        return {**timed(rotation, "hook", now), "next": "hook"}
+    tail = rotation["tail_seconds"] - passed
+    if not there:
+        return wait(rotation, "drain", tail) if tail > 0 else {**timed(rotation, "hook", now), "next": "hook"}
     if passed > rotation["drain_timeout_seconds"]:
-        still, limit = ", ".join(draining), rotation["drain_timeout_seconds"]
-        words = Words(f"still draining after {limit} s: {still}", f"{limit} 秒経っても登録解除中です: {still}")
+        still, limit = ", ".join(there), rotation["drain_timeout_seconds"]
+        words = Words(
+            f"still draining or registered after {limit} s: {still}",
+            f"{limit} 秒経っても登録解除が終わりません: {still}",
+        )
         return stopped(rotation, "Failed", words)
     # Ever more seldom, because an application's group may be drained early and a slow one must not fill the history.
     soon = min(max(POLL_SECONDS, passed / 4), max(POLL_SECONDS, rotation["drain_seconds"] - passed))
-    return wait(rotation, "drain", max(rotation["tail_seconds"] - passed, soon))
+    return wait(rotation, "drain", max(tail, soon))
 
 
 def _state(member: Member, place: Place, health: Health) -> str:
