@@ -116,6 +116,8 @@ WORLDS = {
         replace(seen("running running"), interfaces={E0: interface(E0, "", IP), E1: interface(E1, I1)}),
         to1(IP),
     ),
+    "still shown on the stopped one too: it has arrived": (CONFIG, seen("running stopped", IP, IP), None),
+    "still shown on the stopped one too, in the other order": (CONFIG, seen("stopped running", IP, IP), None),
     "IPv6 alone": (SIX, seen("stopped running", IP6), to1(IP6)),
     "somebody else has it: hands off": (CONFIG, seen("stopped running", "", "", STRANGER), None),
     "somebody else has one of two": (BOTH, seen("stopped running", IP2, "", STRANGER), to1(IP2)),
@@ -479,6 +481,7 @@ def test_what_does_not_show_is_not_said_to_have_moved(inside: Callable[..., Insi
     assert "Moved to" not in mail.body
     assert "ATTENTION" in mail.subject
     assert f"{IP}: EC2 accepted it, but it was not seen" in mail.body
+    assert "nothing to undo" in mail.body
 
 
 def test_a_lost_answer_is_no_failure_when_the_address_is_seen(inside: Callable[..., Inside]) -> None:
@@ -619,7 +622,12 @@ def test_the_mail_says_what_stopped_what_moved_what_was_seen_and_how_to_undo_it(
     assert mail.subject == f"[kirikae] mail server: addresses moved to {second}, {first} is stopping"
     expected = {
         "en": [f"{first} is stopping", f"Moved to {target} of {second}", "its operating system must have", IP, CIDR],
-        "ja": [f"{first} は stopping です", f"{target} of {second} に移動し、移動後に確認済み", "OS 側にも", "保留"],
+        "ja": [
+            f"{first} の停止を検知しました (状態: stopping)",
+            f"{target} ({second}) へ移動し、移動後の状態を確認しました",
+            "OS 側にも",
+            "保留",
+        ],
     }[language]
     for words in expected:
         assert words in mail.body

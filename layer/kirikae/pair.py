@@ -96,9 +96,12 @@ def led_to(config: Config, seen: Observed) -> dict[str, str]:
 def places(config: Config, seen: Observed) -> dict[str, str]:
     """Return where everything declared is: an interface, what else a route leads to, or nothing when it is nowhere.
 
-    What does not exist (an allocation, a table, a route) has no place at all.
+    What does not exist (an allocation, a table, a route) has no place at all.  While EC2 shows an address both where it
+    was and where it went, the side that is up counts.
     """
-    holders = {address: each.id for each in seen.interfaces.values() for address in each.addresses}
+    settled = up(config, seen)
+    last = sorted(seen.interfaces.values(), key=lambda each: each.id in settled)
+    holders = {address: each.id for each in last for address in each.addresses}
     found = {address: holders.get(address, "") for address in config.floating_ip_addresses}
     for name, target in led_to(config, seen).items():
         found[name] = "" if target.startswith("eni-") and target not in seen.interfaces else target

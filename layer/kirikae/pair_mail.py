@@ -17,14 +17,25 @@ def why(seen: Observed, plan: Plan) -> Words:
         few, holder, state = ", ".join(names) if len(names) < 4 else "", seen.interfaces.get(place), _state(seen, place)
         known = f" ({state})" if state else ""
         en.append(f"{few or f'{len(names)} addresses and routes'} on {holder or place or 'no interface'}{known}")
-        ja.append(f"{few or f'{len(names)} 件のアドレスとルート'}: {holder or place or 'インターフェイスなし'}{known}")
+        ja.append(f"{few or f'{len(names)} 件のアドレスとルート'} の現在の場所: {_place_ja(seen, place)}{known}")
     instance = seen.interfaces[plan.to].instance_id
-    return Words(f"{'; '.join(en)}; {instance} is running", f"{'、'.join(ja)}。{instance} は running です")
+    return Words(f"{'; '.join(en)}; {instance} is running", f"{'、'.join(ja)}。{instance} は稼働中 (running) です。")
 
 
 def _state(seen: Observed, interface_id: str) -> str:
     holder = seen.interfaces.get(interface_id)
     return seen.instances.get(holder.instance_id, "") if holder else ""
+
+
+def _place_ja(seen: Observed, place: str) -> str:
+    """Name an interface and its instance in Japanese."""
+    holder = seen.interfaces.get(place)
+    return f"{place} ({holder.instance_id or '未アタッチ'})" if holder else place or "インターフェイスなし"
+
+
+def _stopped_ja(instance: str, state: str) -> str:
+    down = state in ec2.DOWN or state == ec2.MISSING
+    return f"{instance} の停止を検知しました (状態: {state})。" if down else f"{instance} は {state} です。"
 
 
 def moved(config: Config, seen: Observed, decision: Decision, done: Done, times: Times) -> Mail:
@@ -35,7 +46,7 @@ def moved(config: Config, seen: Observed, decision: Decision, done: Done, times:
     return Mail(
         notify.subject(config.service_name, f"{finished}, {down}"),
         (
-            (notify.HAPPENED, _happened(config, seen, done, down)),
+            (notify.HAPPENED, _happened(config, seen, done, target)),
             (notify.WHY, decision.reason),
             (notify.WHEN, reconcile.since(times)),
             (notify.CHECK, _check(seen, done)),
@@ -44,12 +55,17 @@ def moved(config: Config, seen: Observed, decision: Decision, done: Done, times:
     )
 
 
-def _happened(config: Config, seen: Observed, done: Done, down: str) -> Words:
-    interface = seen.interfaces[done.to]
-    en, ja = [f"{down}."], [f"{down.replace(' is ', ' は ')} です。"]
+def _happened(config: Config, seen: Observed, done: Done, target: str) -> Words:
+    others = {instance: state for instance, state in seen.instances.items() if instance != target}
+    en = [", ".join(f"{instance} is {state}" for instance, state in others.items()) + "."]
+    ja = [_stopped_ja(instance, state) for instance, state in others.items()]
     if done.moved:
-        en += [f"Moved to {interface}, and seen there afterwards:", *_list(seen, done.moved, "was on", "was nowhere")]
-        ja += [f"{interface} に移動し、移動後に確認済み:", *_list(seen, done.moved, "移動元", "移動元なし")]
+        en.append(f"Moved to {seen.interfaces[done.to]}, and seen there afterwards:")
+        ja.append(f"次を {_place_ja(seen, done.to)} へ移動し、移動後の状態を確認しました:")
+    for name, place in done.moved.items():
+        public = f" ({seen.elastic[name].public_ip})" if name in seen.elastic else ""
+        en.append(f"  {name}{public}, {f'was on {seen.interfaces.get(place, place)}' if place else 'was nowhere'}")
+        ja.append(f"  {name}{public}、移動元: {_place_ja(seen, place)}")
     if done.unseen:
         problems = [f"  {name}: {problem}" for name, problem in done.unseen.items()]
         en += ["ATTENTION, not seen there; the next run looks again and finishes it:", *problems]
@@ -58,13 +74,6 @@ def _happened(config: Config, seen: Observed, done: Done, down: str) -> Words:
         en += ["Not moved:", *(f"  {reason}" for reason in left.values())]
         ja += ["移動していないもの:", *(f"  {reason}" for reason in left.values())]
     return Words("\n".join(en), "\n".join(ja))
-
-
-def _list(seen: Observed, moved: Mapping[str, str], was_on: str, was_nowhere: str) -> Iterator[str]:
-    for name, place in moved.items():
-        public = f" ({seen.elastic[name].public_ip})" if name in seen.elastic else ""
-        before = f"{was_on} {seen.interfaces.get(place, place)}" if place else was_nowhere
-        yield f"  {name}{public}, {before}"
 
 
 def _check(seen: Observed, done: Done) -> Words:
@@ -77,7 +86,7 @@ def _check(seen: Observed, done: Done) -> Words:
         en = (
             f"EC2 delivers to {target} now, but its operating system must have {configured} configured: `ip address`.\n"
         )
-        ja = f"EC2 は {target} に配送しますが、OS 側にも {configured} の設定が必要です (`ip address` で確認)。\n"
+        ja = f"通信は {target} に届きますが、OS 側にも {configured} の設定が必要です (`ip address` で確認)。\n"
     return Words(
         f"{en}The service itself, from a client. The addresses stay on {target} when the other instance is back.",
         f"{ja}クライアントからサービスを確認してください。もう一方が復帰しても、アドレスは {target} に残ります。",
@@ -88,6 +97,11 @@ def _undo(config: Config, seen: Observed, done: Done, times: Times) -> Words:
     region = config.topic_arn.split(":")[3]
     back = [command.replace("aws ec2 ", f"aws ec2 --region {region} ", 1) for command in _back(seen, done)]
     commands = [hold.command(config, times.done), *back]
+    if not done.moved:
+        return Words(
+            "Nothing was seen to move yet, so there is nothing to undo.",
+            "移動をまだ確認できていないため、元に戻す操作はありません。",
+        )
     if len(commands) == 1:
         return Words(
             "There is nowhere to go back to: the instance it was on is gone.",
