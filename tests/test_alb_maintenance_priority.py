@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -658,3 +659,26 @@ def test_mails_in_japanese_say_what_happened(new_site: Callable[..., Site]) -> N
     assert "データベース更新" in on.body
     assert "kirikae 以外がメンテナンスルールを移動しました" in left.body
     assert "メンテナンスルールを戻し" in off.body
+    assert all(" until " not in mail.body for mail in (on, left, off))
+
+
+def test_the_commands_in_the_mails_do_what_they_say(new_site: Callable[..., Site]) -> None:
+    site = new_site()
+    bypass = {
+        "MaintenanceBypassCidrs": "198.51.100.0/24",
+        "MaintenanceBypassTargetGroupArn": site.alb.group_arns["/b"],
+    }
+    site.deployed(**bypass)
+    site.wish("start", minutes=60)
+    live = site.alb.priorities()
+    site.alb.move((site.rule, 40000))
+    site.minutes(2)
+    by_hand = re.findall(r"RuleArn=(\S+),Priority=(\d+)", site.mails[1].body)
+    site.alb.move(*((rule, int(number)) for rule, number in by_hand))
+    assert site.alb.priorities() == live
+    site.wish("end")
+    [again] = re.findall(r"--value '(.+)'", site.mails[-1].body)
+    site.store(again)
+    site.minutes(2)
+    assert site.alb.priorities() == live
+    assert "--region ap-northeast-1" in site.mails[-1].body

@@ -332,7 +332,8 @@ def test_a_window_without_an_end_is_said_again_in_half_of_every_hour(hours: floa
 def test_windows_are_said_with_their_ends_and_reasons_in_the_order_of_their_ends() -> None:
     held = {"b": Window(None, "repair"), "c": Window(NOW + 2 * HOUR), "a": Window((NOW + HOUR).astimezone(TOKYO), "db")}
     assert windows.said(held) == (
-        "a until 2026-12-01T12:00:00+09:00 (db); c until 2026-12-01T04:00:00+00:00; b until somebody ends it (repair)"
+        "a until 2026-12-01T12:00:00+09:00 (db); c until 2026-12-01T04:00:00+00:00; b until somebody ends it (repair)",
+        "a 2026-12-01T12:00:00+09:00 まで (db)、c 2026-12-01T04:00:00+00:00 まで、b 終了時刻なし (repair)",
     )
 
 

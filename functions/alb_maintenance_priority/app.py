@@ -120,7 +120,7 @@ def _in_maintenance(config: Config, seen: Observed) -> Decision:
     """Decide while a window is open."""
     said = windows.said(seen.stored.open(seen.now))
     lasting = ("MaintenanceWithoutEnd",) if windows.reminds(seen.stored, seen.now) else ()
-    reason = Words(f"{seen.stored.note or 'windows are open'}: {said}", f"メンテナンス時間帯です: {said}")
+    reason = Words(f"{seen.stored.note or 'windows are open'}: {said.en}", f"メンテナンス時間帯です: {said.ja}")
     if is_live(config, seen):
         if seen.memory.state not in ("moving", "left"):
             return Decision(reason, lasting=lasting)
@@ -128,14 +128,14 @@ def _in_maintenance(config: Config, seen: Observed) -> Decision:
     number = seen.order.priorities[config.rule]
     if seen.memory.state in ("live", "left") and not seen.stored.started:
         moved = Words(
-            f"others moved the maintenance rule to {number}; left there until the windows end or a new start: {said}",
-            f"メンテナンスルールが他者により優先度 {number} に変更されました。そのままにします: {said}",
+            f"others moved the maintenance rule to {number}; left until the windows end or a new start: {said.en}",
+            f"メンテナンスルールの優先度が kirikae 以外により {number} に変更されました。時間帯: {said.ja}",
         )
         return Decision(moved, {"to": "left"} if seen.memory.state == "live" else None, lasting=lasting)
     plan = priorities.front(seen.order.priorities, seen.memory, config.places)
     if plan is None:
         room = f"no room at LivePriority {config.live_priority} among {len(seen.order.priorities)} rules"
-        return Decision(Words(f"{room}; windows: {said}"), refused=True, lasting=lasting)
+        return Decision(Words(f"{room}; windows: {said.en}"), refused=True, lasting=lasting)
     change = {"to": "live", "priorities": plan.priorities, "numbers": plan.numbers}
     return Decision(reason, change, counts="MaintenanceStarted", lasting=lasting)
 
@@ -146,8 +146,11 @@ def _out_of_maintenance(config: Config, seen: Observed) -> Decision:
     note = f"{seen.stored.note}; " if seen.stored.note else ""
     if seen.memory.state not in rules.OURS and not is_live(config, seen):
         return Decision(Words(f"{note}no window is open and the maintenance rule is parked"), lasting=lasting)
-    over = f": {windows.said(seen.stored.windows)}" if seen.stored.windows else ""
-    reason = Words(f"{note}no window is open any more{over}", f"メンテナンス時間帯が終了しました{over}")
+    over = windows.said(seen.stored.windows)
+    reason = Words(
+        f"{note}no window is open any more" + (f": {over.en}" if over.en else ""),
+        "メンテナンス時間帯が終了しました" + (f": {over.ja}" if over.ja else ""),
+    )
     plan = priorities.back(seen.order.priorities, seen.memory, config.places, config.homes)
     return Decision(reason, {"to": "parked", "priorities": plan.priorities}, counts="MaintenanceEnded")
 

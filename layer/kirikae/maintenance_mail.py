@@ -1,6 +1,8 @@
 """The mails of the maintenance mode."""
 
+import json
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Protocol
 
 from kirikae import notify, reconcile
@@ -21,9 +23,9 @@ class Config(Protocol):
     @property
     def maintenance_listener_arn(self) -> str: ...
     @property
-    def maintenance_rule_arn(self) -> str: ...
+    def prefix(self) -> str: ...
     @property
-    def live_priority(self) -> int: ...
+    def places(self) -> Mapping[str, int]: ...
 
 
 def started(config: Config, open_windows: Mapping[str, Window], reason: Words, times: Times) -> Mail:
@@ -58,8 +60,17 @@ def started(config: Config, open_windows: Mapping[str, Window], reason: Words, t
     )
 
 
+def _region(config: Config) -> str:
+    return config.maintenance_listener_arn.split(":")[3]
+
+
+def _put(config: Config, value: str) -> str:
+    name = config.maintenance_parameter
+    return f"aws ssm put-parameter --region {_region(config)} --overwrite --name {name} --value '{value}'"
+
+
 def _end_all(config: Config) -> Words:
-    command = f"aws ssm put-parameter --overwrite --name {config.maintenance_parameter} --value '{{}}'"
+    command = _put(config, "{}")
     return Words(
         f"This ends all windows; the next tick puts the rules back:\n{command}",
         f"次のコマンドで全時間帯を終了すると、次の定期確認でルールが元に戻ります:\n{command}",
@@ -80,7 +91,8 @@ def ended(config: Config, memory: Memory, plan: Plan, reason: Words, times: Time
         )
     said = Words("\n".join(f"- {note.en}" for note in notes), "\n".join(f"- {note.ja}" for note in notes))
     rest = Words(f"NOT as it was before:\n{said.en}", f"以前と異なる点:\n{said.ja}") if notes else Words("", "")
-    again = '{"again": {"until": "2026-12-01T06:00:00+09:00", "reason": "..."}}'
+    until = (times.done + timedelta(hours=2)).isoformat(timespec="seconds")
+    again = _put(config, json.dumps({"again": {"until": until, "reason": "..."}}))
     return Mail(
         notify.subject(config.service_name, "maintenance OFF" + (", rules differ from before" if notes else "")),
         (
@@ -102,10 +114,8 @@ def ended(config: Config, memory: Memory, plan: Plan, reason: Words, times: Time
             (
                 notify.UNDO,
                 Words(
-                    f"A new window brings the page back at the next tick:\naws ssm put-parameter --overwrite "
-                    f"--name {config.maintenance_parameter} --value '{again}'",
-                    f"新しい時間帯を登録すると、次の定期確認でメンテナンスに戻ります:\naws ssm put-parameter "
-                    f"--overwrite --name {config.maintenance_parameter} --value '{again}'",
+                    f"A new window brings the page back at the next tick:\n{again}",
+                    f"新しい時間帯を登録すると、次の定期確認でメンテナンスに戻ります:\n{again}",
                 ),
             ),
         ),
@@ -114,8 +124,8 @@ def ended(config: Config, memory: Memory, plan: Plan, reason: Words, times: Time
 
 def left(config: Config, reason: Words, times: Times) -> Mail:
     """Say, once, that others moved the maintenance rule while a window is open."""
-    rule = f"RuleArn={config.maintenance_rule_arn},Priority={config.live_priority}"
-    back = f"aws elbv2 set-rule-priorities --rule-priorities {rule}\n"
+    live = " ".join(f"RuleArn={config.prefix}{rule},Priority={number}" for rule, number in config.places.items())
+    back = f"aws elbv2 set-rule-priorities --region {_region(config)} --rule-priorities {live}\n"
     return Mail(
         notify.subject(config.service_name, "the maintenance rule was moved by others, it is left alone"),
         (

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from kirikae import aws, env, hold
 from kirikae.env import InputError
+from kirikae.notify import Words
 from kirikae.reconcile import UnfinishedError
 
 EXPECTED = 'expected {} or {"<window>": {"until": "2026-12-01T06:00:00+09:00", "reason": "..."}}'
@@ -157,12 +158,13 @@ def reminds(stored: Stored, now: datetime) -> bool:
     return hours >= 1 and rest < REMINDER / 2
 
 
-def said(windows: Mapping[str, Window]) -> str:
+def said(windows: Mapping[str, Window]) -> Words:
     """Name windows with their ends and reasons, the first to end first."""
     never = datetime.max.replace(tzinfo=UTC)
     ordered = sorted(windows.items(), key=lambda item: (item[1].until or never, item[0]))
-    return "; ".join(
-        f"{name} until {window.until.isoformat() if window.until else 'somebody ends it'}"
-        + (f" ({window.reason})" if window.reason else "")
-        for name, window in ordered
-    )
+    en, ja = [], []
+    for name, window in ordered:
+        why = f" ({window.reason})" if window.reason else ""
+        en.append(f"{name} until {window.until.isoformat() if window.until else 'somebody ends it'}{why}")
+        ja.append(f"{name} {f'{window.until.isoformat()} まで' if window.until else '終了時刻なし'}{why}")
+    return Words("; ".join(en), "、".join(ja))
