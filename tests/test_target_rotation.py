@@ -516,6 +516,22 @@ def test_a_task_that_dies_after_its_change_is_repeated_without_harm(site: Site) 
     assert site.registered() == before
 
 
+def test_a_task_that_fails_between_two_groups_is_finished_before_the_hook(new_site: Callable[..., Site]) -> None:
+    site = new_site()
+    second = site.another_group(80)
+    site.deployed(RotationTargetGroupArns=f"{site.group},{second}")
+    site.account.faults.add(
+        "elbv2", "DeregisterTargets", "Throttling", times=3, when=lambda given: given["TargetGroupArn"] == site.group
+    )
+    before = site.registered()
+    execution = site.begins({"instance_ids": [site.ids[0]], "hook": {"type": "approval"}})
+    site.reaches(execution, "Ask")
+    assert site.ids[0] not in site.health() | site.health(second)
+    site.answers()
+    site.until(lambda: execution.status == "SUCCEEDED")
+    assert site.registered() == before
+
+
 def test_throttling_is_waited_out(site: Site) -> None:
     execution = site.begins()
     site.account.faults.add("elbv2", "DescribeTargetHealth", "Throttling", times=10)

@@ -7,6 +7,7 @@ puts targets back when an execution ended without doing so.  What is decided is 
 import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kirikae import commands, ec2, elb, env, executions, hold, membership, notify, reconcile, rotation, scaling
@@ -71,17 +72,23 @@ def take_out(config: Config, event: Event) -> Rotation:
     now, by, state = reconcile.now(), event["execution"]["Name"], _state(event)
     if "ending" in state:
         return {**state, "next": "finish"}
-    state = rotation.adopted(state, membership.claims(state["groups"]), by, membership.health(state["groups"]))
+    seen = membership.health(state["groups"])
+    state = rotation.adopted(state, membership.claims(state["groups"]), by, seen)
     if not state["queue"] and not state["out"]:
         return rotation.ended(state, "Finished", Words("every target is back and healthy", "全ターゲットが正常です"))
     if reason := _why_stop(config, state, event["execution"]["Id"]):
         return rotation.stopped(state, "Stopped", reason)
     if (reason := _held(config)).en and not state["out"]:
         return rotation.paused(state, now, reason)
+    wanted = partial(executions.is_running, event["execution"]["Id"])
+    for member in state["out"]:  # its first run may have died between two groups
+        half = len(rotation.absent(member, seen)) < len(member["places"])
+        if half and (short := _leave(config, member, state["unused"], by, wanted)):
+            return rotation.stopped(state, "Stopped", Words(short, f"必要な正常台数を確保できません: {short}"))
     short = ""
     while state["queue"] and len(state["out"]) < state["batch_size"] and not short:
         member, *rest = state["queue"]
-        short = _leave(config, member, state["unused"], by, lambda: executions.is_running(event["execution"]["Id"]))
+        short = _leave(config, member, state["unused"], by, wanted)
         if not short:
             gone: Member = {**member, "out_at": reconcile.now().isoformat(timespec="seconds")}
             state = {**state, "queue": rest, "out": [*state["out"], gone]}
