@@ -1,6 +1,7 @@
 """When the active does not serve, one standby is started, seen through until it serves, and somebody is told."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -510,6 +511,11 @@ def test_the_active_is_stopped_before_the_standby_starts(batch: Callable[..., Ba
     assert world.calls(STOP, START) == [(STOP, world.active), (START, world.one)]
     assert world.subjects == ["standby ONE started"]
     assert f"The active {world.active} was stopped first" in world.mails[0].body
+    undo = [line.split() for line in world.mails[0].body.splitlines() if line.startswith("aws ec2 ")]
+    assert [(words[2], words[-1]) for words in undo] == [
+        ("stop-instances", world.one),
+        ("start-instances", world.active),
+    ]
 
 
 def test_the_alarm_itself_stops_the_active_too(batch: Callable[..., Batch]) -> None:
@@ -754,7 +760,9 @@ def test_the_mails_are_japanese_where_that_is_asked_for(batch: Callable[..., Bat
     start, serving = (mail.body for mail in world.mails)
     assert f"スタンバイ {world.two} (t3.micro) の起動が受け付けられました" in start
     assert f"{world.one} は失敗しました: t3.micro {CAPACITY}" in start
-    assert all(f"{word}: " in serving for word in ("障害発生", "起動受付", "running", "稼働"))
+    assert f"{world.active} の停止を検知しました" in start
+    for word in ("障害発生", "起動受付", "running", "稼働"):
+        assert re.search(rf"{word}: \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d JST", serving), word
 
 
 def test_a_dry_run_says_what_it_would_do(batch: Callable[..., Batch]) -> None:

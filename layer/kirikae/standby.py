@@ -8,7 +8,7 @@ from kirikae import ec2, env, standby_notes
 from kirikae.alarms import Alarm
 from kirikae.ec2 import Instance, Status
 from kirikae.elb import Target
-from kirikae.notify import Words
+from kirikae.notify import Words, at
 from kirikae.standby_notes import OUTAGE, moment, written
 
 UP = frozenset({"pending", "running"})
@@ -82,14 +82,14 @@ def outage(seen: Observed) -> Outage | None:
     told = [alarm for alarm in seen.alarms if active.launched is None or alarm.since >= active.launched]
     if not down and (active.state != "running" or not told):
         return None
-    noted = [at for one in seen.standbys if (at := moment(seen.notes(one).get(OUTAGE, "")))]
+    noted = [begun for one in seen.standbys if (begun := moment(seen.notes(one).get(OUTAGE, "")))]
     times = [alarm.since for alarm in told] + ([active.stopped] if down and active.stopped else [])
     en = [f"{alarm.name} is in ALARM since {written(alarm.since)}" for alarm in told]
-    ja = [f"アラーム {alarm.name} は {written(alarm.since)} から ALARM です" for alarm in told]
+    ja = [f"アラーム {alarm.name} は {at(alarm.since).ja} から ALARM です" for alarm in told]
     if down:
         reason = f" ({active.reason})" if active.reason else ""
         en.insert(0, f"the active {active.id} is {active.state}{reason}")
-        ja.insert(0, f"active {active.id} は {active.state} です{reason}")
+        ja.insert(0, f"active {active.id} の停止を検知しました (状態: {active.state}){reason}")
     began = min(noted, default=None) or min(times, default=seen.now)
     return Outage(began, Words(", ".join(en), "、".join(ja)))
 

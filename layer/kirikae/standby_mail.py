@@ -7,7 +7,7 @@ from kirikae.notify import Mail, Words
 from kirikae.reconcile import Decision, Times
 from kirikae.standby import GONE, Config, Observed, outage
 from kirikae.standby_follow import Step
-from kirikae.standby_notes import FAILED, OUTAGE, RUNNING, TYPE, written
+from kirikae.standby_notes import FAILED, OUTAGE, RUNNING, TYPE, moment, written
 from kirikae.standby_start import Done
 
 
@@ -36,7 +36,7 @@ def of_start(config: Config, seen: Observed, decision: Decision, done: Done, tim
             (notify.WHY, decision.reason),
             (notify.WHEN, _when(seen, done, times)),
             (notify.CHECK, check),
-            (notify.UNDO, _undo(config, seen, done.started.id if done.started else "", times)),
+            (notify.UNDO, _undo(config, seen, done.started.id if done.started else "", times, done.fenced)),
         ),
     )
 
@@ -53,7 +53,7 @@ def of_step(config: Config, seen: Observed, decision: Decision, step: Step, time
         text = f"standby {one.id} is {one.state} already"
         happened = Words(
             f"The active does not serve, and the standby {one.id} is {one.state}: nothing had to be started.",
-            f"active が応答できませんが、スタンバイ {one.id} はすでに {one.state} のため、起動は行いません。",
+            f"active の障害を検知しましたが、スタンバイ {one.id} はすでに {one.state} のため、起動は行いません。",
         )
     else:
         text = f"standby {one.id} is serving"
@@ -73,7 +73,7 @@ def of_step(config: Config, seen: Observed, decision: Decision, step: Step, time
                 notify.WHEN,
                 Words(
                     "\n".join(f"{name.en}: {value}" for name, value in told),
-                    "\n".join(f"{name.ja}: {value}" for name, value in told),
+                    "\n".join(f"{name.ja}: {_in_japan(value)}" for name, value in told),
                 ),
             ),
             (notify.CHECK, _watch(config) if "note" in change else _way_back()),
@@ -135,6 +135,12 @@ def _started(seen: Observed, done: Done) -> Words:
     return Words("\n".join(en), "\n".join(ja))
 
 
+def _in_japan(text: str) -> str:
+    """Say the time of a note as the clocks in Japan show it."""
+    found = moment(text)
+    return notify.at(found).ja if found else text
+
+
 def _began(seen: Observed) -> str:
     found = outage(seen)
     return written(found.began) if found else ""
@@ -143,11 +149,12 @@ def _began(seen: Observed) -> str:
 def _when(seen: Observed, done: Done, times: Times) -> Words:
     """Say when the outage began, when it was noticed, and when EC2 accepted the start."""
     began, noticed = _began(seen), written(times.began)
-    en, ja = [f"outage since: {began}", f"noticed: {noticed}"], [f"障害発生: {began}", f"検知: {noticed}"]
+    en = [f"outage since: {began}", f"noticed: {noticed}"]
+    ja = [f"障害発生: {_in_japan(began)}", f"検知: {_in_japan(noticed)}"]
     accepted: datetime | None = done.started.launched if done.started else None
     if accepted:
         en.append(f"start accepted: {written(accepted)}")
-        ja.append(f"起動受付: {written(accepted)}")
+        ja.append(f"起動受付: {_in_japan(written(accepted))}")
     return Words("\n".join(en), "\n".join(ja))
 
 
@@ -181,8 +188,11 @@ def _way_back() -> Words:
     )
 
 
-def _undo(config: Config, seen: Observed, standby_id: str, times: Times) -> Words:
-    """Return the commands that hold kirikae off and stop the standby; one on another port leaves with its port."""
+def _undo(config: Config, seen: Observed, standby_id: str, times: Times, fenced: str = "") -> Words:
+    """Return the commands that hold kirikae off, stop the standby and start the active if this run has stopped it.
+
+    A standby on another port than the group's leaves with its port.
+    """
     region = config.topic_arn.split(":")[3]
     commands = [hold.command(config, times.done)]
     if standby_id:
@@ -192,6 +202,8 @@ def _undo(config: Config, seen: Observed, standby_id: str, times: Times) -> Word
                 f"aws elbv2 deregister-targets --region {region} --target-group-arn {group} --targets {' '.join(own)}"
             )
         commands.append(f"aws ec2 stop-instances --region {region} --instance-ids {standby_id}")
+    if fenced:
+        commands.append(f"aws ec2 start-instances --region {region} --instance-ids {fenced}")
     return Words(
         "First hold kirikae off:\n" + "\n".join(commands), "先に kirikae を保留にしてください:\n" + "\n".join(commands)
     )
