@@ -1,7 +1,7 @@
 """Take targets out of their groups one after another, let them be maintained, and put them back healthy.
 
 The tasks of `statemachine/target_rotation.asl.yaml`, each small and idempotent; the same operations by hand; and what
-puts targets back when an execution ended without doing so.  What is decided is in `kirikae.rotation`.
+puts targets back when an execution ended without doing so.  What is decided is in `kirikae.rotation_*`.
 """
 
 import json
@@ -10,12 +10,32 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from kirikae import commands, ec2, elb, env, executions, hold, membership, notify, reconcile, rotation, scaling
+from kirikae import (
+    commands,
+    ec2,
+    elb,
+    env,
+    executions,
+    hold,
+    membership,
+    notify,
+    reconcile,
+    rotation,
+    rotation_claims,
+    rotation_guard,
+    rotation_input,
+    rotation_plan,
+    rotation_steps,
+    scaling,
+)
 from kirikae import rotation_mail as mails
 from kirikae.env import InputError
 from kirikae.notify import Mail, Words
 from kirikae.reconcile import UnfinishedError, logger
-from kirikae.rotation import Claim, Config, Health, Member, Request, Rotation, World
+from kirikae.rotation import Config, Health, Member, Rotation
+from kirikae.rotation_claims import Claim
+from kirikae.rotation_input import Request
+from kirikae.rotation_plan import World
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -28,11 +48,11 @@ type Event = Mapping[str, Any]
 
 def plan(config: Config, event: Event) -> Rotation:
     """Validate the whole rotation and announce it; the document says what is wrong, if anything is."""
-    asked = rotation.request(config, event["input"], json.loads(config.rotation_defaults))
+    asked = rotation_input.request(config, event["input"], json.loads(config.rotation_defaults))
     execution = event["execution"]
     with env.naming("RotationTargetGroupArns", ", ".join(asked.groups)):
         world = _world(config, asked, execution["Id"])
-    made = rotation.plan(config, asked, world, datetime.fromisoformat(execution["StartTime"]))
+    made = rotation_plan.plan(config, asked, world, datetime.fromisoformat(execution["StartTime"]))
     if made["next"] == "take-out":
         _tell(config, mails.begun(config, made, execution["Name"]))
     return made
@@ -73,18 +93,20 @@ def take_out(config: Config, event: Event) -> Rotation:
     if "ending" in state:
         return {**state, "next": "finish"}
     seen = membership.health(state["groups"])
-    state = rotation.adopted(state, membership.claims(state["groups"]), by, seen)
+    state = rotation_claims.adopted(state, membership.claims(state["groups"]), by, seen)
     if not state["queue"] and not state["out"]:
-        return rotation.ended(state, "Finished", Words("every target is back and healthy", "全ターゲットが正常です"))
+        return rotation_steps.ended(
+            state, "Finished", Words("every target is back and healthy", "全ターゲットが正常です")
+        )
     if reason := _why_stop(config, state, event["execution"]["Id"]):
-        return rotation.stopped(state, "Stopped", reason)
+        return rotation_steps.stopped(state, "Stopped", reason)
     if (reason := _held(config)).en and not state["out"]:
-        return rotation.paused(state, now, reason)
+        return rotation_steps.paused(state, now, reason)
     wanted = partial(executions.is_running, event["execution"]["Id"])
     for member in state["out"]:  # its first run may have died between two groups
-        half = len(rotation.absent(member, seen)) < len(member["places"])
+        half = len(rotation_guard.absent(member, seen)) < len(member["places"])
         if half and (short := _leave(config, member, state["unused"], by, wanted)):
-            return rotation.stopped(state, "Stopped", Words(short, f"必要な正常台数を確保できません: {short}"))
+            return rotation_steps.stopped(state, "Stopped", Words(short, f"必要な正常台数を確保できません: {short}"))
     short = ""
     while state["queue"] and len(state["out"]) < state["batch_size"] and not short:
         member, *rest = state["queue"]
@@ -93,8 +115,8 @@ def take_out(config: Config, event: Event) -> Rotation:
             gone: Member = {**member, "out_at": reconcile.now().isoformat(timespec="seconds")}
             state = {**state, "queue": rest, "out": [*state["out"], gone]}
     if not state["out"]:
-        return rotation.crowded(state, now, Words(short, f"必要な正常台数を確保できません: {short}"))
-    return rotation.drained({**state, "phase": ""}, membership.health(state["groups"]), 0, reconcile.now())
+        return rotation_steps.crowded(state, now, Words(short, f"必要な正常台数を確保できません: {short}"))
+    return rotation_steps.drained({**state, "phase": ""}, membership.health(state["groups"]), 0, reconcile.now())
 
 
 def _why_stop(config: Config, state: Rotation, execution_arn: str) -> Words | None:
@@ -112,20 +134,20 @@ def _leave(config: Config, member: Member, unused: list[str], by: str, wanted: C
     least, groups = config.rotation_min_healthy, sorted({place["group"] for place in member["places"]})
     now = reconcile.now()
     seen = membership.health(groups)
-    if short := rotation.shortfall(least, seen, member, unused):
+    if short := rotation_guard.shortfall(least, seen, member, unused):
         return short
     other = membership.claims(groups).get(member["id"])
-    if other and other.by != rotation.owner(by) and rotation.absent(member, seen):
+    if other and other.by != rotation_claims.owner(by) and rotation_guard.absent(member, seen):
         return f"{member['id']} is out already, by {other.by}"
     membership.claim(member, by, now)
-    others = rotation.leaving(membership.claims(groups), by, now)
-    if short := rotation.shortfall(least, seen, member, unused, others):
+    others = rotation_claims.leaving(membership.claims(groups), by, now)
+    if short := rotation_guard.shortfall(least, seen, member, unused, others):
         membership.unclaim(member)
         return f"{short} ({', '.join(others)} is being taken out at this moment)"
     if member["scaling_group"]:
         scaling.stand_by(member["id"], member["scaling_group"])
     membership.take_out(member)
-    short = rotation.shortfall(least, membership.health(groups), member, unused)
+    short = rotation_guard.shortfall(least, membership.health(groups), member, unused)
     if not short and wanted():
         return ""
     if problem := _return(member, membership.health(groups)):
@@ -152,7 +174,9 @@ def _close(members: list[Member]) -> None:
 def drained(config: Config, event: Event) -> Rotation:
     """See whether everything that is out is drained."""
     state = _state(event)
-    return rotation.drained(state, membership.health(state["groups"]), config.rotation_min_healthy, reconcile.now())
+    return rotation_steps.drained(
+        state, membership.health(state["groups"]), config.rotation_min_healthy, reconcile.now()
+    )
 
 
 def ask(config: Config, event: Event) -> None:
@@ -175,7 +199,7 @@ def run(config: Config, event: Event) -> Rotation:
     comment = f"kirikae {event['execution']['Name']}"[:100]
     since = datetime.fromisoformat(state["since"])
     sent = [commands.send(name, found, parameters, comment, since) for name, found in sorted(by_document.items())]
-    return rotation.wait({**state, "command_ids": sent}, "result", rotation.POLL_SECONDS)
+    return rotation_steps.wait({**state, "command_ids": sent}, "result", rotation_steps.POLL_SECONDS)
 
 
 def result(config: Config, event: Event) -> Rotation:
@@ -184,7 +208,7 @@ def result(config: Config, event: Event) -> Rotation:
     found = {
         instance: outcome for command in state["command_ids"] for instance, outcome in commands.results(command).items()
     }
-    following = rotation.ran(state, found, reconcile.now())
+    following = rotation_steps.ran(state, found, reconcile.now())
     if following["next"] == "back" and any(status not in commands.ENDED for status, _ in found.values()):
         for command in state["command_ids"]:
             commands.cancel(command)
@@ -193,9 +217,9 @@ def result(config: Config, event: Event) -> Rotation:
 
 def back(config: Config, event: Event) -> Rotation:
     """Put back everything that is out and see it healthy; what cannot be healthy is taken out again, and named."""
-    state, by = rotation.failed(_state(event)), event["execution"]["Name"]
+    state, by = rotation_steps.failed(_state(event)), event["execution"]["Name"]
     seen = membership.health(state["groups"])
-    state = rotation.adopted(state, membership.claims(state["groups"]), by, seen)
+    state = rotation_claims.adopted(state, membership.claims(state["groups"]), by, seen)
     ids = [member["id"] for member in state["out"] if member["id"].startswith("i-")]
     states = ec2.instance_states(ids) if ids else {}
     problems = {
@@ -204,11 +228,11 @@ def back(config: Config, event: Event) -> Rotation:
         else _return(member, seen)
         for member in state["out"]
     }
-    following = rotation.back(state, seen, problems, reconcile.now())
+    following = rotation_steps.back(state, seen, problems, reconcile.now())
     if not following["out"]:
         for member in state["out"]:
-            sick = problems[member["id"]] or rotation.ailing(member, seen, state["unused"])
-            if sick and not rotation.shortfall(config.rotation_min_healthy, seen, member, state["unused"]):
+            sick = problems[member["id"]] or rotation_guard.ailing(member, seen, state["unused"])
+            if sick and not rotation_guard.shortfall(config.rotation_min_healthy, seen, member, state["unused"]):
                 membership.take_out(member)
         _close(state["out"])
     return following
@@ -216,7 +240,7 @@ def back(config: Config, event: Event) -> Rotation:
 
 def finish(config: Config, event: Event) -> Rotation:
     """Mail how it ended, with a table."""
-    state = rotation.finished(rotation.failed(_state(event)))
+    state = rotation_steps.finished(rotation_steps.failed(_state(event)))
     if state["ending"] != "DryRun":
         _tell(config, mails.ended(config, state, event["execution"]["Name"], reconcile.now()))
     if state["ending"] == "Refused":
@@ -230,7 +254,7 @@ def finish(config: Config, event: Event) -> Rotation:
 def deregister(config: Config, event: Event) -> dict[str, Any]:
     """Take one target out if its groups can spare it; called again, say whether it is drained."""
     member, claim, seen, unused = _member(config, event)
-    if claim and rotation.absent(member, seen):
+    if claim and rotation_guard.absent(member, seen):
         return _report(
             "unchanged", f"{member['id']} is out since {claim.at.isoformat()}", _draining(member, claim, seen)
         )
@@ -244,7 +268,7 @@ def deregister(config: Config, event: Event) -> dict[str, Any]:
 
 def _draining(member: Member, claim: Claim, seen: Health) -> dict[str, Any]:
     """Say whether it is drained, or when to ask again."""
-    drain, tail = rotation.delays(elb.target_groups(seen))
+    drain, tail = rotation_plan.delays(elb.target_groups(seen))
     state = Rotation(
         out=[{**member, "out_at": claim.at.isoformat()}],
         unused=[],
@@ -252,7 +276,7 @@ def _draining(member: Member, claim: Claim, seen: Health) -> dict[str, Any]:
         tail_seconds=tail,
         drain_timeout_seconds=drain + 86400,
     )
-    following = rotation.drained(state, seen, 0, reconcile.now())
+    following = rotation_steps.drained(state, seen, 0, reconcile.now())
     done = following["next"] == "hook"
     seconds = 0 if done else following["wait_seconds"]
     return {"id": member["id"], "drained": done, "wait_seconds": seconds, "places": member["places"]}
@@ -261,15 +285,15 @@ def _draining(member: Member, claim: Claim, seen: Health) -> dict[str, Any]:
 def register(config: Config, event: Event) -> dict[str, Any]:
     """Put one target back as it was; called again, say whether it is healthy."""
     member, claim, seen, unused = _member(config, event)
-    missing = rotation.absent(member, seen)
+    missing = rotation_guard.absent(member, seen)
     if missing and (reason := _why_not(config, event, member)):
         return _report("refused", reason, {"id": member["id"]})
     if problem := _return(member, seen) if missing else "":
         return _report("refused", problem, {"id": member["id"], "healthy": False})
-    waiting = rotation.ailing(member, membership.health(seen), unused)
+    waiting = rotation_guard.ailing(member, membership.health(seen), unused)
     if claim and not waiting:
         _close([member])
-    state = {"id": member["id"], "healthy": not waiting, "wait_seconds": rotation.POLL_SECONDS if waiting else 0}
+    state = {"id": member["id"], "healthy": not waiting, "wait_seconds": rotation_steps.POLL_SECONDS if waiting else 0}
     return _report("changed" if missing else "unchanged", waiting or f"{member['id']} is healthy", state)
 
 
@@ -283,7 +307,7 @@ def _member(config: Config, event: Event) -> tuple[Member, Claim | None, Health,
     described = elb.target_groups(groups)
     seen, claim = membership.health(groups), membership.claims(groups).get(target)
     found = rotation.members(seen, {group.arn: group.target_type for group in described})
-    member = rotation.whole(found.get(target), claim, target)
+    member = rotation_claims.whole(found.get(target), claim, target)
     if member is None:
         raise InputError(f"{target} is registered in none of {', '.join(groups)}, and no tag says that it was")
     scaling_group, _ = scaling.places([target]).get(target, ("", "")) if target.startswith("i-") else ("", "")
@@ -328,7 +352,7 @@ def restore(config: Config, event: Event) -> dict[str, Any]:
     problems: dict[str, str] = {}
     if left := membership.claims(groups):
         running = [executions.name(arn) for arn in executions.running(config.state_machine_arn)]
-        left = rotation.left_out(left, running, ended, reconcile.now())
+        left = rotation_claims.left_out(left, running, ended, reconcile.now())
     if left:
         seen, places = membership.health(groups), scaling.places(target for target in left if target.startswith("i-"))
         for target, claim in left.items():
@@ -403,7 +427,7 @@ def lambda_handler(event: dict[str, Any], context: "LambdaContext") -> Any:
     operation = restore if woken else TASKS.get(str(name))
     if operation is None:
         raise InputError(f"operation is {name!r}, expected one of {', '.join(TASKS)}")
-    done = operation(env.load(Config), {**event, "by": f"{rotation.HAND}{context.aws_request_id[:8]}"})
+    done = operation(env.load(Config), {**event, "by": f"{rotation_claims.HAND}{context.aws_request_id[:8]}"})
     logger.info("rotation", operation=name, result=done)
     if reconcile.metrics.metric_set:
         reconcile.metrics.flush_metrics()

@@ -6,8 +6,9 @@ from itertools import batched
 
 from botocore.exceptions import ClientError
 
-from kirikae import aws, elb, rotation
-from kirikae.rotation import Claim, Health, Member
+from kirikae import aws, elb, rotation, rotation_claims, rotation_guard
+from kirikae.rotation import Health, Member
+from kirikae.rotation_claims import Claim
 
 _TAGGED_AT_ONCE = 20  # resources in one DescribeTags
 
@@ -26,19 +27,19 @@ def claims(groups: Iterable[str]) -> dict[str, Claim]:
     for arns in batched(groups, _TAGGED_AT_ONCE, strict=False):
         for found in aws.client("elbv2").describe_tags(ResourceArns=list(arns))["TagDescriptions"]:
             tags[found["ResourceArn"]] = {tag["Key"]: tag["Value"] for tag in found["Tags"]}
-    return rotation.claims(tags)
+    return rotation_claims.claims(tags)
 
 
 def claim(member: Member, by: str, at: datetime) -> None:
     """Write on every group how the target is registered, before it is not any more."""
     for group in _groups(member):
-        elb.tag(group, {rotation.TAG + member["id"]: rotation.claim_text(member, group, by, at)})
+        elb.tag(group, {rotation_claims.TAG + member["id"]: rotation_claims.claim_text(member, group, by, at)})
 
 
 def unclaim(member: Member) -> None:
     """Forget that the target was out."""
     for group in _groups(member):
-        elb.untag(group, rotation.TAG + member["id"])
+        elb.untag(group, rotation_claims.TAG + member["id"])
 
 
 def take_out(member: Member) -> None:
@@ -51,7 +52,7 @@ def take_out(member: Member) -> None:
 
 def put_back(member: Member, seen: Health) -> str:
     """Register the target wherever it is not, exactly as it was; say why Elastic Load Balancing does not take it."""
-    missing = rotation.absent(member, seen)
+    missing = rotation_guard.absent(member, seen)
     for group in sorted({place["group"] for place in missing}):
         try:
             elb.register_targets(group, [rotation.description(member, p) for p in missing if p["group"] == group])

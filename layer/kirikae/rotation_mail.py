@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 
 from kirikae import notify, rotation
 from kirikae.notify import Mail, Words
-from kirikae.rotation import Claim, Config, Member, Rotation
+from kirikae.rotation import Config, Member, Rotation
+from kirikae.rotation_claims import Claim
 
 
 def begun(config: Config, state: Rotation, execution: str) -> Mail:

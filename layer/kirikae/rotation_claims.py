@@ -1,0 +1,95 @@
+"""The tags that say who takes a target out, written before it is touched, so that nobody forgets how it was."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from kirikae.rotation import Health, Member, Place, Rotation
+from kirikae.rotation_guard import absent
+
+CLAIM_SECONDS = 120  # a deregistration follows its claim within seconds; an older claim says no more than health does
+TAG = "kirikae:out:"  # + the target's id, on each group it was taken out of; the value is a Claim
+HAND = "hand-"  # begins the owner of a claim that no execution made
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The tag that is written before a target is taken out: who took it, when, and how it was registered."""
+
+    at: datetime
+    by: str
+    places: tuple[Place, ...]
+
+
+def claim_text(member: Member, group: str, by: str, at: datetime) -> str:
+    """Return the value of the tag on one group; tags take letters, digits, spaces and _.:/=+-@."""
+    ports = [
+        "/".join((str(place["port"]), place["zone"], place["quic_server_id"])).rstrip("/")
+        for place in member["places"]
+        if place["group"] == group
+    ]
+    return " ".join((f"{at:%Y-%m-%dT%H:%M:%SZ}", owner(by), *ports))[:256]
+
+
+def owner(by: str) -> str:
+    """Return a name as a tag's value can hold it."""
+    return re.sub(r"[^\w.:/=+@-]", "_", by) or "_"
+
+
+def claims(tags: Mapping[str, Mapping[str, str]]) -> dict[str, Claim]:
+    """Return the claims that the groups carry, by target id; group ARN -> its tags."""
+    found: dict[str, Claim] = {}
+    for group, of_group in tags.items():
+        for key, value in of_group.items():
+            if key.startswith(TAG):
+                at, by, *ports = value.split()
+                target = key.removeprefix(TAG)
+                so_far = found[target].places if target in found else ()
+                found[target] = Claim(datetime.fromisoformat(at), by, so_far + tuple(_place(group, p) for p in ports))
+    return found
+
+
+def _place(group: str, text: str) -> Place:
+    port, zone, quic_server_id, *_ = [*text.split("/"), "", ""]
+    return Place(group=group, port=int(port), zone=zone, quic_server_id=quic_server_id)
+
+
+def leaving(found: Mapping[str, Claim], by: str, now: datetime) -> list[str]:
+    """Return the targets that somebody else is about to take out."""
+    young = timedelta(seconds=CLAIM_SECONDS)
+    return [target for target, claim in found.items() if claim.by != owner(by) and now - claim.at < young]
+
+
+def whole(registered: Member | None, claim: Claim | None, target: str) -> Member | None:
+    """Return a target as it is registered now, or as its claim says that it was where it is out of a group."""
+    claimed = claim.places if claim else ()
+    if claimed and not {p["group"] for p in claimed} <= {p["group"] for p in (registered or {"places": []})["places"]}:
+        return Member(id=target, places=list(claimed), scaling_group="")
+    return registered
+
+
+def left_out(found: Mapping[str, Claim], running: Iterable[str], ended: str, now: datetime) -> dict[str, Claim]:
+    """Return what ended executions left out; what was taken out by hand stays out until it is registered by hand.
+
+    ended: the execution that an event says has ended; a list of running ones may not show the youngest yet.
+    """
+    alive, young = {owner(name) for name in running}, timedelta(seconds=CLAIM_SECONDS)
+    return {
+        target: claim
+        for target, claim in found.items()
+        if not claim.by.startswith(HAND)
+        and (claim.by == owner(ended) or (claim.by not in alive and now - claim.at >= young))
+    }
+
+
+def adopted(rotation: Rotation, found: Mapping[str, Claim], by: str, health: Health) -> Rotation:
+    """Count as out what this execution took out when the answer was lost: its claim says so, and so does health."""
+    lost = [
+        {**member, "out_at": found[member["id"]].at.isoformat()}
+        for member in rotation["queue"]
+        if member["id"] in found and found[member["id"]].by == owner(by) and absent(member, health)
+    ]
+    ids = {member["id"] for member in lost}
+    rest = [member for member in rotation["queue"] if member["id"] not in ids]
+    return {**rotation, "out": [*rotation["out"], *lost], "queue": rest}  # type: ignore[list-item]  # a Member with a time

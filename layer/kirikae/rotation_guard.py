@@ -1,0 +1,43 @@
+"""What target health says: whether a target may leave, whether it is gone, and whether it is back."""
+
+from collections.abc import Iterable
+
+from kirikae.rotation import Health, Member, Place, group_name
+
+
+def idle(health: Health, unused: Iterable[str]) -> set[str]:
+    """Return the groups that no load balancer uses: nothing is checked and nothing drains there."""
+    return {*unused, *(group for group, ts in health.items() if any(t.reason == "Target.NotInUse" for t in ts))}
+
+
+def state_of(member: Member, place: Place, health: Health) -> str:
+    """Return the state of one registration; draining, if it is both going and coming, tells less than the other."""
+    found = {t.state for t in health[place["group"]] if t.id == member["id"] and t.port == place["port"]}
+    return min(found, key=lambda state: state == "draining", default="")
+
+
+def absent(member: Member, health: Health) -> list[Place]:
+    """Return the places where a member is not registered; one that is draining is not."""
+    return [place for place in member["places"] if state_of(member, place, health) in ("", "draining")]
+
+
+def ailing(member: Member, health: Health, unused: Iterable[str]) -> str:
+    """Say what of a member is not healthy; nothing is waited for in a group that no load balancer uses."""
+    quiet = idle(health, unused)
+    found = [
+        f"{member['id']}:{place['port']} is {state_of(member, place, health) or 'not registered'} "
+        f"in {group_name(place['group'])}"
+        for place in member["places"]
+        if place["group"] not in quiet and state_of(member, place, health) != "healthy"
+    ]
+    return ", ".join(found)
+
+
+def shortfall(least: int, health: Health, member: Member, unused: Iterable[str], leaving: Iterable[str] = ()) -> str:
+    """Say which group has too few healthy targets without this member and those leaving; nothing if none has."""
+    gone = {member["id"], *leaving}
+    for group in sorted({place["group"] for place in member["places"]} - idle(health, unused)):
+        left = [target for target in health[group] if target.healthy and target.id not in gone]
+        if len(left) < least:
+            return f"{group_name(group)} would have {len(left)} healthy targets without {member['id']}, needed {least}"
+    return ""
