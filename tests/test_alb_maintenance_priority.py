@@ -17,7 +17,7 @@ from functions.alb_maintenance_priority.app import Config, Observed, decide
 from kirikae import env
 from kirikae.rules import Memory, Order
 from kirikae.windows import Stored, Window
-from sandbox import cloudformation, estate_alb
+from sandbox import cloudformation, estate_alb, estate_standby
 from sandbox.account import Account
 from sandbox.albplane import AlbPlane
 from sandbox.intrinsics import TemplateError
@@ -632,6 +632,22 @@ def test_maintenance_does_not_confuse_the_nlb_switch_of_the_same_stack(new_shop:
         "sorry page OFF",
         "maintenance OF",
     ]
+
+
+def test_maintenance_does_not_confuse_the_standby_of_the_same_stack(new_site: Callable[..., Site]) -> None:
+    site = new_site()
+    servers = estate_standby.standby_service(site.account)
+    site.deployed(ActiveInstanceId=servers.active, StandbyInstanceIds=",".join(servers.standbys))
+    site.wish("start", minutes=30)
+    site.minutes(10)
+    assert servers.states() == ["stopped", "stopped"]  # a page for everybody is no outage of the server
+    servers.stop()
+    site.minutes(5)
+    assert servers.states() == ["running", "stopped"]
+    assert site.statuses() == PAGE
+    site.minutes(20)
+    assert site.alb.priorities() == site.before
+    assert servers.states() == ["running", "stopped"]
 
 
 def test_whatever_the_event_the_rule_follows_the_windows(site: Site, every_event: dict[str, Any]) -> None:
