@@ -159,13 +159,13 @@ def reconcile[C: env.Stack, S, D](
             if isinstance(done, Made):
                 outcome = "changed" if done.change else "unchanged"
                 report |= {"reason": done.reason.en, "change": plain(done.change)}
-            _tell(config, tell(config, seen, decision, done, times))
+            announce(config, tell(config, seen, decision, done, times))
             if outcome == "changed":
                 _count(decision, times)
             if unfinished:
                 raise unfinished
         elif outcome == "dry-run" and config.dry_run and request.hint.kind in ("alarm", "wish"):
-            _tell(config, _rehearsal(config, decision, change))
+            announce(config, _rehearsal(config, decision, change))
         report["outcome"] = outcome
     finally:
         logger.info("decision", decision=report, forced=request.reason)
@@ -212,7 +212,7 @@ def _attempt[C, S, D](
         return error.done, error
 
 
-def _tell(config: env.Stack, mail: Mail | None) -> None:
+def announce(config: env.Stack, mail: Mail | None) -> None:
     """Publish the mail of a change; a failure counts and never undoes the change."""
     if mail and (problem := notify.publish(config.topic_arn, mail, config.notification_language)):
         logger.error("the mail was not sent", subject=mail.subject, problem=problem)
