@@ -757,3 +757,15 @@ def test_every_sample_event_comes_to_the_same_end(
     assert set(outcomes.values()) <= {"held", "dry-run"}, outcomes
     assert world.invoke(every_event["manual_force"])["outcome"] == "changed"
     assert world.sides == {1}
+
+
+def test_a_dry_run_stack_says_what_it_would_move_at_the_events_and_not_at_the_ticks(
+    deployed: Callable[..., Deployed],
+) -> None:
+    world = deployed(parameters={"DryRun": "true"})
+    world.stops(0)
+    world.passes(10)
+    assert world.sides == {0}
+    assert [mail.subject.split(": ", 1)[1] for mail in world.mails] == [
+        "dry run: a change is due"
+    ] * 2  # stopping, stopped

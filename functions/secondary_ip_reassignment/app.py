@@ -57,4 +57,4 @@ reconcile.prime(Config, lambda config: addresses.interfaces("network-interface-i
 @reconcile.logger.inject_lambda_context
 def lambda_handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     """Reconcile the addresses with the states of the pair, whatever the event says."""
-    return reconcile.reconcile(event, Config, observe, decide, act, tell)
+    return reconcile.reconcile(event, Config, observe, decide, act, tell, rehearse=("event",))

@@ -127,11 +127,13 @@ def reconcile[C: env.Stack, S, D](
     act: Callable[[C, S, Mapping[str, Any]], D],
     tell: Callable[[C, S, Decision, D, Times], Mail | None],
     keep: Callable[[C, events.Request, datetime], Any] | None = None,
+    rehearse: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Bring the world to where `decide` says it should be, and say so once if that took a change.
 
     `keep`, of a handler that takes wishes, validates and stores the one in the event before anything is observed;
     what it returns is `hint.wish`.  A hold does not stop it: the wish comes true when the hold is over.
+    `rehearse` names kinds of hints for which a stack with DryRun=true mails besides alarms and wishes; never the tick.
 
     Returns {"hint", "seen", "reason", "change", "outcome"}.  Raises InputError for an event or an environment that
     cannot be understood, UnfinishedError for a change made in part, and otherwise what AWS answered: Lambda retries,
@@ -164,7 +166,7 @@ def reconcile[C: env.Stack, S, D](
                 _count(decision, times)
             if unfinished:
                 raise unfinished
-        elif outcome == "dry-run" and config.dry_run and request.hint.kind in ("alarm", "wish"):
+        elif outcome == "dry-run" and config.dry_run and request.hint.kind in ("alarm", "wish", *rehearse):
             announce(config, _rehearsal(config, decision, change))
         report["outcome"] = outcome
     finally:
