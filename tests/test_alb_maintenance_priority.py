@@ -220,7 +220,7 @@ def test_a_window_by_hand_from_its_start_to_its_end(site: Site) -> None:
     on, off = site.mails
     assert on.subject.startswith("[kirikae] shop: maintenance ON until 20")
     assert "database upgrade" in on.body
-    assert f"aws ssm put-parameter --overwrite --name {PARAMETER} --value '{{}}'" in on.body
+    assert f"aws ssm put-parameter --region ap-northeast-1 --overwrite --name {PARAMETER} --value '{{}}'" in on.body
     assert (off.subject, "NOT as it was" in off.body) == ("[kirikae] shop: maintenance OFF", False)
 
 
