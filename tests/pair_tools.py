@@ -8,7 +8,7 @@ from typing import Any
 
 from functions.secondary_ip_reassignment import app
 from kirikae import aws, reconcile
-from kirikae.pair import Config
+from kirikae.pair.plan import Config
 from sandbox import cloudformation, iam
 from sandbox.account import Account
 from sandbox.estate_pair import PairService, pair_service

@@ -12,7 +12,7 @@ from functions.cold_standby_start.app import Config, act, decide, observe, tell
 from kirikae import aws, reconcile
 from kirikae.events import Hint
 from kirikae.reconcile import Decision, Times
-from kirikae.standby_notes import FAILED
+from kirikae.standby.notes import FAILED
 
 ACTIVE = "i-0000000a"
 STANDBYS = ("i-00000001", "i-00000002", "i-00000003")

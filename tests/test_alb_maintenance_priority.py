@@ -15,8 +15,8 @@ from conftest import Shop
 
 from functions.alb_maintenance_priority.app import Config, Observed, decide
 from kirikae import env
-from kirikae.rules import Memory, Order
-from kirikae.windows import Stored, Window
+from kirikae.maintenance.rules import Memory, Order
+from kirikae.maintenance.windows import Stored, Window
 from sandbox import cloudformation, estate_alb, estate_standby
 from sandbox.account import Account
 from sandbox.albplane import AlbPlane

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from standby_world import ACTIVE, CONFIG, STANDBYS, World, install
 
 from kirikae import ec2
-from kirikae.standby_notes import FAILED, NOTES, moment
+from kirikae.standby.notes import FAILED, NOTES, moment
 
 SCHEDULES = st.lists(st.integers(0, 2), max_size=60)
 MANY = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

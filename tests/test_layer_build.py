@@ -253,7 +253,7 @@ def test_a_reduced_client_calls_the_same_host(service: str, region: str) -> None
 def test_the_models_are_for_exactly_the_operations_that_the_code_calls() -> None:
     called: set[tuple[str, str]] = set()
     clients = 0
-    for path in [*(ROOT / "layer" / "kirikae").glob("*.py"), *(ROOT / "functions").glob("*/app.py")]:
+    for path in [*(ROOT / "layer" / "kirikae").rglob("*.py"), *(ROOT / "functions").glob("*/app.py")]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             match node:
                 case ast.Attribute(

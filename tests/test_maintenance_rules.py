@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from functions.alb_maintenance_priority.app import Config, act, decide, observe
-from kirikae import aws, priorities, reconcile, rules, windows
+from kirikae import aws, reconcile
 from kirikae.events import Hint
-from kirikae.rules import LAST, Memory, Order
+from kirikae.maintenance import priorities, rules, windows
+from kirikae.maintenance.rules import LAST, Memory, Order
 
 ELB = "arn:aws:elasticloadbalancing:ap-northeast-1:123456789012"
 LISTENER = f"{ELB}:listener/app/shop/50dc6c495c0c9188/0467ef3c8400ae65"

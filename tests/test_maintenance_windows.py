@@ -15,10 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kirikae import aws, schedules, windows, wishes
+from kirikae import aws
 from kirikae.env import InputError
+from kirikae.maintenance import schedules, windows, wishes
+from kirikae.maintenance.windows import Stored, Window, Wish
 from kirikae.reconcile import UnfinishedError
-from kirikae.windows import Stored, Window, Wish
 from sandbox.schedules import occurrences
 
 NOW = datetime(2026, 12, 1, 2, 0, tzinfo=UTC)

@@ -14,7 +14,7 @@ from functions.nlb_sorry_switchover.app import INITIAL_PATIENCE, Config, Observe
 from kirikae import notify
 from kirikae.alarms import Alarm
 from kirikae.elb import Listener, Target
-from kirikae.nlb import Switches
+from kirikae.nlb.switch import Switches
 from kirikae.reconcile import Times
 
 NOW = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)

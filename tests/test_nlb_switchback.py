@@ -13,7 +13,7 @@ from kirikae import notify
 from kirikae.alarms import Alarm
 from kirikae.ec2 import Status
 from kirikae.elb import Listener, Target
-from kirikae.nlb import Switches
+from kirikae.nlb.switch import Switches
 from kirikae.reconcile import Times
 
 NOW = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)

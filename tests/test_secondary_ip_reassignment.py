@@ -11,9 +11,10 @@ import pytest
 from pair_tools import Deployed, Inside
 
 from functions.secondary_ip_reassignment.app import decide
-from kirikae import env, pair_move
-from kirikae.addresses import ElasticIp, Interface, RouteTable
-from kirikae.pair import Config, Observed
+from kirikae import env
+from kirikae.pair import move
+from kirikae.pair.addresses import ElasticIp, Interface, RouteTable
+from kirikae.pair.plan import Config, Observed
 from kirikae.reconcile import UnfinishedError
 from sandbox.account import Account
 
@@ -357,7 +358,7 @@ def test_an_ipv6_address_is_known_however_it_is_written() -> None:
 @pytest.fixture
 def inside(account: Account, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Inside]:
     """Return a maker of worlds; looking again costs no time there."""
-    monkeypatch.setattr(pair_move, "PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(move, "PAUSES", (0.0, 0.0, 0.0))
     return lambda **estate: Inside(account, **estate)
 
 

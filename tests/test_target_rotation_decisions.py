@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
-from kirikae import aws, executions, rotation_claims, rotation_guard, rotation_input, rotation_plan, rotation_steps
+from kirikae import aws
 from kirikae.elb import Target, TargetGroup
 from kirikae.env import InputError
 from kirikae.notify import Words
-from kirikae.rotation import Config, Member, Place, Rotation
-from kirikae.rotation_claims import Claim
-from kirikae.rotation_input import Request
-from kirikae.rotation_plan import World
+from kirikae.rotation import claims, executions, guard, plan, request, steps
+from kirikae.rotation.claims import Claim
+from kirikae.rotation.plan import World
+from kirikae.rotation.request import Request
+from kirikae.rotation.world import Config, Member, Place, Rotation
 
 NOW = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)
 ELB = "arn:aws:elasticloadbalancing:ap-northeast-1:123456789012"
@@ -138,7 +139,7 @@ GUARD: dict[str, tuple[str, int, Member, Mapping[str, tuple[Target, ...]], list[
 def test_a_target_leaves_only_if_every_group_can_spare_it(
     short: str, least: int, one: Member, seen: Mapping[str, tuple[Target, ...]], unused: list[str], leaving: list[str]
 ) -> None:
-    said = rotation_guard.shortfall(least, seen, one, unused, leaving)
+    said = guard.shortfall(least, seen, one, unused, leaving)
     assert said.partition(" would have ")[0] == short
     assert bool(short) == said.endswith(f"without i-1, needed {least}")
 
@@ -162,24 +163,19 @@ def claim(by: str = "a", seconds: float = 0, *places: Place) -> Claim:
     ],
 )
 def test_a_claim_keeps_how_a_target_was_registered(one: Member) -> None:
-    tags = {
-        p["group"]: {rotation_claims.TAG + one["id"]: rotation_claims.claim_text(one, p["group"], "x", NOW)}
-        for p in one["places"]
-    }
-    assert rotation_claims.claims(tags) == {one["id"]: Claim(NOW, "x", tuple(one["places"]))}
+    tags = {p["group"]: {claims.TAG + one["id"]: claims.claim_text(one, p["group"], "x", NOW)} for p in one["places"]}
+    assert claims.claims(tags) == {one["id"]: Claim(NOW, "x", tuple(one["places"]))}
 
 
 def test_other_tags_of_a_group_are_no_claims() -> None:
-    assert rotation_claims.claims({A: {"Name": "a", "kirikae:min-size": "2"}, B: {}}) == {}
+    assert claims.claims({A: {"Name": "a", "kirikae:min-size": "2"}, B: {}}) == {}
 
 
 def test_a_claim_fits_a_tag_whoever_makes_it() -> None:
-    text = rotation_claims.claim_text(
-        member("i-1", *(place(A, 8000 + n) for n in range(20))), A, "夜間 " + "x" * 77, NOW
-    )
+    text = claims.claim_text(member("i-1", *(place(A, 8000 + n) for n in range(20))), A, "夜間 " + "x" * 77, NOW)
     assert len(text) <= 256
-    [found] = rotation_claims.claims({A: {rotation_claims.TAG + "i-1": text}}).values()
-    assert found.by == rotation_claims.owner("夜間 " + "x" * 77)
+    [found] = claims.claims({A: {claims.TAG + "i-1": text}}).values()
+    assert found.by == claims.owner("夜間 " + "x" * 77)
     assert len(found.places) == 20
 
 
@@ -187,19 +183,15 @@ def test_a_claim_fits_a_tag_whoever_makes_it() -> None:
     ("named", "found"),
     [
         pytest.param(["i-1"], {"i-1": claim("other", 1)}, id="another one, just now"),
-        pytest.param(
-            ["i-1"], {"i-1": claim("other", rotation_claims.CLAIM_SECONDS - 1)}, id="another one, not long ago"
-        ),
-        pytest.param(
-            [], {"i-1": claim("other", rotation_claims.CLAIM_SECONDS)}, id="another one, long ago: health tells"
-        ),
+        pytest.param(["i-1"], {"i-1": claim("other", claims.CLAIM_SECONDS - 1)}, id="another one, not long ago"),
+        pytest.param([], {"i-1": claim("other", claims.CLAIM_SECONDS)}, id="another one, long ago: health tells"),
         pytest.param([], {"i-1": claim("me", 1)}, id="my own"),
         pytest.param(["i-2"], {"i-1": claim("me", 1), "i-2": claim("other", 1)}, id="mine and another's"),
         pytest.param([], {}, id="nobody"),
     ],
 )
 def test_young_claims_of_others_say_who_is_leaving(named: list[str], found: dict[str, Claim]) -> None:
-    assert rotation_claims.leaving(found, "me", NOW) == named
+    assert claims.leaving(found, "me", NOW) == named
 
 
 HALF = claim("a", 9, place(A), place(B))
@@ -219,12 +211,12 @@ HALF = claim("a", 9, place(A), place(B))
 def test_a_target_is_what_is_registered_or_what_its_claim_says(
     expected: Member | None, registered: Member | None, found: Claim | None
 ) -> None:
-    assert rotation_claims.whole(registered, found, "i-1") == expected
+    assert claims.whole(registered, found, "i-1") == expected
 
 
 # An execution that ended without putting everything back.
 
-OLD = rotation_claims.CLAIM_SECONDS
+OLD = claims.CLAIM_SECONDS
 LEFT = {
     "its execution has ended, as an event says": (True, claim("a", 1), ["a"], "a"),
     "its execution runs": (False, claim("a", 9999), ["a"], ""),
@@ -240,7 +232,7 @@ LEFT = {
 def test_restore_puts_back_what_an_ended_execution_left_out(
     comes: bool, found: Claim, running: list[str], ended: str
 ) -> None:
-    assert rotation_claims.left_out({"i-1": found}, running, ended, NOW) == ({"i-1": found} if comes else {})
+    assert claims.left_out({"i-1": found}, running, ended, NOW) == ({"i-1": found} if comes else {})
 
 
 ADOPTED = {
@@ -254,7 +246,7 @@ ADOPTED = {
 @pytest.mark.parametrize(("out", "by", "states"), ADOPTED.values(), ids=ADOPTED.keys())
 def test_a_repeated_task_counts_as_out_what_its_first_run_took_out(out: bool, by: str, states: str) -> None:
     before = going(queue=[member("i-1"), member("i-2")])
-    after = rotation_claims.adopted(before, {"i-1": claim(by, 7)}, "me", health(a=states))
+    after = claims.adopted(before, {"i-1": claim(by, 7)}, "me", health(a=states))
     taken = [{**member("i-1"), "out_at": ago(7)}]
     assert (after["out"], [one["id"] for one in after["queue"]]) == ((taken, ["i-2"]) if out else ([], ["i-1", "i-2"]))
 
@@ -349,29 +341,29 @@ BAD_INPUTS: dict[str, tuple[Any, str]] = {
 @pytest.mark.parametrize(("given", "words"), BAD_INPUTS.values(), ids=BAD_INPUTS.keys())
 def test_an_input_that_cannot_be_followed_is_refused_in_words(given: Any, words: str) -> None:
     with pytest.raises(InputError) as refused:
-        rotation_input.request(CONFIG, given, {})
+        request.request(CONFIG, given, {})
     assert words in str(refused.value)
 
 
 def test_shell_lines_need_a_shell_among_the_documents() -> None:
     with pytest.raises(InputError, match="lists neither AWS-RunShellScript nor AWS-RunPowerShellScript"):
-        rotation_input.request(replace(CONFIG, rotation_documents=("Patch",)), {"hook": COMMAND}, {})
+        request.request(replace(CONFIG, rotation_documents=("Patch",)), {"hook": COMMAND}, {})
 
 
 @pytest.mark.parametrize("defaults", [[], {"batch": 2}])
 def test_defaults_that_cannot_be_followed_are_refused_by_their_name(defaults: Any) -> None:
     with pytest.raises(InputError, match="RotationDefaults"):
-        rotation_input.request(CONFIG, {}, defaults)
+        request.request(CONFIG, {}, defaults)
 
 
 def test_an_empty_input_means_everything_one_by_one() -> None:
-    made = rotation_input.request(CONFIG, {}, {})
+    made = request.request(CONFIG, {}, {})
     assert made == Request((), (A, B), {"type": "none", "timeout_seconds": 3600}, 0, 900, 1)
 
 
 def test_an_input_is_laid_over_the_defaults_and_names_nothing_twice() -> None:
     defaults = {"batch_size": 2, "healthy_timeout_seconds": 60, "hook": {"type": "approval"}}
-    made = rotation_input.request(
+    made = request.request(
         CONFIG, {"batch_size": 3, "instance_ids": ["i-2", " i-1 ", "i-2"], "hook": COMMAND}, defaults
     )
     hook = COMMAND | {"timeout_seconds": 3600}
@@ -438,14 +430,14 @@ BAD_WORLDS: dict[str, tuple[Request, World, str]] = {
 
 @pytest.mark.parametrize(("given", "seen", "words"), BAD_WORLDS.values(), ids=BAD_WORLDS.keys())
 def test_a_rotation_that_cannot_be_made_is_refused_before_it_begins(given: Request, seen: World, words: str) -> None:
-    made = rotation_plan.plan(CONFIG, given, seen, NOW)
+    made = plan.plan(CONFIG, given, seen, NOW)
     assert (made["next"], made["ending"]) == ("finish", "Refused")
     assert words in made["reason"]["en"]
 
 
 def test_all_that_is_in_the_way_is_named_at_once_and_once() -> None:
     seen = world(hold="held", sorry=True, running="b", managed=frozenset(), health=health(a="unhealthy"))
-    said = rotation_plan.plan(CONFIG, asked("i-1", "i-9"), seen, NOW)["reason"]["en"].split("; ")
+    said = plan.plan(CONFIG, asked("i-1", "i-9"), seen, NOW)["reason"]["en"].split("; ")
     assert len(said) == len(set(said)) == 7
 
 
@@ -463,19 +455,19 @@ GOOD_WORLDS: dict[str, tuple[list[str], Request, World]] = {
 
 @pytest.mark.parametrize(("ids", "given", "seen"), GOOD_WORLDS.values(), ids=GOOD_WORLDS.keys())
 def test_the_plan_names_whom_it_takes_and_begins_with_the_first(ids: list[str], given: Request, seen: World) -> None:
-    made = rotation_plan.plan(CONFIG, given, seen, NOW)
+    made = plan.plan(CONFIG, given, seen, NOW)
     assert (made["next"], [one["id"] for one in made["queue"]], made.get("reason")) == ("take-out", ids, None)
 
 
 def test_a_dry_run_names_whom_it_would_take() -> None:
-    made = rotation_plan.plan(replace(CONFIG, dry_run=True), asked(), world(), NOW)
+    made = plan.plan(replace(CONFIG, dry_run=True), asked(), world(), NOW)
     assert (made["next"], made["ending"]) == ("finish", "DryRun")
     assert made["reason"]["en"].endswith("Would be rotated: i-1, i-2")
 
 
 def test_a_member_of_an_auto_scaling_group_is_taken_with_leave_for_standby() -> None:
     config = replace(CONFIG, rotation_allow_standby=True)
-    made = rotation_plan.plan(config, asked("i-1"), world(scaling={"i-1": ("web", "InService")}), NOW)
+    made = plan.plan(config, asked("i-1"), world(scaling={"i-1": ("web", "InService")}), NOW)
     assert [one["scaling_group"] for one in made["queue"]] == ["web"]
 
 
@@ -492,7 +484,7 @@ DELAYS = {
 
 @pytest.mark.parametrize(("seconds", "groups"), DELAYS.values(), ids=DELAYS.keys())
 def test_draining_takes_as_long_as_aws_says(seconds: tuple[int, int], groups: list[TargetGroup]) -> None:
-    assert rotation_plan.delays(groups) == seconds
+    assert plan.delays(groups) == seconds
 
 
 # Drained?
@@ -577,7 +569,7 @@ DRAINED: dict[str, tuple[str, int | None, Rotation, Mapping[str, tuple[Target, .
 def test_a_target_is_drained_when_it_is_gone_and_the_tail_is_over(
     following: str, seconds: int | None, before: Rotation, seen: Mapping[str, tuple[Target, ...]]
 ) -> None:
-    after = rotation_steps.drained(before, seen, 1, NOW)
+    after = steps.drained(before, seen, 1, NOW)
     assert (after["next"], after.get("wait_seconds")) == (following, seconds)
     assert after.get("phase") == ("hook" if following == "hook" else None)
     assert ("ending" in after) == (following == "back")
@@ -606,7 +598,7 @@ RAN: dict[str, tuple[str, str | None, float, dict[str, tuple[str, str]]]] = {
 def test_a_command_is_waited_for_and_one_that_failed_ends_the_rotation(
     following: str, ending: str | None, seconds: float, found: dict[str, tuple[str, str]]
 ) -> None:
-    after = rotation_steps.ran(going(out=[out(900)], phase="hook", since=ago(seconds)), found, NOW)
+    after = steps.ran(going(out=[out(900)], phase="hook", since=ago(seconds)), found, NOW)
     assert (after["next"], after.get("ending")) == (following, ending)
     assert ("c-1" in after.get("reason", {}).get("en", "")) == (ending is not None)
 
@@ -617,13 +609,13 @@ def test_a_command_is_waited_for_and_one_that_failed_ends_the_rotation(
 )
 def test_of_a_batch_every_command_is_waited_for(following: str, other: str) -> None:
     before = going(out=[out(900), out(900, member("i-2"))], phase="hook", since=ago(60))
-    after = rotation_steps.ran(before, {"i-1": ("Success", ""), "i-2": (other, "")}, NOW)
+    after = steps.ran(before, {"i-1": ("Success", ""), "i-2": (other, "")}, NOW)
     assert (after["next"], after.get("ending")) == (following, "Failed" if other == "Failed" else None)
 
 
 def test_a_command_is_asked_about_ever_more_seldom() -> None:
     waits = [
-        rotation_steps.ran(going(out=[out(900)], phase="hook", since=ago(seconds)), {}, NOW)["wait_seconds"]
+        steps.ran(going(out=[out(900)], phase="hook", since=ago(seconds)), {}, NOW)["wait_seconds"]
         for seconds in (0, 60, 120, 1200)
     ]
     assert waits == [15, 15, 30, 300]
@@ -657,7 +649,7 @@ FAILURES: dict[str, tuple[str | None, str, Rotation]] = {
 def test_what_the_machine_caught_becomes_an_ending_with_its_reason(
     ending: str | None, words: str, before: Rotation
 ) -> None:
-    after = rotation_steps.failed(before)
+    after = steps.failed(before)
     assert (after.get("ending"), after.get("reason", {}).get("en", "")) == (ending, words)
 
 
@@ -692,7 +684,7 @@ AILING = {
 def test_a_target_is_back_when_every_group_in_use_calls_it_healthy(
     words: str, one: Member, seen: Mapping[str, tuple[Target, ...]], unused: list[str]
 ) -> None:
-    assert rotation_guard.ailing(one, seen, unused) == words
+    assert guard.ailing(one, seen, unused) == words
 
 
 @pytest.mark.parametrize(
@@ -706,7 +698,7 @@ def test_a_target_is_back_when_every_group_in_use_calls_it_healthy(
     ],
 )
 def test_what_is_gone_or_going_must_be_registered(missing: bool, state: str) -> None:
-    assert rotation_guard.absent(member(), health(a=f"{state} healthy")) == ([place(A)] if missing else [])
+    assert guard.absent(member(), health(a=f"{state} healthy")) == ([place(A)] if missing else [])
 
 
 def late(seconds: float, **given: Any) -> Rotation:
@@ -737,7 +729,7 @@ BACK: dict[str, tuple[str, str | None, str | None, Rotation, str, dict[str, str]
 def test_the_next_target_leaves_only_when_the_one_before_is_healthy(
     following: str, ending: str | None, result: str | None, before: Rotation, state: str, problems: dict[str, str]
 ) -> None:
-    after = rotation_steps.back(before, health(a=f"{state} healthy"), problems, NOW)
+    after = steps.back(before, health(a=f"{state} healthy"), problems, NOW)
     assert (after["next"], after.get("ending")) == (following, ending)
     assert [row["result"] for row in after["done"]] == ([result] if result else [])
     assert bool(after["out"]) == (following == "back")
@@ -745,9 +737,9 @@ def test_the_next_target_leaves_only_when_the_one_before_is_healthy(
 
 
 def test_a_row_of_the_table_tells_times_and_how_one_that_is_not_back_was_registered() -> None:
-    [good] = rotation_steps.back(late(60), health(a="healthy"), {}, NOW)["done"]
+    [good] = steps.back(late(60), health(a="healthy"), {}, NOW)["done"]
     assert good == {"id": "i-1", "out_at": ago(1800), "back_at": ago(0), "minutes": 30.0, "result": "rotated"}
-    [bad] = rotation_steps.back(late(901), health(a="unhealthy"), {}, NOW)["done"]
+    [bad] = steps.back(late(901), health(a="unhealthy"), {}, NOW)["done"]
     assert bad["member"]["places"] == [place(A)]
 
 
@@ -755,31 +747,31 @@ def test_a_row_of_the_table_tells_times_and_how_one_that_is_not_back_was_registe
 
 WORDS = Words("held until noon: backup", "保留中")
 TURNS = {
-    "held, the first look": ("wait", rotation_steps.HELD_POLL_SECONDS, rotation_steps.paused, going()),
+    "held, the first look": ("wait", steps.HELD_POLL_SECONDS, steps.paused, going()),
     "held for a day": (
         "wait",
-        rotation_steps.HELD_POLL_SECONDS,
-        rotation_steps.paused,
+        steps.HELD_POLL_SECONDS,
+        steps.paused,
         going(phase="held", since=ago(86400)),
     ),
-    "held for longer": ("finish", None, rotation_steps.paused, going(phase="held", since=ago(86401))),
+    "held for longer": ("finish", None, steps.paused, going(phase="held", since=ago(86401))),
     "held anew, after another wait": (
         "wait",
-        rotation_steps.HELD_POLL_SECONDS,
-        rotation_steps.paused,
+        steps.HELD_POLL_SECONDS,
+        steps.paused,
         going(phase="crowded", since=ago(86401)),
     ),
-    "too few are healthy, the first look": ("wait", rotation_steps.POLL_SECONDS, rotation_steps.crowded, going()),
+    "too few are healthy, the first look": ("wait", steps.POLL_SECONDS, steps.crowded, going()),
     "too few are healthy": (
         "wait",
-        rotation_steps.POLL_SECONDS,
-        rotation_steps.crowded,
+        steps.POLL_SECONDS,
+        steps.crowded,
         going(phase="crowded", since=ago(900)),
     ),
     "too few are healthy for too long": (
         "finish",
         None,
-        rotation_steps.crowded,
+        steps.crowded,
         going(phase="crowded", since=ago(901)),
     ),
 }
@@ -797,7 +789,7 @@ def test_a_turn_is_waited_for_but_not_for_ever(
 
 @pytest.mark.parametrize(("following", "taken"), [("finish", []), ("back", [out(60)])])
 def test_whoever_stops_puts_back_first_what_is_out(following: str, taken: list[Member]) -> None:
-    after = rotation_steps.stopped(going(out=taken), "Failed", WORDS)
+    after = steps.stopped(going(out=taken), "Failed", WORDS)
     assert (after["next"], after["ending"], after["reason"]) == (following, "Failed", {"en": WORDS.en, "ja": WORDS.ja})
 
 
@@ -813,11 +805,11 @@ ENDINGS: dict[str, tuple[str, Rotation]] = {
 
 @pytest.mark.parametrize(("ending", "before"), ENDINGS.values(), ids=ENDINGS.keys())
 def test_an_end_has_a_name_and_a_whole_table(ending: str, before: Rotation) -> None:
-    after = rotation_steps.finished(before)
+    after = steps.finished(before)
     assert after["ending"] == ending
     assert (after["done"], after["queue"], after["out"], after["skipped"], after["unused"]) == ([], [], [], [], [])
 
 
 def test_an_end_without_a_name_says_who_is_out() -> None:
-    after = rotation_steps.finished(going(out=[out(60), out(60, member("i-2"))]))
+    after = steps.finished(going(out=[out(60), out(60, member("i-2"))]))
     assert after["reason"]["en"] == "i-1 is out; i-2 is out"

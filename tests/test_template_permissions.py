@@ -6,6 +6,7 @@ import functools
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,10 +43,15 @@ BY_METHOD = {
 }
 
 
+def layer_file(module: str) -> Path:
+    """Return the file of a module of the layer, `ec2` or `pair.move`."""
+    return ROOT / "layer" / "kirikae" / f"{module.replace('.', '/')}.py"
+
+
 @functools.cache
 def definitions(module: str) -> dict[str, ast.AST]:
     """Return the functions and classes of a module by name; the rest of it is under the empty name."""
-    path = ROOT / "layer" / "kirikae" / f"{module}.py"
+    path = layer_file(module)
     if not path.is_file():
         path = ROOT / "functions" / module / "app.py"
     tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -63,7 +69,10 @@ def imported(module: str) -> dict[str, tuple[str, str]]:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("kirikae"):
             for alias in node.names:
                 home = (node.module or "").removeprefix("kirikae").removeprefix(".")
-                found[alias.asname or alias.name] = (home, alias.name) if home else (alias.name, "")
+                module_itself = f"{home}.{alias.name}".removeprefix(".")
+                found[alias.asname or alias.name] = (
+                    (module_itself, "") if layer_file(module_itself).is_file() else (home, alias.name)
+                )
     return found
 
 

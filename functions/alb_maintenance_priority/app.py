@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from kirikae import env, maintenance_mail, priorities, reconcile, rules, windows, wishes
+from kirikae import env, reconcile
 from kirikae.events import Hint, Request
+from kirikae.maintenance import mail, priorities, rules, windows, wishes
+from kirikae.maintenance.rules import Memory, Order
+from kirikae.maintenance.windows import Stored
 from kirikae.notify import Mail, Words
 from kirikae.reconcile import Decision, Times, UnfinishedError
-from kirikae.rules import Memory, Order
-from kirikae.windows import Stored
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -173,10 +174,10 @@ def tell(config: Config, seen: Observed, decision: Decision, done: None, times: 
     to, open_windows = (decision.change or {})["to"], seen.stored.open(seen.now)
     if to == "parked":
         plan = priorities.back(seen.order.priorities, seen.memory, config.places, config.homes)
-        return maintenance_mail.ended(config, seen.memory, plan, decision.reason, times)
+        return mail.ended(config, seen.memory, plan, decision.reason, times)
     if to == "left":
-        return maintenance_mail.left(config, decision.reason, times)
-    return maintenance_mail.started(config, open_windows, decision.reason, times)
+        return mail.left(config, decision.reason, times)
+    return mail.started(config, open_windows, decision.reason, times)
 
 
 reconcile.prime(Config, lambda config: rules.read(config.maintenance_listener_arn))

@@ -7,25 +7,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from kirikae import (
-    alarms,
-    ec2,
-    elb,
-    env,
-    reconcile,
-    standby,
-    standby_follow,
-    standby_lineup,
-    standby_mail,
-    standby_start,
-)
+from kirikae import alarms, ec2, elb, env, reconcile
 from kirikae.ec2 import Instance
 from kirikae.events import Hint
 from kirikae.notify import Mail, Words
 from kirikae.reconcile import Decision, Times
-from kirikae.standby import Config, Observed, Outage
-from kirikae.standby_notes import FAILED, STARTED, left_out, written
-from kirikae.standby_start import Done
+from kirikae.standby import follow as standby_follow
+from kirikae.standby import lineup, mail, start, world
+from kirikae.standby.notes import FAILED, STARTED, left_out, written
+from kirikae.standby.start import Done
+from kirikae.standby.world import Config, Observed, Outage
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -38,7 +29,7 @@ def observe(config: Config, hint: Hint) -> Observed:
     active, *others = ec2.instances((config.active_instance_id, *config.standby_instance_ids), hint.stopped_instance)
     seen = Observed(reconcile.now(), active, tuple(others), alarms.in_alarm(config.own_arn))
     group = config.standby_target_group_arn
-    if standby.outage(seen):
+    if world.outage(seen):
         if running := [one for one in seen.up if one.state == "running"]:
             seen = replace(seen, statuses=ec2.instance_statuses([running[0].id]))
             seen = replace(seen, ran=hint.at if hint.running_instance == running[0].id else None)
@@ -56,9 +47,9 @@ def observe(config: Config, hint: Hint) -> Observed:
 
 def decide(config: Config, seen: Observed) -> Decision:
     """Start a standby if the active does not serve and none is up; else go on with what was begun."""
-    if reason := standby.misconfigured(config, seen):
+    if reason := world.misconfigured(config, seen):
         return Decision(reason, refused=True)
-    outage = standby.outage(seen)
+    outage = world.outage(seen)
     if seen.active.state == ec2.MISSING and not seen.up and not seen.noted:
         wrong = f"ActiveInstanceId names {seen.active.id}, which EC2 does not know"
         return Decision(Words(f"{wrong}; expected an instance of this account and region"), refused=True)
@@ -79,7 +70,7 @@ def calm(config: Config, seen: Observed) -> Decision:
             Words(f"{active} and passes its status checks", f"active {seen.active.id} が正常に戻りました"),
             {"close": [one.id for one in noted]},
         )
-    if lost := [f"{one.id} ({one.state})" for one in seen.standbys if one.state in standby.GONE]:
+    if lost := [f"{one.id} ({one.state})" for one in seen.standbys if one.state in world.GONE]:
         lacks = f"StandbyInstanceIds names {', '.join(lost)}, expected instances that can be started"
         return Decision(Words(f"{active}; {lacks}"), refused=True)
     return Decision(Words(f"{active}, and no alarm that calls this function has gone off since its start"))
@@ -104,23 +95,23 @@ def bring_up(config: Config, seen: Observed, outage: Outage) -> Decision:
     every = [one.id for one in seen.standbys if one.state == "stopped" and not left_out(one)]
     fence = {"fence": seen.active.id} if config.fence_active and seen.active.state == "running" else {}
     forced = fence | {"start": every, "fallen": []} if every else None
-    if by_hand := standby_lineup.undone(seen):
+    if by_hand := lineup.undone(seen):
         named = ", ".join(f"{one.id}: {one.reason}" for one in by_hand)
         told = f"a standby of this outage was stopped by a person, so none is started ({named}); {outage.reason.en}"
         return Decision(Words(told), refused=True, forced=forced, lasting=NOT_SERVING)
-    fallen = [one.id for one in standby_lineup.fallen(seen)]
-    chosen = [one.id for one in standby_lineup.candidates(seen)]
+    fallen = [one.id for one in lineup.fallen(seen)]
+    chosen = [one.id for one in lineup.candidates(seen)]
     if chosen or fallen:
         return Decision(outage.reason, fence | {"start": chosen, "fallen": fallen}, lasting=NOT_SERVING)
     states = ", ".join(f"{one.id} is {one.state}" for one in seen.standbys)
-    if all(one.state in standby.GONE for one in seen.standbys):
+    if all(one.state in world.GONE for one in seen.standbys):
         return Decision(Words(f"{outage.reason.en}; no standby is left: {states}"), refused=True, lasting=NOT_SERVING)
     if any(one.state == "stopping" for one in seen.standbys):
         return Decision(Words(f"{outage.reason.en}; waiting: {states}"), lasting=NOT_SERVING)
     failed = "; ".join(f"{one.id} {one.tags[FAILED]}" for one in seen.standbys if FAILED in one.tags)
-    again, least = standby_lineup.next_try(seen, outage.began), f"every standby has failed: {failed}"
+    again, least = lineup.next_try(seen, outage.began), f"every standby has failed: {failed}"
     if again and seen.now >= again:
-        retry = {"start": list(standby_lineup.refused(seen)), "fallen": [], "retry": True}
+        retry = {"start": list(lineup.refused(seen)), "fallen": [], "retry": True}
         return Decision(outage.reason, fence | retry, lasting=NOT_SERVING)
     when = f"tried again at {written(again)}" if again else "not tried again; force it, or remove the tags"
     return Decision(Words(f"{outage.reason.en}; {least}; {when}"), forced=forced, lasting=NOT_SERVING)
@@ -129,7 +120,7 @@ def bring_up(config: Config, seen: Observed, outage: Outage) -> Decision:
 def act(config: Config, seen: Observed, change: Mapping[str, Any]) -> Done | standby_follow.Step:
     """Start the next candidate, or make the next step of the one that is up."""
     if "start" in change:
-        return standby_start.start(config, seen, change)
+        return start.start(config, seen, change)
     return standby_follow.make(config, seen, change)
 
 
@@ -138,8 +129,8 @@ def tell(
 ) -> Mail | None:
     """Write the mail of what was made, and of a failure that nobody was told of yet."""
     if isinstance(done, Done):
-        return standby_mail.of_start(config, seen, decision, done, times)
-    return standby_mail.of_step(config, seen, decision, done, times)
+        return mail.of_start(config, seen, decision, done, times)
+    return mail.of_step(config, seen, decision, done, times)
 
 
 reconcile.prime(

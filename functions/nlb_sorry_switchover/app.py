@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from kirikae import alarms, ec2, elb, env, nlb, nlb_mail, notify, reconcile
+from kirikae import alarms, ec2, elb, env, notify, reconcile
 from kirikae.alarms import Alarm
 from kirikae.elb import Target
 from kirikae.events import Hint
+from kirikae.nlb import mail, switch
 from kirikae.notify import Mail, Words
 from kirikae.reconcile import Decision, Times
 
@@ -23,7 +24,7 @@ INITIAL_PATIENCE = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(nlb.Config):
+class Config(switch.Config):
     """What this function is told besides what both directions are."""
 
     outage_alarm_name: str
@@ -34,7 +35,7 @@ class Observed:
     """The world as far as the decision needs it."""
 
     now: datetime
-    switches: nlb.Switches
+    switches: switch.Switches
     primary: tuple[Target, ...] = ()
     sorry: tuple[Target, ...] = ()
     instances: Mapping[str, str] | None = None  # id -> state; None: not asked, because the rest already tells
@@ -43,14 +44,14 @@ class Observed:
 
 def observe(config: Config, hint: Hint) -> Observed:
     """Read listeners and target health; ask EC2, and CloudWatch after it, only for what these do not already tell."""
-    seen = Observed(reconcile.now(), nlb.observe(config))
-    if nlb.hands_off(config, seen.switches):
+    seen = Observed(reconcile.now(), switch.observe(config))
+    if switch.hands_off(config, seen.switches):
         return seen
     with env.naming("PrimaryTargetGroupArn", config.primary_target_group_arn):
         seen = replace(seen, primary=elb.target_health(config.primary_target_group_arn))
     with env.naming("SorryTargetGroupArn", config.sorry_target_group_arn):
         seen = replace(seen, sorry=elb.target_health(config.sorry_target_group_arn))
-    if too_many_down(config, seen) or not nlb.due(config, seen.switches, "sorry"):
+    if too_many_down(config, seen) or not switch.due(config, seen.switches, "sorry"):
         return seen
     if asked := servers(config, seen):
         seen = replace(seen, instances=ec2.instance_states(asked, hint.stopped_instance))
@@ -109,9 +110,9 @@ def outage(config: Config, seen: Observed) -> Words | None:
 
 def decide(config: Config, seen: Observed) -> Decision:
     """Switch when the primary cannot serve and there is somebody to say sorry; else attach both groups, or nothing."""
-    if reason := nlb.hands_off(config, seen.switches):
+    if reason := switch.hands_off(config, seen.switches):
         return Decision(reason, refused=True)
-    listeners = nlb.due(config, seen.switches, "sorry")
+    listeners = switch.due(config, seen.switches, "sorry")
     reason = outage(config, seen) if listeners else None
     if reason and not seen.sorry:
         nobody = "but SorryTargetGroupArn has no registered target: nobody would answer there either"
@@ -128,7 +129,7 @@ def decide(config: Config, seen: Observed) -> Decision:
     lasting: tuple[str, ...] = ("SorryUnhealthy",) if elb.known_unhealthy(seen.sorry) else ()
     if not listeners:
         lasting = ("OnSorryPage", *lasting)
-    calm, adopt = _calm(config, seen), nlb.adoption(config, seen.switches)
+    calm, adopt = _calm(config, seen), switch.adoption(config, seen.switches)
     if adopt:
         calm = Words(f"attaching both groups to the listeners without moving their traffic; {calm.en}")
     return Decision(calm, adopt, lasting=lasting)
@@ -136,7 +137,7 @@ def decide(config: Config, seen: Observed) -> Decision:
 
 def _calm(config: Config, seen: Observed) -> Words:
     """Say why nothing is switched."""
-    if not nlb.due(config, seen.switches, "sorry"):
+    if not switch.due(config, seen.switches, "sorry"):
         return Words("every listener is on the sorry page already")
     count = f"{healthy(seen)} of {len(seen.primary)} primary targets are healthy"
     if healthy(seen) >= config.min_healthy_targets or seen.alarm is None:
@@ -148,18 +149,18 @@ def _calm(config: Config, seen: Observed) -> Words:
 
 def act(config: Config, seen: Observed, change: Mapping[str, Any]) -> str:
     """Make the change on every listener; return the mode it was made in."""
-    return nlb.act(config, seen.switches, change)
+    return switch.act(config, seen.switches, change)
 
 
 def tell(config: Config, seen: Observed, decision: Decision, mode: str, times: Times) -> Mail | None:
     """Write the mail of a switch; an adoption is only logged, unless AWS refused it."""
     if "adopt" in (decision.change or {}):
-        return nlb_mail.refused_mail(config, mode)
-    path = nlb_mail.sorry_path(seen.sorry)
+        return mail.refused_mail(config, mode)
+    path = mail.sorry_path(seen.sorry)
     return Mail(
         notify.subject(config.service_name, "sorry page ON, the primary cannot serve"),
         (
-            (notify.HAPPENED, nlb_mail.switched(seen.switches, "sorry", mode)),
+            (notify.HAPPENED, mail.switched(seen.switches, "sorry", mode)),
             (notify.WHY, decision.reason),
             (notify.WHEN, reconcile.since(times)),
             (
@@ -171,12 +172,12 @@ def tell(config: Config, seen: Observed, decision: Decision, mode: str, times: T
                     f"プライマリが正常に戻れば自動で切り戻します (AutoSwitchback=false の場合を除く)。",
                 ),
             ),
-            (notify.UNDO, nlb_mail.undo(config, seen.switches, "primary", mode, times)),
+            (notify.UNDO, mail.undo(config, seen.switches, "primary", mode, times)),
         ),
     )
 
 
-nlb.prime(Config, lambda config: ec2.instance_states(config.primary_instance_ids))
+switch.prime(Config, lambda config: ec2.instance_states(config.primary_instance_ids))
 
 
 @reconcile.logger.inject_lambda_context

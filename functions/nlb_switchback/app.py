@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from kirikae import alarms, ec2, elb, env, nlb, nlb_mail, notify, reconcile
+from kirikae import alarms, ec2, elb, env, notify, reconcile
 from kirikae.alarms import Alarm
 from kirikae.ec2 import Status
 from kirikae.elb import Target
 from kirikae.events import Hint
+from kirikae.nlb import mail, switch
 from kirikae.notify import Mail, Words
 from kirikae.reconcile import Decision, Times
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(nlb.Config):
+class Config(switch.Config):
     """What this function is told besides what both directions are."""
 
     recovery_alarm_name: str  # OK after RecoveryMinutes of enough healthy targets
@@ -36,7 +37,7 @@ class Config(nlb.Config):
 class Observed:
     """The world as far as the decision needs it."""
 
-    switches: nlb.Switches
+    switches: switch.Switches
     primary: tuple[Target, ...] = ()
     instances: Mapping[str, str] = field(default_factory=dict)  # of the healthy targets, id -> state, in weighted mode
     statuses: tuple[Status, ...] = ()  # of the running instances, in replace mode
@@ -46,8 +47,8 @@ class Observed:
 
 def observe(config: Config, hint: Hint) -> Observed:
     """Read the listeners; while one is on the sorry page, also what says that the primary is back."""
-    seen = Observed(nlb.observe(config))
-    if nlb.hands_off(config, seen.switches) or not nlb.due(config, seen.switches, "primary"):
+    seen = Observed(switch.observe(config))
+    if switch.hands_off(config, seen.switches) or not switch.due(config, seen.switches, "primary"):
         return seen
     with env.naming("PrimaryTargetGroupArn", config.primary_target_group_arn):
         seen = replace(seen, primary=elb.target_health(config.primary_target_group_arn))
@@ -77,9 +78,9 @@ def fit(seen: Observed) -> int:
 
 def decide(config: Config, seen: Observed) -> Decision:
     """Go back when enough servers have been fit for long enough and nothing asks for a person."""
-    if reason := nlb.hands_off(config, seen.switches):
+    if reason := switch.hands_off(config, seen.switches):
         return Decision(reason, refused=True)
-    listeners = nlb.due(config, seen.switches, "primary")
+    listeners = switch.due(config, seen.switches, "primary")
     if not listeners:
         return Decision(Words("every listener is on the primary"))
     evidence = _evidence(config, seen)
@@ -131,7 +132,7 @@ def _target(seen: Observed, target: Target) -> str:
 
 def act(config: Config, seen: Observed, change: Mapping[str, Any]) -> str:
     """Make the change on every listener; return the mode it was made in."""
-    return nlb.act(config, seen.switches, change)
+    return switch.act(config, seen.switches, change)
 
 
 def tell(config: Config, seen: Observed, decision: Decision, mode: str, times: Times) -> Mail | None:
@@ -141,7 +142,7 @@ def tell(config: Config, seen: Observed, decision: Decision, mode: str, times: T
     return Mail(
         notify.subject(config.service_name, "sorry page OFF, back on the primary"),
         (
-            (notify.HAPPENED, nlb_mail.switched(seen.switches, "primary", mode)),
+            (notify.HAPPENED, mail.switched(seen.switches, "primary", mode)),
             (
                 notify.WHY,
                 Words(
@@ -157,12 +158,12 @@ def tell(config: Config, seen: Observed, decision: Decision, mode: str, times: T
                     "外部からサイトの表示を確認してください。新しい接続が切り替わるまで数分かかることがあります。",
                 ),
             ),
-            (notify.UNDO, nlb_mail.undo(config, seen.switches, "sorry", mode, times)),
+            (notify.UNDO, mail.undo(config, seen.switches, "sorry", mode, times)),
         ),
     )
 
 
-nlb.prime(
+switch.prime(
     Config,
     lambda config: ec2.instance_states(config.primary_instance_ids),
     lambda config: alarms.read(config.recovery_alarm_name),

@@ -7,38 +7,29 @@ ended without doing so.
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from kirikae import (
-    env,
-    executions,
-    membership,
-    reconcile,
-    rotation_claims,
-    rotation_hand,
-    rotation_moves,
-    rotation_tasks,
-    scaling,
-)
-from kirikae import rotation_mail as mails
+from kirikae import env, reconcile
 from kirikae.env import InputError
 from kirikae.reconcile import logger
-from kirikae.rotation import Config, Member
-from kirikae.rotation_moves import Event
+from kirikae.rotation import by_hand, claims, executions, membership, moves, scaling, tasks
+from kirikae.rotation import mail as mails
+from kirikae.rotation.moves import Event
+from kirikae.rotation.world import Config, Member
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 TASKS: Mapping[str, Callable[[Config, Event], Any]] = {
-    "plan": rotation_tasks.plan,
-    "take-out": rotation_tasks.take_out,
-    "drained": rotation_tasks.drained,
-    "ask": rotation_tasks.ask,
-    "run": rotation_tasks.run,
-    "result": rotation_tasks.result,
-    "back": rotation_tasks.back,
-    "finish": rotation_tasks.finish,
-    "deregister": rotation_hand.deregister,
-    "register": rotation_hand.register,
-    "status": rotation_hand.status,
+    "plan": tasks.plan,
+    "take-out": tasks.take_out,
+    "drained": tasks.drained,
+    "ask": tasks.ask,
+    "run": tasks.run,
+    "result": tasks.result,
+    "back": tasks.back,
+    "finish": tasks.finish,
+    "deregister": by_hand.deregister,
+    "register": by_hand.register,
+    "status": by_hand.status,
 }
 
 
@@ -48,14 +39,14 @@ def restore(config: Config, event: Event) -> dict[str, Any]:
     problems: dict[str, str] = {}
     if left := membership.claims(groups):
         running = [executions.name(arn) for arn in executions.running(config.state_machine_arn)]
-        left = rotation_claims.left_out(left, running, ended, reconcile.now())
+        left = claims.left_out(left, running, ended, reconcile.now())
     if left:
         seen, places = membership.health(groups), scaling.places(target for target in left if target.startswith("i-"))
         for target, claim in left.items():
             member = Member(id=target, places=list(claim.places), scaling_group=places.get(target, ("", ""))[0])
-            problems[target] = rotation_moves.give_back(member, seen)
+            problems[target] = moves.give_back(member, seen)
             if not problems[target]:
-                rotation_moves.close([member])
+                moves.close([member])
     back = {target: claim for target, claim in left.items() if not problems[target]}
     if back:
         reconcile.announce(config, mails.restored(config, back))
@@ -74,7 +65,7 @@ def lambda_handler(event: dict[str, Any], context: "LambdaContext") -> Any:
     operation = restore if woken else TASKS.get(str(name))
     if operation is None:
         raise InputError(f"operation is {name!r}, expected one of {', '.join(TASKS)}")
-    done = operation(env.load(Config), {**event, "by": f"{rotation_claims.HAND}{context.aws_request_id[:8]}"})
+    done = operation(env.load(Config), {**event, "by": f"{claims.HAND}{context.aws_request_id[:8]}"})
     logger.info("rotation", operation=name, result=done)
     if reconcile.metrics.metric_set:
         reconcile.metrics.flush_metrics()

@@ -8,8 +8,8 @@ from typing import Any
 from kirikae import ec2, elb, env, reconcile
 from kirikae.ec2 import Instance
 from kirikae.notify import Words
-from kirikae.standby import UP, Config, Observed, outage
-from kirikae.standby_notes import OUTAGE, RUNNING, SERVING, STARTED, current, ours, over, since_start, written
+from kirikae.standby.notes import OUTAGE, RUNNING, SERVING, STARTED, current, ours, over, since_start, written
+from kirikae.standby.world import UP, Config, Observed, outage
 
 # The run that starts a standby notes it at once. One that stays without a note this long was started by somebody else,
 # or by a run that did not live to note it.

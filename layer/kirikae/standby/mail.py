@@ -5,10 +5,10 @@ from datetime import datetime
 from kirikae import hold, notify
 from kirikae.notify import Mail, Words
 from kirikae.reconcile import Decision, Times
-from kirikae.standby import GONE, Config, Observed, outage
-from kirikae.standby_follow import Step
-from kirikae.standby_notes import FAILED, OUTAGE, RUNNING, TYPE, moment, written
-from kirikae.standby_start import Done
+from kirikae.standby.follow import Step
+from kirikae.standby.notes import FAILED, OUTAGE, RUNNING, TYPE, moment, written
+from kirikae.standby.start import Done
+from kirikae.standby.world import GONE, Config, Observed, outage
 
 
 def of_start(config: Config, seen: Observed, decision: Decision, done: Done, times: Times) -> Mail | None:

@@ -4,8 +4,8 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from kirikae.maintenance.rules import LAST, OURS, RULES_PER_TAG, TAGS, Memory
 from kirikae.notify import Words
-from kirikae.rules import LAST, OURS, RULES_PER_TAG, TAGS, Memory
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,7 @@ from botocore.exceptions import ClientError
 from kirikae import ec2, reconcile
 from kirikae.ec2 import Instance
 from kirikae.notify import Words
-from kirikae.standby import GONE, UP, Config, Observed, outage
-from kirikae.standby_notes import (
+from kirikae.standby.notes import (
     FAILED,
     FELL_BACK,
     OUTAGE,
@@ -32,6 +31,7 @@ from kirikae.standby_notes import (
     value,
     written,
 )
+from kirikae.standby.world import GONE, UP, Config, Observed, outage
 
 # This type or this candidate cannot be started now, another one may: capacity, limits, what the instance is.
 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html

@@ -3,8 +3,9 @@
 import ipaddress
 from collections.abc import Iterable, Iterator
 
-from kirikae import ec2, pair
-from kirikae.pair import Config, Observed
+from kirikae import ec2
+from kirikae.pair import plan
+from kirikae.pair.plan import Config, Observed
 
 
 def static_problems(config: Config) -> Iterator[str]:
@@ -30,7 +31,7 @@ def problems(config: Config, seen: Observed) -> Iterator[str]:
     if not own:
         yield f"PairInterfaceIds: there is neither {' nor '.join(config.pair_interface_ids)}; expected two that exist"
         return
-    for instance, interface_id in pair.sides(config):
+    for instance, interface_id in plan.sides(config):
         interface, state = seen.interfaces.get(interface_id), seen.instances[instance]
         if interface and interface.instance_id not in ("", instance):
             yield f"PairInterfaceIds: {interface} does not belong to {instance}; expected an interface of {instance}"
@@ -83,6 +84,6 @@ def lonely(config: Config, seen: Observed) -> list[str]:
         f"the pair has one side only, {instance} is {seen.instances[instance]}"
         f"{'' if interface in seen.interfaces else f' and there is no {interface}'}; put a new instance and its "
         f"interface into PairInstanceIds and PairInterfaceIds"
-        for instance, interface in pair.sides(config)
+        for instance, interface in plan.sides(config)
         if seen.instances[instance] in ("terminated", ec2.MISSING) or interface not in seen.interfaces
     ]

@@ -4,35 +4,21 @@ import json
 from datetime import datetime
 from functools import partial
 
-from kirikae import (
-    commands,
-    ec2,
-    elb,
-    env,
-    executions,
-    membership,
-    notify,
-    reconcile,
-    rotation_claims,
-    rotation_guard,
-    rotation_input,
-    rotation_moves,
-    rotation_plan,
-    rotation_steps,
-    scaling,
-)
-from kirikae import rotation_mail as mails
+from kirikae import ec2, elb, env, notify, reconcile
 from kirikae.notify import Words
 from kirikae.reconcile import UnfinishedError
-from kirikae.rotation import Config, Member, Rotation
-from kirikae.rotation_input import Request
-from kirikae.rotation_moves import Event
-from kirikae.rotation_plan import World
+from kirikae.rotation import claims, commands, executions, guard, membership, moves, request, scaling, steps
+from kirikae.rotation import mail as mails
+from kirikae.rotation import plan as rotation_plan
+from kirikae.rotation.moves import Event
+from kirikae.rotation.plan import World
+from kirikae.rotation.request import Request
+from kirikae.rotation.world import Config, Member, Rotation
 
 
 def plan(config: Config, event: Event) -> Rotation:
     """Validate the whole rotation and announce it; the document says what is wrong, if anything is."""
-    asked = rotation_input.request(config, event["input"], json.loads(config.rotation_defaults))
+    asked = request.request(config, event["input"], json.loads(config.rotation_defaults))
     execution = event["execution"]
     with env.naming("RotationTargetGroupArns", ", ".join(asked.groups)):
         world = _world(config, asked, execution["Id"])
@@ -64,8 +50,8 @@ def _world(config: Config, asked: Request, execution_arn: str) -> World:
         running=executions.older(
             config.state_machine_arn, execution_arn, asked.groups, config.rotation_target_group_arns
         ),
-        hold=rotation_moves.held(config).en,
-        sorry=rotation_moves.sorry(config),
+        hold=moves.held(config).en,
+        sorry=moves.sorry(config),
         document=document,
         managed=managed,
     )
@@ -77,35 +63,33 @@ def take_out(config: Config, event: Event) -> Rotation:
     if "ending" in state:
         return {**state, "next": "finish"}
     seen = membership.health(state["groups"])
-    state = rotation_claims.adopted(state, membership.claims(state["groups"]), by, seen)
+    state = claims.adopted(state, membership.claims(state["groups"]), by, seen)
     if not state["queue"] and not state["out"]:
-        return rotation_steps.ended(
-            state, "Finished", Words("every target is back and healthy", "全ターゲットが正常です")
-        )
+        return steps.ended(state, "Finished", Words("every target is back and healthy", "全ターゲットが正常です"))
     if reason := _why_stop(config, state, event["execution"]["Id"]):
-        return rotation_steps.stopped(state, "Stopped", reason)
-    if (reason := rotation_moves.held(config)).en and not state["out"]:
-        return rotation_steps.paused(state, now, reason)
+        return steps.stopped(state, "Stopped", reason)
+    if (reason := moves.held(config)).en and not state["out"]:
+        return steps.paused(state, now, reason)
     wanted = partial(executions.is_running, event["execution"]["Id"])
     for member in state["out"]:  # its first run may have died between two groups
-        half = len(rotation_guard.absent(member, seen)) < len(member["places"])
-        if half and (short := rotation_moves.leave(config, member, state["unused"], by, wanted)):
-            return rotation_steps.stopped(state, "Stopped", Words(short, f"必要な正常台数を確保できません: {short}"))
+        half = len(guard.absent(member, seen)) < len(member["places"])
+        if half and (short := moves.leave(config, member, state["unused"], by, wanted)):
+            return steps.stopped(state, "Stopped", Words(short, f"必要な正常台数を確保できません: {short}"))
     short = ""
     while state["queue"] and len(state["out"]) < state["batch_size"] and not short:
         member, *rest = state["queue"]
-        short = rotation_moves.leave(config, member, state["unused"], by, wanted)
+        short = moves.leave(config, member, state["unused"], by, wanted)
         if not short:
             gone: Member = {**member, "out_at": reconcile.now().isoformat(timespec="seconds")}
             state = {**state, "queue": rest, "out": [*state["out"], gone]}
     if not state["out"]:
-        return rotation_steps.crowded(state, now, Words(short, f"必要な正常台数を確保できません: {short}"))
-    return rotation_steps.drained({**state, "phase": ""}, membership.health(state["groups"]), 0, reconcile.now())
+        return steps.crowded(state, now, Words(short, f"必要な正常台数を確保できません: {short}"))
+    return steps.drained({**state, "phase": ""}, membership.health(state["groups"]), 0, reconcile.now())
 
 
 def _why_stop(config: Config, state: Rotation, execution_arn: str) -> Words | None:
     """Say why no further target may be taken out in this execution."""
-    if rotation_moves.sorry(config):
+    if moves.sorry(config):
         return Words("the sorry page is on", "sorry ページに切り替わっています")
     groups, all_groups = state["groups"], config.rotation_target_group_arns
     if older := executions.older(config.state_machine_arn, execution_arn, groups, all_groups):
@@ -116,9 +100,7 @@ def _why_stop(config: Config, state: Rotation, execution_arn: str) -> Words | No
 def drained(config: Config, event: Event) -> Rotation:
     """See whether everything that is out is drained."""
     state = _state(event)
-    return rotation_steps.drained(
-        state, membership.health(state["groups"]), config.rotation_min_healthy, reconcile.now()
-    )
+    return steps.drained(state, membership.health(state["groups"]), config.rotation_min_healthy, reconcile.now())
 
 
 def ask(config: Config, event: Event) -> None:
@@ -141,7 +123,7 @@ def run(config: Config, event: Event) -> Rotation:  # noqa: ARG001 (every operat
     comment = f"kirikae {event['execution']['Name']}"[:100]
     since = datetime.fromisoformat(state["since"])
     sent = [commands.send(name, found, parameters, comment, since) for name, found in sorted(by_document.items())]
-    return rotation_steps.wait({**state, "command_ids": sent}, "result", rotation_steps.POLL_SECONDS)
+    return steps.wait({**state, "command_ids": sent}, "result", steps.POLL_SECONDS)
 
 
 def result(config: Config, event: Event) -> Rotation:  # noqa: ARG001 (every operation takes both)
@@ -150,7 +132,7 @@ def result(config: Config, event: Event) -> Rotation:  # noqa: ARG001 (every ope
     found = {
         instance: outcome for command in state["command_ids"] for instance, outcome in commands.results(command).items()
     }
-    following = rotation_steps.ran(state, found, reconcile.now())
+    following = steps.ran(state, found, reconcile.now())
     if following["next"] == "back" and any(status not in commands.ENDED for status, _ in found.values()):
         for command in state["command_ids"]:
             commands.cancel(command)
@@ -159,30 +141,30 @@ def result(config: Config, event: Event) -> Rotation:  # noqa: ARG001 (every ope
 
 def back(config: Config, event: Event) -> Rotation:
     """Put back everything that is out and see it healthy; what cannot be healthy is taken out again, and named."""
-    state, by = rotation_steps.failed(_state(event)), event["execution"]["Name"]
+    state, by = steps.failed(_state(event)), event["execution"]["Name"]
     seen = membership.health(state["groups"])
-    state = rotation_claims.adopted(state, membership.claims(state["groups"]), by, seen)
+    state = claims.adopted(state, membership.claims(state["groups"]), by, seen)
     ids = [member["id"] for member in state["out"] if member["id"].startswith("i-")]
     states = ec2.instance_states(ids) if ids else {}
     problems = {
         member["id"]: f"{member['id']} is {states[member['id']]}"
         if states.get(member["id"], "running") != "running"
-        else rotation_moves.give_back(member, seen)
+        else moves.give_back(member, seen)
         for member in state["out"]
     }
-    following = rotation_steps.back(state, seen, problems, reconcile.now())
+    following = steps.back(state, seen, problems, reconcile.now())
     if not following["out"]:
         for member in state["out"]:
-            sick = problems[member["id"]] or rotation_guard.ailing(member, seen, state["unused"])
-            if sick and not rotation_guard.shortfall(config.rotation_min_healthy, seen, member, state["unused"]):
+            sick = problems[member["id"]] or guard.ailing(member, seen, state["unused"])
+            if sick and not guard.shortfall(config.rotation_min_healthy, seen, member, state["unused"]):
                 membership.take_out(member)
-        rotation_moves.close(state["out"])
+        moves.close(state["out"])
     return following
 
 
 def finish(config: Config, event: Event) -> Rotation:
     """Mail how it ended, with a table."""
-    state = rotation_steps.finished(rotation_steps.failed(_state(event)))
+    state = steps.finished(steps.failed(_state(event)))
     if state["ending"] != "DryRun":
         reconcile.announce(config, mails.ended(config, state, event["execution"]["Name"], reconcile.now()))
     if state["ending"] == "Refused":

@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from kirikae.notify import Words
-from kirikae.rotation import Health, Member, Rotation, group_name
-from kirikae.rotation_guard import ailing, shortfall, state_of
+from kirikae.rotation.guard import ailing, shortfall, state_of
+from kirikae.rotation.world import Health, Member, Rotation, group_name
 
 POLL_SECONDS = 15
 HELD_POLL_SECONDS = 300  # an execution has 25,000 events of history: a pause must be frugal

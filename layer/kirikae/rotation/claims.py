@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from kirikae.rotation import Health, Member, Place, Rotation
-from kirikae.rotation_guard import absent
+from kirikae.rotation.guard import absent
+from kirikae.rotation.world import Health, Member, Place, Rotation
 
 CLAIM_SECONDS = 120  # a deregistration follows its claim within seconds; an older claim says no more than health does
 TAG = "kirikae:out:"  # + the target's id, on each group it was taken out of; the value is a Claim

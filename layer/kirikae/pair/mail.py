@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from kirikae import ec2, hold, notify, pair, reconcile
+from kirikae import ec2, hold, notify, reconcile
 from kirikae.notify import Mail, Words
-from kirikae.pair import Config, Observed, Plan
-from kirikae.pair_move import Done
+from kirikae.pair import plan as pair
+from kirikae.pair.move import Done
+from kirikae.pair.plan import Config, Observed, Plan
 from kirikae.reconcile import Decision, Times
 
 

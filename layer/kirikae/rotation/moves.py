@@ -3,10 +3,11 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from kirikae import elb, hold, membership, reconcile, rotation_claims, rotation_guard, scaling
+from kirikae import elb, hold, reconcile
 from kirikae.notify import Words
 from kirikae.reconcile import UnfinishedError
-from kirikae.rotation import Config, Health, Member
+from kirikae.rotation import claims, guard, membership, scaling
+from kirikae.rotation.world import Config, Health, Member
 
 type Event = Mapping[str, Any]
 
@@ -16,20 +17,20 @@ def leave(config: Config, member: Member, unused: list[str], by: str, wanted: Ca
     least, groups = config.rotation_min_healthy, sorted({place["group"] for place in member["places"]})
     now = reconcile.now()
     seen = membership.health(groups)
-    if short := rotation_guard.shortfall(least, seen, member, unused):
+    if short := guard.shortfall(least, seen, member, unused):
         return short
     other = membership.claims(groups).get(member["id"])
-    if other and other.by != rotation_claims.owner(by) and rotation_guard.absent(member, seen):
+    if other and other.by != claims.owner(by) and guard.absent(member, seen):
         return f"{member['id']} is out already, by {other.by}"
     membership.claim(member, by, now)
-    others = rotation_claims.leaving(membership.claims(groups), by, now)
-    if short := rotation_guard.shortfall(least, seen, member, unused, others):
+    others = claims.leaving(membership.claims(groups), by, now)
+    if short := guard.shortfall(least, seen, member, unused, others):
         membership.unclaim(member)
         return f"{short} ({', '.join(others)} is being taken out at this moment)"
     if member["scaling_group"]:
         scaling.stand_by(member["id"], member["scaling_group"])
     membership.take_out(member)
-    short = rotation_guard.shortfall(least, membership.health(groups), member, unused)
+    short = guard.shortfall(least, membership.health(groups), member, unused)
     if not short and wanted():
         return ""
     if problem := give_back(member, membership.health(groups)):

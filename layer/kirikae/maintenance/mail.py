@@ -6,11 +6,11 @@ from datetime import timedelta
 from typing import Protocol
 
 from kirikae import notify, reconcile
+from kirikae.maintenance.priorities import Plan
+from kirikae.maintenance.rules import OURS, Memory
+from kirikae.maintenance.windows import Window
 from kirikae.notify import Mail, Words
-from kirikae.priorities import Plan
 from kirikae.reconcile import Times
-from kirikae.rules import OURS, Memory
-from kirikae.windows import Window
 
 
 class Config(Protocol):

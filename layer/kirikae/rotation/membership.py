@@ -6,9 +6,11 @@ from itertools import batched
 
 from botocore.exceptions import ClientError
 
-from kirikae import aws, elb, rotation, rotation_claims, rotation_guard
-from kirikae.rotation import Health, Member
-from kirikae.rotation_claims import Claim
+from kirikae import aws, elb
+from kirikae.rotation import claims as rotation_claims
+from kirikae.rotation import guard, world
+from kirikae.rotation.claims import Claim
+from kirikae.rotation.world import Health, Member
 
 _TAGGED_AT_ONCE = 20  # resources in one DescribeTags
 
@@ -45,17 +47,15 @@ def unclaim(member: Member) -> None:
 def take_out(member: Member) -> None:
     """Deregister the target everywhere, with the ports that it is registered on."""
     for group in _groups(member):
-        elb.deregister_targets(
-            group, [rotation.description(member, p) for p in member["places"] if p["group"] == group]
-        )
+        elb.deregister_targets(group, [world.description(member, p) for p in member["places"] if p["group"] == group])
 
 
 def put_back(member: Member, seen: Health) -> str:
     """Register the target wherever it is not, exactly as it was; say why Elastic Load Balancing does not take it."""
-    missing = rotation_guard.absent(member, seen)
+    missing = guard.absent(member, seen)
     for group in sorted({place["group"] for place in missing}):
         try:
-            elb.register_targets(group, [rotation.description(member, p) for p in missing if p["group"] == group])
+            elb.register_targets(group, [world.description(member, p) for p in missing if p["group"] == group])
         except ClientError as error:
             if error.response["Error"]["Code"] != "InvalidTarget":  # not running, or gone
                 raise

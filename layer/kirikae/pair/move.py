@@ -8,8 +8,9 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from kirikae import addresses, pair
-from kirikae.pair import Config, Observed, Plan
+from kirikae.pair import addresses
+from kirikae.pair import plan as pair
+from kirikae.pair.plan import Config, Observed, Plan
 from kirikae.reconcile import UnfinishedError
 
 # EC2 moves addresses asynchronously: look so often, with these pauses in seconds, before saying that it is not seen.

@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
-from kirikae import notify, rotation
+from kirikae import notify
 from kirikae.notify import Mail, Words
-from kirikae.rotation import Config, Member, Rotation
-from kirikae.rotation_claims import Claim
+from kirikae.rotation import world
+from kirikae.rotation.claims import Claim
+from kirikae.rotation.world import Config, Member, Rotation
 
 
 def begun(config: Config, state: Rotation, execution: str) -> Mail:
@@ -113,7 +114,7 @@ def restored(config: Config, back: Mapping[str, Claim]) -> Mail:
     """Say what ended executions had left out."""
     lines = "\n".join(
         f"{target}: {claim.by} {claim.at:%Y-%m-%d %H:%M:%S} UTC, "
-        + ", ".join(f"{rotation.group_name(place['group'])}:{place['port']}" for place in claim.places)
+        + ", ".join(f"{world.group_name(place['group'])}:{place['port']}" for place in claim.places)
         for target, claim in back.items()
     )
     return Mail(
@@ -138,7 +139,7 @@ def restored(config: Config, back: Mapping[str, Claim]) -> Mail:
 
 
 def _groups(arns: Iterable[str]) -> str:
-    return ", ".join(rotation.group_name(arn) for arn in arns)
+    return ", ".join(world.group_name(arn) for arn in arns)
 
 
 def _table(state: Rotation) -> list[tuple[Words, Words]]:
@@ -172,7 +173,7 @@ def _register(member: Member) -> str:
     """Return the commands that register a target exactly as it was."""
     commands = []
     for place in member["places"]:
-        parts = rotation.description(member, place)
+        parts = world.description(member, place)
         target = ",".join(f"{key}={value}" for key, value in parts.items())
         commands.append(f"aws elbv2 register-targets --target-group-arn {place['group']} --targets {target}")
     return "\n".join(commands)

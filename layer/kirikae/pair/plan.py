@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from kirikae import env
-from kirikae.addresses import ElasticIp, Interface, RouteTable
+from kirikae.pair.addresses import ElasticIp, Interface, RouteTable
 
 
 @dataclass(frozen=True, kw_only=True)

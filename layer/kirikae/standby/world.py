@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from kirikae import ec2, env, standby_notes
+from kirikae import ec2, env
 from kirikae.alarms import Alarm
 from kirikae.ec2 import Instance, Status
 from kirikae.elb import Target
 from kirikae.notify import Words, at
-from kirikae.standby_notes import OUTAGE, moment, written
+from kirikae.standby import notes as standby_notes
+from kirikae.standby.notes import OUTAGE, moment, written
 
 UP = frozenset({"pending", "running"})
 GONE = frozenset({"shutting-down", "terminated", ec2.MISSING})

@@ -3,8 +3,9 @@
 import json
 from collections.abc import Iterable
 
-from kirikae import hold, nlb, notify
+from kirikae import hold, notify
 from kirikae.elb import Target
+from kirikae.nlb import switch
 from kirikae.notify import Mail, Words
 from kirikae.reconcile import Times
 
@@ -20,7 +21,7 @@ def sorry_path(targets: Iterable[Target]) -> Words:
     )
 
 
-def switched(seen: nlb.Switches, side: nlb.Side, mode: str) -> Words:
+def switched(seen: switch.Switches, side: switch.Side, mode: str) -> Words:
     """Say which listeners now go where."""
     ports = ", ".join(f"{listener.protocol}:{listener.port} {listener.arn}" for listener in seen.listeners)
     place = {"primary": Words("the primary", "プライマリ"), "sorry": Words("the sorry page", " sorry ページ")}[side]
@@ -37,9 +38,11 @@ def switched(seen: nlb.Switches, side: nlb.Side, mode: str) -> Words:
     )
 
 
-def undo(config: nlb.Config, seen: nlb.Switches, side: nlb.Side, mode: str, times: Times) -> Words:
+def undo(config: switch.Config, seen: switch.Switches, side: switch.Side, mode: str, times: Times) -> Words:
     """Return the exact commands that bring the listeners back to `side`, and hold kirikae off meanwhile."""
-    groups = [{"TargetGroupArn": group, "Weight": weight} for group, weight in nlb.weights(config, side, mode).items()]
+    groups = [
+        {"TargetGroupArn": group, "Weight": weight} for group, weight in switch.weights(config, side, mode).items()
+    ]
     action = json.dumps([{"Type": "forward", "ForwardConfig": {"TargetGroups": groups}}])
     region = f"--region {config.listener_arns[0].split(':')[3]}"
     commands = [hold.command(config, times.done)]
@@ -54,7 +57,7 @@ def undo(config: nlb.Config, seen: nlb.Switches, side: nlb.Side, mode: str, time
     )
 
 
-def refused_mail(config: nlb.Config, mode: str) -> Mail | None:
+def refused_mail(config: switch.Config, mode: str) -> Mail | None:
     """Say that AWS did not take the weighted action when it was adopted; an adoption that went well is only logged."""
     if mode == config.switch_mode:
         return None
@@ -74,8 +77,8 @@ def refused_mail(config: nlb.Config, mode: str) -> Mail | None:
             (
                 notify.CHECK,
                 Words(
-                    f"To try again, remove the tag {nlb.REFUSED_TAG} from the listeners.",
-                    f"再試行するには、リスナーからタグ {nlb.REFUSED_TAG} を削除してください。",
+                    f"To try again, remove the tag {switch.REFUSED_TAG} from the listeners.",
+                    f"再試行するには、リスナーからタグ {switch.REFUSED_TAG} を削除してください。",
                 ),
             ),
         ),

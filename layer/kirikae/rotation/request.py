@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kirikae.env import InputError
-from kirikae.rotation import Config
+from kirikae.rotation.world import Config
 
 HOOKS: Mapping[str, frozenset[str]] = {  # type -> what it takes besides the type
     "none": frozenset(),

@@ -6,9 +6,10 @@ from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from kirikae import hold, schedules
+from kirikae import hold
 from kirikae.env import InputError
-from kirikae.windows import Window, Wish
+from kirikae.maintenance import schedules
+from kirikae.maintenance.windows import Window, Wish
 
 DEFAULT = "default"  # the window of a wish that names none
 BY_SCHEDULE = "MaintenanceEnd"  # as `until`: the next time of that parameter

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from kirikae.rotation import Health, Member, Place, group_name
+from kirikae.rotation.world import Health, Member, Place, group_name
 
 
 def idle(health: Health, unused: Iterable[str]) -> set[str]:

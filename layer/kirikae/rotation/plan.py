@@ -6,10 +6,10 @@ from datetime import datetime
 
 from kirikae.elb import Target, TargetGroup
 from kirikae.notify import Words
-from kirikae.rotation import Config, Health, Member, Rotation, members
-from kirikae.rotation_guard import shortfall
-from kirikae.rotation_input import Request
-from kirikae.rotation_steps import ended
+from kirikae.rotation.guard import shortfall
+from kirikae.rotation.request import Request
+from kirikae.rotation.steps import ended
+from kirikae.rotation.world import Config, Health, Member, Rotation, members
 
 NLB_TAIL_SECONDS = 120  # a Network Load Balancer may send new connections for this long after a deregistration
 MOST_TARGETS = 100  # of one execution, whose history has 25,000 events

@@ -3,34 +3,23 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kirikae import (
-    elb,
-    executions,
-    membership,
-    reconcile,
-    rotation,
-    rotation_claims,
-    rotation_guard,
-    rotation_moves,
-    rotation_plan,
-    rotation_steps,
-    scaling,
-)
+from kirikae import elb, reconcile
 from kirikae.env import InputError
-from kirikae.rotation import Config, Health, Member, Rotation
-from kirikae.rotation_claims import Claim
-from kirikae.rotation_moves import Event
+from kirikae.rotation import claims, executions, guard, membership, moves, plan, scaling, steps, world
+from kirikae.rotation.claims import Claim
+from kirikae.rotation.moves import Event
+from kirikae.rotation.world import Config, Health, Member, Rotation
 
 
 def deregister(config: Config, event: Event) -> dict[str, Any]:
     """Take one target out if its groups can spare it; called again, say whether it is drained."""
     member, claim, seen, unused = _member(config, event)
-    if claim and rotation_guard.absent(member, seen):
+    if claim and guard.absent(member, seen):
         return _report(
             "unchanged", f"{member['id']} is out since {claim.at.isoformat()}", _draining(member, claim, seen)
         )
     reason = _why_not(config, event, member)
-    short = reason or rotation_moves.leave(config, member, unused, event["by"], lambda: True)
+    short = reason or moves.leave(config, member, unused, event["by"], lambda: True)
     if short:
         return _report("refused", short, {"id": member["id"]})
     made = Claim(reconcile.now(), event["by"], tuple(member["places"]))
@@ -39,7 +28,7 @@ def deregister(config: Config, event: Event) -> dict[str, Any]:
 
 def _draining(member: Member, claim: Claim, seen: Health) -> dict[str, Any]:
     """Say whether it is drained, or when to ask again."""
-    drain, tail = rotation_plan.delays(elb.target_groups(seen))
+    drain, tail = plan.delays(elb.target_groups(seen))
     state = Rotation(
         out=[{**member, "out_at": claim.at.isoformat()}],
         unused=[],
@@ -47,7 +36,7 @@ def _draining(member: Member, claim: Claim, seen: Health) -> dict[str, Any]:
         tail_seconds=tail,
         drain_timeout_seconds=drain + 86400,
     )
-    following = rotation_steps.drained(state, seen, 0, reconcile.now())
+    following = steps.drained(state, seen, 0, reconcile.now())
     done = following["next"] == "hook"
     seconds = 0 if done else following["wait_seconds"]
     return {"id": member["id"], "drained": done, "wait_seconds": seconds, "places": member["places"]}
@@ -56,15 +45,15 @@ def _draining(member: Member, claim: Claim, seen: Health) -> dict[str, Any]:
 def register(config: Config, event: Event) -> dict[str, Any]:
     """Put one target back as it was; called again, say whether it is healthy."""
     member, claim, seen, unused = _member(config, event)
-    missing = rotation_guard.absent(member, seen)
+    missing = guard.absent(member, seen)
     if missing and (reason := _why_not(config, event, member)):
         return _report("refused", reason, {"id": member["id"]})
-    if problem := rotation_moves.give_back(member, seen) if missing else "":
+    if problem := moves.give_back(member, seen) if missing else "":
         return _report("refused", problem, {"id": member["id"], "healthy": False})
-    waiting = rotation_guard.ailing(member, membership.health(seen), unused)
+    waiting = guard.ailing(member, membership.health(seen), unused)
     if claim and not waiting:
-        rotation_moves.close([member])
-    state = {"id": member["id"], "healthy": not waiting, "wait_seconds": rotation_steps.POLL_SECONDS if waiting else 0}
+        moves.close([member])
+    state = {"id": member["id"], "healthy": not waiting, "wait_seconds": steps.POLL_SECONDS if waiting else 0}
     return _report("changed" if missing else "unchanged", waiting or f"{member['id']} is healthy", state)
 
 
@@ -77,8 +66,8 @@ def _member(config: Config, event: Event) -> tuple[Member, Claim | None, Health,
         raise InputError(f"target_group_arns is {groups!r}, expected groups of RotationTargetGroupArns")
     described = elb.target_groups(groups)
     seen, claim = membership.health(groups), membership.claims(groups).get(target)
-    found = rotation.members(seen, {group.arn: group.target_type for group in described})
-    member = rotation_claims.whole(found.get(target), claim, target)
+    found = world.members(seen, {group.arn: group.target_type for group in described})
+    member = claims.whole(found.get(target), claim, target)
     if member is None:
         raise InputError(f"{target} is registered in none of {', '.join(groups)}, and no tag says that it was")
     scaling_group, _ = scaling.places([target]).get(target, ("", "")) if target.startswith("i-") else ("", "")
@@ -95,7 +84,7 @@ def _why_not(config: Config, event: Event, member: Member) -> str:
         return "DryRun is true"
     if member["scaling_group"] and not config.rotation_allow_standby:
         return f"{member['id']} is in Auto Scaling group {member['scaling_group']}; RotationAllowStandby is false"
-    return "" if event.get("force") else rotation_moves.held(config).en
+    return "" if event.get("force") else moves.held(config).en
 
 
 def status(config: Config, event: Event) -> dict[str, Any]:  # noqa: ARG001 (every operation takes both)
@@ -105,12 +94,12 @@ def status(config: Config, event: Event) -> dict[str, Any]:  # noqa: ARG001 (eve
     return {
         "operation": "status",
         "targets": {
-            rotation.group_name(group): {f"{t.id}:{t.port}": f"{t.state} {t.reason}".strip() for t in targets}
+            world.group_name(group): {f"{t.id}:{t.port}": f"{t.state} {t.reason}".strip() for t in targets}
             for group, targets in membership.health(groups).items()
         },
         "out": {target: {"by": claim.by, "since": claim.at.isoformat()} for target, claim in found.items()},
         "running": executions.older(config.state_machine_arn, "", groups, groups),
-        "hold": rotation_moves.held(config).en,
+        "hold": moves.held(config).en,
     }
 
 

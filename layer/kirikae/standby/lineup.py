@@ -3,8 +3,8 @@
 from datetime import datetime, timedelta
 
 from kirikae.ec2 import Instance
-from kirikae.standby import GONE, Observed
-from kirikae.standby_notes import FAILED, REFUSED, STARTED, failure
+from kirikae.standby.notes import FAILED, REFUSED, STARTED, failure
+from kirikae.standby.world import GONE, Observed
 
 BY_A_PERSON = "Client.UserInitiatedShutdown"
 # The shortest spacing is longer than the function's timeout: no run of one round is alive in the next.

@@ -1,0 +1,1 @@
+"""The maintenance mode of an ALB listener: windows, rules and their priorities."""

@@ -1,0 +1,1 @@
+"""The addresses of a pair of instances, on the one that runs."""

@@ -1,0 +1,1 @@
+"""The target rotation: targets leave their groups, are maintained, and come back healthy."""

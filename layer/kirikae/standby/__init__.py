@@ -1,0 +1,1 @@
+"""The cold standby: what starts one, and sees it through until it serves."""
