@@ -21,24 +21,11 @@ from moto.core.model_instances import reset_model_data
 from moto.moto_server.werkzeug_app import create_backend_app
 from werkzeug.test import Client as WsgiClient
 
-from sandbox import (
-    ACCOUNT_ID,
-    REGION,
-    autoscaling,
-    cloudwatch,
-    commands,
-    ec2,
-    elb,
-    events,
-    functions,
-    iam,
-    loopback,
-    mail,
-    network,
-    states,
-    wire,
-)
+from sandbox import ACCOUNT_ID, REGION, wire
 from sandbox.clock import Clock
+from sandbox.lambdas import functions
+from sandbox.services import autoscaling, cloudwatch, commands, ec2, elb, events, iam, mail, network, states
+from sandbox.traffic import loopback
 from sandbox.wire import Answer, Refusal
 
 ADMINISTRATOR = "administrator"

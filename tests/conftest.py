@@ -11,8 +11,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from kirikae import aws
-from sandbox import cloudformation, estate
 from sandbox.account import ADMINISTRATOR_KEY, Account
+from sandbox.estates import nlb as estate
+from sandbox.stack import cloudformation
 
 # A busy machine makes an example slow, not wrong.
 settings.register_profile("kirikae", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -9,9 +9,10 @@ from typing import Any
 from functions.secondary_ip_reassignment import app
 from kirikae import aws, reconcile
 from kirikae.pair.plan import Config
-from sandbox import cloudformation, iam
 from sandbox.account import Account
-from sandbox.estate_pair import PairService, pair_service
+from sandbox.estates.pair import PairService, pair_service
+from sandbox.services import iam
+from sandbox.stack import cloudformation
 
 FUNCTION = "SecondaryIpReassignmentFunction"
 TICK = {"detail-type": "Scheduled Event", "source": "aws.events", "time": "2026-11-22T02:11:00Z", "detail": {}}

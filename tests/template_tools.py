@@ -8,7 +8,7 @@ from typing import Any
 
 from moto.events.models import EventPattern
 
-from sandbox import cloudformation, resources
+from sandbox.stack import cloudformation, resources
 
 TEMPLATE = Path(__file__).parents[1] / "template.yaml"
 STACK_NAME = "kirikae"

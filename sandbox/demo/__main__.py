@@ -1,0 +1,20 @@
+"""`make demo`: the product's stories, told as they happen in an account on this machine."""
+
+import sys
+import time
+from importlib import import_module
+
+STORIES = ("nlb", "standby", "addresses", "maintenance", "rotation")
+
+
+def main(*names: str) -> None:
+    """Tell the stories of these names, or all of them; any surprise ends the demo with an error."""
+    began = time.monotonic()
+    for name in names or STORIES:
+        import_module(f"sandbox.demo.{name}").story(print)
+        print()
+    print(f"Everything above ran on this machine in {time.monotonic() - began:.0f} s.")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

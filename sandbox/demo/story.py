@@ -1,0 +1,88 @@
+"""What a story tells with: a narrator beside the account's clock, and a visitor's view of a page."""
+
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from http.client import HTTPException
+from pathlib import Path
+
+from sandbox.account import Account
+
+BUILD = Path(__file__).parents[2] / ".aws-sam" / "build"
+PACE = float(os.environ.get("KIRIKAE_DEMO_PACE", "0.025"))  # real seconds for a second in the account
+
+type Say = Callable[[str], None]
+
+
+class Story:
+    """What a story tells with: the account's clock beside every line, and what has happened since the last line."""
+
+    def __init__(self, account: Account, say: Say) -> None:
+        self._account, self._say = account, say
+        self._began = account.clock.time()
+        self._runs = self._mails = 0
+        self._last: dict[str, str] = {}
+
+    def tell(self, text: str) -> None:
+        """Say a line."""
+        minutes, seconds = divmod(int(self._account.clock.time() - self._began), 60)
+        self._say(f"{minutes:3d}:{seconds:02d}  {text}")
+
+    def passes(self, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
+        """Let time pass at the demo's pace, telling what happens, until it is up or `until` holds."""
+        self.happened()
+        for _ in range(int(seconds)):
+            if until():
+                return
+            self._account.advance(1, PACE)
+            self.happened()
+
+    def happened(self) -> None:
+        """Tell the decisions and mails that are new; a decision for the same reason as the last one is no news."""
+        self._account.settle()
+        for run in self._account.functions.runs[self._runs :]:
+            self._runs += 1
+            for line in run.invocation.log:
+                if '"decision"' in line:
+                    self._decided(run.function, json.loads(line)["decision"], run.invocation)
+            if run.invocation.error:
+                self.tell(f"  FAILED {run.function}: {run.invocation.error}")
+        for mail in self._account.mails[self._mails :]:
+            self._mails += 1
+            if (mail.subject or "").startswith("[kirikae]"):
+                self.tell(f"  mail to {', '.join(mail.recipients)}: {mail.subject}")
+                for part in mail.body.splitlines():
+                    self._say(f"          | {part[:150]}{'…' if len(part) > 150 else ''}")
+
+    def _decided(self, function: str, decision: dict[str, str], invocation: object) -> None:
+        name = function.split("-")[1].removesuffix("Function")
+        if self._last.get(name) == decision["reason"] and decision["outcome"] == "unchanged":
+            return
+        self._last[name] = decision["reason"]
+        cold = f", cold start {invocation.init_seconds:.2f} s" if invocation.cold else ""  # type: ignore[attr-defined]
+        took = f"({invocation.seconds:.2f} s{cold})"  # type: ignore[attr-defined]
+        self.tell(f"  {name} <- {decision['hint']}: {decision['outcome'].upper()} {took}")
+        self._say(f"            because {decision['reason']}")
+
+
+def get(url: str) -> str:
+    """Fetch a page as a browser does; return its status and what a reader sees of it."""
+    request = urllib.request.Request(url, headers={"Connection": "close"})  # noqa: S310 (loopback only)
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
+            return f"{answer.status} {_text(answer.read())}"
+    except urllib.error.HTTPError as error:
+        return f"{error.code} {_text(error.read())}"
+    except (urllib.error.URLError, HTTPException, ConnectionError) as error:
+        return f"no answer ({error})"
+
+
+def _text(body: bytes) -> str:
+    """Return the words of a page without its markup."""
+    page, words, inside = body.decode(), "", False
+    for character in page[page.find("<h1") :] if "<h1" in page else page:
+        inside = character == "<" or (inside and character != ">")
+        words += " " if character == ">" else "" if inside else character
+    return " ".join(words.split())[:90]

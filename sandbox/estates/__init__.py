@@ -1,0 +1,1 @@
+"""Services of a user that a stack protects: load balancers, instances, addresses."""

@@ -1,0 +1,124 @@
+"""A server that no load balancer can save: the active runs, its standbys are stopped, each in another zone."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sandbox.estates.nlb import ZONES
+
+if TYPE_CHECKING:
+    from sandbox.account import Account
+
+PORT = 8080  # on which the active is registered; not the group's own
+
+
+@dataclass(frozen=True)
+class StandbyService:
+    """An active, its standbys in order, and a target group behind an NLB."""
+
+    account: "Account"
+    active: str
+    standbys: tuple[str, ...]
+    group_arn: str
+    listener_arn: str
+
+    # What can happen to it.
+
+    def stop(self, *instance_ids: str) -> None:
+        """Stop instances, the active by default."""
+        self.account.client("ec2").stop_instances(InstanceIds=list(instance_ids or [self.active]))
+
+    def start(self, *instance_ids: str) -> None:
+        """Start instances, the active by default."""
+        self.account.client("ec2").start_instances(InstanceIds=list(instance_ids or [self.active]))
+
+    def terminate(self, *instance_ids: str) -> None:
+        """Terminate instances, the active by default."""
+        self.account.client("ec2").terminate_instances(InstanceIds=list(instance_ids or [self.active]))
+
+    def impair(self, *instance_ids: str) -> None:
+        """Let status checks fail, those of the active by default."""
+        self.account.ec2.impaired |= set(instance_ids or [self.active])
+
+    def repair(self, *instance_ids: str) -> None:
+        """Let status checks pass again, those of the active by default."""
+        self.account.ec2.impaired -= set(instance_ids or [self.active])
+
+    def hangs(self) -> None:
+        """Let the active's application hang."""
+        self.account.applications[self.active] = False
+
+    def lacks(self, code: str, *what: str, times: int | None = None) -> None:
+        """Let starts of these instances, or of instances of these types, fail with this code."""
+
+        def hit(params: dict[str, Any]) -> bool:
+            [one] = params["InstanceIds"]
+            return one in what or self.account.ec2.instance(one).instance_type in what
+
+        self.account.faults.add("ec2", "StartInstances", code, times=times, when=hit)
+
+    # What can be seen of it, without a request that would be recorded.
+
+    def state(self, instance_id: str) -> str:
+        """Return an instance's state."""
+        return str(self.account.ec2.state(instance_id))
+
+    def states(self) -> list[str]:
+        """Return the states of the standbys, in order."""
+        return [self.state(one) for one in self.standbys]
+
+    def tags(self, instance_id: str) -> dict[str, str]:
+        """Return the notes on an instance: its tags that begin with `kirikae:`."""
+        tags = self.account.ec2.backend.tags.get(instance_id, {})
+        return {key.removeprefix("kirikae:"): value for key, value in tags.items() if key.startswith("kirikae:")}
+
+    def health(self) -> dict[str, str]:
+        """Return target id -> state in the group."""
+        return dict(self.account.elb.health(self.group_arn))
+
+
+def standby_service(account: "Account", count: int = 2, name: str = "batch") -> StandbyService:
+    """Build the service and let time pass until the active is healthy and the standbys are stopped."""
+    ec2, elb = account.client("ec2"), account.client("elbv2")
+    vpc_id = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    subnets = [
+        ec2.create_subnet(VpcId=vpc_id, CidrBlock=f"10.0.{number}.0/24", AvailabilityZone=zone)["Subnet"]["SubnetId"]
+        for number, zone in enumerate(ZONES)
+    ]
+
+    def launch(number: int) -> str:
+        label = f"{name}-standby-{number}" if number else f"{name}-active"
+        launched = ec2.run_instances(
+            ImageId="ami-0123456789abcdef0",
+            InstanceType="t3.micro",
+            MinCount=1,
+            MaxCount=1,
+            SubnetId=subnets[number % len(subnets)],
+            TagSpecifications=[{"ResourceType": "instance", "Tags": [{"Key": "Name", "Value": label}]}],
+        )
+        return str(launched["Instances"][0]["InstanceId"])
+
+    active, *standbys = [launch(number) for number in range(count + 1)]
+    account.advance(30)
+    ec2.stop_instances(InstanceIds=standbys)
+    nlb_arn = elb.create_load_balancer(Name=f"{name}-nlb", Type="network", Subnets=subnets)["LoadBalancers"][0][
+        "LoadBalancerArn"
+    ]
+    group_arn = elb.create_target_group(
+        Name=f"{name}-servers",
+        Protocol="TCP",
+        Port=80,
+        VpcId=vpc_id,
+        TargetType="instance",
+        HealthCheckIntervalSeconds=10,
+        HealthyThresholdCount=2,
+        UnhealthyThresholdCount=2,
+    )["TargetGroups"][0]["TargetGroupArn"]
+    elb.register_targets(TargetGroupArn=group_arn, Targets=[{"Id": active, "Port": PORT}])
+    listener_arn = elb.create_listener(
+        LoadBalancerArn=nlb_arn,
+        Protocol="TCP",
+        Port=443,
+        DefaultActions=[{"Type": "forward", "TargetGroupArn": group_arn}],
+    )["Listeners"][0]["ListenerArn"]
+    account.advance(180)  # the active passes its status checks
+    return StandbyService(account, active, tuple(standbys), group_arn, listener_arn)

@@ -1,0 +1,1 @@
+"""Lambda: functions as real processes under their roles."""

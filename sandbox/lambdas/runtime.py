@@ -1,0 +1,287 @@
+"""One execution environment of a Lambda function: the real runtime client, driven over the Runtime API.
+
+There are no threads in here: whoever invokes also serves the few requests that the runtime makes meanwhile. The one for
+the next event, which the runtime makes when it is idle, waits in the socket's backlog, as a frozen environment does.
+
+An extension inside the process (https://docs.aws.amazon.com/lambda/latest/dg/runtimes-extensions-api.html) is told of
+every invocation, and the environment is ready for the next one when it has asked for the next event, too.
+"""
+
+import contextlib
+import http.client
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
+INIT_SECONDS = 60.0  # AWS allows 10; this machine may be slower than Lambda
+LOOK_SECONDS = 0.02  # how often to look whether the process still lives
+API = "/2018-06-01/runtime/"
+EXTENSION_API = "/2020-01-01/extension/"
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """How one invocation ended; when error is set, payload is AWS's error document. Seconds are real ones."""
+
+    payload: Any
+    error: str | None
+    log: list[str]
+    init_seconds: float
+    seconds: float
+    cold: bool
+    request_id: str = ""
+
+
+@dataclass(frozen=True)
+class _Request:
+    path: str
+    body: bytes
+    connection: socket.socket | None
+    extension: str = ""
+
+    def reply(self, status: str, headers: dict[str, str], body: bytes = b"") -> None:
+        """Answer and close the connection; a runtime that is gone does not mind."""
+        if self.connection is None:
+            return
+        lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in headers.items())]
+        head = "\r\n".join([*lines, f"Content-Length: {len(body)}", "Connection: close", "", ""])
+        try:
+            self.connection.sendall(head.encode() + body)
+        except OSError:
+            pass
+        finally:
+            self.connection.close()
+
+
+EXITED = _Request("exited", b"", None)
+LATE = _Request("late", b"", None)
+
+
+def python() -> Path:
+    """Find the bare interpreter that has what Lambda's runtime has and nothing more."""
+    named = os.environ.get("KIRIKAE_LAMBDA_PYTHON")
+    found = Path(named) if named else Path(__file__).parents[2] / ".venv-lambda" / "bin" / "python"
+    if not found.exists():
+        where = "KIRIKAE_LAMBDA_PYTHON names it" if named else "`make setup` makes it"
+        raise RuntimeError(f"There is no Python for the functions at {found} ({where})")
+    return found
+
+
+class Environment:
+    """A process that holds one function; it starts with the first invocation and again after a crash or a timeout."""
+
+    def __init__(self, handler: str, code_dir: Path, layers: list[Path], variables: dict[str, str], arn: str) -> None:
+        """Prepare it: variables are all environment variables of the function, Lambda's own included."""
+        self._handler = handler
+        self._code_dir = code_dir.resolve()
+        paths = [self._code_dir, *(layer.resolve() / "python" for layer in layers)]
+        self._arn = arn
+        self._process: Any = None
+        self._logged = 0
+        self._extensions: dict[str, _Request | None] = {}  # what each waits with for an event; None: it is at work
+        self._early: _Request | None = None  # what the runtime asked for while an extension was at work
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._directory = Path(tempfile.mkdtemp(prefix="kirikae-"))
+        self._offset = self._directory / "offset"
+        self._log: BinaryIO = (self._directory / "log").open("w+b")
+        self._variables = {
+            **variables,
+            "_HANDLER": handler,
+            "LAMBDA_TASK_ROOT": str(self._code_dir),
+            "PYTHONPATH": os.pathsep.join(str(path) for path in paths),
+            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self._listener.getsockname()[1]}",
+        }
+
+    def invoke(self, event: bytes, request_id: str, now: float, timeout: float) -> Invocation:
+        """Run one event to its end; the function's time.time() starts at now, its timeout counts real seconds."""
+        try:
+            return self._invoke(event, request_id, now, timeout)
+        except BaseException:
+            self._kill()  # in the middle of an event it is of no further use
+            raise
+
+    def _invoke(self, event: bytes, request_id: str, now: float, timeout: float) -> Invocation:
+        self._set_time(now)
+        cold = self._process is None or self._process.poll() is not None
+        started = time.monotonic()
+        if cold:
+            self._start()
+        idle = self._receive(INIT_SECONDS)
+        init_seconds = time.monotonic() - started if cold else 0.0
+        if idle.path.endswith("/next") and not self._extensions_ready(INIT_SECONDS):
+            idle = LATE
+        if not idle.path.endswith("/next"):
+            payload = self._broken(idle, request_id, INIT_SECONDS)
+            return Invocation(payload, _summary(payload), self._new_log(), init_seconds, 0.0, cold, request_id)
+        self._set_time(now)
+        started = time.monotonic()
+        headers = {
+            "Content-Type": "application/json",
+            "Lambda-Runtime-Aws-Request-Id": request_id,
+            "Lambda-Runtime-Deadline-Ms": str(int((now + timeout) * 1000)),
+            "Lambda-Runtime-Invoked-Function-Arn": self._arn,
+            "Lambda-Runtime-Trace-Id": "Root=1-00000000-000000000000000000000000;Parent=0000000000000000;Sampled=0",
+        }
+        self._tell_extensions(request_id, now + timeout)
+        idle.reply("200 OK", headers, event)
+        answer = self._receive(timeout)
+        seconds = time.monotonic() - started
+        if answer.path.endswith("/response"):
+            answer.reply("202 Accepted", {})
+            payload, error = json.loads(answer.body or b"null"), None
+        else:
+            payload = self._broken(answer, request_id, timeout)
+            error = _summary(payload)
+        if self._process and not self._extensions_ready(timeout - seconds):
+            self._kill()  # the caller has its answer and does not notice
+        return Invocation(payload, error, self._new_log(), init_seconds, seconds, cold, request_id)
+
+    def close(self) -> None:
+        """End the process and remove its files."""
+        self._kill()
+        self._listener.close()
+        self._log.close()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _start(self) -> None:
+        self._kill()
+        self._process = subprocess.Popen(  # noqa: S603 (the function under test)
+            [python(), "-P", "-B", BOOTSTRAP, self._offset, self._handler],  # -B: Lambda's code directory is read-only
+            cwd=self._code_dir,
+            env=self._variables,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log.fileno(),
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # what the function starts ends with it, and Ctrl-C reaches only the sandbox
+        )
+
+    def _kill(self) -> None:
+        if self._process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(10)
+        self._process = None
+        for request in (self._early, *self._extensions.values()):
+            if request and request.connection:
+                request.connection.close()
+        self._extensions, self._early = {}, None
+        while select.select([self._listener], [], [], 0)[0]:  # what it still asked for
+            self._listener.accept()[0].close()
+
+    def _set_time(self, now: float) -> None:
+        # As long as the file's earlier content: the function may read it at any time.
+        text = f"{now - time.time():<32.6f}"
+        with self._offset.open("r+" if self._offset.exists() else "w") as file:
+            file.write(text)
+
+    def _receive(self, seconds: float) -> _Request:
+        """Wait for the runtime's next request, but no longer than it lives."""
+        if self._early:
+            request, self._early = self._early, None
+            return request
+        return self._accept(seconds, lambda: False)
+
+    def _accept(self, seconds: float, enough: Callable[[], bool]) -> _Request:
+        """Serve extensions until the runtime asks for something, or it is enough."""
+        end = time.monotonic() + seconds
+        while not enough():
+            exited = self._process.poll() is not None
+            if select.select([self._listener], [], [], 0 if exited else LOOK_SECONDS)[0]:
+                connection, _ = self._listener.accept()
+                try:
+                    request = _read(connection)
+                except (OSError, ValueError):
+                    connection.close()  # it died while it was talking
+                    continue
+                if not request.path.startswith(EXTENSION_API):
+                    return request
+                self._serve_extension(request)
+            elif exited:
+                return EXITED
+            elif time.monotonic() > end:
+                return LATE
+        return LATE
+
+    def _serve_extension(self, request: _Request) -> None:
+        """Register an extension, or keep its request until there is an event."""
+        if request.path == f"{EXTENSION_API}register":
+            identifier = str(uuid.uuid4())
+            self._extensions[identifier] = None
+            request.reply("200 OK", {"Lambda-Extension-Identifier": identifier}, b"{}")
+        elif request.path == f"{EXTENSION_API}event/next" and request.extension in self._extensions:
+            self._extensions[request.extension] = request
+        else:
+            request.reply("403 Forbidden", {}, b'{"errorType": "Extension.UnknownExtensionIdentifier"}')
+
+    def _tell_extensions(self, request_id: str, deadline: float) -> None:
+        event = {"eventType": "INVOKE", "deadlineMs": int(deadline * 1000), "requestId": request_id}
+        event |= {"invokedFunctionArn": self._arn}
+        for identifier, waiting in self._extensions.items():
+            if waiting:
+                self._extensions[identifier] = None
+                waiting.reply("200 OK", {"Content-Type": "application/json"}, json.dumps(event).encode())
+
+    def _extensions_ready(self, seconds: float) -> bool:
+        """Wait until every extension has asked for its next event; say whether they all have."""
+        end = time.monotonic() + seconds
+        while not (ready := None not in self._extensions.values()):
+            request = self._accept(end - time.monotonic(), lambda: None not in self._extensions.values())
+            if request.connection:
+                self._early = request
+            elif request is EXITED or time.monotonic() > end:
+                break
+        return ready
+
+    def _broken(self, answer: _Request, request_id: str, timeout: float) -> dict[str, Any]:
+        """Turn anything but a response into AWS's error document."""
+        if answer.path.endswith("/error"):
+            answer.reply("202 Accepted", {})
+            if "/init/" in answer.path:
+                self._kill()
+            return dict(json.loads(answer.body))
+        code = self._process.poll()
+        self._kill()
+        if answer is LATE:
+            text = f"Task timed out after {timeout:.2f} seconds"
+            return {"errorType": "Sandbox.Timedout", "errorMessage": f"RequestId: {request_id} Error: {text}"}
+        status = f"signal: {signal.Signals(-code).name}" if code and code < 0 else f"exit status {code}"
+        text = f"Runtime exited with error: {status}"
+        return {"errorType": "Runtime.ExitError", "errorMessage": f"RequestId: {request_id} Error: {text}"}
+
+    def _new_log(self) -> list[str]:
+        """Return the lines written since the last look."""
+        # The descriptor's position is shared with the process, which writes at the end: read without moving it.
+        read = bytearray()
+        while chunk := os.pread(self._log.fileno(), 1 << 20, self._logged + len(read)):
+            read += chunk
+        self._logged += len(read)
+        return read.decode(errors="replace").replace("\r", "\n").splitlines()
+
+
+def _summary(payload: dict[str, Any]) -> str:
+    return f"{payload.get('errorType')}: {payload.get('errorMessage')}"
+
+
+def _read(connection: socket.socket) -> _Request:
+    """Read one HTTP request."""
+    connection.settimeout(10)
+    with connection.makefile("rb") as file:
+        _, path, _ = file.readline().decode().split(" ", 2)
+        headers = http.client.parse_headers(file)
+        if headers.get("Expect"):
+            connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        body = file.read(int(headers.get("Content-Length", 0)))
+    return _Request(path, body, connection, headers.get("Lambda-Extension-Identifier", ""))

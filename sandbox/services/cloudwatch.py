@@ -1,0 +1,417 @@
+"""CloudWatch: metrics by virtual minute, alarms evaluated at the end of each, their actions and events.
+
+moto's backend keeps the alarms and what DescribeAlarms says of them; definitions and states are kept here and written
+through to it. What an alarm does is queued on the clock, so it happens after the request or minute that caused it.
+"""
+
+import json
+import threading
+import uuid
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from botocore.exceptions import ClientError
+from moto.cloudwatch.models import MetricDatum
+
+from sandbox.services import delivery
+from sandbox.services.metrics import COMPARISONS, STATISTICS, evaluated, math
+from sandbox.wire import Refusal
+
+MINUTE = 60
+KEPT_SECONDS = 26 * 3600  # an alarm looks back at most a day
+EXTRA_PERIODS = 2  # of the evaluation range, beyond the evaluation periods ("alarms and missing data" shows 5 for 3)
+REGION_NAME = "Asia Pacific (Tokyo)"
+LAMBDA_PRINCIPAL = "lambda.alarms.cloudwatch.amazonaws.com"
+
+type Key = tuple[str, str, tuple[tuple[str, str], ...]]
+type Definition = dict[str, Any]  # the parameters of PutMetricAlarm
+
+ACTION_LISTS = {"ALARM": "AlarmActions", "OK": "OKActions", "INSUFFICIENT_DATA": "InsufficientDataActions"}
+EC2_ACTIONS = {"stop": "stop_instances", "terminate": "terminate_instances", "reboot": "reboot_instances"}
+
+
+@dataclass(frozen=True)
+class State:
+    """The state of an alarm; transitioned is when the value last changed, updated when anything did."""
+
+    value: str
+    reason: str
+    reason_data: str | None
+    updated: datetime
+    transitioned: datetime
+
+    def described(self) -> dict[str, str]:
+        """Write it as events do."""
+        data = {} if self.reason_data is None else {"reasonData": self.reason_data}
+        return {"value": self.value, "reason": self.reason, **data, "timestamp": timestamp(self.updated)}
+
+
+def timestamp(moment: datetime) -> str:
+    """Write a moment as CloudWatch does: 2026-01-01T00:00:00.000+0000."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}+0000"
+
+
+class CloudWatch:
+    """The account's CloudWatch."""
+
+    def __init__(self, account: Any) -> None:
+        self._account = account
+        self._definitions: dict[str, Definition] = {}
+        self._states: dict[str, State] = {}
+        self._metric_ids: dict[str, str] = {}
+        self._values: dict[Key, dict[int, list[float]]] = defaultdict(dict)  # by the end of their minute
+        self._lock = threading.Lock()  # of the values
+        now = int(account.clock.time())
+        self._minute_ends = now - now % MINUTE + MINUTE
+        # Run at the end of each virtual minute, before the alarms are evaluated; they call put().
+        self.publishers: list[Callable[[], object]] = [self._publish_queues]
+        # Actions that came to nothing: alarm, action, why. AWS tells it in the alarm's history only.
+        self.failed_actions: list[tuple[str, str, str]] = []
+        account.clock.every(MINUTE, self._minute)
+        account.override("cloudwatch", "PutMetricAlarm", self._check)
+        account.after("cloudwatch", "PutMetricAlarm", self._defined)
+        account.after("cloudwatch", "DeleteAlarms", self._deleted)
+        account.override("cloudwatch", "SetAlarmState", self._set_state)
+        account.override("cloudwatch", "PutMetricData", self._put_data)
+
+    def put(
+        self, namespace: str, metric: str, dimensions: dict[str, str], value: float, unit: str | None = None
+    ) -> None:
+        """Record a value in the present minute."""
+        with self._lock:
+            minutes = self._values[namespace, metric, tuple(sorted(dimensions.items()))]
+            minutes.setdefault(self._minute_ends, []).append(float(value))
+            while (oldest := next(iter(minutes))) < self._minute_ends - KEPT_SECONDS:
+                del minutes[oldest]
+        listed = [{"Name": name, "Value": text} for name, text in dimensions.items()]
+        now = self._account.clock.now().replace(tzinfo=None)
+        self._account.backend("cloudwatch").metric_data.append(
+            MetricDatum(namespace, metric, float(value), listed, now, unit)
+        )
+
+    def put_alarm(self, properties: dict[str, Any]) -> str:
+        """Create or replace an alarm from the properties of AWS::CloudWatch::Alarm; the state of an old one stays."""
+        self._account.client("cloudwatch").put_metric_alarm(**_typed(properties))
+        return str(self._account.arn("cloudwatch", f"alarm:{properties['AlarmName']}"))
+
+    def delete_alarm(self, name: str) -> None:
+        """Delete an alarm."""
+        self._account.client("cloudwatch").delete_alarms(AlarmNames=[name])
+
+    def state(self, name: str) -> State:
+        """Return the state of an alarm."""
+        return self._states[name]
+
+    # The API.
+
+    def _check(self, params: Definition, _principal: str) -> None:
+        try:
+            _validate(params)
+        except ValueError as error:
+            raise Refusal("ValidationError", str(error)) from error
+
+    def _defined(self, params: Definition) -> None:
+        name, now = params["AlarmName"], self._account.clock.now()
+        self._definitions[name] = params
+        self._metric_ids.setdefault(name, str(uuid.uuid4()))
+        new = State("INSUFFICIENT_DATA", "Unchecked: Initial alarm creation", None, now, now)
+        self._set(name, self._states.get(name, new))
+        self._account.backend("cloudwatch").alarms[name].configuration_updated_timestamp = now
+
+    def _deleted(self, params: dict[str, Any]) -> None:
+        for name in params["AlarmNames"]:
+            self._definitions.pop(name, None)
+            self._states.pop(name, None)
+
+    def _set_state(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
+        name, data = params["AlarmName"], params.get("StateReasonData")
+        if name not in self._definitions:
+            raise Refusal("ResourceNotFound", "", 404)
+        if params["StateValue"] not in ACTION_LISTS:
+            raise Refusal("ValidationError", f"Value '{params['StateValue']}' at 'stateValue' is not a state")
+        self._change(name, params["StateValue"], params["StateReason"], data)
+        return {}
+
+    def _put_data(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
+        for one in params.get("MetricData", []):
+            dimensions = {each["Name"]: each["Value"] for each in one.get("Dimensions", [])}
+            if "StatisticValues" in one:
+                raise Refusal("NotImplemented", "The sandbox lacks StatisticValues", 501)
+            values = one.get("Values") or [one["Value"]]
+            for value, count in zip(values, one.get("Counts") or [1] * len(values), strict=True):
+                for _ in range(int(count)):
+                    self.put(params["Namespace"], one["MetricName"], dimensions, value, one.get("Unit"))
+        return {}
+
+    # Evaluation.
+
+    def _minute(self) -> None:
+        with self._account.lock:
+            for publish in self.publishers:
+                publish()
+            end = self._minute_ends
+            with self._lock:
+                self._minute_ends = end + MINUTE
+            for name in list(self._definitions):
+                self._evaluate(name, end)
+
+    def _publish_queues(self) -> None:
+        for queue in list(self._account.backend("sqs").queues.values()):
+            waiting = queue.approximate_number_of_messages
+            self.put("AWS/SQS", "ApproximateNumberOfMessagesVisible", {"QueueName": queue.name}, waiting, "Count")
+
+    def _evaluate(self, name: str, end: int) -> None:
+        definition, state = self._definitions[name], self._states[name]
+        periods = definition["EvaluationPeriods"]
+        needed = definition.get("DatapointsToAlarm") or periods
+        treat = definition.get("TreatMissingData") or "missing"
+        compare, _ = COMPARISONS[definition["ComparisonOperator"]]
+        with self._lock:
+            values = [self._value(definition, end, back) for back in reversed(range(periods + EXTRA_PERIODS))]
+        breaching = [None if value is None else compare(value, definition["Threshold"]) for value in values]
+        value = evaluated(breaching, needed, periods, treat, state.value)
+        if value != state.value:
+            self._change(name, value, *_reason(definition, values, value, end, self._account.clock.now()))
+
+    def _value(self, definition: Definition, end: int, back: int) -> float | None:
+        """Return the alarm's value of the period that ended this many periods before end."""
+        period = _period(definition)
+        window = range(end - (back + 1) * period + MINUTE, end - back * period + 1, MINUTE)
+        if definition.get("MetricName"):
+            return self._statistic(definition, definition["Statistic"], window)
+        values: dict[str, float | None] = {}
+        for query in definition["Metrics"]:
+            if stat := query.get("MetricStat"):
+                values[query["Id"]] = self._statistic(stat["Metric"], stat["Stat"], window)
+        pending = [query for query in definition["Metrics"] if query.get("Expression")]
+        for query in sorted(pending, key=lambda query: bool(query.get("ReturnData", True))):
+            values[query["Id"]] = math(query["Expression"], values)
+        return values[_returned(definition)["Id"]]
+
+    def _statistic(self, metric: dict[str, Any], statistic: str, window: range) -> float | None:
+        dimensions = tuple(sorted((one["Name"], one["Value"]) for one in metric.get("Dimensions", [])))
+        minutes = self._values.get((metric["Namespace"], metric["MetricName"], dimensions), {})
+        values = [value for minute in window for value in minutes.get(minute, [])]
+        return STATISTICS[statistic](values) if values else None
+
+    # What follows from a change.
+
+    def _set(self, name: str, state: State) -> None:
+        self._states[name] = state
+        alarm = self._account.backend("cloudwatch").alarms[name]
+        alarm.state_value, alarm.state_reason = state.value, state.reason
+        alarm.state_reason_data = state.reason_data
+        alarm.state_updated_timestamp = state.updated
+        alarm.state_transitioned_timestamp = state.transitioned
+
+    def _change(self, name: str, value: str, reason: str, reason_data: str | None) -> None:
+        old, now = self._states[name], self._account.clock.now()
+        changed = value != old.value
+        new = State(value, reason, reason_data, now, now if changed else old.transitioned)
+        self._set(name, new)
+        if not changed:  # actions fire only on transitions (aws-facts E3)
+            return
+        definition, arn = self._definitions[name], self._account.arn("cloudwatch", f"alarm:{name}")
+        about = {
+            "alarmName": name,
+            "state": new.described(),
+            "previousState": old.described(),
+            "configuration": self._configuration(definition),
+        }
+        self._account.bus("aws.cloudwatch", "CloudWatch Alarm State Change", about, [arn])
+        if definition.get("ActionsEnabled", True):
+            for action in definition.get(ACTION_LISTS[value]) or []:
+                self._account.clock.after(0, lambda to=action: self._act(to, definition, about, old, new))
+
+    def _act(self, action: str, definition: Definition, about: dict[str, Any], old: State, new: State) -> None:
+        name = about["alarmName"]
+        arn = self._account.arn("cloudwatch", f"alarm:{name}")
+        service = action.split(":")[2]
+        try:
+            if service == "lambda":  # aws-facts E1, E2, E4
+                event = {
+                    "source": "aws.cloudwatch",
+                    "alarmArn": arn,
+                    "accountId": self._account.account_id,
+                    "time": timestamp(new.updated),
+                    "region": self._account.region,
+                    "alarmData": about,
+                }
+                self._account.functions.accept(action, event, principal=LAMBDA_PRINCIPAL, source_arn=arn)
+            elif service == "sns":
+                subject = f'{new.value}: "{name}" in {REGION_NAME}'.encode("ascii", "replace").decode()[:100]
+                text = json.dumps(self._notification(definition, arn, old, new), ensure_ascii=False)
+                source = {"service": "cloudwatch.amazonaws.com", "source_arn": arn}
+                delivery.to_topic(self._account, action, subject, text, **source)
+            else:
+                instance = next(one["Value"] for one in definition["Dimensions"] if one["Name"] == "InstanceId")
+                verb = EC2_ACTIONS[action.rsplit(":", 1)[-1]]
+                getattr(self._account.client("ec2"), verb)(InstanceIds=[instance])
+        except (delivery.DeliveryError, ClientError, Refusal) as error:
+            self.failed_actions.append((name, action, str(error)))
+
+    def _configuration(self, definition: Definition) -> dict[str, Any]:
+        metrics = [_described(query) for query in definition.get("Metrics") or []]
+        if definition.get("MetricName"):
+            stat = {"Metric": definition, "Period": definition["Period"], "Stat": definition["Statistic"]}
+            stat |= {"Unit": definition["Unit"]} if definition.get("Unit") else {}
+            metrics = [_described({"Id": self._metric_ids[definition["AlarmName"]], "MetricStat": stat})]
+        text = definition.get("AlarmDescription")
+        return {**({"description": text} if text else {}), "metrics": metrics}
+
+    def _notification(self, definition: Definition, arn: str, old: State, new: State) -> dict[str, Any]:
+        return {
+            "AlarmName": definition["AlarmName"],
+            "AlarmDescription": definition.get("AlarmDescription"),
+            "AWSAccountId": self._account.account_id,
+            "NewStateValue": new.value,
+            "NewStateReason": new.reason,
+            "StateChangeTime": timestamp(new.updated),
+            "Region": REGION_NAME,
+            "AlarmArn": arn,
+            "OldStateValue": old.value,
+            **{name: definition.get(name) or [] for name in ("OKActions", "AlarmActions", "InsufficientDataActions")},
+            "Trigger": {
+                "MetricName": definition.get("MetricName"),
+                "Namespace": definition.get("Namespace"),
+                "Statistic": (definition.get("Statistic") or "").upper(),
+                "Dimensions": [
+                    {"name": one["Name"], "value": one["Value"]} for one in definition.get("Dimensions", [])
+                ],
+                "Period": _period(definition),
+                "EvaluationPeriods": definition["EvaluationPeriods"],
+                "ComparisonOperator": definition["ComparisonOperator"],
+                "Threshold": definition["Threshold"],
+                "TreatMissingData": definition.get("TreatMissingData") or "missing",
+            },
+        }
+
+
+def _typed(properties: dict[str, Any]) -> dict[str, Any]:
+    """Give numbers and booleans their types: a template may hold them as strings."""
+    wanted: dict[str, Callable[[Any], Any]] = {
+        **dict.fromkeys(("EvaluationPeriods", "DatapointsToAlarm", "Period"), int),
+        "Threshold": float,
+        **dict.fromkeys(("ActionsEnabled", "ReturnData"), lambda value: str(value).lower() == "true"),
+    }
+
+    def convert(value: Any, name: str = "") -> Any:
+        if isinstance(value, dict):
+            return {key: convert(one, key) for key, one in value.items()}
+        if isinstance(value, list):
+            return [convert(one) for one in value]
+        return wanted[name](value) if name in wanted else value
+
+    return dict(convert(properties))
+
+
+def _validate(definition: Definition) -> None:
+    """Refuse what AWS refuses, and what the sandbox could not evaluate."""
+    if definition["ComparisonOperator"] not in COMPARISONS:
+        raise ValueError(f"The sandbox lacks {definition['ComparisonOperator']}")
+    period = _period(definition)
+    if period % MINUTE or period < MINUTE:
+        raise ValueError(f"The sandbox lacks periods other than full minutes, this one has {period} seconds")
+    if period * definition["EvaluationPeriods"] > 24 * 3600 and period < 3600:
+        raise ValueError(
+            "Metrics cannot be checked across more than a day (EvaluationPeriods * Period must be <= 86400)."
+        )
+    if (definition.get("DatapointsToAlarm") or 1) > definition["EvaluationPeriods"]:
+        raise ValueError("DatapointsToAlarm must be smaller than or equal to EvaluationPeriods")
+    if (definition.get("TreatMissingData") or "missing") not in ("missing", "ignore", "breaching", "notBreaching"):
+        raise ValueError(f"Option {definition['TreatMissingData']} is not supported for TreatMissingData")
+    queries = definition.get("Metrics") or []
+    stats = [query["MetricStat"]["Stat"] for query in queries if "MetricStat" in query]
+    for statistic in stats or [definition.get("Statistic")]:
+        if statistic not in STATISTICS:
+            raise ValueError(f"The sandbox lacks the statistic {statistic}")
+    if queries:
+        _returned(definition)
+    for query in queries:
+        if query.get("Expression"):
+            math(query["Expression"], {one["Id"]: 1.0 for one in queries})
+    for action in [one for name in ACTION_LISTS.values() for one in definition.get(name) or []]:
+        if action.split(":")[2] in ("lambda", "sns"):
+            continue
+        if action.rsplit(":", 1)[-1] not in EC2_ACTIONS:
+            raise ValueError(f"Invalid arn syntax or an action that the sandbox lacks: {action}")
+        if "InstanceId" not in [one["Name"] for one in definition.get("Dimensions", [])]:
+            raise ValueError(f"The metric of an alarm with the action {action} must have the dimension InstanceId")
+
+
+def _period(definition: Definition) -> int:
+    if definition.get("MetricName"):
+        return int(definition["Period"])
+    periods = [query["MetricStat"]["Period"] for query in definition["Metrics"] if query.get("MetricStat")]
+    return int(max(periods))
+
+
+def _returned(definition: Definition) -> dict[str, Any]:
+    found = [query for query in definition["Metrics"] if query.get("ReturnData", True)]
+    if len(found) != 1:
+        raise ValueError("Exactly one element of the metrics list should return data.")
+    return dict(found[0])
+
+
+def _described(query: dict[str, Any]) -> dict[str, Any]:
+    """Write one metric of an alarm as events do."""
+    if "MetricStat" not in query:
+        return {"id": query["Id"], "expression": query["Expression"], "returnData": query.get("ReturnData", True)}
+    stat = query["MetricStat"]
+    metric = stat["Metric"]
+    return {
+        "id": query["Id"],
+        "metricStat": {
+            "metric": {
+                "namespace": metric["Namespace"],
+                "name": metric["MetricName"],
+                "dimensions": {one["Name"]: one["Value"] for one in metric.get("Dimensions", [])},
+            },
+            "period": stat["Period"],
+            "stat": stat["Stat"],
+            **({"unit": stat["Unit"]} if stat.get("Unit") else {}),
+        },
+        "returnData": query.get("ReturnData", True),
+    }
+
+
+def _reason(definition: Definition, values: list[float | None], state: str, end: int, now: datetime) -> tuple[str, str]:
+    """Write why the state became this one in CloudWatch's words, and the data behind it."""
+    period, threshold, periods = _period(definition), float(definition["Threshold"]), definition["EvaluationPeriods"]
+    begins = [datetime.fromtimestamp(end - back * period, UTC) for back in range(len(values), 0, -1)]
+    points = [(moment, value) for moment, value in zip(begins, values, strict=True) if value is not None][-periods:]
+    if state == "INSUFFICIENT_DATA":
+        text = f"Insufficient Data: {_count(periods, 'datapoint')} unknown."
+    elif not points:
+        treated = {"ALARM": "Breaching", "OK": "NonBreaching"}[state]
+        text = (
+            f"Threshold Crossed: no datapoints were received for {_count(periods, 'period')} and "
+            f"{_count(periods, 'missing datapoint')} treated as [{treated}]."
+        )
+    else:
+        shown = ", ".join(f"{value} ({moment:%d/%m/%y %H:%M:%S})" for moment, value in points)
+        _, words = COMPARISONS[definition["ComparisonOperator"]]
+        needed = definition.get("DatapointsToAlarm") or periods
+        way = "OK -> ALARM" if state == "ALARM" else "ALARM -> OK"
+        text = (
+            f"Threshold Crossed: {len(points)} out of the last {_count(periods, 'datapoint')} [{shown}] "
+            f"{'was' if state == 'ALARM' else 'was not'} {words} the threshold ({threshold}) "
+            f"(minimum {_count(needed, 'datapoint')} for {way} transition)."
+        )
+    data = {
+        "version": "1.0",
+        "queryDate": timestamp(now),
+        **({"statistic": definition["Statistic"]} if definition.get("Statistic") else {}),
+        "period": period,
+        "recentDatapoints": [value for _, value in points],
+        "threshold": threshold,
+        "evaluatedDatapoints": [{"timestamp": timestamp(moment), "value": value} for moment, value in reversed(points)],
+    }
+    return text, json.dumps(data)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

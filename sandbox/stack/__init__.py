@@ -1,0 +1,1 @@
+"""CloudFormation: from the built template to resources in the account."""

@@ -1,0 +1,1 @@
+"""Visitors, and the load balancers' ways to a target."""

@@ -1,0 +1,702 @@
+"""While a window is open the maintenance page answers, testers get through, and everything goes back by itself."""
+
+import http.client
+import json
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+import pytest
+from conftest import Shop
+
+from functions.alb_maintenance_priority.app import Config, Observed, decide
+from kirikae import env
+from kirikae.maintenance.rules import Memory, Order
+from kirikae.maintenance.windows import Stored, Window
+from sandbox.account import Account
+from sandbox.estates import alb as estate_alb
+from sandbox.estates import standby as estate_standby
+from sandbox.stack import cloudformation
+from sandbox.stack.intrinsics import TemplateError
+from sandbox.traffic.alb import AlbPlane
+
+NOW = datetime(2026, 12, 1, 2, 0, tzinfo=UTC)
+ELB = "arn:aws:elasticloadbalancing:ap-northeast-1:123456789012"
+LISTENER = f"{ELB}:listener/app/shop/50dc6c495c0c9188/0467ef3c8400ae65"
+RULE = f"{ELB}:listener-rule/app/shop/50dc6c495c0c9188/0467ef3c8400ae65/aa"
+FUNCTION = "AlbMaintenancePriorityFunction"
+PARAMETER = "/shop/maintenance"
+
+CONFIG = Config(
+    service_name="shop",
+    topic_arn="arn:aws:sns:ap-northeast-1:123456789012:shop",
+    hold_parameter="/shop/hold",
+    maintenance_parameter=PARAMETER,
+    maintenance_listener_arn=LISTENER,
+    maintenance_rule_arn=RULE,
+)
+
+
+# What is decided.
+
+
+def seen(numbers: dict[str, int], memory: Memory, *until: timedelta | None, **stored: Any) -> Observed:
+    """Build a world: the rules, what the tag says, and windows by when they end from now."""
+    held = {f"w{n}": Window(None if one is None else NOW + one) for n, one in enumerate(until)}
+    order = Order(numbers, frozenset({"aa"}), "fixed-response")
+    return Observed(NOW, Stored(held, NOW - timedelta(hours=1), 1, **stored), order, memory)
+
+
+PARKED, LIVE = {"aa": 49999, "a": 1, "b": 2}, {"aa": 1, "a": 2, "b": 3}
+NUMBERS = {"a": (1, 2), "b": (2, 3)}
+NONE, REMEMBERED = Memory(), Memory("live", NUMBERS)
+OVER, OPEN = timedelta(0), timedelta(seconds=1)
+TO_LIVE = {"to": "live", "priorities": {"aa": 1, "a": 2, "b": 3}, "numbers": NUMBERS}
+TO_PARKED = {"to": "parked", "priorities": {"aa": 49999, "a": 1, "b": 2}}
+FINISH = {"to": "live", "priorities": {}}
+
+WORLDS = {
+    "nothing planned": (None, seen(PARKED, NONE)),
+    "a window is open": (TO_LIVE, seen(PARKED, NONE, OPEN)),
+    "a window without an end is open": (TO_LIVE, seen(PARKED, NONE, None)),
+    "the second cycle": (TO_LIVE, seen(PARKED, Memory("parked"), OPEN)),
+    "a window that is over at this second": (None, seen(PARKED, NONE, OVER)),
+    "one is over, one is open": (TO_LIVE, seen(PARKED, NONE, OVER, OPEN)),
+    "live already": (None, seen(LIVE, REMEMBERED, OPEN)),
+    "live already, started again": (None, seen(LIVE, REMEMBERED, OPEN, started=True)),
+    "the last window is over": (TO_PARKED, seen(LIVE, REMEMBERED, OVER)),
+    "no window is left": (TO_PARKED, seen(LIVE, REMEMBERED)),
+    "one of two is over": (None, seen(LIVE, REMEMBERED, OVER, OPEN)),
+    "the move was lost": (TO_LIVE, seen(PARKED, Memory("moving", NUMBERS), OPEN)),
+    "the last tag was lost": (FINISH, seen(LIVE, Memory("moving", NUMBERS), OPEN)),
+    "moved away by others": ({"to": "left"}, seen(LIVE | {"aa": 9}, REMEMBERED, OPEN)),
+    "left to others": (None, seen(LIVE | {"aa": 9}, Memory("left", NUMBERS), OPEN)),
+    "left to others, until they are done": (FINISH, seen(LIVE, Memory("left", NUMBERS), OPEN)),
+    "left to others, until a new start": (
+        TO_LIVE | {"priorities": {"aa": 1}},
+        seen(LIVE | {"aa": 9}, Memory("left", NUMBERS), OPEN, started=True),
+    ),
+    "left to others, until the end": (TO_PARKED, seen(LIVE | {"aa": 9}, Memory("left", NUMBERS))),
+    "the order is back, the tag is not": ({"to": "parked", "priorities": {}}, seen(PARKED, REMEMBERED)),
+    "the end without a tag": ({"to": "parked", "priorities": {"aa": 49999}}, seen(LIVE, NONE)),
+    "the end with a broken tag": ({"to": "parked", "priorities": {"aa": 49999}}, seen(LIVE, Memory("broken"))),
+    "no tag while it is on": (None, seen(LIVE, NONE, OPEN)),
+    "parked somewhere else": (None, seen(PARKED | {"aa": 49998}, Memory("parked"))),
+    "the live number is free": (
+        {"to": "live", "priorities": {"aa": 1}, "numbers": {"a": (10, 10)}},
+        seen({"aa": 49999, "a": 10}, NONE, OPEN),
+    ),
+    "a rule came to the old number": (
+        {"to": "parked", "priorities": {"aa": 49999}},
+        seen({"aa": 1, "new": 2, "b": 3, "c": 5}, Memory("live", {"b": (2, 3), "c": (5, 5)}), OVER),
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "world"), WORLDS.values(), ids=WORLDS.keys())
+def test_decide(change: dict[str, Any] | None, world: Observed) -> None:
+    decided = decide(CONFIG, world)
+    assert decided.change == change, decided.reason
+    assert decided.reason.en
+    assert not decided.refused
+
+
+def test_a_hundred_rules_make_room_in_one_change() -> None:
+    numbers = {f"{n:02x}r": n for n in range(1, 101)}
+    decided = decide(CONFIG, seen(numbers | {"aa": 49999}, NONE, OPEN))
+    assert decided.change is not None
+    assert decided.change["priorities"] == {rule: n + 1 for rule, n in numbers.items()} | {"aa": 1}
+
+
+@pytest.mark.parametrize(
+    ("words", "world"),
+    [
+        pytest.param("deleted", seen({"a": 1}, NONE, OPEN), id="the rule is gone, a window is open"),
+        pytest.param("deleted", seen({"a": 1}, NONE), id="the rule is gone, before the night"),
+        pytest.param(f"{PARAMETER}: oops", seen(LIVE, REMEMBERED, problem="oops"), id="a parameter nobody understands"),
+    ],
+)
+def test_what_cannot_be_decided_is_refused(words: str, world: Observed) -> None:
+    decided = decide(CONFIG, world)
+    assert (decided.refused, decided.change) == (True, None)
+    assert words in decided.reason.en
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"MAINTENANCE_LISTENER_ARN": f"{ELB}:listener/net/nlb/1/2"}, "MaintenanceListenerArn"),
+        ({"MAINTENANCE_RULE_ARN": f"{ELB}:listener-rule/app/shop/50dc6c495c0c9188/1111/aa"}, "another listener"),
+        ({"LIVE_PRIORITY": "0"}, "LivePriority"),
+        ({"LIVE_PRIORITY": "100", "PARKED_PRIORITY": "99"}, "ParkedPriority 99"),
+        ({"PARKED_PRIORITY": "50000"}, "ParkedPriority 50000"),
+        ({"PARKED_PRIORITY": "2", "MAINTENANCE_BYPASS_RULE_ARN": f"{RULE}b"}, "ParkedPriority 2"),
+    ],
+)  # fmt: skip
+def test_a_configuration_that_does_not_fit_is_named(variables: dict[str, str], words: str) -> None:
+    given = {"SERVICE_NAME": "shop", "TOPIC_ARN": CONFIG.topic_arn, "HOLD_PARAMETER": "/shop/hold"}
+    given |= {"MAINTENANCE_PARAMETER": PARAMETER, "MAINTENANCE_LISTENER_ARN": LISTENER, "MAINTENANCE_RULE_ARN": RULE}
+    with pytest.raises(env.InputError) as refused:
+        env.load(Config, given | variables)
+    assert words in str(refused.value)
+
+
+# Stories.
+
+
+class Site(Shop):
+    """A service behind an ALB, protected by the stack `shop`."""
+
+    def __init__(self, account: Account, build: Path, priorities: tuple[int, ...] = (1, 2, 3), **given: str) -> None:
+        self.account, self.build, self.given = account, build, given
+        self.alb = estate_alb.alb_service(account, priorities=priorities)
+        self.plane = AlbPlane(account, self.alb.listener_arn)
+        self.before = self.alb.priorities()
+
+    def deployed(self, **parameters: str) -> "Site":
+        given = {"MaintenanceListenerArn": self.alb.listener_arn} | self.given | parameters
+        self.stack = cloudformation.deploy(self.account, self.build, "shop", given)
+        self.before = self.alb.priorities()
+        return self
+
+    def wish(self, kind: str, **fields: Any) -> Any:
+        return self.invoke(FUNCTION, {"type": kind, **fields})
+
+    @property
+    def rule(self) -> str:
+        return self.stack.resources["MaintenanceRule"]
+
+    @property
+    def number(self) -> int:
+        return self.alb.priorities()[self.rule]
+
+    @property
+    def tags(self) -> dict[str, str]:
+        found = self.account.client("elbv2").describe_tags(ResourceArns=[self.rule])["TagDescriptions"][0]["Tags"]
+        return {tag["Key"]: tag["Value"] for tag in found}
+
+    @property
+    def stored(self) -> Any:
+        return json.loads(self.account.client("ssm").get_parameter(Name=PARAMETER)["Parameter"]["Value"])
+
+    def store(self, value: object) -> None:
+        text = value if isinstance(value, str) else json.dumps(value)
+        self.account.client("ssm").put_parameter(Name=PARAMETER, Value=text, Overwrite=True)
+
+    def statuses(self, *paths: str, client: str = "203.0.113.9") -> list[int]:
+        return [self.plane.get(path, client).status for path in paths or ("/a", "/b", "/c")]
+
+    def now(self, **later: float) -> datetime:
+        return self.account.clock.now() + timedelta(**later)
+
+
+SERVICE, PAGE = [200, 200, 200], [303, 503, 503]
+
+
+@pytest.fixture
+def new_site(account: Account, build: Path) -> Callable[..., Site]:
+    return lambda *priorities, **given: Site(account, build, priorities or (1, 2, 3), **given)
+
+
+@pytest.fixture
+def site(new_site: Callable[..., Site]) -> Site:
+    return new_site().deployed()
+
+
+def test_a_window_by_hand_from_its_start_to_its_end(site: Site) -> None:
+    assert site.statuses() == SERVICE
+    done = site.wish("start", minutes=60, reason="database upgrade")
+    assert done["outcome"] == "changed"
+    assert (site.number, site.statuses()) == (1, PAGE)
+    assert site.tags["kirikae:maintenance"] == "state=live rules=3"
+    site.minutes(30)
+    assert site.statuses() == PAGE
+    assert site.wish("end")["outcome"] == "changed"
+    assert (site.alb.priorities(), site.stored, site.statuses()) == (site.before, {}, SERVICE)
+    site.minutes(60)
+    assert site.alb.priorities() == site.before
+    on, off = site.mails
+    assert on.subject.startswith("[kirikae] shop: maintenance ON until 20")
+    assert "database upgrade" in on.body
+    assert f"aws ssm put-parameter --region ap-northeast-1 --overwrite --name {PARAMETER} --value '{{}}'" in on.body
+    assert (off.subject, "NOT as it was" in off.body) == ("[kirikae] shop: maintenance OFF", False)
+
+
+def test_start_twice_then_end_once_restores_the_order_and_a_second_cycle_works(site: Site) -> None:
+    for _ in range(2):
+        assert [site.wish("start", minutes=60)["outcome"] for _ in range(2)] == ["changed", "unchanged"]
+        assert [site.wish("end")["outcome"] for _ in range(2)] == ["changed", "unchanged"]
+        assert site.alb.priorities() == site.before
+    assert len(site.writes("SetRulePriorities")) == 4
+    assert len(site.mails) == 4
+
+
+def test_a_lost_end_does_not_leave_the_site_down(site: Site) -> None:
+    site.wish("start", minutes=10)
+    site.minutes(9)
+    assert site.statuses() == PAGE
+    site.minutes(2)
+    assert (site.statuses(), site.alb.priorities()) == (SERVICE, site.before)
+    assert site.subjects[-1] == "maintenance OFF"
+    assert len(site.mails) == 2
+
+
+def test_overlapping_windows_keep_it_on_until_the_last_one_ends(site: Site) -> None:
+    site.wish("start", window="database", minutes=10)
+    site.wish("start", window="release", minutes=30)
+    assert site.wish("end", window="database")["outcome"] == "unchanged"
+    assert site.statuses() == PAGE
+    site.minutes(28)
+    assert site.statuses() == PAGE
+    site.minutes(3)
+    assert site.statuses() == SERVICE
+    assert len(site.mails) == 2
+
+
+def test_an_end_for_an_unknown_window_says_so_and_touches_nothing(site: Site) -> None:
+    site.wish("start", window="release", minutes=30)
+    done = site.wish("end", window="relaese")
+    assert done["outcome"] == "unchanged"
+    assert "no window 'relaese' is open" in done["reason"]
+    assert "release until" in done["reason"]
+    assert site.statuses() == PAGE
+    site.wish("end", window="release")
+    assert "no window 'default' is open" in site.wish("end")["reason"]
+
+
+def test_a_window_written_by_hand_is_a_window(site: Site) -> None:
+    site.store({"by hand": {"until": site.now(minutes=10).isoformat(), "reason": "no function at hand"}})
+    site.minutes(2)
+    assert site.statuses() == PAGE
+    site.store({})
+    site.minutes(2)
+    assert (site.statuses(), site.alb.priorities()) == (SERVICE, site.before)
+
+
+def test_a_parameter_that_nobody_understands_changes_nothing_and_is_mailed(site: Site) -> None:
+    site.wish("start", minutes=30)
+    site.store("maintenance until tomorrow")
+    site.minutes(3)
+    assert site.statuses() == PAGE
+    assert len(site.alarm_mails("RefusedAlarm")) == 1
+    failed = site.account.functions.invoke(site.stack.resources[FUNCTION], {"type": "end"})
+    assert "holds no windows" in failed.payload["errorMessage"]
+    assert site.statuses() == PAGE
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        pytest.param({"type": "stop"}, id="unknown type"),
+        pytest.param({"type": "start"}, id="no end"),
+        pytest.param({"type": "start", "until": "2999-01-01T00:00:00"}, id="naive"),
+        pytest.param({"type": "start", "until": "2020-01-01T00:00:00Z"}, id="past"),
+        pytest.param({"type": "start", "until": "2999-01-01T00:00:00Z"}, id="longer than 30 days"),
+        pytest.param(["start"], id="no object"),
+    ],
+)
+def test_bad_input_is_named_and_nothing_is_written(site: Site, event: Any) -> None:
+    failed = site.account.functions.invoke(site.stack.resources[FUNCTION], event)
+    assert failed.payload["errorType"] == "InputError"
+    assert "expected" in failed.payload["errorMessage"] or "until" in failed.payload["errorMessage"]
+    assert not site.writes("PutParameter")
+    assert not site.writes("SetRulePriorities")
+    assert not site.writes("AddTags")
+
+
+def test_a_start_without_an_end_is_mailed_again_every_hour(new_site: Callable[..., Site]) -> None:
+    site = new_site().deployed(ReconcileExpression="rate(5 minutes)")
+    site.wish("start", until=None, reason="data repair")
+    assert site.subjects == ["maintenance ON WITHOUT an announced end"]
+    site.minutes(58)
+    assert not site.alarm_mails("WithoutEnd")
+    site.minutes(8)
+    assert len(site.alarm_mails("WithoutEnd")) == 1
+    site.minutes(120)
+    assert len(site.alarm_mails("WithoutEnd")) == 3
+    assert site.statuses() == PAGE
+    site.wish("end")
+    site.minutes(70)
+    assert len(site.alarm_mails("WithoutEnd")) == 3
+
+
+def test_an_operator_who_moves_the_rule_is_noticed_once_and_not_fought(site: Site) -> None:
+    site.wish("start", minutes=60)
+    site.alb.move((site.rule, 40000))
+    site.minutes(20)
+    assert (site.number, site.statuses()) == (40000, SERVICE)
+    assert site.subjects[1:] == ["the maintenance rule was moved by others, it is left alone"]
+    assert "40000" in site.mails[1].body
+    site.minutes(45)  # the window ends, and what had made room goes back
+    assert site.alb.priorities() == site.before
+    assert len(site.mails) == 3
+
+
+def test_a_new_start_takes_the_rule_back_from_others(site: Site) -> None:
+    site.wish("start", minutes=60)
+    site.alb.move((site.rule, 40000))
+    site.minutes(2)
+    assert site.wish("start", minutes=60)["outcome"] == "changed"
+    assert (site.number, site.statuses()) == (1, PAGE)
+    site.wish("end")
+    assert site.alb.priorities() == site.before
+
+
+def test_what_others_do_to_the_other_rules_is_left_alone_and_mentioned(site: Site) -> None:
+    rules = site.alb.rule_arns
+    site.wish("start", minutes=60)
+    new = site.alb.add_rule(30, "/new")
+    site.alb.move((rules["/c"], 700))
+    site.alb.delete_rule(rules["/b"])
+    site.wish("end")
+    assert site.alb.priorities() == {rules["/a"]: 1, new: 30, rules["/c"]: 700, site.rule: 49999}
+    body = site.mails[-1].body
+    assert site.subjects[-1] == "maintenance OFF, rules differ from before"
+    for words in ("was removed", "to 700 (it had 3)", "was added by others at 30"):
+        assert words in body
+
+
+@pytest.mark.parametrize("tag", [pytest.param(None, id="missing"), pytest.param("state=live rules=7", id="broken")])
+def test_without_its_tag_only_the_maintenance_rule_moves_and_the_mail_says_so(site: Site, tag: str | None) -> None:
+    site.wish("start", minutes=60)
+    elb = site.account.client("elbv2")
+    if tag is None:
+        elb.remove_tags(ResourceArns=[site.rule], TagKeys=["kirikae:maintenance"])
+    else:
+        elb.add_tags(ResourceArns=[site.rule], Tags=[{"Key": "kirikae:maintenance", "Value": tag}])
+    site.wish("end")
+    rules = site.alb.rule_arns
+    assert site.alb.priorities() == {rules["/a"]: 2, rules["/b"]: 3, rules["/c"]: 4, site.rule: 49999}
+    assert f"order of before is {'missing' if tag is None else 'broken'}" in site.mails[-1].body
+    site.minutes(5)
+    assert len(site.mails) == 2
+
+
+def test_a_taken_parked_number_gives_the_next_free_one_below(site: Site) -> None:
+    site.wish("start", minutes=60)
+    site.alb.add_rule(49999, "/late")
+    site.alb.add_rule(49998, "/later")
+    site.wish("end")
+    assert (site.number, site.statuses()) == (49997, SERVICE)
+    assert "priority 49999 is taken" in site.mails[-1].body
+    site.minutes(5)
+    assert len(site.mails) == 2
+    site.wish("start", minutes=60)
+    site.wish("end")
+    assert site.number == 49997
+
+
+def test_a_deleted_rule_is_noticed_before_the_night(site: Site) -> None:
+    site.alb.delete_rule(site.rule)
+    site.minutes(3)
+    assert len(site.alarm_mails("RefusedAlarm")) == 1
+    assert site.wish("start", minutes=60)["outcome"] == "refused"
+    assert site.statuses() == SERVICE
+
+
+def test_a_start_that_is_held_comes_true_when_the_hold_is_over(site: Site) -> None:
+    site.held(10)
+    assert site.wish("start", minutes=60)["outcome"] == "held"
+    assert (site.statuses(), list(site.stored)) == (SERVICE, ["default"])
+    site.minutes(12)
+    assert site.statuses() == PAGE
+    site.held(30)
+    assert site.wish("end", force=True, reason="it is over")["outcome"] == "changed"
+    assert site.statuses() == SERVICE
+
+
+def test_a_dry_run_writes_nothing(site: Site) -> None:
+    assert site.wish("start", minutes=60, action="dry-run")["outcome"] == "dry-run"
+    assert (site.stored, site.alb.priorities(), site.tags) == ({}, site.before, {})
+
+
+def test_a_dry_run_stack_mails_what_it_would_do(new_site: Callable[..., Site]) -> None:
+    site = new_site().deployed(DryRun="true")
+    assert site.wish("start", minutes=60)["outcome"] == "dry-run"
+    assert (site.stored, site.alb.priorities()) == ({}, site.before)
+    assert site.subjects == ["dry run: a change is due"]
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["refused", "done, and the answer lost"])
+def test_a_move_that_fails_is_finished_by_the_next_run_with_one_mail(site: Site, after: bool) -> None:
+    code = None if after else "InternalFailure"
+    site.account.faults.add("elbv2", "SetRulePriorities", code, times=3, status=500, after=after)
+    failed = site.account.functions.invoke(site.stack.resources[FUNCTION], {"type": "start", "minutes": 60})
+    assert bool(failed.error) or after
+    site.account.faults.clear()
+    site.minutes(2)
+    assert (site.number, site.statuses()) == (1, PAGE)
+    assert [subject[:14] for subject in site.subjects] == ["maintenance ON"]
+    site.wish("end")
+    assert site.alb.priorities() == site.before
+
+
+def test_two_starts_at_the_same_moment_lose_none(site: Site) -> None:
+    function, other = site.stack.resources[FUNCTION], {"type": "start", "window": "b", "minutes": 20}
+    site.wish("end")  # warm
+    site.account.before("ssm", "PutParameter", lambda: site.account.functions.invoke(function, other))
+    site.wish("start", window="a", minutes=10)
+    assert site.stored.keys() == {"a", "b"}
+    site.minutes(15)
+    assert site.statuses() == PAGE
+    site.minutes(8)
+    assert (site.statuses(), site.alb.priorities()) == (SERVICE, site.before)
+
+
+def test_many_starts_at_once_make_one_order(site: Site) -> None:
+    events = [{"type": "start", "window": "same", "until": site.now(hours=1).isoformat()}] * 4
+    site.account.functions.concurrently(site.stack.resources[FUNCTION], events)
+    site.minutes(1)
+    assert (site.number, site.statuses()) == (1, PAGE)
+    site.wish("end", window="same")
+    assert site.alb.priorities() == site.before
+
+
+@pytest.mark.parametrize("count", [3, 100])
+def test_the_calls_of_a_start_and_an_end_do_not_grow_with_the_rules(site: Site, count: int) -> None:
+    for number in range(4, count + 1):
+        site.alb.add_rule(number, f"/{number}")
+    before = site.alb.priorities()
+    site.wish("end")  # warm
+    for kind, fields, calls in (("start", {"minutes": 60}, 10), ("end", {}, 9)):
+        seen_before = len(site.account.calls)
+        site.wish(kind, **fields)
+        made = [call.operation for call in site.account.calls[seen_before:] if "Role" in call.principal]
+        assert made.count("SetRulePriorities") == 1
+        assert len(made) == calls, made
+    assert site.alb.priorities() == before
+
+
+def test_testers_go_past_the_page_and_nobody_else(new_site: Callable[..., Site]) -> None:
+    site = new_site()
+    site.deployed(
+        MaintenanceBypassCidrs="127.0.0.2/32,198.51.100.0/24",
+        MaintenanceBypassTargetGroupArn=site.alb.group_arns["/b"],
+    )
+    testers = site.stack.resources["MaintenanceTestersRule"]
+    assert site.statuses("/zzz", client="127.0.0.2") == [503]  # parked, it takes nothing
+    site.wish("start", minutes=60)
+    assert list(site.alb.priorities())[:2] == [testers, site.rule]
+    assert [site.alb.priorities()[rule] for rule in (testers, site.rule, site.alb.rule_arns["/a"])] == [1, 2, 3]
+
+    def get(source: str) -> int:
+        connection = http.client.HTTPConnection(urlsplit(site.plane.url).netloc, source_address=(source, 0))
+        connection.request("GET", "/b")
+        status = connection.getresponse().status
+        connection.close()
+        return status
+
+    assert (get("127.0.0.2"), get("127.0.0.3")) == (200, 503)
+    assert site.statuses(client="198.51.100.7") == SERVICE
+    site.wish("end")
+    assert site.alb.priorities() == site.before
+
+
+def test_a_rule_of_ones_own_is_used_instead(new_site: Callable[..., Site]) -> None:
+    site = new_site(10, 20, 30)
+    own = site.alb.add_rule(40, "/b")
+    site.deployed(MaintenanceRuleArn=own, LivePriority="20", ParkedPriority="500")
+    assert "MaintenanceRule" not in site.stack.resources
+    site.wish("start", minutes=60)
+    rules = site.alb.rule_arns
+    assert site.alb.priorities() == {rules["/a"]: 10, own: 20, rules["/b"]: 21, rules["/c"]: 30}
+    site.wish("end")
+    assert site.alb.priorities() == {rules["/a"]: 10, rules["/b"]: 20, rules["/c"]: 30, own: 500}
+
+
+def test_a_parked_rule_that_hides_the_default_action_is_mailed(new_site: Callable[..., Site]) -> None:
+    site = new_site()
+    group = site.alb.group_arns["/a"]
+    site.account.client("elbv2").modify_listener(
+        ListenerArn=site.alb.listener_arn, DefaultActions=[{"Type": "forward", "TargetGroupArn": group}]
+    )
+    site.deployed()
+    site.minutes(3)
+    assert site.statuses("/anything") == [503]
+    assert len(site.alarm_mails("HidesDefault")) == 1
+
+
+@pytest.mark.parametrize("several", ["true", "false"])
+def test_the_page_answers_in_both_header_modes(site: Site, several: str) -> None:
+    site.account.client("elbv2").modify_target_group_attributes(
+        TargetGroupArn=site.stack.resources["MaintenanceTargetGroup"],
+        Attributes=[{"Key": "lambda.multi_value_headers.enabled", "Value": several}],
+    )
+    site.wish("start", minutes=60)
+    page = site.plane.get("/c?x=1&x=2")
+    headers = {name.lower(): value for name, value in page.headers}
+    assert (page.status, headers["cache-control"]) == (503, "no-store")
+
+
+# By schedule.
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "Europe/London"])
+def test_schedules_open_and_close_a_window_over_midnight_in_their_time_zone(
+    new_site: Callable[..., Site], zone: str
+) -> None:
+    site = new_site()
+    midnight = (site.now().astimezone(ZoneInfo(zone)) + timedelta(days=1)).replace(hour=0, minute=0, second=0)
+    site.deployed(
+        MaintenanceStart="cron(50 23 * * ? *)",
+        MaintenanceEnd="cron(10 0 * * ? *)",
+        MaintenanceTimezone=zone,
+        ReconcileExpression="rate(5 minutes)",
+    )
+    site.account.advance((midnight - timedelta(minutes=11) - site.now()).total_seconds())
+    assert site.statuses() == SERVICE
+    site.minutes(2)
+    assert site.statuses() == PAGE
+    [(name, window)] = site.stored.items()
+    assert (name, datetime.fromisoformat(window["until"])) == ("scheduled", midnight + timedelta(minutes=10))
+    site.minutes(18)
+    assert site.statuses() == PAGE
+    site.minutes(2)
+    assert (site.statuses(), site.alb.priorities()) == (SERVICE, site.before)
+    assert len(site.mails) == 2
+
+
+def test_a_scheduled_window_ends_without_its_end(new_site: Callable[..., Site]) -> None:
+    site = new_site()
+    local = site.now().astimezone(ZoneInfo("Asia/Tokyo")).replace(tzinfo=None, microsecond=0)
+    start, end = (f"at({(local + timedelta(minutes=n)).isoformat()})" for n in (5, 15))
+    site.deployed(MaintenanceStart=start, MaintenanceEnd=end)
+    site.account.events.delete_schedule(site.stack.resources["MaintenanceEndSchedule"])
+    site.minutes(6)
+    assert site.statuses() == PAGE
+    site.minutes(11)
+    assert (site.statuses(), site.alb.priorities()) == (SERVICE, site.before)
+
+
+def test_a_schedule_that_cannot_deliver_is_told_of(new_site: Callable[..., Site]) -> None:
+    site = new_site()
+    local = site.now().astimezone(ZoneInfo("Asia/Tokyo")).replace(tzinfo=None, microsecond=0)
+    start, end = (f"at({(local + timedelta(minutes=n)).isoformat()})" for n in (5, 15))
+    site.deployed(MaintenanceStart=start, MaintenanceEnd=end)
+    site.account.functions.delete(site.stack.resources[FUNCTION])
+    site.minutes(8)
+    assert site.alarm_mails("FailedEventsAlarm")
+
+
+# The stack.
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"MaintenanceListenerArn": f"{ELB}:listener/net/nlb/1/2"}, "not of an NLB listener"),
+        ({"MaintenanceRuleArn": RULE}, "MaintenanceRuleArn needs MaintenanceListenerArn"),
+        ({"MaintenanceListenerArn": LISTENER, "MaintenanceStart": "cron(0 2 * * ? *)"}, "need each other"),
+        ({"MaintenanceListenerArn": LISTENER, "MaintenanceEnd": "at(2026-12-01T06:00:00)"}, "need each other"),
+        ({"MaintenanceListenerArn": LISTENER, "MaintenanceStart": "2 o'clock"}, "EventBridge Scheduler expression"),
+        ({"MaintenanceListenerArn": LISTENER, "MaintenanceBypassCidrs": "10.0.0.0/8"}, "need each other"),
+        ({"MaintenanceListenerArn": LISTENER, "ParkedPriority": "50000"}, "ParkedPriority"),
+        ({"MaintenanceListenerArn": LISTENER, "LivePriority": "0"}, "LivePriority"),
+    ],
+)  # fmt: skip
+def test_parameters_that_cannot_work_are_refused_at_deploy_time(
+    account: Account, build: Path, parameters: dict[str, str], words: str
+) -> None:
+    with pytest.raises(TemplateError, match=words):
+        cloudformation.deploy(account, build, "shop", parameters)
+
+
+def test_a_deployment_during_a_window_leaves_the_windows_alone(site: Site) -> None:
+    site.wish("start", minutes=60)
+    given = {"MaintenanceListenerArn": site.alb.listener_arn, "ServiceName": "new name"}
+    site.stack = cloudformation.update(site.account, site.stack, site.build, given)
+    site.minutes(3)
+    assert (list(site.stored), site.statuses()) == (["default"], PAGE)
+    site.wish("end")
+    assert site.alb.priorities() == site.before
+
+
+def test_maintenance_does_not_confuse_the_nlb_switch_of_the_same_stack(new_shop: Callable[..., Shop]) -> None:
+    shop = new_shop()
+    alb = estate_alb.alb_service(shop.account, first_cidr=1)
+    shop.deployed(MaintenanceListenerArn=alb.listener_arn)
+    shop.minutes(5)
+    shop.invoke(FUNCTION, {"type": "start", "minutes": 30})
+    shop.minutes(10)
+    assert shop.serves == ["primary"]
+    shop.stops()
+    assert shop.serves == ["sorry"]
+    shop.comes_back()
+    assert shop.serves == ["primary"]
+    shop.minutes(30)
+    assert [subject[:14] for subject in shop.subjects] == [
+        "maintenance ON",
+        "sorry page ON,",
+        "sorry page OFF",
+        "maintenance OF",
+    ]
+
+
+def test_maintenance_does_not_confuse_the_standby_of_the_same_stack(new_site: Callable[..., Site]) -> None:
+    site = new_site()
+    servers = estate_standby.standby_service(site.account)
+    site.deployed(ActiveInstanceId=servers.active, StandbyInstanceIds=",".join(servers.standbys))
+    site.wish("start", minutes=30)
+    site.minutes(10)
+    assert servers.states() == ["stopped", "stopped"]  # a page for everybody is no outage of the server
+    servers.stop()
+    site.minutes(5)
+    assert servers.states() == ["running", "stopped"]
+    assert site.statuses() == PAGE
+    site.minutes(20)
+    assert site.alb.priorities() == site.before
+    assert servers.states() == ["running", "stopped"]
+
+
+def test_whatever_the_event_the_rule_follows_the_windows(site: Site, every_event: dict[str, Any]) -> None:
+    for name, event in every_event.items():
+        if "schedule" not in name and "type" not in event:
+            assert site.invoke(FUNCTION, event)["outcome"] == "unchanged", name
+    site.wish("start", minutes=600)
+    for name, event in every_event.items():
+        if "type" not in event:
+            assert site.invoke(FUNCTION, event)["outcome"] == "unchanged", name
+    assert site.invoke(FUNCTION, every_event["alb_maintenance_priority_start"])["outcome"] == "unchanged"
+    assert site.invoke(FUNCTION, every_event["alb_maintenance_priority_end"])["outcome"] == "unchanged"
+    assert site.wish("end")["outcome"] == "changed"
+    assert site.alb.priorities() == site.before
+
+
+def test_mails_in_japanese_say_what_happened(new_site: Callable[..., Site]) -> None:
+    site = new_site().deployed(NotificationLanguage="ja")
+    site.wish("start", minutes=60, reason="データベース更新")
+    site.alb.move((site.rule, 40000))
+    site.minutes(2)
+    site.wish("end")
+    on, left, off = site.mails
+    assert "メンテナンスルールを" in on.body
+    assert "データベース更新" in on.body
+    assert "kirikae 以外がメンテナンスルールを移動しました" in left.body
+    assert "メンテナンスルールを戻し" in off.body
+    assert all(" until " not in mail.body for mail in (on, left, off))
+
+
+def test_the_commands_in_the_mails_do_what_they_say(new_site: Callable[..., Site]) -> None:
+    site = new_site()
+    bypass = {
+        "MaintenanceBypassCidrs": "198.51.100.0/24",
+        "MaintenanceBypassTargetGroupArn": site.alb.group_arns["/b"],
+    }
+    site.deployed(**bypass)
+    site.wish("start", minutes=60)
+    live = site.alb.priorities()
+    site.alb.move((site.rule, 40000))
+    site.minutes(2)
+    by_hand = re.findall(r"RuleArn=(\S+),Priority=(\d+)", site.mails[1].body)
+    site.alb.move(*((rule, int(number)) for rule, number in by_hand))
+    assert site.alb.priorities() == live
+    site.wish("end")
+    [again] = re.findall(r"--value '(.+)'", site.mails[-1].body)
+    site.store(again)
+    site.minutes(2)
+    assert site.alb.priorities() == live
+    assert "--region ap-northeast-1" in site.mails[-1].body

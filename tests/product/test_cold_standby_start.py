@@ -1,0 +1,884 @@
+"""When the active does not serve, one standby is started, seen through until it serves, and somebody is told."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from template_tools import expanded, of_type, policies_of
+
+from functions.cold_standby_start.app import Config, Observed, decide
+from kirikae import env
+from kirikae.alarms import Alarm
+from kirikae.ec2 import Instance, Status
+from kirikae.elb import Target
+from sandbox.account import Account
+from sandbox.estates import standby as estate_standby
+from sandbox.stack import cloudformation
+from sandbox.stack.intrinsics import TemplateError
+
+NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
+ACTIVE, ONE, TWO = "i-0000000a", "i-00000001", "i-00000002"
+GROUP = "arn:aws:elasticloadbalancing:ap-northeast-1:123456789012:targetgroup/batch/73e2d6bc24d8a067"
+BY_A_PERSON = "Client.UserInitiatedShutdown: User initiated shutdown"
+FUNCTION = "ColdStandbyStartFunction"
+
+CONFIG = Config(
+    service_name="batch",
+    topic_arn="arn:aws:sns:ap-northeast-1:123456789012:batch",
+    hold_parameter="/batch/hold",
+    active_instance_id=ACTIVE,
+    standby_instance_ids=(ONE, TWO),
+    functions_arn="arn:aws:lambda:ap-northeast-1:123456789012:function",
+    aws_lambda_function_name="batch-standby",
+)
+FENCED = replace(CONFIG, fence_active=True)
+REGISTERED = replace(CONFIG, standby_target_group_arn=GROUP)
+
+
+def ago(minutes: float) -> datetime:
+    return NOW - timedelta(minutes=minutes)
+
+
+def written(minutes: float) -> str:
+    return f"{ago(minutes):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def instance(name: str, state: str, launched: float = 10_000, reason: str = "", **notes: str) -> Instance:
+    tags = {f"kirikae:{key}": value for key, value in notes.items()}
+    return Instance(name, state, "t3.micro", None if state == "missing" else ago(launched), None, reason, tags)
+
+
+def alarm(minutes: float = 2) -> Alarm:
+    return Alarm("status", "ALARM", ago(minutes))
+
+
+def seen(active: str, one: str | Instance, two: str | Instance = "stopped", **more: Any) -> Observed:
+    first = one if isinstance(one, Instance) else instance(ONE, one)
+    second = two if isinstance(two, Instance) else instance(TWO, two)
+    return Observed(NOW, instance(ACTIVE, active), (first, second), **more)
+
+
+def started(state: str, minutes: float = 5, reason: str = "", **notes: str) -> Instance:
+    """Return the first candidate, started for an outage that began then."""
+    notes = {"outage": written(minutes), "started": written(minutes)} | notes
+    return instance(ONE, state, minutes, reason, **notes)
+
+
+def failed(name: str, minutes: float, how: str = "refused", began: float = 100) -> Instance:
+    return instance(name, "stopped", outage=written(began), failed=f"{written(minutes)} {how} t3.micro Why")
+
+
+IN_ALARM = {"alarms": (alarm(),)}
+OK = {"statuses": (Status(ONE, "ok", "ok", "not-applicable"),)}
+STARTING = {"statuses": (Status(ONE, "initializing", "initializing", "not-applicable"),)}
+HEALTHY = {"targets": (Target(ONE, 80, "healthy"),)}
+ACTIVE_OK = {"statuses": (Status(ACTIVE, "ok", "ok", "not-applicable"),)}
+FELL = "Server.InternalError: Internal error on launch"
+RAN = {"running": written(4)}
+
+
+def start(*names: str, fallen: tuple[str, ...] = (), **more: Any) -> dict[str, Any]:
+    return {"start": list(names), "fallen": list(fallen)} | more
+
+
+WORLDS = {
+    "all is well": (None, seen("running", "stopped")),
+    "the active stops": (start(ONE, TWO), seen("stopping", "stopped")),
+    "the active has stopped": (start(ONE, TWO), seen("stopped", "stopped")),
+    "the active is being terminated": (start(ONE, TWO), seen("shutting-down", "stopped")),
+    "the active is terminated": (start(ONE, TWO), seen("terminated", "stopped")),
+    "the active is impaired": (start(ONE, TWO), seen("running", "stopped", **IN_ALARM)),
+    "an alarm from before the active's last start": (
+        None,
+        replace(seen("running", "stopped", **IN_ALARM), active=instance(ACTIVE, "running", launched=1)),
+    ),
+    "the active is starting": (None, seen("pending", "stopped", **IN_ALARM)),
+    "the first is pending": (None, seen("stopped", started("pending", 0.1))),
+    "the first is running already": ({"note": ONE}, seen("stopped", "running")),
+    "the second is running already": ({"note": TWO}, seen("stopped", "stopped", "running")),
+    "another run is starting the first": (None, seen("stopped", instance(ONE, "pending", launched=0.5))),
+    "a start that nobody noted": ({"note": ONE}, seen("stopped", instance(ONE, "pending", launched=1))),
+    "the first is stopping: it is waited for": (None, seen("stopped", "stopping")),
+    "the second is stopping: the first is started": (start(ONE), seen("stopped", "stopped", "stopping")),
+    "the first is terminated": (start(TWO), seen("stopped", "terminated")),
+    "the first is missing": (start(TWO), seen("stopped", "missing")),
+    "all are gone": (None, seen("stopped", "terminated", "missing")),
+    "the first was refused": (start(TWO), seen("stopped", failed(ONE, 0.1))),
+    "all were refused a moment ago": (None, seen("stopped", failed(ONE, 0.2), failed(TWO, 0.1))),
+    "all were refused long ago": (
+        start(ONE, TWO, retry=True),
+        seen("stopped", failed(ONE, 31), failed(TWO, 31)),
+    ),
+    "the spacing grows with the age of the outage": (
+        None,
+        seen("stopped", failed(ONE, 10, began=25), failed(TWO, 10, began=25)),
+    ),
+    "the spacing is over": (
+        start(ONE, TWO, retry=True),
+        seen("stopped", failed(ONE, 10, began=20), failed(TWO, 10, began=20)),
+    ),
+    "refused in an earlier outage": (
+        start(ONE, TWO),
+        replace(seen("stopped", failed(ONE, 99), failed(TWO, 99)), active=instance(ACTIVE, "stopped", launched=50)),
+    ),
+    "the first was left out by a person": (start(TWO), seen("stopped", instance(ONE, "stopped", failed="broken disk"))),
+    "left out by a person, never retried": (
+        None,
+        seen("stopped", instance(ONE, "stopped", failed="broken disk"), failed(TWO, 0.1)),
+    ),
+    "the start fell back": (start(TWO, fallen=(ONE,)), seen("stopped", started("stopped", reason=FELL))),
+    "the only one fell back": (
+        start(fallen=(ONE,)),
+        seen("stopped", started("stopped", reason=FELL), "terminated"),
+    ),
+    "the one that fell back is counted": (
+        None,
+        seen("stopped", started("stopped", reason=FELL, failed=f"{written(4)} fell-back Why"), "terminated"),
+    ),
+    "it was stopped by a person": (None, seen("stopped", started("stopped", reason=BY_A_PERSON))),
+    "it is being stopped by a person": (None, seen("stopped", started("stopping", reason=BY_A_PERSON))),
+    "it was stopped by a person after an earlier outage": (
+        start(ONE, TWO),
+        replace(
+            seen("stopped", started("stopped", 99, reason=BY_A_PERSON)),
+            active=instance(ACTIVE, "stopped", launched=50),
+        ),
+    ),
+    "it runs": ({"running": ONE}, seen("stopped", started("running"), **STARTING)),
+    "its status checks have not passed": (None, seen("stopped", started("running", **RAN), **STARTING)),
+    "its status is not known": (None, seen("stopped", started("running", **RAN))),
+    "it serves": ({"serving": ONE}, seen("stopped", started("running", **RAN), **OK)),
+    "it was told that it serves": (None, seen("stopped", started("running", **RAN, serving=written(1)), **OK)),
+    "it was told so before its last start": (
+        {"serving": ONE},
+        seen("stopped", started("running", **RAN, serving=written(9)), **OK),
+    ),
+    "the active is back, and nothing was noted": (None, seen("running", "running")),
+    "the active is back, its checks have not passed": (None, seen("running", started("running", **RAN))),
+    "the active is back": (
+        {"close": [ONE]},
+        seen("running", started("running", **RAN), **ACTIVE_OK),
+    ),
+    "the active's name is unknown": (None, seen("missing", "stopped")),
+    "the active was forgotten by EC2 during the outage": (start(TWO), seen("missing", failed(ONE, 0.1))),
+}
+
+
+@pytest.mark.parametrize(("change", "world"), WORLDS.values(), ids=WORLDS.keys())
+def test_decide(change: dict[str, Any] | None, world: Observed) -> None:
+    decided = decide(CONFIG, world)
+    assert decided.change == change, decided.reason
+    assert decided.reason.en
+
+
+@pytest.mark.parametrize(
+    ("change", "world"),
+    [
+        pytest.param(
+            start(ONE, TWO, fence=ACTIVE), seen("running", "stopped", **IN_ALARM), id="it runs: stopped first"
+        ),
+        pytest.param(start(ONE, TWO), seen("stopping", "stopped"), id="it is on its way down: nothing to fence"),
+        pytest.param(start(ONE, TWO), seen("terminated", "stopped"), id="it is gone: nothing to fence"),
+        pytest.param({"note": ONE}, seen("running", "running", **IN_ALARM), id="a standby runs: too late to fence"),
+        pytest.param(None, seen("pending", "stopped", **IN_ALARM), id="it starts: left alone"),
+    ],
+)
+def test_the_active_is_fenced_before_a_start(change: dict[str, Any] | None, world: Observed) -> None:
+    assert decide(FENCED, world).change == change
+
+
+@pytest.mark.parametrize(
+    ("change", "world"),
+    [
+        pytest.param(
+            {"running": ONE, "register": GROUP, "ports": []},
+            seen("stopped", started("running")),
+            id="its own port",
+        ),
+        pytest.param(
+            {"running": ONE, "register": GROUP, "ports": [8080, 8081]},
+            seen(
+                "stopped",
+                started("running"),
+                targets=(Target(ACTIVE, 8081, "unused"), Target(ACTIVE, 8080, "unused"), Target("i-7", 9, "healthy")),
+            ),
+            id="the ports of the active",
+        ),
+        pytest.param({"running": ONE}, seen("stopped", started("running"), **HEALTHY), id="registered already"),
+        pytest.param(None, seen("stopped", started("running", **RAN), **OK), id="taken out by somebody: left out"),
+        pytest.param(
+            None,
+            seen("stopped", started("running", **RAN), **OK, targets=(Target(ONE, 80, "initial"),)),
+            id="checks ok, target initial",
+        ),
+        pytest.param(
+            None,
+            seen("stopped", started("running", **RAN), **OK, targets=(Target(ONE, 80, "unused"),)),
+            id="a group that no load balancer uses tells nothing",
+        ),
+        pytest.param(
+            None, seen("stopped", started("running", **RAN), **STARTING, **HEALTHY), id="healthy, checks not ok"
+        ),
+        pytest.param({"serving": ONE}, seen("stopped", started("running", **RAN), **OK, **HEALTHY), id="both"),
+    ],
+)
+def test_with_a_target_group(change: dict[str, Any] | None, world: Observed) -> None:
+    assert decide(REGISTERED, world).change == change
+
+
+@pytest.mark.parametrize(
+    ("words", "config", "world"),
+    [
+        pytest.param(
+            "StandbyInstanceIds names i-0000000a",
+            replace(CONFIG, standby_instance_ids=(ACTIVE, ONE)),
+            None,
+            id="active",
+        ),
+        pytest.param("i-00000001 twice", replace(CONFIG, standby_instance_ids=(ONE, TWO, ONE)), None, id="twice"),
+        pytest.param("m99.huge", CONFIG, seen("running", "stopped", unknown_types=("m99.huge",)), id="unknown type"),
+        pytest.param("type ip", REGISTERED, seen("running", "stopped", target_type="ip"), id="group of addresses"),
+        pytest.param("ActiveInstanceId names i-0000000a", CONFIG, seen("missing", "stopped"), id="unknown active"),
+        pytest.param("i-00000001 (missing)", CONFIG, seen("running", "missing"), id="unknown standby"),
+        pytest.param("i-00000002 (terminated)", CONFIG, seen("running", "stopped", "terminated"), id="lost standby"),
+        pytest.param(
+            "more than one standby is up",
+            CONFIG,
+            seen("stopped", started("running", **RAN), "running"),
+            id="two are up",
+        ),
+        pytest.param("no standby is left", CONFIG, seen("stopped", "missing", "terminated"), id="none left"),
+        pytest.param(
+            "stopped by a person", CONFIG, seen("stopped", started("stopped", reason=BY_A_PERSON)), id="undone"
+        ),
+    ],
+)
+def test_what_is_refused_says_why(words: str, config: Config, world: Observed | None) -> None:
+    decided = decide(config, world or seen("stopped", "stopped"))
+    assert decided.refused
+    assert decided.change is None
+    assert words in decided.reason.en
+
+
+ENVIRONMENT = {
+    "SERVICE_NAME": "batch",
+    "TOPIC_ARN": CONFIG.topic_arn,
+    "HOLD_PARAMETER": "/batch/hold",
+    "ACTIVE_INSTANCE_ID": ACTIVE,
+    "STANDBY_INSTANCE_IDS": f"{ONE}, {TWO}",
+    "FUNCTIONS_ARN": CONFIG.functions_arn,
+    "AWS_LAMBDA_FUNCTION_NAME": "batch-standby",
+}
+
+
+def test_the_environment_is_read() -> None:
+    assert env.load(Config, ENVIRONMENT) == CONFIG
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("STANDBY_INSTANCE_IDS", ""),
+        ("STANDBY_INSTANCE_IDS", "i-1 i-2"),
+        ("ACTIVE_INSTANCE_ID", "server-1"),
+        ("STANDBY_INSTANCE_TYPES", "large"),
+        ("STANDBY_TARGET_GROUP_ARN", "batch"),
+        ("FENCE_ACTIVE", "perhaps"),
+    ],
+)
+def test_a_wrong_parameter_is_named(name: str, value: str) -> None:
+    with pytest.raises(env.InputError, match=name):
+        env.load(Config, ENVIRONMENT | {name: value})
+
+
+# Stories.
+
+
+class Batch:
+    """A server with two cold standbys, protected by the stack `batch`; time passes only when a verb lets it pass."""
+
+    def __init__(self, account: Account, build: Path, **parameters: str) -> None:
+        self.account = account
+        self.service = estate_standby.standby_service(account)
+        self.active, (self.one, self.two) = self.service.active, self.service.standbys
+        given = {
+            "ActiveInstanceId": self.active,
+            "StandbyInstanceIds": f"{self.one},{self.two}",
+            "NotificationEmail": "oncall@example.com",
+        } | parameters
+        if given.get("StandbyTargetGroupArn") == "its own":
+            given["StandbyTargetGroupArn"] = self.service.group_arn
+        self.stack = cloudformation.deploy(account, build, "batch", given)
+        self.arn = self.stack.outputs["ColdStandbyStartFunctionArn"]
+        self.minutes(1)
+
+    def minutes(self, count: float) -> None:
+        self.account.advance(60 * count)
+
+    def settle(self) -> None:
+        self.account.settle()
+
+    def dies(self) -> None:
+        """Let the active stop, and the event arrive."""
+        self.service.stop()
+        self.settle()
+
+    def loses_events(self) -> None:
+        """From now on no state change reaches the function."""
+        self.account.events.delete_rule(self.stack.resources["StandbyChanges"])
+
+    def hold(self, minutes: float) -> None:
+        until = datetime.fromtimestamp(self.account.clock.time() + 60 * minutes, UTC).isoformat()
+        wish = json.dumps({"until": until, "reason": "work on the server"})
+        self.account.client("ssm").put_parameter(Name="/batch/hold", Value=wish, Overwrite=True)
+
+    def invoke(self, event: Any = None) -> Any:
+        done = self.account.functions.invoke(self.stack.resources[FUNCTION], event or {"action": "reconcile"})
+        assert done.error is None, (done.error, done.payload)
+        return done.payload
+
+    def alarm(self, name: str, actions: list[str]) -> None:
+        """Make a user's own alarm."""
+        self.account.client("cloudwatch").put_metric_alarm(
+            AlarmName=name,
+            Namespace="batch",
+            MetricName="Heartbeat",
+            Statistic="Sum",
+            Period=60,
+            EvaluationPeriods=1,
+            Threshold=1,
+            ComparisonOperator="LessThanThreshold",
+            TreatMissingData="ignore",
+            AlarmActions=actions,
+        )
+
+    def sets(self, alarm: str, state: str) -> None:
+        self.account.client("cloudwatch").set_alarm_state(AlarmName=alarm, StateValue=state, StateReason="test")
+        self.settle()
+
+    @property
+    def states(self) -> list[str]:
+        return self.service.states()
+
+    @property
+    def mails(self) -> list[Any]:
+        return [mail for mail in self.account.mails if (mail.subject or "").startswith("[kirikae]")]
+
+    @property
+    def subjects(self) -> list[str]:
+        """Return the subjects of the function's mails, with names for the instances."""
+        names = {self.active: "ACTIVE", self.one: "ONE", self.two: "TWO"}
+        found = [mail.subject.split(": ", 1)[1] for mail in self.mails]
+        for instance_id, name in names.items():
+            found = [subject.replace(instance_id, name) for subject in found]
+        return found
+
+    def alarm_mails(self, name: str, state: str = "ALARM") -> list[Any]:
+        return [m for m in self.account.mails if (m.subject or "").startswith(f"{state}: ") and name in m.subject]
+
+    def calls(self, *operations: str) -> list[tuple[str, str]]:
+        """Return the function's own writes: operation and instance."""
+        return [
+            (call.operation, str(call.params.get("InstanceIds", [call.params.get("InstanceId")])[0]))
+            for call in self.account.calls
+            if call.operation in operations and "ColdStandby" in call.principal
+        ]
+
+    def outcomes(self) -> list[str]:
+        lines = [line for run in self.account.functions.runs for line in run.invocation.log if '"decision"' in line]
+        return [json.loads(line)["decision"]["outcome"] for line in lines]
+
+
+@pytest.fixture
+def batch(account: Account, build: Path) -> Callable[..., Batch]:
+    return lambda **parameters: Batch(account, build, **parameters)
+
+
+START, STOP, TYPE = "StartInstances", "StopInstances", "ModifyInstanceAttribute"
+CAPACITY = "InsufficientInstanceCapacity"
+
+
+def test_the_whole_way_from_a_stop_to_serving_and_back(batch: Callable[..., Batch]) -> None:
+    world = batch(StandbyTargetGroupArn="its own")
+    began = world.account.clock.now()
+    world.dies()
+    assert world.states == ["pending", "stopped"]
+    assert world.subjects == ["standby ONE started"]
+    world.minutes(0.5)
+    assert world.service.health()[world.one] == "initial"
+    [registered] = [c for c in world.account.calls if c.operation == "RegisterTargets" and "ColdStandby" in c.principal]
+    assert registered.params["Targets"] == [{"Id": world.one, "Port": estate_standby.PORT}]
+    world.minutes(1)
+    assert world.subjects == ["standby ONE started"], "status checks take two minutes"
+    world.minutes(2)
+    assert world.subjects == ["standby ONE started", "standby ONE is serving"]
+    told = world.mails[-1].body
+    times = [f"{began + timedelta(seconds=s):%Y-%m-%dT%H:%M:%SZ}" for s in (0, 0, 15)]
+    assert f"outage since: {times[0]}\nstart accepted: {times[1]}\nrunning: {times[2]}\nserving: " in told
+    assert f"Id={world.one},Port={estate_standby.PORT}" in told
+    world.service.start()
+    world.minutes(10)
+    assert world.subjects[2:] == ["active is back"]
+    assert world.states == ["running", "stopped"], "kirikae never stops a standby"
+    assert world.service.tags(world.one) == {}
+    world.service.stop(world.one)
+    world.minutes(5)
+    world.dies()
+    assert world.subjects[3:] == ["standby ONE started"]
+
+
+def test_a_failed_status_check_starts_it_and_the_active_is_left_alone(batch: Callable[..., Batch]) -> None:
+    world = batch()
+    world.service.impair()
+    world.minutes(1)
+    assert world.states == ["stopped", "stopped"], "one failed minute is not yet an outage"
+    world.minutes(2)
+    assert world.states == ["running", "stopped"]
+    assert world.service.state(world.active) == "running"
+    assert "is in ALARM since" in world.mails[0].body
+
+
+def test_healthy_again_before_anything_was_started(batch: Callable[..., Batch]) -> None:
+    world = batch()
+    world.hold(10)
+    world.service.impair()
+    world.minutes(5)
+    assert "held" in world.outcomes()
+    world.service.repair()
+    world.minutes(15)
+    assert world.states == ["stopped", "stopped"]
+    assert world.subjects == []
+
+
+def test_stopped_on_purpose_under_a_hold_until_the_hold_ends(batch: Callable[..., Batch]) -> None:
+    world = batch()
+    world.hold(10)
+    world.dies()
+    world.minutes(9)
+    assert world.states == ["stopped", "stopped"]
+    assert set(world.outcomes()[-9:]) == {"held"}
+    assert not world.calls(START, "CreateTags")
+    world.minutes(2)
+    assert world.states[0] in ("pending", "running")
+
+
+@pytest.mark.parametrize("kind", ["own", "composite", "alias"])
+def test_a_user_s_own_alarm_starts_it(batch: Callable[..., Batch], kind: str) -> None:
+    world = batch()
+    action = world.arn if kind != "alias" else f"{world.arn}:live"
+    world.alarm("heartbeat", [action])
+    world.alarm("other", ["arn:aws:sns:ap-northeast-1:123456789012:somewhere"])
+    world.alarm("longer", [f"{world.arn}-2"])
+    for name in ("other", "longer"):
+        world.sets(name, "ALARM")
+    world.minutes(2)
+    assert world.states == ["stopped", "stopped"], "only alarms that call this function count"
+    world.sets("heartbeat", "ALARM")
+    world.minutes(1 if kind == "alias" else 0)  # the tick: the sandbox has no aliases to invoke
+    assert world.states[0] in ("pending", "running")
+
+
+def test_an_alarm_whose_actions_are_disabled_does_not_count(batch: Callable[..., Batch]) -> None:
+    world = batch()
+    world.alarm("heartbeat", [world.arn])
+    world.account.client("cloudwatch").disable_alarm_actions(AlarmNames=["heartbeat"])
+    world.sets("heartbeat", "ALARM")
+    world.minutes(2)
+    assert world.states == ["stopped", "stopped"]
+
+
+def test_every_event_was_lost_but_the_tick(batch: Callable[..., Batch]) -> None:
+    world = batch(StandbyTargetGroupArn="its own")
+    world.loses_events()
+    world.dies()
+    assert world.states == ["stopped", "stopped"]
+    world.minutes(6)
+    assert world.subjects == ["standby ONE started", "standby ONE is serving"]
+
+
+# Fencing.
+
+
+def test_the_active_is_stopped_before_the_standby_starts(batch: Callable[..., Batch]) -> None:
+    world = batch(FenceActive="true")
+    world.alarm("heartbeat", [world.arn])  # without an EC2 action: the function makes sure by itself
+    world.sets("heartbeat", "ALARM")
+    assert world.calls(STOP, START) == [(STOP, world.active), (START, world.one)]
+    assert world.subjects == ["standby ONE started"]
+    assert f"The active {world.active} was stopped first" in world.mails[0].body
+    undo = [line.split() for line in world.mails[0].body.splitlines() if line.startswith("aws ec2 ")]
+    assert [(words[2], words[-1]) for words in undo] == [
+        ("stop-instances", world.one),
+        ("start-instances", world.active),
+    ]
+
+
+def test_the_alarm_itself_stops_the_active_too(batch: Callable[..., Batch]) -> None:
+    world = batch(FenceActive="true", ActiveCpuThreshold="50")
+    world.account.client("cloudwatch").put_metric_data(
+        Namespace="AWS/EC2",
+        MetricData=[
+            {"MetricName": "CPUUtilization", "Dimensions": [{"Name": "InstanceId", "Value": world.active}], "Value": 97}
+        ],
+    )
+    world.minutes(6)
+    assert world.service.state(world.active) == "stopped"
+    assert world.subjects[:1] == ["standby ONE started"]
+    assert world.states == ["running", "stopped"]
+
+
+def test_an_active_that_cannot_be_fenced_keeps_the_standby_down_and_is_told_once(batch: Callable[..., Batch]) -> None:
+    world = batch(FenceActive="true")
+    world.alarm("heartbeat", [world.arn])
+    message = "The instance may not be stopped. Modify its 'disableApiStop' attribute and try again."
+    world.account.faults.add("ec2", STOP, "OperationNotPermitted", message=message)
+    world.sets("heartbeat", "ALARM")
+    world.minutes(5)
+    assert world.states == ["stopped", "stopped"]
+    assert world.subjects == ["active ACTIVE not fenced, no standby started"]
+    assert message in world.mails[0].body
+    world.account.faults.clear()
+    world.minutes(1)
+    assert world.service.state(world.active) == "stopping"
+    assert world.subjects[1:] == ["standby ONE started"]
+
+
+def test_an_active_that_is_gone_when_it_is_to_be_fenced_is_fenced(batch: Callable[..., Batch]) -> None:
+    world = batch(FenceActive="true")
+    world.alarm("heartbeat", [world.arn])
+
+    def goes() -> None:
+        world.service.terminate()
+
+    world.account.before("ec2", STOP, goes)
+    world.sets("heartbeat", "ALARM")
+    assert world.subjects == ["standby ONE started"]
+
+
+# The ladder.
+
+
+def test_the_next_type_when_there_is_no_capacity_for_its_own(batch: Callable[..., Batch]) -> None:
+    world = batch(StandbyInstanceTypes="t3.small,t3.medium")
+    world.service.lacks(CAPACITY, "t3.micro", "t3.small")
+    world.dies()
+    assert world.states == ["pending", "stopped"]
+    assert world.account.ec2.instance(world.one).instance_type == "t3.medium"
+    assert world.calls(START, TYPE) == [(one, world.one) for one in (START, TYPE, START, TYPE, START)]
+    assert "Its type was changed from t3.micro to t3.medium" in world.mails[0].body
+    assert world.service.tags(world.one)["instance-type"] == "t3.micro"
+
+
+@pytest.mark.parametrize(
+    "code", ["InsufficientInstanceCapacity", "InsufficientHostCapacity", "VcpuLimitExceeded", "Unsupported"]
+)
+def test_the_next_candidate_when_no_type_can_be_had(batch: Callable[..., Batch], code: str) -> None:
+    world = batch(StandbyInstanceTypes="t3.small")
+    world.service.lacks(code, world.one)
+    world.dies()
+    assert world.states == ["stopped", "pending"]
+    assert world.account.ec2.instance(world.one).instance_type == "t3.micro", "it has its own type again"
+    assert world.subjects == ["standby TWO started"]
+    assert f"{world.one} failed: t3.micro {code}, t3.small {code}" in world.mails[0].body
+
+
+def test_when_nothing_can_be_had_it_is_told_once_and_tried_at_growing_spacing(
+    batch: Callable[..., Batch],
+) -> None:
+    world = batch()
+    world.service.lacks(CAPACITY, world.one, world.two)
+    world.dies()
+    for _ in range(7):
+        world.account.functions.retire(world.stack.resources[FUNCTION])  # nothing is remembered in a process
+        world.minutes(10)
+    tried = [c.time for c in world.account.calls if c.operation == START and c.params["InstanceIds"] == [world.one]]
+    gaps = [round((later - earlier) / timedelta(minutes=1)) for earlier, later in pairwise(tried)]
+    assert gaps == sorted(gaps)
+    assert gaps[0] in (1, 2)
+    assert 4 <= len(gaps) <= 7, gaps
+    assert world.subjects == ["no standby started"]
+    assert "InsufficientInstanceCapacity" in world.mails[0].body
+    assert len(world.alarm_mails("StandbyNotServing")) == 1
+    world.account.faults.clear()
+    world.minutes(32)
+    assert world.subjects[1:2] == ["standby ONE started"]
+
+
+def test_an_unforeseen_error_raises_and_the_next_run_goes_on(batch: Callable[..., Batch]) -> None:
+    world = batch()
+    world.account.faults.add("ec2", START, "RequestLimitExceeded", times=3, status=503)
+    world.dies()
+    assert world.states == ["stopped", "stopped"]
+    world.minutes(1)
+    assert world.subjects == ["standby ONE started"]
+
+
+def test_candidates_that_are_gone_are_passed_over_and_named(batch: Callable[..., Batch]) -> None:
+    world = batch()
+    world.service.terminate(world.one)
+    world.minutes(2)
+    assert len(world.alarm_mails("Refused")) == 1, "told while nothing is the matter"
+    world.dies()
+    assert world.subjects == ["standby TWO started"]
+    assert f"{world.one} is terminated" in world.mails[0].body
+
+
+def test_a_candidate_that_is_stopping_is_started_when_it_has_stopped(batch: Callable[..., Batch]) -> None:
+    world = batch()
+    world.service.start(world.one)
+    world.minutes(1)
+    world.service.stop(world.one)
+    world.dies()
+    assert world.states == ["stopping", "stopped"]
+    assert world.subjects == []
+    world.minutes(0.5)
+    assert world.states == ["pending", "stopped"]
+
+
+def test_one_that_runs_already_is_not_started(batch: Callable[..., Batch]) -> None:
+    world = batch()
+    world.service.start(world.two)
+    world.minutes(4)
+    world.dies()
+    world.minutes(2)
+    assert world.states == ["stopped", "running"]
+    assert world.subjects == ["standby TWO is running already", "standby TWO is serving"]
+    assert not world.calls(START)
+
+
+# Starts that do not last.
+
+
+def test_a_start_that_falls_back_is_told_with_its_reason_and_the_next_follows(
+    batch: Callable[..., Batch],
+) -> None:
+    world = batch()
+    world.account.ec2.falls_back[world.one] = "Client.InvalidKMSKey.InvalidState: The KMS key has no grant"
+    world.dies()
+    world.minutes(5)
+    assert world.states == ["stopped", "running"]
+    assert world.subjects == ["standby ONE started", "standby TWO started", "standby TWO is serving"]
+    assert "fell back: Client.InvalidKMSKey.InvalidState: The KMS key has no grant" in world.mails[1].body
+
+
+def test_nothing_is_started_in_a_loop_when_every_start_falls_back(batch: Callable[..., Batch]) -> None:
+    world = batch()
+    world.account.ec2.falls_back = dict.fromkeys((world.one, world.two), "Server.InternalError: Internal error")
+    world.dies()
+    world.minutes(45)
+    assert world.calls(START) == [(START, world.one), (START, world.two)]
+    assert world.subjects == ["standby ONE started", "standby TWO started", "no standby started"]
+    world.account.ec2.falls_back.clear()
+    world.invoke({"action": "reconcile", "force": True, "reason": "the key has its grant again"})
+    assert world.subjects[3:] == ["standby ONE started"]
+    world.minutes(4)
+    assert world.subjects[4:] == ["standby ONE is serving"]
+
+
+def test_a_standby_that_a_person_stops_stays_stopped(batch: Callable[..., Batch]) -> None:
+    world = batch()
+    world.dies()
+    world.minutes(4)
+    world.service.stop(world.one)
+    world.minutes(10)
+    assert world.states == ["stopped", "stopped"]
+    assert len(world.alarm_mails("Refused")) == 1
+    world.account.client("ec2").create_tags(
+        Resources=[world.one], Tags=[{"Key": "kirikae:failed", "Value": "bad disk"}]
+    )
+    world.minutes(1)
+    assert world.states == ["stopped", "pending"], "left out by a person, so the next one"
+
+
+# Overlapping runs, and answers that are lost.
+
+
+@pytest.mark.parametrize(
+    ("operation", "times"), [("DescribeAlarms", 0), (START, 0), (START, 1), ("CreateTags", 1), (START, 2)]
+)
+def test_a_run_inside_another_run_starts_no_second_standby(
+    batch: Callable[..., Batch], operation: str, times: int
+) -> None:
+    world = batch()
+    world.loses_events()
+    world.service.stop()
+    world.settle()
+    if times:
+        world.service.lacks(CAPACITY, world.one, times=times)
+    service = "cloudwatch" if operation == "DescribeAlarms" else "ec2"
+    world.account.before(service, operation, world.invoke)
+    world.invoke()
+    assert sorted(world.states) in (["pending", "stopped"], ["stopped", "stopped"])
+    world.minutes(5)
+    assert sorted(world.states) == ["running", "stopped"]
+    assert [subject for subject in world.subjects if subject.endswith("started")] == [
+        "standby ONE started" if world.states[0] == "running" else "standby TWO started"
+    ]
+
+
+def test_five_at_once_start_one_and_send_one_mail(batch: Callable[..., Batch]) -> None:
+    world = batch()
+    world.loses_events()
+    world.service.stop()
+    world.settle()
+    world.service.lacks(CAPACITY, world.one, times=2)
+    world.account.functions.concurrently(world.stack.resources[FUNCTION], [{"action": "reconcile"}] * 5)
+    world.minutes(5)
+    assert sorted(world.states) == ["running", "stopped"]
+    assert len([subject for subject in world.subjects if subject.endswith("started")]) == 1
+    assert len([subject for subject in world.subjects if subject.endswith("serving")]) == 1
+
+
+def test_a_start_whose_answer_was_lost_is_told_all_the_same(batch: Callable[..., Batch]) -> None:
+    world = batch()
+    world.account.faults.add("ec2", START, None, after=True, times=1)
+    world.dies()
+    world.minutes(5)
+    assert world.states == ["running", "stopped"]
+    assert world.subjects == ["standby ONE is running already", "standby ONE is serving"]
+
+
+def test_a_mail_that_cannot_be_sent_undoes_nothing(batch: Callable[..., Batch]) -> None:
+    world = batch()
+    world.account.faults.add("sns", "Publish", "AuthorizationError", status=403, times=1)
+    world.dies()
+    assert world.states == ["pending", "stopped"]
+    world.minutes(2)
+    assert len(world.alarm_mails("MailFailed")) == 1
+
+
+def test_the_mails_are_japanese_where_that_is_asked_for(batch: Callable[..., Batch]) -> None:
+    world = batch(NotificationLanguage="ja")
+    world.service.lacks(CAPACITY, world.one)
+    world.dies()
+    world.minutes(4)
+    start, serving = (mail.body for mail in world.mails)
+    assert f"スタンバイ {world.two} (t3.micro) の起動が受け付けられました" in start
+    assert f"{world.one} は失敗しました: t3.micro {CAPACITY}" in start
+    assert f"{world.active} の停止を検知しました" in start
+    for word in ("障害発生", "起動受付", "running", "稼働"):
+        assert re.search(rf"{word}: \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d JST", serving), word
+
+
+def test_a_dry_run_says_what_it_would_do(batch: Callable[..., Batch]) -> None:
+    world = batch(DryRun="true")
+    world.dies()
+    said = world.invoke()
+    assert (said["outcome"], said["change"]["start"]) == ("dry-run", [world.one, world.two])
+    assert world.states == ["stopped", "stopped"]
+    assert not world.calls(START, STOP, TYPE, "CreateTags", "DeleteTags")
+
+
+def test_any_event_finds_the_same_outage(batch: Callable[..., Batch], every_event: dict[str, Any]) -> None:
+    world = batch()
+    world.loses_events()
+    for event in every_event.values():
+        world.invoke(event)
+    assert world.states == ["stopped", "stopped"]
+    assert world.subjects == []
+    world.service.stop()
+    for event in every_event.values():
+        world.invoke(event)
+    assert world.states == ["pending", "stopped"]
+    assert world.subjects == ["standby ONE started"]
+
+
+def test_wrong_parameters_are_refused_before_anything_is_written(batch: Callable[..., Batch]) -> None:
+    world = batch(StandbyInstanceTypes="m99.huge")
+    said = world.invoke()
+    assert said["outcome"] == "refused"
+    assert "StandbyInstanceTypes names m99.huge" in said["reason"]
+    assert not world.calls(START, STOP, TYPE, "CreateTags", "DeleteTags")
+
+
+def test_an_outage_costs_few_calls(batch: Callable[..., Batch]) -> None:
+    world = batch()
+    world.dies()
+    began = max(n for n, call in enumerate(world.account.calls) if call.operation == STOP)
+    made = [c.operation for c in world.account.calls[began + 1 :] if "ColdStandby" in c.principal]
+    assert made == [
+        "DescribeInstances",
+        "DescribeAlarms",
+        "GetParameter",
+        START,
+        "DescribeInstances",
+        "CreateTags",
+        "Publish",
+    ]
+
+
+# The template.
+
+GIVEN = {"ActiveInstanceId": ACTIVE, "StandbyInstanceIds": f"{ONE},{TWO}"}
+
+
+def allowed(**parameters: str) -> dict[str, dict[str, Any]]:
+    """Return the statement of each action."""
+    found = {}
+    for statement in policies_of(expanded(GIVEN | parameters), FUNCTION):
+        actions = statement["Action"]
+        found |= dict.fromkeys(actions if isinstance(actions, list) else [actions], statement)
+    return found
+
+
+def test_the_role_may_write_to_the_given_resources_only() -> None:
+    plain = allowed()
+    assert not {"ec2:StopInstances", "ec2:ModifyInstanceAttribute", "elasticloadbalancing:RegisterTargets"} & set(plain)
+    more = allowed(FenceActive="true", StandbyInstanceTypes="t3.small", StandbyTargetGroupArn=GROUP)
+    assert more["ec2:StopInstances"]["Resource"].endswith(f":instance/{ACTIVE}")
+    assert more["elasticloadbalancing:RegisterTargets"]["Resource"] == GROUP
+    for action in ("ec2:StartInstances", "ec2:CreateTags", "ec2:DeleteTags", "ec2:ModifyInstanceAttribute"):
+        assert more[action]["Condition"]["StringEquals"] == {"ec2:InstanceID": [ONE, TWO]}
+    assert plain["ec2:StartInstances"]["Condition"]["Null"] == {"aws:ResourceTag/kirikae:failed": "true"}
+    unscoped = {action for action, one in more.items() if one["Resource"] == "*"}
+    assert all(action.split(":")[1].startswith("Describe") for action in unscoped)
+
+
+@pytest.mark.parametrize(
+    ("fences", "dry", "cpu", "alarms", "stops"),
+    [
+        pytest.param("false", "false", "0", 1, False, id="no fence"),
+        pytest.param("true", "false", "50", 2, True, id="fence"),
+        pytest.param("true", "true", "50", 2, False, id="a dry run stops nothing"),
+    ],
+)
+def test_the_alarms_on_the_active(fences: str, dry: str, cpu: str, alarms: int, stops: bool) -> None:
+    template = expanded(GIVEN | {"FenceActive": fences, "DryRun": dry, "ActiveCpuThreshold": cpu})
+    found = [
+        one
+        for one in of_type(template, "AWS::CloudWatch::Alarm").values()
+        if {"Name": "InstanceId", "Value": ACTIVE} in one["Dimensions"]
+    ]
+    assert len(found) == alarms
+    for one in found:
+        assert any(":ColdStandbyStartFunction" in a or FUNCTION in a for a in one["AlarmActions"])
+        assert any(a.endswith(":ec2:stop") for a in one["AlarmActions"]) == stops
+
+
+def test_any_alarm_of_the_account_and_region_may_call() -> None:
+    permissions = of_type(expanded(GIVEN), "AWS::Lambda::Permission").values()
+    [one] = [p for p in permissions if p["Principal"] == "lambda.alarms.cloudwatch.amazonaws.com"]
+    assert one["SourceAccount"] == "123456789012"
+    assert one["SourceArn"] == "arn:aws:cloudwatch:ap-northeast-1:123456789012:alarm:*"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        pytest.param({"ActiveInstanceId": ACTIVE}, "ActiveInstanceId needs StandbyInstanceIds", id="no candidate"),
+        pytest.param({"StandbyInstanceIds": ONE}, "StandbyInstanceIds needs ActiveInstanceId", id="no active"),
+        pytest.param({"ActiveInstanceId": ONE, "StandbyInstanceIds": f"{TWO},{ONE}"}, "must not contain", id="itself"),
+        pytest.param(GIVEN | {"StandbyInstanceTypes": "large"}, "StandbyInstanceTypes", id="no type"),
+        pytest.param(GIVEN | {"ActiveCpuThreshold": "101"}, "ActiveCpuThreshold", id="more than all"),
+        pytest.param(GIVEN | {"FenceActive": "yes"}, "FenceActive", id="neither true nor false"),
+    ],
+)
+def test_the_template_refuses(parameters: dict[str, str], words: str) -> None:
+    with pytest.raises(TemplateError, match=words):
+        expanded(parameters)

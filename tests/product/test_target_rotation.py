@@ -1,0 +1,778 @@
+"""Targets leave, are maintained and come back: the decisions, the executions, and what may go wrong on the way."""
+
+import json
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.account import Account
+from sandbox.estates import nlb as estate
+from sandbox.services.states import Execution
+from sandbox.stack import cloudformation
+
+PORT = 8080
+
+
+class Site:
+    """A service behind an NLB whose targets can be rotated; time passes only when a verb lets it pass."""
+
+    def __init__(self, account: Account, build: Path, **parameters: str) -> None:
+        self.account = account
+        self.service = estate.nlb_service(account)
+        self.group, self.ids = self.service.primary_arn, self.service.instance_ids
+        self.elb = account.client("elbv2")
+        self.build, self.given = build, parameters
+        self.delay(self.group, 30)
+
+    def deployed(self, **parameters: str) -> "Site":
+        """Deploy the stack; only the rotation is on, and ticks are rare."""
+        given = {
+            "RotationTargetGroupArns": self.group,
+            "RotationDocuments": "AWS-RunShellScript,Patch",
+            "ReconcileExpression": "rate(5 minutes)",
+        }
+        self.stack = cloudformation.deploy(self.account, self.build, "site", given | self.given | parameters)
+        self.machine = self.stack.resources["TargetRotationStateMachine"]
+        self.account.settle()
+        return self
+
+    # What is there.
+
+    def delay(self, group: str, seconds: int) -> None:
+        attribute = {"Key": "deregistration_delay.timeout_seconds", "Value": str(seconds)}
+        self.elb.modify_target_group_attributes(TargetGroupArn=group, Attributes=[attribute])
+
+    def another_group(self, *ports: int, used: bool = True) -> str:
+        """Make a second group that holds every instance on these ports, behind a second listener if it is used."""
+        group = self.elb.create_target_group(
+            Name="second",
+            Protocol="TCP",
+            Port=80,
+            VpcId=self.service.vpc_id,
+            HealthCheckIntervalSeconds=10,
+            HealthyThresholdCount=2,
+            UnhealthyThresholdCount=2,
+        )["TargetGroups"][0]["TargetGroupArn"]
+        self.delay(group, 30)
+        targets = [{"Id": one, "Port": port} for one in self.ids for port in ports]
+        self.elb.register_targets(TargetGroupArn=group, Targets=targets)
+        if used:
+            action = {"Type": "forward", "TargetGroupArn": group}
+            self.elb.create_listener(
+                LoadBalancerArn=self.service.nlb_arn, Protocol="TCP", Port=8443, DefaultActions=[action]
+            )
+            self.account.advance(30)
+        return str(group)
+
+    def third(self) -> str:
+        """Add an instance to the group."""
+        ran = self.account.client("ec2").run_instances(
+            ImageId="ami-1", InstanceType="t3.micro", MinCount=1, MaxCount=1, SubnetId=self.service.subnet_ids[0]
+        )
+        [instance] = ran["Instances"]
+        self.account.advance(40)
+        self.elb.register_targets(TargetGroupArn=self.group, Targets=[{"Id": instance["InstanceId"]}])
+        self.account.advance(30)
+        return str(instance["InstanceId"])
+
+    def patch_document(self) -> None:
+        """Make the document Patch."""
+        content = {"schemaVersion": "2.2", "description": "Patch", "mainSteps": []}
+        self.account.client("ssm").create_document(Content=json.dumps(content), Name="Patch", DocumentType="Command")
+
+    def scaled(self, minimum: int = 2) -> None:
+        """Put both instances into an Auto Scaling group that has the target group."""
+        client = self.account.client("autoscaling")
+        client.create_launch_configuration(LaunchConfigurationName="lc", ImageId="ami-1", InstanceType="t3.micro")
+        client.create_auto_scaling_group(
+            AutoScalingGroupName="asg",
+            LaunchConfigurationName="lc",
+            MinSize=0,
+            MaxSize=4,
+            DesiredCapacity=0,
+            VPCZoneIdentifier=self.service.subnet_ids[0],
+        )
+        client.attach_instances(AutoScalingGroupName="asg", InstanceIds=list(self.ids))
+        client.update_auto_scaling_group(AutoScalingGroupName="asg", MinSize=minimum)
+        self.account.autoscaling.group("asg").target_group_arns.append(self.group)
+
+    # What happens.
+
+    def begins(self, given: Any = None, name: str = "") -> Execution:
+        """Start an execution and let it do what it does at once."""
+        execution = self.account.states.start(self.machine, {} if given is None else given, name)
+        self.account.settle()
+        return execution
+
+    def rotates(self, given: Any = None, seconds: float = 3600) -> Execution:
+        """Start an execution and let it run to its end."""
+        execution = self.begins(given)
+        self.until(lambda: execution.status != "RUNNING", seconds)
+        self.account.settle()
+        return execution
+
+    def until(self, told: Callable[[], bool], seconds: float = 3600) -> None:
+        """Let time pass until something is so."""
+        for _ in range(int(seconds / 5)):
+            if told():
+                return
+            self.account.advance(5)
+        pytest.fail("it did not happen")
+
+    def reaches(self, execution: Execution, state: str) -> None:
+        """Let time pass until the execution is in a state."""
+        self.until(lambda: execution.states[-1:] == [state])
+
+    def aborted(self, execution: Execution) -> None:
+        """Abort as an operator does, and let its end be told."""
+        self.account.client("stepfunctions").stop_execution(executionArn=execution.arn)
+        self.account.settle()
+
+    def answers(self, done: bool = True) -> None:
+        """Do what a command of the approval mail does."""
+        token = re.search(r"send-task-success .*--task-token '([^']+)'", self.mails[-1].body)[1]
+        client = self.account.client("stepfunctions")
+        if done:
+            client.send_task_success(taskToken=token, output='"whatever"')
+        else:
+            client.send_task_failure(taskToken=token, error="Aborted", cause="not today")
+        self.account.settle()
+
+    def held(self, minutes: float | None) -> None:
+        """Hold for so many minutes from now; None takes the hold back."""
+        until = datetime.fromtimestamp(self.account.clock.time() + 60 * (minutes or 0), UTC).isoformat()
+        text = json.dumps({"until": until, "reason": "database work"}) if minutes else "off"
+        self.account.client("ssm").put_parameter(Name="/site/hold", Value=text, Overwrite=True)
+
+    def hand(self, operation: str, **given: Any) -> Any:
+        """Invoke the function by hand."""
+        name = self.stack.resources["TargetRotationFunction"]
+        done = self.account.functions.invoke(name, {"operation": operation, **given})
+        return done.payload if done.error is None else done.error
+
+    # What can be seen.
+
+    def health(self, group: str = "") -> dict[str, str]:
+        return dict(self.account.elb.health(group or self.group))
+
+    def registered(self) -> dict[str, list[Any]]:
+        """Return what every group of the account holds and is not draining, with ports and zones."""
+        groups = self.elb.describe_target_groups()["TargetGroups"]
+        found = {}
+        for group in groups:
+            arn = group["TargetGroupArn"]
+            targets = self.elb.describe_target_health(TargetGroupArn=arn)["TargetHealthDescriptions"]
+            found[arn] = sorted(json.dumps(t["Target"]) for t in targets if t["TargetHealth"]["State"] != "draining")
+        return found
+
+    def claims(self) -> list[str]:
+        """Return the targets that a tag says are out."""
+        tags = self.elb.describe_tags(ResourceArns=[self.group])["TagDescriptions"][0]["Tags"]
+        return [tag["Key"].removeprefix("kirikae:out:") for tag in tags]
+
+    @property
+    def mails(self) -> list[Any]:
+        return [mail for mail in self.account.mails if (mail.subject or "").startswith("[kirikae]")]
+
+    @property
+    def subjects(self) -> list[str]:
+        return [mail.subject.split(": ", 1)[1] for mail in self.mails]
+
+    def writes(self, *operations: str) -> list[Any]:
+        """Return the changes that the function asked for."""
+        wanted = operations or ("RegisterTargets", "DeregisterTargets", "EnterStandby", "ExitStandby")
+        return [call for call in self.account.calls if call.operation in wanted and "Role" in call.principal]
+
+
+@pytest.fixture
+def new_site(account: Account, build: Path) -> Callable[..., Site]:
+    return lambda **parameters: Site(account, build, **parameters)
+
+
+@pytest.fixture
+def site(new_site: Callable[..., Site]) -> Site:
+    return new_site().deployed()
+
+
+# One after another.
+
+
+def test_every_target_leaves_and_comes_back_as_it_was_one_after_another(site: Site) -> None:
+    before = site.registered()
+    execution = site.rotates()
+    assert (execution.status, site.registered(), site.claims()) == ("SUCCEEDED", before, [])
+    assert set(site.health().values()) == {"healthy"}
+    out = [call.params["Targets"][0]["Id"] for call in site.writes("DeregisterTargets")]
+    assert out == list(site.ids)
+    back = site.writes("RegisterTargets")[0].time
+    assert site.writes("DeregisterTargets")[1].time > back
+    assert site.subjects == ["rotation of 2 targets begins", "rotation finished, 2 of 2 targets"]
+    assert all(re.search(rf"{one}  \d\d:.* min  rotated", site.mails[-1].body) for one in site.ids)
+
+
+def test_an_instance_leaves_every_group_on_every_port_and_comes_back_so(new_site: Callable[..., Site]) -> None:
+    site = new_site()
+    second = site.another_group(8080, 8081)
+    site.deployed(RotationTargetGroupArns=f"{site.group},{second}")
+    before = site.registered()
+    execution = site.begins({"instance_ids": [site.ids[0]]})
+    assert {json.loads(one)["Id"] for one in site.registered()[second]} == {site.ids[1]}
+    assert set(site.health().values()) == {"draining", "healthy"}
+    site.until(lambda: execution.status == "SUCCEEDED")
+    assert site.registered() == before
+
+
+def test_the_hook_waits_for_the_tail_of_a_network_load_balancer(site: Site) -> None:
+    execution = site.begins({"hook": {"type": "approval"}})
+    began = site.account.clock.time()
+    site.account.advance(60)
+    assert site.health()[site.ids[1]] == "healthy"
+    assert site.ids[0] not in site.health()  # drained after 30 seconds, as AWS says
+    site.reaches(execution, "Ask")
+    assert site.account.clock.time() - began >= 120
+
+
+def test_a_group_that_nothing_uses_is_reported_and_not_waited_for(new_site: Callable[..., Site]) -> None:
+    site = new_site()
+    second = site.another_group(80, used=False)
+    site.deployed(RotationTargetGroupArns=f"{site.group},{second}")
+    before = site.registered()
+    execution = site.rotates()
+    assert (execution.status, site.registered()) == ("SUCCEEDED", before)
+    assert all("second: unused, no load balancer forwards to it" in mail.body for mail in site.mails)
+
+
+def test_a_batch_leaves_together_as_far_as_the_guard_lets_it(site: Site) -> None:
+    third = site.third()
+    execution = site.begins({"batch_size": 3})
+    assert len(site.registered()[site.group]) == 1
+    site.until(lambda: execution.status == "SUCCEEDED")
+    assert [len(call.params["Targets"]) for call in site.writes("DeregisterTargets")] == [1, 1, 1]
+    assert site.health() == dict.fromkeys((*site.ids, third), "healthy")
+
+
+def test_the_schedule_starts_a_rotation_with_the_defaults(new_site: Callable[..., Site]) -> None:
+    site = new_site().deployed(RotationSchedule="rate(30 minutes)", RotationDefaults='{"hook": {"type": "approval"}}')
+    site.account.advance(300)
+    [execution] = site.account.states.executions
+    assert execution.states[-1] == "Ask"
+
+
+def test_a_dry_run_says_what_would_be_rotated(new_site: Callable[..., Site]) -> None:
+    site = new_site().deployed(DryRun="true")
+    execution = site.rotates()
+    assert (execution.status, site.writes(), site.mails) == ("SUCCEEDED", [], [])
+    assert all(one in execution.output["reason"]["en"] for one in site.ids)
+
+
+# The guard.
+
+
+def test_the_next_target_waits_until_the_others_can_spare_it(new_site: Callable[..., Site]) -> None:
+    site = new_site()
+    third = site.third()
+    site.deployed(RotationMinHealthy="2")
+    execution = site.begins({"hook": {"type": "approval"}, "instance_ids": list(site.ids)})
+    site.reaches(execution, "Ask")
+    site.service.break_application(third)
+    site.account.advance(30)
+    site.answers()
+    site.reaches(execution, "WaitForTurn")
+    site.account.advance(120)
+    assert site.health() == {site.ids[0]: "healthy", site.ids[1]: "healthy", third: "unhealthy"}
+    site.service.mend_application(third)
+    site.reaches(execution, "WaitUntilDrained")
+    assert site.health()[site.ids[1]] == "draining"
+
+
+def test_a_target_that_the_service_needs_comes_back_while_it_is_draining(site: Site) -> None:
+    before = site.registered()
+    execution = site.begins({"hook": {"type": "approval"}})
+    site.service.break_application(site.ids[1])
+    site.until(lambda: execution.status == "FAILED")
+    assert (execution.error, site.registered(), site.claims()) == ("Stopped", before, [])
+    assert site.health()[site.ids[0]] == "healthy"
+    assert "put back before its hook" in site.mails[-1].body
+    assert "Ask" not in execution.states
+
+
+def test_a_target_that_dies_just_before_is_seen(site: Site) -> None:
+    def dies() -> None:
+        site.service.stop(site.ids[1])
+        site.account.client("elbv2").deregister_targets(TargetGroupArn=site.group, Targets=[{"Id": site.ids[1]}])
+
+    site.account.before("elbv2", "AddTags", dies)
+    execution = site.begins()
+    assert execution.states[-1] == "WaitForTurn"
+    assert site.health()[site.ids[0]] == "initial"  # it was put back at once
+    site.until(lambda: execution.status == "FAILED")
+    assert execution.error == "Stopped"
+    assert "would have 0 healthy targets" in execution.cause
+
+
+def test_of_two_that_take_one_out_at_the_same_moment_at_most_one_succeeds(site: Site) -> None:
+    answers = []
+    site.account.before(
+        "elbv2", "DeregisterTargets", lambda: answers.append(site.hand("deregister", instance_id=site.ids[1]))
+    )
+    answers.append(site.hand("deregister", instance_id=site.ids[0]))
+    assert sorted(answer["outcome"] for answer in answers) == ["changed", "refused"]
+    assert sorted(site.health().values()) == ["draining", "healthy"]
+    assert len(site.writes("DeregisterTargets")) == 1  # the other saw the claim and never touched its target
+
+
+def test_two_that_both_claimed_first_both_retreat(site: Site) -> None:
+    answers = []
+    site.account.before("elbv2", "AddTags", lambda: answers.append(site.hand("deregister", instance_id=site.ids[1])))
+    site.hand("deregister", instance_id=site.ids[0])
+    assert "healthy" in site.health().values()
+
+
+# One at a time.
+
+
+def test_a_second_execution_is_refused_with_the_name_of_the_running_one(site: Site) -> None:
+    first = site.begins({"hook": {"type": "approval"}}, "first")
+    second = site.begins(name="second")
+    assert (first.status, second.status, second.error) == ("RUNNING", "FAILED", "Refused")
+    assert "the execution first rotates the same groups" in second.cause
+    assert len(site.writes("DeregisterTargets")) == 1
+
+
+def test_of_two_started_at_once_the_first_goes_on(site: Site) -> None:
+    executions = [site.account.states.start(site.machine, {}, name) for name in ("b", "a")]
+    site.account.settle()
+    site.until(lambda: all(execution.status != "RUNNING" for execution in executions))
+    assert sorted(execution.status for execution in executions) == ["FAILED", "SUCCEEDED"]
+    assert set(site.health().values()) == {"healthy"}
+
+
+def test_executions_on_other_groups_do_not_mind_each_other(new_site: Callable[..., Site]) -> None:
+    site = new_site()
+    second = site.another_group(8080)
+    site.deployed(RotationTargetGroupArns=f"{site.group},{second}")
+    executions = [site.begins({"target_group_arns": [group]}) for group in (site.group, second)]
+    site.until(lambda: all(execution.status == "SUCCEEDED" for execution in executions))
+
+
+def test_an_aborted_execution_does_not_block_the_next(site: Site) -> None:
+    site.aborted(site.begins({"hook": {"type": "approval"}}))
+    assert site.rotates().status == "SUCCEEDED"
+
+
+# Hooks.
+
+
+def test_a_person_is_asked_for_every_target_and_sees_the_progress(site: Site) -> None:
+    execution = site.begins({"hook": {"type": "approval", "timeout_seconds": 600}})
+    site.reaches(execution, "Ask")
+    assert f"{site.ids[0]} is drained" in site.mails[-1].body
+    assert "0 of 2 targets are done" in site.mails[-1].body
+    site.answers()
+    site.until(lambda: "1 of 2 targets are done" in site.mails[-1].body)
+    site.answers()
+    site.until(lambda: execution.status == "SUCCEEDED")
+
+
+@pytest.mark.parametrize("answer", ["abort", "silence"])
+def test_an_abort_or_no_answer_puts_the_target_back_and_leaves_the_others(site: Site, answer: str) -> None:
+    before = site.registered()
+    execution = site.begins({"hook": {"type": "approval", "timeout_seconds": 60}})
+    site.reaches(execution, "Ask")
+    if answer == "abort":
+        site.answers(done=False)
+    site.until(lambda: execution.status == "FAILED")
+    reasons = {"abort": ("Stopped", "aborted: not today"), "silence": ("Failed", "nobody answered within 60 s")}
+    assert (execution.error, execution.cause) == reasons[answer]
+    assert (site.registered(), site.health()[site.ids[0]], site.claims()) == (before, "healthy", [])
+    assert len(site.writes("DeregisterTargets")) == 1
+    assert f"■ Not touched\n{site.ids[1]}" in site.mails[-1].body
+    assert re.search(rf"{site.ids[0]} .* put back", site.mails[-1].body)
+
+
+HOOKS = {
+    "ssm-command": {"type": "ssm-command", "commands": ["yum -y update", "systemctl restart web"]},
+    "ssm-document": {"type": "ssm-document", "document": "Patch", "parameters": {"Level": ["all"]}},
+}
+
+
+@pytest.mark.parametrize("kind", HOOKS)
+def test_a_command_runs_on_each_instance_while_it_is_out(site: Site, kind: str) -> None:
+    site.patch_document()
+    seen = []
+
+    def answer(instance_id: str, _command: Any) -> tuple[str, float]:
+        seen.append((instance_id, instance_id in site.health()))
+        return "Success", 100
+
+    site.account.commands.answer = answer
+    execution = site.rotates({"hook": HOOKS[kind]})
+    assert (execution.status, seen) == ("SUCCEEDED", [(one, False) for one in site.ids])
+    [command, _] = site.account.commands.sent
+    expected = {
+        "ssm-command": {"commands": HOOKS["ssm-command"].get("commands"), "executionTimeout": ["3600"]},
+        "ssm-document": {"Level": ["all"]},
+    }
+    assert command.parameters == expected[kind]
+
+
+@pytest.mark.parametrize(("ends", "seconds"), [("Failed", 20), ("TimedOut", 20), ("Cancelled", 20), ("Success", 9999)])
+def test_a_failed_or_late_command_stops_the_rotation(site: Site, ends: str, seconds: float) -> None:
+    before = site.registered()
+    site.account.commands.answer = lambda *_: (ends, seconds)
+    execution = site.rotates({"hook": {**HOOKS["ssm-command"], "timeout_seconds": 300}})
+    assert (execution.status, execution.error) == ("FAILED", "Failed")
+    assert (site.registered(), site.health()[site.ids[0]]) == (before, "healthy")
+    [command] = site.account.commands.sent
+    assert command.id in site.mails[-1].body
+    assert command.statuses[site.ids[0]] == ("Cancelled" if seconds > 300 else ends)
+
+
+def test_a_command_whose_answer_is_lost_runs_once(site: Site) -> None:
+    site.account.faults.add("ssm", "SendCommand", "InternalServerError", status=500, times=1, after=True)
+    assert site.rotates({"hook": HOOKS["ssm-command"], "instance_ids": [site.ids[0]]}).status == "SUCCEEDED"
+    assert len(site.account.commands.sent) == 1
+
+
+def test_what_cannot_be_healthy_after_its_hook_stays_out_and_is_named(site: Site) -> None:
+    def breaks(instance_id: str, _command: Any) -> tuple[str, float]:
+        site.service.break_application(instance_id)
+        return "Failed", 5
+
+    site.account.commands.answer = breaks
+    execution = site.rotates({"hook": HOOKS["ssm-command"], "healthy_timeout_seconds": 120})
+    assert (execution.status, execution.error) == ("FAILED", "Failed")
+    assert (site.health()[site.ids[1]], site.health().get(site.ids[0], "out")) == ("healthy", "draining")
+    body = site.mails[-1].body
+    assert f"NOT BACK: {site.ids[0]}:80 is unhealthy in service-primary" in body
+    assert f"register-targets --target-group-arn {site.group} --targets Id={site.ids[0]},Port=80" in body
+    assert site.claims() == []
+
+
+def test_an_instance_that_its_hook_stopped_is_named(site: Site) -> None:
+    def stops(instance_id: str, _command: Any) -> tuple[str, float]:
+        site.service.stop(instance_id)
+        return "Success", 5
+
+    site.account.commands.answer = stops
+    execution = site.rotates({"hook": HOOKS["ssm-command"], "healthy_timeout_seconds": 120})
+    assert execution.status == "FAILED"
+    assert f"NOT BACK: {site.ids[0]} is stopped" in site.mails[-1].body
+    assert site.health() == {site.ids[1]: "healthy"}
+
+
+def test_an_instance_that_reboots_in_its_hook_is_waited_for(site: Site) -> None:
+    def stops(instance_id: str, _command: Any) -> tuple[str, float]:
+        site.service.stop(instance_id)
+        site.account.clock.after(90, lambda: site.service.start(instance_id))
+        return "Success", 5
+
+    site.account.commands.answer = stops
+    before = site.registered()
+    assert site.rotates({"hook": HOOKS["ssm-command"]}).status == "SUCCEEDED"
+    assert site.registered() == before
+
+
+# Aborted, crashed, throttled.
+
+STATES = ["Plan", "TakeOut", "WaitUntilDrained", "Drained", "Ask", "PutBack", "WaitUntilHealthy"]
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_an_abort_at_any_point_leaves_every_target_registered_as_it_was(site: Site, state: str) -> None:
+    before = site.registered()
+    execution = site.account.states.start(site.machine, {"hook": {"type": "approval"}})
+    answered = False
+    while execution.states[-1:] != [state]:
+        if execution.states[-1:] == ["Ask"] and not answered:
+            site.answers()
+            answered = True
+        assert site.account.clock.step()
+    site.aborted(execution)
+    site.account.advance(60)
+    assert (execution.status, site.registered(), site.claims()) == ("ABORTED", before, [])
+    assert set(site.health().values()) == {"healthy"}
+
+
+def test_an_abort_in_the_middle_of_a_task_is_seen_by_its_second_look(site: Site) -> None:
+    before = site.registered()
+
+    def abort() -> None:
+        for execution in site.account.states.executions:
+            site.account.client("stepfunctions").stop_execution(executionArn=execution.arn)
+
+    site.account.before("elbv2", "DeregisterTargets", abort)
+    site.begins()
+    assert (site.registered(), site.claims()) == (before, [])
+
+
+def test_a_task_that_dies_after_its_change_is_repeated_without_harm(site: Site) -> None:
+    site.account.faults.add("elbv2", "DeregisterTargets", None, times=1, after=True)
+    before = site.registered()
+    assert site.rotates().status == "SUCCEEDED"
+    assert site.registered() == before
+
+
+def test_a_task_that_fails_between_two_groups_is_finished_before_the_hook(new_site: Callable[..., Site]) -> None:
+    site = new_site()
+    second = site.another_group(80)
+    site.deployed(RotationTargetGroupArns=f"{site.group},{second}")
+    site.account.faults.add(
+        "elbv2", "DeregisterTargets", "Throttling", times=3, when=lambda given: given["TargetGroupArn"] == site.group
+    )
+    before = site.registered()
+    execution = site.begins({"instance_ids": [site.ids[0]], "hook": {"type": "approval"}})
+    site.reaches(execution, "Ask")
+    assert site.ids[0] not in site.health() | site.health(second)
+    site.answers()
+    site.until(lambda: execution.status == "SUCCEEDED")
+    assert site.registered() == before
+
+
+def test_throttling_is_waited_out(site: Site) -> None:
+    execution = site.begins()
+    site.account.faults.add("elbv2", "DescribeTargetHealth", "Throttling", times=10)
+    site.until(lambda: execution.status != "RUNNING")
+    assert execution.status == "SUCCEEDED"
+
+
+def test_what_could_not_be_put_back_comes_back_when_the_api_does(new_site: Callable[..., Site]) -> None:
+    site = new_site().deployed(ReconcileExpression="rate(1 minute)")
+    before = site.registered()
+    execution = site.begins({"instance_ids": [site.ids[0]]})
+    site.account.faults.add("elbv2", "RegisterTargets", "ServiceUnavailable", status=503)
+    site.until(lambda: execution.status != "RUNNING")
+    assert (execution.status, site.claims()) == ("FAILED", [site.ids[0]])
+    assert "could not be put back yet" in site.mails[-1].body
+    site.account.faults.clear()
+    site.account.advance(180)
+    assert (site.registered(), site.claims()) == (before, [])
+    assert site.subjects[-1] == "rotation: 1 targets left out are registered again"
+
+
+# Holds and the sorry page.
+
+
+def test_a_held_stack_refuses_to_begin(site: Site) -> None:
+    site.held(60)
+    execution = site.rotates()
+    assert (execution.error, site.writes()) == ("Refused", [])
+    assert "database work" in execution.cause
+
+
+def test_a_hold_pauses_between_targets(site: Site) -> None:
+    execution = site.begins()
+    site.held(600)
+    site.account.advance(1800)
+    assert execution.states[-1] == "WaitForTurn"
+    assert (len(site.writes("DeregisterTargets")), set(site.health().values())) == (1, {"healthy"})
+    site.held(None)
+    site.until(lambda: execution.status == "SUCCEEDED")
+
+
+def test_a_hold_of_a_day_ends_the_rotation(site: Site) -> None:
+    execution = site.begins()
+    site.held(3000)
+    site.until(lambda: execution.status != "RUNNING", 100_000)
+    assert (execution.error, execution.cause[:14]) == ("Stopped", "held for a day")
+
+
+def test_a_switch_to_the_sorry_page_stops_it_after_the_current_target(new_site: Callable[..., Site]) -> None:
+    site = new_site()
+    site.deployed(
+        NlbListenerArns=site.service.listener_arn,
+        PrimaryTargetGroupArn=site.group,
+        SorryTargetGroupArn=site.service.sorry_arn,
+        AutoSwitchback="false",
+    )
+    before = site.registered()
+    execution = site.begins({"hook": {"type": "approval"}})
+    site.reaches(execution, "Ask")
+    site.service.forward({site.group: 0, site.service.sorry_arn: 1})
+    site.answers()
+    site.until(lambda: execution.status == "FAILED")
+    assert (execution.error, execution.cause) == ("Stopped", "the sorry page is on")
+    assert (site.registered()[site.group], len(site.writes("DeregisterTargets"))) == (before[site.group], 1)
+    assert site.rotates().cause == "the sorry page is on"
+
+
+# Auto Scaling.
+
+
+def test_an_instance_of_an_auto_scaling_group_is_refused_unless_standby_is_allowed(site: Site) -> None:
+    site.scaled()
+    execution = site.rotates()
+    assert (execution.error, site.writes()) == ("Refused", [])
+    assert "RotationAllowStandby=true lets it enter Standby" in execution.cause
+
+
+@pytest.mark.parametrize("ends", ["Success", "Failed", "abort"])
+def test_standby_is_entered_and_left_and_min_size_is_restored(new_site: Callable[..., Site], ends: str) -> None:
+    site = new_site()
+    site.scaled(minimum=2)
+    site.deployed(RotationAllowStandby="true")
+    before, group = site.registered(), site.account.autoscaling.group("asg")
+    seen = []
+
+    def answer(instance_id: str, _command: Any) -> tuple[str, float]:
+        seen.append((site.account.autoscaling.state(instance_id), group.min_size, group.desired_capacity))
+        return ("Success", 9999) if ends == "abort" else (ends, 5)
+
+    site.account.commands.answer = answer
+    execution = site.begins({"hook": HOOKS["ssm-command"]})
+    site.until(lambda: bool(seen))
+    if ends == "abort":
+        site.aborted(execution)
+    site.until(lambda: execution.status != "RUNNING")
+    site.account.advance(60)
+    assert set(seen) == {("Standby", 1, 1)}
+    assert (group.min_size, group.desired_capacity) == (2, 2)
+    assert {site.account.autoscaling.state(one) for one in site.ids} == {"InService"}
+    assert (site.registered(), set(site.health().values())) == (before, {"healthy"})
+    assert [tag for tag in group.tags if tag["Key"].startswith("kirikae")] == []
+
+
+def test_an_instance_in_standby_is_left_aside(new_site: Callable[..., Site]) -> None:
+    site = new_site()
+    site.scaled(minimum=0)
+    site.deployed(RotationAllowStandby="true")
+    third = site.third()
+    site.account.client("autoscaling").enter_standby(
+        InstanceIds=[site.ids[0]], AutoScalingGroupName="asg", ShouldDecrementDesiredCapacity=True
+    )
+    execution = site.rotates({"instance_ids": [site.ids[0], third]})
+    assert execution.status == "SUCCEEDED"
+    assert f"{site.ids[0]}: Standby in Auto Scaling group asg" in site.mails[-1].body
+
+
+# Bad input: one clear refusal, nothing deregistered.
+
+BAD = [
+    pytest.param("text", "the input is 'text', expected a JSON object", id="an input that is no object"),
+    pytest.param({"hooks": {}}, "the input has hooks", id="an unknown field"),
+    pytest.param({"instance_ids": ["i-0123456789abcdef0"]}, "registered in none", id="an instance in no group"),
+    pytest.param({"instance_ids": []}, "instance_ids is empty", id="an empty list"),
+    pytest.param({"hook": {"type": "script"}}, "hook is", id="an unknown hook"),
+    pytest.param({"hook": "none"}, "hook is 'none'", id="a hook that is no object"),
+    pytest.param({"hook": {"type": "none", "commands": ["a"]}}, "has commands", id="a hook with another's field"),
+    pytest.param({"hook": {"type": "ssm-command"}}, "needs commands", id="a command hook without commands"),
+    pytest.param(
+        {"hook": {"type": "ssm-document", "document": "Patch"}}, "there is no document Patch", id="a missing document"
+    ),
+    pytest.param(
+        {"hook": {"type": "ssm-document", "document": "Other"}},
+        "document Other is not listed in RotationDocuments",
+        id="a document that is not allowed",
+    ),
+    pytest.param({"batch_size": 0}, "batch_size is 0", id="an empty batch"),
+    pytest.param({"batch_size": True}, "batch_size is True", id="a batch that is no number"),
+    pytest.param({"drain_timeout_seconds": 60}, "draining takes 120 s", id="less time than draining takes"),
+    pytest.param({"target_group_arns": ["arn:x"]}, "expected only groups of RotationT", id="a foreign group"),
+]
+
+
+@pytest.mark.parametrize(("given", "reason"), BAD)
+def test_bad_input_is_refused_whole(site: Site, given: Any, reason: str) -> None:
+    execution = site.rotates(given)
+    assert (execution.status, execution.error, site.writes()) == ("FAILED", "Refused", [])
+    assert reason in execution.cause
+    assert site.subjects == ["rotation refused, nothing was changed"]
+    assert reason in site.mails[0].body
+
+
+def test_every_problem_is_named_at_once(site: Site) -> None:
+    given = {"batch_size": 99, "hook": {"type": "ssm-command"}, "healthy_timeout_seconds": "soon"}
+    cause = site.rotates(given).cause
+    assert all(word in cause for word in ("batch_size", "commands", "healthy_timeout_seconds"))
+
+
+def test_groups_that_cannot_be_rotated_are_refused(new_site: Callable[..., Site]) -> None:
+    site = new_site().deployed(RotationMinHealthy="2")
+    assert "would have 1 healthy targets" in site.rotates().cause
+    site.service.break_application()
+    site.account.advance(60)
+    assert "service-primary has 0 healthy targets, needed 2 to begin with" in site.rotates().cause
+    site.elb.deregister_targets(TargetGroupArn=site.group, Targets=[{"Id": one} for one in site.ids])
+    site.account.advance(60)
+    assert "service-primary has no registered target" in site.rotates().cause
+    assert site.writes() == []
+
+
+def test_a_group_of_a_load_balancer_is_refused(new_site: Callable[..., Site]) -> None:
+    site = new_site()
+    site.deployed(RotationTargetGroupArns=site.service.sorry_arn)
+    assert "service-sorry has targets of type alb, expected instance or ip" in site.rotates().cause
+
+
+def test_an_instance_that_systems_manager_does_not_reach_is_refused(site: Site) -> None:
+    site.account.commands.deaf.add(site.ids[1])
+    execution = site.rotates({"hook": HOOKS["ssm-command"]})
+    assert (execution.error, site.writes()) == ("Refused", [])
+    assert f"Systems Manager does not reach {site.ids[1]}" in execution.cause
+
+
+# By hand.
+
+
+def test_a_pipeline_takes_a_target_out_and_puts_it_back_by_asking_until_it_is_so(site: Site) -> None:
+    before = site.registered()
+    answer = site.hand("deregister", instance_id=site.ids[0])
+    assert (answer["outcome"], answer["drained"]) == ("changed", False)
+    for _ in range(20):
+        site.account.advance(answer["wait_seconds"])
+        answer = site.hand("deregister", instance_id=site.ids[0])
+        if answer["drained"]:
+            break
+    assert (answer["outcome"], answer["drained"], answer["wait_seconds"]) == ("unchanged", True, 0)
+    assert site.hand("status")["out"].keys() == {site.ids[0]}
+    answer = site.hand("register", instance_id=site.ids[0])
+    assert (answer["outcome"], answer["healthy"], site.registered()) == ("changed", False, before)
+    site.account.advance(answer["wait_seconds"])
+    assert site.hand("register", instance_id=site.ids[0])["healthy"]
+    assert site.claims() == []
+    assert site.hand("register", instance_id=site.ids[0])["outcome"] == "unchanged"
+
+
+def test_what_was_taken_out_by_hand_stays_out_until_it_is_registered_by_hand(new_site: Callable[..., Site]) -> None:
+    site = new_site().deployed(ReconcileExpression="rate(1 minute)")
+    site.hand("deregister", instance_id=site.ids[0])
+    site.account.advance(1200)
+    assert site.claims() == [site.ids[0]]
+
+
+def test_the_guard_and_the_hold_are_for_single_operations_too(site: Site) -> None:
+    site.held(60)
+    held = site.hand("deregister", instance_id=site.ids[0])
+    assert (held["outcome"], "database work" in held["reason"]) == ("refused", True)
+    assert site.hand("deregister", instance_id=site.ids[0], force=True)["outcome"] == "changed"
+    refused = site.hand("deregister", instance_id=site.ids[1], force=True)
+    assert (refused["outcome"], "would have 0 healthy" in refused["reason"]) == ("refused", True)
+
+
+def test_nothing_is_done_by_hand_while_an_execution_runs(site: Site) -> None:
+    site.begins({"hook": {"type": "approval"}}, "first")
+    assert "the execution first rotates" in site.hand("deregister", instance_id=site.ids[1])["reason"]
+    assert "the execution first rotates" in site.hand("register", instance_id=site.ids[0])["reason"]
+    assert site.hand("status")["running"] == "first"
+
+
+@pytest.mark.parametrize("event", [{}, {"operation": "reboot"}, {"operation": "deregister"}, {"action": "reconcile"}])
+def test_an_event_that_means_nothing_here_is_an_error_that_says_so(site: Site, event: dict[str, Any]) -> None:
+    name = site.stack.resources["TargetRotationFunction"]
+    error = site.account.functions.invoke(name, event).error
+    assert error.startswith("InputError")
+    assert "expected" in error
+
+
+def test_the_mails_are_in_japanese(new_site: Callable[..., Site]) -> None:
+    site = new_site().deployed(NotificationLanguage="ja")
+    execution = site.begins({"hook": {"type": "approval"}, "instance_ids": [site.ids[0]]})
+    site.reaches(execution, "Ask")
+    site.answers()
+    site.until(lambda: execution.status == "SUCCEEDED")
+    assert all("■ 何が起きたか" in mail.body for mail in site.mails)
+    assert "全ターゲットが正常です" in site.mails[-1].body

@@ -1,0 +1,131 @@
+"""SNS in the sandbox: what it takes, what it refuses, and the mails that come of it."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from botocore.exceptions import ClientError
+
+from sandbox.account import Account
+from sandbox.services import delivery
+from sandbox.services.delivery import DeliveryError
+from sandbox.services.mail import problem
+
+
+@pytest.fixture
+def account() -> Iterator[Account]:
+    with Account() as one:
+        yield one
+
+
+@pytest.fixture
+def topic(account: Account) -> str:
+    return str(account.client("sns").create_topic(Name="alerts")["TopicArn"])
+
+
+@pytest.mark.parametrize("subject", [None, "x", "x" * 100, "[kirikae] shop: sorry page on (2 of 2 down)", '"quoted"'])
+def test_subjects_that_sns_takes(subject: str | None) -> None:
+    assert problem(subject, "text") is None
+
+
+@pytest.mark.parametrize("subject", ["", "x" * 101, "two\nlines", "a\ttab", "a\x7fdelete", " blank first", "切り替え"])
+def test_subjects_that_sns_refuses(subject: str) -> None:
+    assert problem(subject, "text") == "Invalid parameter: Subject"
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ("", "Invalid parameter: Empty message"),
+        ("x" * 262144, None),
+        ("x" * 262145, "Invalid parameter: Message too long"),
+        ("切" * 87382, "Invalid parameter: Message too long"),  # three bytes each
+        ("切" * 87381, None),
+    ],
+)
+def test_the_length_of_a_message_is_counted_in_bytes(message: str, reason: str | None) -> None:
+    assert problem(None, message) == reason
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ('{"default": "x"}', None),
+        ('{"email": "x"}', "Invalid parameter: Message Structure - No default entry in JSON message body"),
+        ("[]", "Invalid parameter: Message Structure - No default entry in JSON message body"),
+        ("x", "Invalid parameter: Message Structure - JSON message body failed to parse"),
+    ],
+)
+def test_a_structured_message_needs_a_default(message: str, reason: str | None) -> None:
+    assert problem(None, message, "json") == reason
+
+
+def test_a_publish_is_one_mail_to_all_email_subscribers(account: Account, topic: str) -> None:
+    for address in ("a@example.com", "b@example.com"):
+        account.client("sns").subscribe(TopicArn=topic, Protocol="email", Endpoint=address)
+    other = account.client("sns").create_topic(Name="other")["TopicArn"]
+    account.client("sns").subscribe(TopicArn=other, Protocol="email", Endpoint="c@example.com")
+    account.advance(90)
+    account.client("sns").publish(TopicArn=topic, Subject="hello", Message="本文")
+    (mail,) = account.mails
+    assert (mail.subject, mail.body, mail.topic_arn) == ("hello", "本文", topic)
+    assert mail.recipients == ("a@example.com", "b@example.com")
+    assert mail.time == account.clock.now()
+
+
+def test_a_publish_without_subscribers_is_kept_too(account: Account, topic: str) -> None:
+    account.client("sns").publish(TopicArn=topic, Message="text")
+    assert [(mail.subject, mail.recipients) for mail in account.mails] == [(None, ())]
+
+
+def test_the_email_part_of_a_structured_message_is_the_mail(account: Account, topic: str) -> None:
+    message = json.dumps({"default": "short", "email": "long"})
+    account.client("sns").publish(TopicArn=topic, Message=message, MessageStructure="json")
+    assert [mail.body for mail in account.mails] == ["long"]
+
+
+def test_what_is_refused_is_no_mail(account: Account, topic: str) -> None:
+    with pytest.raises(ClientError, match=r"InvalidParameter.*Subject"):
+        account.client("sns").publish(TopicArn=topic, Subject="two\nlines", Message="text")
+    with pytest.raises(ClientError, match="NotFound"):
+        account.client("sns").publish(TopicArn=f"{topic}2", Message="text")
+    account.faults.add("sns", "Publish", "InternalError", status=500)
+    with pytest.raises(ClientError, match="InternalError"):
+        account.client("sns").publish(TopicArn=topic, Message="text")
+    assert account.mails == []
+
+
+def test_a_publish_whose_answer_is_lost_has_sent_its_mail(account: Account, topic: str) -> None:
+    account.faults.add("sns", "Publish", "InternalError", status=500, after=True, times=1)
+    with pytest.raises(ClientError, match="InternalError"):
+        account.client("sns").publish(TopicArn=topic, Message="text")
+    assert [mail.body for mail in account.mails] == ["text"]
+
+
+def test_a_queue_takes_from_a_service_only_what_its_policy_allows(account: Account) -> None:
+    url = account.client("sqs").create_queue(QueueName="dlq")["QueueUrl"]
+    queue, rule = account.arn("sqs", "dlq"), account.arn("events", "rule/tick")
+
+    def send(source_arn: str) -> None:
+        source = {"service": "events.amazonaws.com", "source_arn": source_arn}
+        delivery.to_queue(account, queue, "text", {"RULE_ARN": source_arn}, **source)
+
+    with pytest.raises(DeliveryError, match="NO_PERMISSIONS"):
+        send(rule)
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "events.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": queue,
+        "Condition": {"ArnEquals": {"aws:SourceArn": rule}},
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    account.client("sqs").set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
+    with pytest.raises(DeliveryError, match="NO_PERMISSIONS"):
+        send(account.arn("events", "rule/other"))
+    send(rule)
+    (message,) = account.client("sqs").receive_message(QueueUrl=url, MessageAttributeNames=["All"])["Messages"]
+    assert message["Body"] == "text"
+    assert message["MessageAttributes"]["RULE_ARN"]["StringValue"] == rule
+    with pytest.raises(DeliveryError, match="NO_RESOURCE"):
+        delivery.to_queue(account, f"{queue}2", "", {}, service="events.amazonaws.com", source_arn=rule)

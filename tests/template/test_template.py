@@ -1,0 +1,291 @@
+"""The contract with those who deploy: parameters, refusals, outputs, and what each function is told."""
+
+import importlib
+import re
+from collections import Counter
+from dataclasses import fields
+
+import pytest
+from stacks import (
+    EVERYTHING,
+    FOREIGN,
+    FUNCTIONS,
+    LISTENERS,
+    NLB,
+    NLB_ALB,
+    PAIR,
+    PRIMARY,
+    SHARED,
+    SORRY,
+    SORRY_ALB,
+    SOURCE,
+    TOPIC,
+    acting,
+    all_of,
+    arn,
+    every_acting_function,
+    every_way,
+    topic,
+)
+from template_tools import STACK_NAME, expanded, of_type
+
+from kirikae import env
+from sandbox.stack import intrinsics
+
+# Parameter -> default, as documented; ServiceName is the stack's name when empty.
+DEFAULTS = {
+    "ServiceName": "",
+    "NotificationEmail": "",
+    "NotificationTopicArn": "",
+    "NotificationLanguage": "en",
+    "ReconcileExpression": "rate(1 minute)",
+    "DryRun": "false",
+    "LogRetentionInDays": "90",
+    "SerializeInvocations": "false",
+    "KmsKeyArn": "",
+    "NlbListenerArns": "",
+    "PrimaryTargetGroupArn": "",
+    "SorryTargetGroupArn": "",
+    "PrimaryInstanceIds": "",
+    "MinHealthyTargets": "1",
+    "SwitchMode": "weighted",
+    "OutageMinutes": "1",
+    "RecoveryMinutes": "3",
+    "AutoSwitchback": "true",
+    "MaxSwitchesPerHour": "4",
+    "SorryVpcId": "",
+    "SorrySubnetIds": "",
+    "SorryCertificateArn": "",
+    "SorryIngressCidrs": "",
+    "SorryPort": "443",
+    "ActiveInstanceId": "",
+    "StandbyInstanceIds": "",
+    "StandbyInstanceTypes": "",
+    "StandbyTargetGroupArn": "",
+    "FenceActive": "false",
+    "ActiveCpuThreshold": "0",
+    "PairInstanceIds": "",
+    "PairInterfaceIds": "",
+    "FloatingIpAddresses": "",
+    "ElasticIpAllocationIds": "",
+    "OverlayCidrs": "",
+    "OverlayRouteTableIds": "",
+    "MaintenanceListenerArn": "",
+    "MaintenanceRuleArn": "",
+    "LivePriority": "1",
+    "ParkedPriority": "49999",
+    "MaintenanceStart": "",
+    "MaintenanceEnd": "",
+    "MaintenanceTimezone": "Asia/Tokyo",
+    "MaintenanceRetryAfterSeconds": "300",
+    "MaintenanceLogQueries": "false",
+    "MaintenanceBypassCidrs": "",
+    "MaintenanceBypassTargetGroupArn": "",
+    "RotationTargetGroupArns": "",
+    "RotationMinHealthy": "1",
+}
+# Capabilities that are still to come, by the start of their parameters' names; each takes its line away when it comes.
+TO_COME = ()
+BESIDES = {
+    "MaintenanceLogQueries",
+    "MaintenanceReplies",
+    "MaintenanceRetryAfterSeconds",
+    "RotationAllowStandby",
+    "RotationDefaults",
+    "RotationDocuments",
+    "RotationSchedule",
+}
+LISTS = {
+    name for name in {*DEFAULTS, *BESIDES} if name.endswith(("Arns", "Ids", "Cidrs", "Types", "Addresses", "Documents"))
+}
+
+
+def test_parameters_and_defaults_are_those_of_the_contract() -> None:
+    there = {name: str(parameter.get("Default")) for name, parameter in SOURCE["Parameters"].items()}
+    promised = {name: default for name, default in DEFAULTS.items() if not name.startswith(TO_COME)}
+    assert {name: there.get(name) for name in promised} == promised
+    assert {name: default for name, default in there.items() if name in DEFAULTS} == promised
+    unknown = there.keys() - DEFAULTS.keys()
+    assert unknown <= BESIDES  # each is told in its own tests
+
+
+@pytest.mark.parametrize("name", SOURCE["Parameters"])
+def test_a_parameter_says_what_it_is_and_what_it_takes(name: str) -> None:
+    parameter = SOURCE["Parameters"][name]
+    assert parameter["Description"]
+    assert (parameter["Type"] == "CommaDelimitedList") == (name in LISTS)
+    if parameter["Type"] == "Number":
+        assert parameter.keys() & {"MinValue", "AllowedValues"}
+    elif "AllowedValues" not in parameter:
+        assert parameter["AllowedPattern"]
+        assert parameter["ConstraintDescription"]
+
+
+def test_the_console_lists_every_parameter_once() -> None:
+    groups = SOURCE["Metadata"]["AWS::CloudFormation::Interface"]
+    listed = Counter(name for group in groups["ParameterGroups"] for name in group["Parameters"])
+    assert listed == Counter(list(SOURCE["Parameters"]))
+    assert set(groups["ParameterLabels"]) <= set(SOURCE["Parameters"])
+    assert all(group["Label"]["default"] for group in groups["ParameterGroups"])
+
+
+def test_outputs_name_every_function_the_topic_the_parameters_and_the_dashboard() -> None:
+    stack = expanded(EVERYTHING)
+    expected = {f"{function}Arn": arn(stack, function) for function in FUNCTIONS}
+    expected |= {
+        f"{name}Arn": machine["Ref"] for name, machine in all_of(stack, "AWS::StepFunctions::StateMachine").items()
+    }
+    [dashboard] = all_of(stack, "AWS::CloudWatch::Dashboard").values()
+    expected |= {"TopicArn": stack["Resources"]["Topic"]["Ref"], "DashboardName": dashboard["Ref"]}
+    parameters = {name: one["Ref"] for name, one in all_of(stack, "AWS::SSM::Parameter").items()}
+    expected |= {f"{name}ParameterName": ref for name, ref in parameters.items()}
+    expected |= {"MaintenanceTargetGroupArn": stack["Resources"]["MaintenanceTargetGroup"]["Ref"]}
+    assert stack["Outputs"] == expected
+    assert (
+        expanded(NLB_ALB)["Outputs"]["SorryTargetGroupArn"] == expanded(NLB_ALB)["Resources"]["SorryTargetGroup"]["Ref"]
+    )
+    assert expanded(SHARED)["Outputs"]["TopicArn"] == TOPIC
+
+
+def test_a_stack_without_parameters_makes_nothing_that_acts() -> None:
+    types = Counter(resource["Type"].removeprefix("AWS::") for resource in expanded()["Resources"].values())
+    assert types == Counter(["Lambda::LayerVersion", "Logs::LogGroup", "SNS::Topic", "SSM::Parameter"])
+
+
+def test_every_function_is_in_a_stack_with_everything() -> None:
+    assert of_type(expanded(EVERYTHING), "AWS::Lambda::Function").keys() == FUNCTIONS.keys()
+
+
+def test_every_hold_is_made_off() -> None:
+    hold = expanded()["Resources"]["Hold"]
+    assert (hold["Ref"], hold["Properties"]["Value"]) == (f"/{STACK_NAME}/hold", "off")
+
+
+L7 = LISTENERS[0].replace("/net/", "/app/")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        pytest.param(NLB | {"NlbListenerArns": L7}, "not of ALB listeners", id="ALB listener"),
+        pytest.param(NLB | {"NlbListenerArns": f"{LISTENERS[0]},{L7}"}, "not of ALB listeners", id="one ALB listener"),
+        pytest.param(NLB | {"NlbListenerArns": "shop"}, "ARNs of NLB listeners", id="name of a listener"),
+        pytest.param(
+            NLB | {"NlbListenerArns": f"{LISTENERS[0]}/rule"}, "ARNs of NLB listeners", id="rule of a listener"
+        ),
+        pytest.param(NLB | {"NlbListenerArns": PRIMARY}, "ARNs of NLB listeners", id="group for listener"),
+        pytest.param(NLB | {"PrimaryTargetGroupArn": ""}, "needs PrimaryTargetGroupArn", id="no primary"),
+        pytest.param(NLB | {"PrimaryTargetGroupArn": LISTENERS[0]}, "ARN of a target group", id="listener for group"),
+        pytest.param(NLB | {"PrimaryTargetGroupArn": f"{PRIMARY},{SORRY}"}, "ARN of a target group", id="two groups"),
+        pytest.param(NLB | {"SorryTargetGroupArn": ""}, "needs SorryTargetGroupArn, or SorryVpcId", id="no sorry page"),
+        pytest.param(NLB | {"SorryTargetGroupArn": "sorry"}, "ARN of a target group", id="name of a group"),
+        pytest.param(NLB | SORRY_ALB, "exclude each other", id="both sorry pages"),
+        pytest.param(NLB | {"PrimaryInstanceIds": "web-1"}, "instance ids like", id="name of an instance"),
+        pytest.param(NLB | {"PrimaryInstanceIds": f"{FOREIGN},x"}, "instance ids like", id="one bad instance id"),
+        pytest.param(NLB | {"MinHealthyTargets": "0"}, "not less than 1", id="no target needed"),
+        pytest.param(NLB | {"MinHealthyTargets": "two"}, "must be a number", id="a number in words"),
+        pytest.param(NLB | {"OutageMinutes": "0"}, "not less than 1", id="no minutes of outage"),
+        pytest.param(NLB | {"RecoveryMinutes": "61"}, "not greater than 60", id="an hour of recovery and more"),
+        pytest.param(NLB | {"MaxSwitchesPerHour": "0"}, "not less than 1", id="no switch at all"),
+        pytest.param(NLB | {"SwitchMode": "both"}, "AllowedValues", id="mode"),
+        pytest.param(NLB | {"AutoSwitchback": "yes"}, "AllowedValues", id="yes for true"),
+        pytest.param(NLB_ALB | {"SorrySubnetIds": ""}, "needs SorrySubnetIds", id="sorry ALB, no subnets"),
+        pytest.param(NLB_ALB | {"SorryIngressCidrs": ""}, "needs SorryIngressCidrs", id="sorry ALB, no CIDRs"),
+        pytest.param(
+            NLB_ALB | {"SorryCertificateArn": ""}, "needs SorryCertificateArn", id="sorry ALB, no certificate"
+        ),
+        pytest.param(NLB_ALB | {"SorryVpcId": "vpc"}, "a VPC id", id="sorry ALB, no VPC id"),
+        pytest.param(NLB_ALB | {"SorryIngressCidrs": "10.0.0.1"}, "IPv4 CIDR", id="sorry ALB, address for CIDR"),
+        pytest.param(NLB_ALB | {"SorryPort": "8443"}, "AllowedValues", id="sorry ALB, port"),
+        pytest.param(
+            PAIR | {"PairInterfaceIds": ""}, "PairInstanceIds needs PairInterfaceIds", id="pair, no interfaces"
+        ),
+        pytest.param(PAIR | {"PairInstanceIds": ""}, "need PairInstanceIds", id="addresses, no pair"),
+        pytest.param(
+            dict.fromkeys(PAIR, "") | {"PairInstanceIds": FOREIGN, "PairInterfaceIds": "eni-0123456789abcdef0"},
+            "PairInstanceIds needs FloatingIpAddresses, ElasticIpAllocationIds or OverlayCidrs",
+            id="pair, nothing that floats",
+        ),
+        pytest.param(PAIR | {"OverlayRouteTableIds": ""}, "OverlayCidrs needs", id="overlay, no tables"),
+        pytest.param(PAIR | {"OverlayCidrs": ""}, "OverlayRouteTableIds needs OverlayCidrs", id="tables, no overlay"),
+        pytest.param(PAIR | {"PairInstanceIds": "mail-1,mail-2"}, "two instance ids like", id="names of instances"),
+        pytest.param(PAIR | {"PairInterfaceIds": "eth0"}, "two network interface ids like", id="name of an interface"),
+        pytest.param(PAIR | {"FloatingIpAddresses": "mail"}, "addresses like 10.0.0.50", id="name for an address"),
+        pytest.param(PAIR | {"FloatingIpAddresses": "10.0.0.50/32"}, "addresses like", id="CIDR for an address"),
+        pytest.param(PAIR | {"ElasticIpAllocationIds": "203.0.113.5"}, "allocation ids like", id="address for an id"),
+        pytest.param(PAIR | {"OverlayCidrs": "192.168.99.1"}, "CIDR blocks like", id="overlay, address for a CIDR"),
+        pytest.param(PAIR | {"OverlayRouteTableIds": "main"}, "route table ids like", id="name of a table"),
+        pytest.param({"NotificationEmail": "oncall"}, "an e-mail address", id="no address"),
+        pytest.param({"NotificationTopicArn": "oncall"}, "ARN of an SNS", id="name of a topic"),
+        pytest.param({"NotificationTopicArn": f"{TOPIC}.fifo"}, "standard topic", id="FIFO topic"),
+        pytest.param({"NotificationLanguage": "fr"}, "AllowedValues", id="language"),
+        pytest.param({"ServiceName": "店"}, "at most 40 letters", id="name that no subject takes"),
+        pytest.param({"ReconcileExpression": "1 minute"}, "rate(1 minute) to", id="no expression"),
+        pytest.param({"ReconcileExpression": "rate(1 hour)"}, "rate(1 minute) to", id="ticks too slow to count"),
+        pytest.param({"KmsKeyArn": "alias/aws/sns"}, "ARN of a KMS key", id="alias"),
+        pytest.param({"LogRetentionInDays": "2"}, "AllowedValues", id="retention"),
+        pytest.param({"DryRun": "maybe"}, "AllowedValues", id="dry run"),
+    ],
+)
+def test_a_parameter_that_cannot_work_is_refused_when_it_is_deployed(parameters: dict[str, str], said: str) -> None:
+    with pytest.raises(intrinsics.TemplateError, match=re.escape(said)):
+        expanded(parameters)
+
+
+# Functions and what they are told.
+
+
+@every_way
+def test_a_function_is_told_exactly_what_its_config_reads(parameters: dict[str, str]) -> None:
+    stack = expanded(parameters)
+    for function, properties in acting(stack).items():
+        variables = properties["Environment"]["Variables"]
+        config = importlib.import_module(f"functions.{FUNCTIONS[function]}.app").Config
+        names = {name for name in variables if not name.startswith("POWERTOOLS_")}
+        # Lambda itself tells a function its name.
+        assert names == {field.name.upper() for field in fields(config)} - {"AWS_LAMBDA_FUNCTION_NAME"}, function
+        assert variables["POWERTOOLS_SERVICE_NAME"] == STACK_NAME
+        loaded = env.load(config, {"AWS_LAMBDA_FUNCTION_NAME": "name"} | variables)
+        assert loaded.service_name == parameters.get("ServiceName", STACK_NAME)
+        assert loaded.topic_arn == topic(stack)
+        assert loaded.hold_parameter == stack["Resources"]["Hold"]["Ref"]
+
+
+@every_acting_function
+def test_a_parameter_reaches_the_function_that_names_a_field_after_it(function: str) -> None:
+    changed = EVERYTHING | {
+        "DryRun": "true",
+        "NotificationLanguage": "ja",
+        "MinHealthyTargets": "2",
+        "SwitchMode": "replace",
+        "AutoSwitchback": "false",
+        "MaxSwitchesPerHour": "7",
+    }
+    variables = expanded(changed)["Resources"][function]["Properties"]["Environment"]["Variables"]
+    by_parameter = {env.parameter(name.lower()): value for name, value in variables.items()}
+    by_parameter["NlbListenerArns"] = by_parameter.pop("ListenerArns", changed["NlbListenerArns"])
+    shared = by_parameter.keys() & changed.keys()
+    assert {name: by_parameter[name] for name in shared} == {name: changed[name] for name in shared}
+    assert {"DryRun", "NotificationLanguage"} <= shared
+
+
+@every_way
+def test_alarm_names_that_functions_read_are_alarms_of_the_stack(parameters: dict[str, str]) -> None:
+    stack = expanded(parameters)
+    alarms = {alarm["Ref"] for alarm in all_of(stack, "AWS::CloudWatch::Alarm").values()}
+    for function in of_type(stack, "AWS::Lambda::Function").values():
+        variables = function["Environment"]["Variables"]
+        assert {value for name, value in variables.items() if name.endswith("_ALARM_NAME")} <= alarms
+
+
+@every_way
+def test_a_function_runs_on_the_layer_logs_to_the_stacks_log_and_ends_in_time(parameters: dict[str, str]) -> None:
+    stack = expanded(parameters)
+    [layer] = all_of(stack, "AWS::Lambda::LayerVersion").values()
+    serialized = parameters.get("SerializeInvocations") == "true"
+    for name, function in acting(stack).items():
+        assert function["Layers"] == [layer["Ref"]]
+        assert function["LoggingConfig"]["LogGroup"] == stack["Resources"]["Log"]["Ref"]
+        assert function["Runtime"] == layer["Properties"]["CompatibleRuntimes"][0] == "python3.13"
+        assert function["Timeout"] == (30 if name == "ColdStandbyStartFunction" else 60)
+        assert function.get("ReservedConcurrentExecutions") == (1 if serialized else None)
