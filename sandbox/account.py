@@ -1,376 +1,46 @@
-"""The account: one HTTP front door on loopback, every request recorded, authorised, faulted and served."""
+"""The account: the front door with all services behind it, each made from those that it needs."""
 
-import contextlib
-import os
-import secrets
-import threading
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Self
-
-os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")  # two seconds for images nobody asks for
-
-import boto3
-import botocore.config
-from moto.backends import get_backend
-from moto.core.base_backend import BackendDict
-from moto.core.exceptions import ServiceException
-from moto.core.model_instances import reset_model_data
-from moto.moto_server.werkzeug_app import create_backend_app
-from werkzeug.test import Client as WsgiClient
-
-from sandbox import ACCOUNT_ID, REGION, wire
-from sandbox.clock import Clock
-from sandbox.lambdas import functions
-from sandbox.services import autoscaling, cloudwatch, commands, ec2, elb, events, iam, mail, network, states
-from sandbox.traffic import loopback
-from sandbox.wire import Answer, Refusal
-
-ADMINISTRATOR = "administrator"
-ADMINISTRATOR_KEY = "AKIASANDBOXADMINISTRATOR"
-# The host name that moto reads the service and the Region from.
-HOSTS = {"elbv2": "elasticloadbalancing", "cloudwatch": "monitoring", "stepfunctions": "states"}
-
-type Override = Callable[[dict[str, Any], str], dict[str, Any] | Answer | None]
-type Around = Callable[[dict[str, Any], Callable[[], Answer]], Answer]
-
-_session = boto3.Session(ADMINISTRATOR_KEY, "secret", region_name=REGION)
-_apps: dict[str, WsgiClient] = {}
+from sandbox.frontdoor import FrontDoor
+from sandbox.services import (
+    autoscaling,
+    awslambda,
+    cloudwatch_alarms,
+    cloudwatch_metrics,
+    ec2,
+    ec2_network,
+    elb,
+    elb_targets,
+    eventbridge,
+    scheduler,
+    sns,
+    sqs,
+    ssm,
+    stepfunctions,
+)
 
 
-def _moto_app(service: str) -> WsgiClient:
-    if service not in _apps:
-        app = create_backend_app(service)
-        app.testing = True  # an error in moto is raised here, not turned into a page
-        _apps[service] = WsgiClient(app)
-    return _apps[service]
-
-
-@dataclass(frozen=True)
-class Call:
-    """One API request and how it ended."""
-
-    time: datetime
-    principal: str
-    service: str
-    operation: str
-    params: dict[str, Any]
-    error: str | None
-
-
-@dataclass
-class Fault:
-    """An error that the next matching requests get."""
-
-    service: str
-    operation: str
-    code: str | None
-    times: int | None
-    status: int
-    message: str | None
-    latency: float
-    after: bool
-    when: Callable[[dict[str, Any]], bool]
-
-
-@dataclass
-class Faults:
-    """The errors and delays that the account has been told to produce."""
-
-    _armed: list[Fault] = field(default_factory=list)
-
-    def add(
-        self,
-        service: str,
-        operation: str,
-        code: str | None,
-        *,
-        times: int | None = None,
-        status: int = 400,
-        message: str | None = None,
-        latency: float = 0.0,
-        after: bool = False,
-        when: Callable[[dict[str, Any]], bool] = lambda _params: True,
-    ) -> None:
-        """Fail the matching requests with this code; code None only delays, or loses the answer if after is set.
-
-        latency is in real seconds. after: the request takes effect, then its answer is lost.
-        """
-        self._armed.append(Fault(service, operation, code, times, status, message, latency, after, when))
-
-    def clear(self) -> None:
-        """Disarm all of them."""
-        self._armed.clear()
-
-    def take(self, request: wire.Request) -> Fault | None:
-        """Return the fault that this request gets and count it."""
-        for fault in self._armed:
-            if (fault.service, fault.operation) == (request.service, request.operation) and fault.when(request.params):
-                if fault.times is not None:
-                    fault.times -= 1
-                    if fault.times <= 0:
-                        self._armed.remove(fault)
-                return fault
-        return None
-
-
-class _LostAnswer(Exception):  # noqa: N818 (not an error of the server)
-    """The connection closes without an answer."""
-
-
-class _FrontDoor(loopback.Server):
-    account: "Account"
-
-
-class _Handler(loopback.Handler):
-    server: _FrontDoor
-
-    def _serve(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        try:
-            status, answer_headers, content = self.server.account.serve(self.command, self.path, headers, body)
-        except _LostAnswer:
-            self.close_connection = True
-            return
-        self.send_response(status)
-        for name, value in answer_headers.items():
-            if name.lower() not in ("content-length", "connection", "date", "server"):
-                self.send_header(name, str(value))
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = _serve  # noqa: N815 (http.server's names)
-
-
-class Account:
-    """An AWS account in one Region, reached through its endpoint; one at a time per process."""
-
-    region = REGION
-    account_id = ACCOUNT_ID
+class Account(FrontDoor):
+    """An AWS account on this machine, until it is closed: `with Account() as account`."""
 
     def __init__(self) -> None:
-        reset_moto()
-        self.clock = Clock()
-        self.lock = threading.RLock()  # held while state is read or changed, never while a function runs
-        self.calls: list[Call] = []
-        self.faults = Faults()
-        self.roles: dict[str, iam.Role] = {}
-        self.applications: dict[str, bool] = {}  # instance id -> whether its application answers, if not as usual
-        self._keys = {ADMINISTRATOR_KEY: ADMINISTRATOR}
-        self._overrides: dict[tuple[str, str], tuple[Override, bool]] = {}
-        self._around: dict[tuple[str, str], Around] = {}
-        self._before: list[tuple[str, str, Callable[[], object]]] = []
-        self._clients: dict[str, Any] = {}
-        self._at_close: list[Callable[[], object]] = []
-        self._mistakes: list[Exception] = []
-        self._server = _FrontDoor(_Handler)
-        self._server.account = self
-        self.endpoint = self._server.url
+        super().__init__()
+        self.sqs = sqs.Sqs(self)
+        self.sns = sns.Sns(self)
+        self.metrics = cloudwatch_metrics.Metrics(self)
+        self.functions = awslambda.Functions(self, self.metrics)
+        self.events = eventbridge.Events(self, self.metrics, self.functions, self.sqs, self.sns)
+        self.states = stepfunctions.StepFunctions(self, self.metrics, self.functions, self.events)
+        self.scheduler = scheduler.Scheduler(self, self.events, self.functions, self.states, self.sqs, self.sns)
+        self.network = ec2_network.Network(self)
+        self.ec2 = ec2.Ec2(self, self.network, self.events)
         self.elb = elb.Elb(self)
-        self.ec2 = ec2.Ec2(self)
-        self.after("ssm", "PutParameter", self._stamp)
-        self.network = network.Network(self)
-        self.cloudwatch = cloudwatch.CloudWatch(self)
-        self.cloudwatch.publishers += [
-            lambda: self.elb.publish(self.cloudwatch.put),
-            lambda: self.ec2.publish(self.cloudwatch.put),
-        ]
-        self.events = events.Events(self)
-        self.functions = functions.Functions(self)
-        self.mail = mail.Mail(self)
-        self.states = states.States(self)
-        self.autoscaling = autoscaling.AutoScaling(self)
-        self.commands = commands.Commands(self)
-
-    def _stamp(self, params: dict[str, Any]) -> None:
-        # When a parameter was written is told in virtual time, as everything else.
-        self.backend("ssm").get_parameter(params["Name"]).last_modified_date = self.clock.now()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    # What a test or the demo uses.
-
-    def client(self, service: str) -> Any:
-        """Return a boto3 client with administrator credentials and without retries."""
-        if service not in self._clients:
-            self._clients[service] = _session.client(
-                service,
-                endpoint_url=self.endpoint,
-                config=botocore.config.Config(retries={"total_max_attempts": 1}, read_timeout=900),
-            )
-        return self._clients[service]
-
-    def credentials_for(self, role_name: str) -> tuple[str, str, str]:
-        """Return the access key, secret and session token with which a request is made as this role."""
-        if role_name not in self.roles:
-            raise KeyError(f"there is no role {role_name}")
-        key = f"ASIA{secrets.token_hex(8).upper()}"
-        self._keys[key] = role_name
-        return key, secrets.token_hex(20), secrets.token_hex(32)
-
-    def before(self, service: str, operation: str, fn: Callable[[], object]) -> None:
-        """Run fn once, just before the next such request is authorised and served."""
-        self._before.append((service, operation, fn))
-
-    def advance(self, seconds: float, pace: float = 0) -> None:
-        """Let virtual time pass; everything that becomes due happens, in order."""
-        self.clock.advance(seconds, pace)
-
-    def settle(self) -> None:
-        """Run everything that is due now, until nothing is; no time passes."""
-        self.clock.advance(0)
-
-    def close(self) -> None:
-        """Close the front door and end what the account started; raise what went wrong inside the sandbox."""
-        while self._at_close:
-            self._at_close.pop()()
-        self.functions.close()
-        self._server.close()
-        for client in self._clients.values():
-            client.close()
-        if self._mistakes:
-            raise ExceptionGroup("the sandbox failed to serve a request", self._mistakes)
+        self.targets = elb_targets.Targets(self, self.elb, self.ec2, self.functions)
+        self.alarms = cloudwatch_alarms.Alarms(self, self.metrics, self.functions, self.sns, self.events)
+        self.autoscaling = autoscaling.AutoScaling(self, self.targets)
+        self.commands = ssm.Commands(self, self.ec2)
+        self.metrics.publishers += [self.sqs.publish, self.ec2.publish, self.targets.publish]
 
     @property
-    def mails(self) -> list[Any]:
+    def mails(self) -> list[sns.Message]:
         """Everything that was published to topics, in order."""
-        return self.mail.messages  # type: ignore[no-any-return]
-
-    # What the parts use.
-
-    def override(self, service: str, operation: str, fn: Override, *, locked: bool = True) -> None:
-        """Let fn(params, principal) serve this operation before moto does.
-
-        It returns a dict in the names of the service's model, or (status, headers, body), or None to go on to moto; it
-        raises Refusal. It holds the account's lock unless locked is False.
-        """
-        self._overrides[service, operation] = (fn, locked)
-
-    def around(self, service: str, operation: str, fn: Around) -> None:
-        """Let fn(params, serve) answer this operation; serve() gives the answer it would get otherwise."""
-        self._around[service, operation] = fn
-
-    def after(self, service: str, operation: str, fn: Callable[[dict[str, Any]], object]) -> None:
-        """Run fn(params) each time this operation has been served without an error."""
-
-        def around(params: dict[str, Any], serve: Callable[[], Answer]) -> Answer:
-            answered = serve()
-            if answered[0] < 400:
-                fn(params)
-            return answered
-
-        self.around(service, operation, around)
-
-    def at_close(self, fn: Callable[[], object]) -> None:
-        """Run fn when the account closes, last first."""
-        self._at_close.append(fn)
-
-    def bus(self, source: str, detail_type: str, detail: dict[str, Any], resources: list[str]) -> None:
-        """Emit an event of an AWS service."""
-        self.events.emit(source, detail_type, detail, resources)
-
-    def backend(self, service: str) -> Any:
-        """Return moto's backend of a service in this account and Region."""
-        return get_backend(service)[ACCOUNT_ID]["aws" if service == "iam" else REGION]  # type: ignore[call-overload]
-
-    def arn(self, service: str, resource: str) -> str:
-        """Write the ARN of a resource in this account and Region."""
-        return f"arn:aws:{service}:{REGION}:{ACCOUNT_ID}:{resource}"
-
-    # One request.
-
-    def serve(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
-        """Answer one HTTP request and record it."""
-        request = None
-        try:
-            request = wire.read(method, path, headers, body)
-            if request.access_key not in self._keys:
-                raise Refusal("InvalidClientTokenId", "The security token included in the request is invalid.", 403)
-        except Refusal as error:
-            return wire.refuse(request, error)
-        principal = self._keys[request.access_key]
-        arrived = self.clock.now()
-        lost = False
-        try:
-            self._run_before(request)  # until here the request is on its way
-            if principal != ADMINISTRATOR:
-                iam.authorize(self.roles[principal], principal, request, self._tags)
-            fault = self.faults.take(request)
-            if fault and fault.latency:
-                time.sleep(fault.latency)
-            if fault and fault.code and not fault.after:
-                raise Refusal(fault.code, fault.message or "", fault.status)
-            answered = self._perform(request, principal)
-            if fault and fault.after:
-                lost = not fault.code
-                raise Refusal(fault.code or "ConnectionClosed", fault.message or "", fault.status)
-        except Refusal as error:
-            answered = wire.refuse(request, error)
-        except Exception as error:  # noqa: BLE001 (a mistake in the sandbox must not look like an answer of AWS)
-            self._mistakes.append(error)
-            lost = True
-        error_code = "ConnectionClosed" if lost else wire.error_code(answered)
-        self.calls.append(Call(arrived, principal, request.service, request.operation, request.params, error_code))
-        if lost:
-            raise _LostAnswer
-        return answered
-
-    def _tags(self, arn: str) -> dict[str, str]:
-        """Return the tags of an instance; conditions on those of other resources are not used."""
-        kind, _, name = arn.rpartition(":")[2].partition("/")
-        if kind != "instance" or not arn.startswith("arn:aws:ec2:"):
-            return {}
-        return dict(self.backend("ec2").tags.get(name, {}))
-
-    def _run_before(self, request: wire.Request) -> None:
-        for hook in self._before:
-            if hook[:2] == (request.service, request.operation):
-                self._before.remove(hook)
-                hook[2]()
-                return
-
-    def _perform(self, request: wire.Request, principal: str) -> Answer:
-        override, locked = self._overrides.get((request.service, request.operation), (None, True))
-        around = self._around.get((request.service, request.operation))
-
-        def serve() -> Answer:
-            result = override(request.params, principal) if override else None
-            if result is None:
-                return self._moto(request)
-            return wire.answer(request, result) if isinstance(result, dict) else result
-
-        with self.lock if locked else contextlib.nullcontext():
-            try:
-                return around(request.params, serve) if around else serve()
-            except ServiceException as error:
-                raise Refusal(error.code, error.message) from error
-
-    def _moto(self, request: wire.Request) -> Answer:
-        host = HOSTS.get(request.service, request.service)
-        headers = {k: v for k, v in request.headers.items() if k not in ("host", "content-length", "transfer-encoding")}
-        try:
-            with self.lock:
-                response = _moto_app(request.service).open(
-                    request.path,
-                    method=request.method,
-                    base_url=f"https://{host}.{REGION}.amazonaws.com",
-                    data=request.body,
-                    headers=headers,
-                )
-        except NotImplementedError as error:
-            raise Refusal("NotImplemented", f"The sandbox lacks this: {error}", 501) from error
-        return response.status_code, dict(response.headers), response.get_data()
-
-
-def reset_moto() -> None:
-    """Forget everything that an earlier account left in moto's backends."""
-    BackendDict.reset()
-    reset_model_data()
+        return self.sns.messages

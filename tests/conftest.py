@@ -11,8 +11,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from kirikae import aws
-from sandbox.account import ADMINISTRATOR_KEY, Account
+from sandbox.account import Account
 from sandbox.estates import nlb as estate
+from sandbox.frontdoor import ADMINISTRATOR_KEY
 from sandbox.stack import cloudformation
 
 # A busy machine makes an example slow, not wrong.

@@ -9,9 +9,9 @@ from typing import Any
 from functions.secondary_ip_reassignment import app
 from kirikae import aws, reconcile
 from kirikae.pair.plan import Config
+from sandbox import iam
 from sandbox.account import Account
 from sandbox.estates.pair import PairService, pair_service
-from sandbox.services import iam
 from sandbox.stack import cloudformation
 
 FUNCTION = "SecondaryIpReassignmentFunction"

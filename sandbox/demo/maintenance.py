@@ -8,7 +8,7 @@ from sandbox.account import Account
 from sandbox.demo.story import BUILD, Say, Story
 from sandbox.estates import alb as estate_alb
 from sandbox.stack import cloudformation
-from sandbox.traffic.alb import AlbPlane
+from sandbox.traffic import AlbPlane
 
 VISITOR, TESTER = "127.0.0.1", "127.0.0.2"  # all of 127.0.0.0/8 is this machine
 MINUTES = 3

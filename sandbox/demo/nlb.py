@@ -4,7 +4,7 @@ from sandbox.account import Account
 from sandbox.demo.story import BUILD, PACE, Say, Story, get
 from sandbox.estates import nlb as estate
 from sandbox.stack import cloudformation
-from sandbox.traffic.nlb import DataPlane
+from sandbox.traffic import NlbPlane
 
 
 def expect(url: str, words: str) -> str:
@@ -20,7 +20,7 @@ def story(say: Say) -> None:
     say("== The sorry page: an NLB, two instances, and an ALB that says sorry ==")
     with Account() as account:
         shop = estate.nlb_service(account)
-        plane = DataPlane(account, shop.listener_arn)
+        plane = NlbPlane(account, shop.listener_arn)
         told = Story(account, say)
         told.tell(
             f"An account on this machine; its time runs {1 / PACE:.0f} times as fast. The NLB answers at {plane.url}"

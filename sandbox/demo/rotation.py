@@ -8,7 +8,7 @@ from sandbox.account import Account
 from sandbox.demo.story import BUILD, PACE, Say, Story, get
 from sandbox.estates import nlb as estate
 from sandbox.stack import cloudformation
-from sandbox.traffic.nlb import DataPlane
+from sandbox.traffic import NlbPlane
 
 TAIL_SECONDS = 110  # a Network Load Balancer goes on sending connections to a target that has left
 
@@ -41,11 +41,11 @@ def story(say: Say) -> None:
     """Tell it, and fail if one request was not answered or a target is not back as it was."""
     say("== The rotation: two instances are maintained one after another under constant traffic ==")
     with Account() as account:
-        account.elb.nlb_tail_seconds = TAIL_SECONDS
+        account.targets.nlb_tail_seconds = TAIL_SECONDS
         shop = estate.nlb_service(account)
         delay = [{"Key": "deregistration_delay.timeout_seconds", "Value": "30"}]
         account.client("elbv2").modify_target_group_attributes(TargetGroupArn=shop.primary_arn, Attributes=delay)
-        plane, told = DataPlane(account, shop.listener_arn), Story(account, say)
+        plane, told = NlbPlane(account, shop.listener_arn), Story(account, say)
         told.tell(f"An account on this machine; its time runs {1 / PACE:.0f} times as fast. The NLB: {plane.url}")
         stack = cloudformation.deploy(
             account,

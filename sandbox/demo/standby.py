@@ -5,7 +5,7 @@ from sandbox.demo.story import BUILD, PACE, Say, Story, get
 from sandbox.estates import standby as estate_standby
 from sandbox.estates.standby import PORT
 from sandbox.stack import cloudformation
-from sandbox.traffic.nlb import DataPlane
+from sandbox.traffic import NlbPlane
 
 
 def story(say: Say) -> None:
@@ -13,7 +13,7 @@ def story(say: Say) -> None:
     say("== The cold standby: a server that fails, two that are stopped, and no capacity for the first of them ==")
     with Account() as account:
         service = estate_standby.standby_service(account)
-        plane = DataPlane(account, service.listener_arn)
+        plane = NlbPlane(account, service.listener_arn)
         told = Story(account, say)
         told.tell(
             f"An account on this machine; its time runs {1 / PACE:.0f} times as fast. The server answers at {plane.url}"

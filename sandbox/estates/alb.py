@@ -1,12 +1,9 @@
 """What is there before the product comes: an ALB with a front end, a BFF and an API behind path rules."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from sandbox.account import Account
 from sandbox.estates.nlb import ZONES
-
-if TYPE_CHECKING:
-    from sandbox.account import Account
 
 PATHS = {"front": "/a", "bff": "/b", "api": "/c"}
 
@@ -15,7 +12,7 @@ PATHS = {"front": "/a", "bff": "/b", "api": "/c"}
 class AlbService:
     """An HTTPS listener with one rule and one target group per part of the service; anything else gets a 404."""
 
-    account: "Account"
+    account: Account
     vpc_id: str
     alb_arn: str
     listener_arn: str
@@ -51,7 +48,7 @@ class AlbService:
 
 
 def alb_service(
-    account: "Account", name: str = "shop", priorities: tuple[int, ...] = (1, 2, 3), *, first_cidr: int = 1
+    account: Account, name: str = "shop", priorities: tuple[int, ...] = (1, 2, 3), *, first_cidr: int = 1
 ) -> AlbService:
     """Build the service; `priorities` are those of /a, /b and /c."""
     ec2, elb = account.client("ec2"), account.client("elbv2")
@@ -87,6 +84,6 @@ def alb_service(
             Actions=[{"Type": "forward", "TargetGroupArn": group_arns[path]}],
         )["Rules"][0]["RuleArn"]
     service = AlbService(account, vpc_id, alb_arn, listener_arn, rule_arns, group_arns)
-    while {state for arn in group_arns.values() for state in account.elb.health(arn).values()} != {"healthy"}:
+    while {state for arn in group_arns.values() for state in account.targets.health(arn).values()} != {"healthy"}:
         account.advance(5)
     return service

@@ -1,10 +1,8 @@
 """What is there before the product comes: a service on two instances behind a Network Load Balancer."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from sandbox.account import Account
+from sandbox.account import Account
 
 ZONES = ("ap-northeast-1a", "ap-northeast-1c")
 SORRY_PAGE = (
@@ -18,7 +16,7 @@ SORRY_PAGE = (
 class NlbService:
     """Two instances behind an NLB, and a sorry page on an ALB behind the same NLB."""
 
-    account: "Account"
+    account: Account
     vpc_id: str
     subnet_ids: tuple[str, ...]
     instance_ids: tuple[str, ...]
@@ -49,11 +47,11 @@ class NlbService:
 
     def break_application(self, *instance_ids: str) -> None:
         """Let the application hang while its instance goes on running."""
-        self.account.applications.update(dict.fromkeys(instance_ids or self.instance_ids, False))
+        self.account.ec2.applications.update(dict.fromkeys(instance_ids or self.instance_ids, False))
 
     def mend_application(self, *instance_ids: str) -> None:
         """Let the application answer again."""
-        self.account.applications.update(dict.fromkeys(instance_ids or self.instance_ids, True))
+        self.account.ec2.applications.update(dict.fromkeys(instance_ids or self.instance_ids, True))
 
     def forward(self, weights: dict[str, int], listener_arn: str | None = None) -> None:
         """Set a listener's default action by hand; one group makes the plain form."""
@@ -82,10 +80,10 @@ class NlbService:
 
     def health(self) -> dict[str, str]:
         """Return target id -> state in the primary group."""
-        return self.account.elb.health(self.primary_arn)
+        return self.account.targets.health(self.primary_arn)
 
 
-def nlb_service(account: "Account", name: str = "service", ports: tuple[int, ...] = (443,)) -> NlbService:
+def nlb_service(account: Account, name: str = "service", ports: tuple[int, ...] = (443,)) -> NlbService:
     """Build the service, one NLB listener per port, and let time pass until all its targets are healthy."""
     ec2, elb = account.client("ec2"), account.client("elbv2")
     vpc_id = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]

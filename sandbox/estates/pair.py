@@ -3,19 +3,17 @@
 import ipaddress
 import itertools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sandbox.account import Account
 from sandbox.estates.nlb import ZONES
-
-if TYPE_CHECKING:
-    from sandbox.account import Account
 
 
 @dataclass(frozen=True)
 class PairService:
     """Two instances with an interface each; what floats begins on the first one."""
 
-    account: "Account"
+    account: Account
     vpc_id: str
     subnet_ids: tuple[str, ...]
     instance_ids: tuple[str, ...]
@@ -77,7 +75,7 @@ class PairService:
 
 
 def pair_service(
-    account: "Account",
+    account: Account,
     *,
     ipv4: tuple[str, ...] = ("10.0.0.50",),
     ipv6: int = 0,

@@ -1,12 +1,10 @@
 """A server that no load balancer can save: the active runs, its standbys are stopped, each in another zone."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sandbox.account import Account
 from sandbox.estates.nlb import ZONES
-
-if TYPE_CHECKING:
-    from sandbox.account import Account
 
 PORT = 8080  # on which the active is registered; not the group's own
 
@@ -15,7 +13,7 @@ PORT = 8080  # on which the active is registered; not the group's own
 class StandbyService:
     """An active, its standbys in order, and a target group behind an NLB."""
 
-    account: "Account"
+    account: Account
     active: str
     standbys: tuple[str, ...]
     group_arn: str
@@ -45,7 +43,7 @@ class StandbyService:
 
     def hangs(self) -> None:
         """Let the active's application hang."""
-        self.account.applications[self.active] = False
+        self.account.ec2.applications[self.active] = False
 
     def lacks(self, code: str, *what: str, times: int | None = None) -> None:
         """Let starts of these instances, or of instances of these types, fail with this code."""
@@ -73,10 +71,10 @@ class StandbyService:
 
     def health(self) -> dict[str, str]:
         """Return target id -> state in the group."""
-        return dict(self.account.elb.health(self.group_arn))
+        return dict(self.account.targets.health(self.group_arn))
 
 
-def standby_service(account: "Account", count: int = 2, name: str = "batch") -> StandbyService:
+def standby_service(account: Account, count: int = 2, name: str = "batch") -> StandbyService:
     """Build the service and let time pass until the active is healthy and the standbys are stopped."""
     ec2, elb = account.client("ec2"), account.client("elbv2")
     vpc_id = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]

@@ -1,11 +1,10 @@
 """EC2 Auto Scaling where moto is kinder: Standby has its conditions and takes time, and target groups are left."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sandbox.frontdoor import FrontDoor
+from sandbox.services.elb_targets import Targets
 from sandbox.wire import Refusal
-
-if TYPE_CHECKING:
-    from sandbox.account import Account
 
 PENDING = 10.0  # seconds from Standby to InService
 
@@ -13,21 +12,22 @@ PENDING = 10.0  # seconds from Standby to InService
 class AutoScaling:
     """The Auto Scaling groups of one account."""
 
-    def __init__(self, account: "Account") -> None:
-        self.account = account
+    def __init__(self, account: FrontDoor, targets: Targets) -> None:
+        self._account = account
+        self._targets = targets
         account.override("autoscaling", "EnterStandby", self._enter)
         account.override("autoscaling", "ExitStandby", self._exit)
 
     def group(self, name: str) -> Any:
         """Return moto's group."""
-        found = self.account.backend("autoscaling").autoscaling_groups.get(name)
+        found = self._account.backend("autoscaling").autoscaling_groups.get(name)
         if found is None:
             raise Refusal("ValidationError", f"AutoScalingGroup name not found - AutoScalingGroup '{name}' not found")
         return found
 
     def state(self, instance_id: str) -> str:
         """Return the life cycle state of an instance in a group."""
-        groups = self.account.backend("autoscaling").autoscaling_groups.values()
+        groups = self._account.backend("autoscaling").autoscaling_groups.values()
         return next(
             one.lifecycle_state for group in groups for one in group.instance_states if one.instance.id == instance_id
         )
@@ -55,7 +55,7 @@ class AutoScaling:
         for member in members:
             member.lifecycle_state = "Standby"
             for arn in group.target_group_arns:
-                self.account.elb.leave(arn, member.instance.id)
+                self._targets.leave(arn, member.instance.id)
         return {"Activities": []}
 
     def _exit(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
@@ -63,11 +63,11 @@ class AutoScaling:
         group.desired_capacity += len(members)
         for member in members:
             member.lifecycle_state = "Pending"
-            self.account.clock.after(PENDING, lambda member=member: self._in_service(group, member))
+            self._account.clock.after(PENDING, lambda member=member: self._in_service(group, member))
         return {"Activities": []}
 
     def _in_service(self, group: Any, member: Any) -> None:
-        with self.account.lock:
+        with self._account.lock:
             member.lifecycle_state = "InService"
             for arn in group.target_group_arns:
-                self.account.elb.join(arn, member.instance.id)
+                self._targets.join(arn, member.instance.id)

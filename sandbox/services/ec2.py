@@ -1,15 +1,16 @@
 """EC2 as AWS does it, where moto is kinder: states that take time, refusals, events and status checks."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from moto.ec2.models.instances import StateReason
 
 from sandbox.clock import Timer
+from sandbox.frontdoor import FrontDoor
+from sandbox.services.cloudwatch_metrics import Put
+from sandbox.services.ec2_network import Network
+from sandbox.services.eventbridge import Events
 from sandbox.wire import Answer, Refusal
-
-if TYPE_CHECKING:
-    from sandbox.account import Account
 
 PENDING = 15.0  # seconds from the start to running
 STOPPING = 20.0
@@ -24,9 +25,13 @@ USER_INITIATED = "Client.UserInitiatedShutdown"
 class Ec2:
     """The instances of one account: their states, their applications and what EC2 says about them."""
 
-    def __init__(self, account: "Account") -> None:
-        self.account = account
+    def __init__(self, account: FrontDoor, network: Network, events: Events) -> None:
+        self._account = account
+        self._network = network
+        self._events = events
+        self.on_change: list[Callable[[str, str], object]] = []  # called with instance id and new state
         # What a test may set.
+        self.applications: dict[str, bool] = {}  # instance id -> whether its application answers, if not as usual
         self.falls_back: dict[str, str] = {}  # instance id -> state reason of a start that ends in stopped
         self.impaired: set[str] = set()  # instances whose status checks fail
         self.stale_reads = 0  # so many reads of instances still show the state before the last change
@@ -44,7 +49,7 @@ class Ec2:
 
     @property
     def backend(self) -> Any:
-        return self.account.backend("ec2")
+        return self._account.backend("ec2")
 
     def instance(self, instance_id: str) -> Any:
         """Return moto's instance, None if there is none."""
@@ -57,8 +62,8 @@ class Ec2:
     def answers(self, instance_id: str) -> bool:
         """Say whether the application on this instance answers requests now."""
         since = self._running_since.get(instance_id)
-        booted = since is not None and self.account.clock.time() - since >= BOOTING
-        return booted and self.account.applications.get(instance_id, True)
+        booted = since is not None and self._account.clock.time() - since >= BOOTING
+        return booted and self.applications.get(instance_id, True)
 
     # States. They take time and every change is an event on the bus (F5).
 
@@ -66,15 +71,16 @@ class Ec2:
         self._before[instance.id] = instance.state
         instance._state.name, instance._state.code = state, CODES[state]
         if state == "running":
-            self._running_since[instance.id] = self.account.clock.time()
+            self._running_since[instance.id] = self._account.clock.time()
         else:
             self._running_since.pop(instance.id, None)
-        self.account.elb.instance_changed(instance.id, state)
-        self.account.bus(
+        for tell in self.on_change:
+            tell(instance.id, state)
+        self._events.emit(
             "aws.ec2",
             "EC2 Instance State-change Notification",
             {"instance-id": instance.id, "state": state},
-            [self.account.arn("ec2", f"instance/{instance.id}")],
+            [self._account.arn("ec2", f"instance/{instance.id}")],
         )
 
     def _later(self, instance: Any, seconds: float, fn: Callable[[], None]) -> None:
@@ -82,13 +88,13 @@ class Ec2:
             timer.cancel()
 
         def run() -> None:
-            with self.account.lock:
+            with self._account.lock:
                 fn()
 
-        self._timers[instance.id] = self.account.clock.after(seconds, run)
+        self._timers[instance.id] = self._account.clock.after(seconds, run)
 
     def _boot(self, instance: Any) -> None:
-        instance.launch_time = self.account.clock.now()
+        instance.launch_time = self._account.clock.now()
         self._set(instance, "pending")
 
         def end() -> None:
@@ -109,7 +115,7 @@ class Ec2:
         # Interfaces with DeleteOnTermination go with it, others are free again (G5).
         for nic in list(instance.nics.values()):
             if nic.delete_on_termination:
-                self.account.network.release(nic)
+                self._network.release(nic)
             else:
                 instance.detach_eni(nic)
         instance.terminate()
@@ -143,7 +149,7 @@ class Ec2:
     def _stop(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
         def stop(instance: Any) -> None:
             if instance.state == "running":
-                instance._reason = f"User initiated ({self.account.clock.now():%Y-%m-%d %H:%M:%S} GMT)"
+                instance._reason = f"User initiated ({self._account.clock.now():%Y-%m-%d %H:%M:%S} GMT)"
                 reason = f"{USER_INITIATED}: User initiated shutdown"
                 instance.state_reason = StateReason(reason, USER_INITIATED)
                 self._set(instance, "stopping")
@@ -243,11 +249,11 @@ class Ec2:
         since = self._running_since.get(instance_id)
         if state != "running" or since is None:
             return "not-applicable"
-        if self.account.clock.time() - since < INITIALIZING:
+        if self._account.clock.time() - since < INITIALIZING:
             return "initializing"
         return "impaired" if instance_id in self.impaired else "ok"
 
-    def publish(self, put: Callable[..., None]) -> None:
+    def publish(self, put: Put) -> None:
         """Publish the status checks of the minute: of running instances only."""
         for instance in self.backend.all_instances():
             check = self._check(instance.id, instance.state)

@@ -1,11 +1,14 @@
-"""When a schedule expression is due: rate(), cron() and at(), in a time zone, as a pure function."""
+"""When a schedule expression is due: rate(), cron() and at(), in a time zone; and what fires then."""
 
 import calendar
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
+
+from sandbox.clock import Clock, Timer
 
 RATE = re.compile(r"rate\((\d+) (minute|hour|day)(s?)\)")
 AT = re.compile(r"at\((\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\)")
@@ -33,6 +36,36 @@ def occurrences(expression: str, after: datetime, zone: str = "UTC") -> Iterator
     if found := CRON.fullmatch(expression):
         return _Cron(*found.groups()).after(after, ZoneInfo(zone))
     raise ValueError(f"Parameter ScheduleExpression is not valid: {expression}")
+
+
+@dataclass
+class Repetition:
+    """Something that is done at each of these moments, up to the end, until it is stopped."""
+
+    clock: Clock
+    moments: Iterator[datetime]
+    fire: Callable[[datetime], object]
+    end: datetime | None = None
+    _timer: Timer | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self._wait()
+
+    def _wait(self) -> None:
+        moment = next(self.moments, None)
+        if moment is None or (self.end and moment > self.end):
+            return
+
+        def fire() -> None:
+            self._wait()
+            self.fire(moment)
+
+        self._timer = self.clock.after((moment - self.clock.now()).total_seconds(), fire)
+
+    def stop(self) -> None:
+        """Fire no more."""
+        if self._timer:
+            self._timer.cancel()
 
 
 def _utc(local: datetime, zone: ZoneInfo) -> datetime | None:

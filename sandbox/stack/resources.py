@@ -20,7 +20,7 @@ from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
 from sandbox import ACCOUNT_ID, REGION
 from sandbox.account import Account
-from sandbox.services.iam import Role
+from sandbox.iam import Role
 from sandbox.stack.intrinsics import Identity, TemplateError, text
 
 BUCKET = "sandbox-build"
@@ -522,7 +522,7 @@ def _put_schedule(c: Change) -> None:
     p = c.new.properties
     _sole(c.new.logical_id, "the schedule group", p.get("GroupName", "default"), "default")
     _sole(c.new.logical_id, "the time window", p["FlexibleTimeWindow"], {"Mode": "OFF"})
-    c.account.events.put_schedule(
+    c.account.scheduler.put_schedule(
         c.new.name,
         expression=p["ScheduleExpression"],
         timezone=p.get("ScheduleExpressionTimezone", "UTC"),
@@ -534,7 +534,7 @@ def _put_schedule(c: Change) -> None:
 
 
 def _put_alarm(c: Change) -> None:
-    c.account.cloudwatch.put_alarm({**_named(c.new), "AlarmName": c.new.name})
+    c.account.alarms.put_alarm({**_named(c.new), "AlarmName": c.new.name})
 
 
 def _named(resource: Resource) -> dict[str, Any]:
@@ -812,7 +812,7 @@ _PUT: dict[str, Callable[[Change], Identity | None]] = {
 }
 
 _REMOVE: dict[str, Callable[[Account, Resource], object]] = {
-    "AWS::CloudWatch::Alarm": lambda a, r: a.cloudwatch.delete_alarm(r.name),
+    "AWS::CloudWatch::Alarm": lambda a, r: a.alarms.delete_alarm(r.name),
     "AWS::CloudWatch::Dashboard": lambda a, r: a.client("cloudwatch").delete_dashboards(DashboardNames=[r.name]),
     "AWS::EC2::SecurityGroup": lambda a, r: a.client("ec2").delete_security_group(GroupId=r.identity.ref),
     f"{ELB}::Listener": lambda a, r: a.client("elbv2").delete_listener(ListenerArn=r.identity.ref),
@@ -833,6 +833,6 @@ _REMOVE: dict[str, Callable[[Account, Resource], object]] = {
     "AWS::SNS::Topic": lambda a, r: a.client("sns").delete_topic(TopicArn=r.identity.ref),
     "AWS::SQS::Queue": lambda a, r: a.client("sqs").delete_queue(QueueUrl=r.identity.ref),
     "AWS::SSM::Parameter": lambda a, r: a.client("ssm").delete_parameter(Name=r.name),
-    "AWS::Scheduler::Schedule": lambda a, r: a.events.delete_schedule(r.name),
+    "AWS::Scheduler::Schedule": lambda a, r: a.scheduler.delete_schedule(r.name),
     "AWS::StepFunctions::StateMachine": lambda a, r: a.states.delete(r.name),
 }

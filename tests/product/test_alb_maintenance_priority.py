@@ -22,7 +22,7 @@ from sandbox.estates import alb as estate_alb
 from sandbox.estates import standby as estate_standby
 from sandbox.stack import cloudformation
 from sandbox.stack.intrinsics import TemplateError
-from sandbox.traffic.alb import AlbPlane
+from sandbox.traffic import AlbPlane
 
 NOW = datetime(2026, 12, 1, 2, 0, tzinfo=UTC)
 ELB = "arn:aws:elasticloadbalancing:ap-northeast-1:123456789012"
@@ -565,7 +565,7 @@ def test_a_scheduled_window_ends_without_its_end(new_site: Callable[..., Site]) 
     local = site.now().astimezone(ZoneInfo("Asia/Tokyo")).replace(tzinfo=None, microsecond=0)
     start, end = (f"at({(local + timedelta(minutes=n)).isoformat()})" for n in (5, 15))
     site.deployed(MaintenanceStart=start, MaintenanceEnd=end)
-    site.account.events.delete_schedule(site.stack.resources["MaintenanceEndSchedule"])
+    site.account.scheduler.delete_schedule(site.stack.resources["MaintenanceEndSchedule"])
     site.minutes(6)
     assert site.statuses() == PAGE
     site.minutes(11)

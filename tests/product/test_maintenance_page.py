@@ -22,12 +22,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from sandbox import loopback
 from sandbox.account import Account
 from sandbox.lambdas import runtime
-from sandbox.lambdas.functions import Function
+from sandbox.services.awslambda import Function
 from sandbox.stack import cloudformation
 from sandbox.stack.intrinsics import TemplateError
-from sandbox.traffic import loopback
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "functions" / "maintenance_page"

@@ -211,7 +211,7 @@ def test_the_mail_tells_what_why_when_what_to_check_and_how_to_undo(language: st
 def test_when_all_instances_stop_the_sorry_page_is_up_before_any_alarm(shop: Shop) -> None:
     shop.stops()
     assert shop.serves == ["sorry"]
-    assert shop.account.cloudwatch.state("shop-nlb-outage").value == "OK"
+    assert shop.account.alarms.state("shop-nlb-outage").value == "OK"
     assert shop.subjects == ["sorry page ON, the primary cannot serve"]
 
 
@@ -317,7 +317,7 @@ def test_an_empty_sorry_group_is_refused_and_reported_once(new_shop: Callable[..
 
 
 def test_a_sorry_page_that_is_down_itself_is_known_before_it_is_needed_and_named_in_the_mail(shop: Shop) -> None:
-    shop.account.elb.broken_albs.add(shop.service.alb_arn)
+    shop.account.targets.broken_albs.add(shop.service.alb_arn)
     shop.minutes(10)
     assert len(shop.alarm_mails("SorryUnhealthy")) == 1
     shop.stops()
@@ -544,7 +544,7 @@ def test_a_new_stack_without_data_does_not_switch(new_shop: Any) -> None:
     shop.service.break_application()
     shop.minutes(1)
     shop.deployed()
-    assert shop.account.cloudwatch.state("shop-nlb-outage").value == "INSUFFICIENT_DATA"
+    assert shop.account.alarms.state("shop-nlb-outage").value == "INSUFFICIENT_DATA"
     assert shop.switchover()["change"] != SWITCH
     assert shop.serves == ["primary"]
 

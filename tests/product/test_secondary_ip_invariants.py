@@ -50,7 +50,7 @@ class Addresses(RuleBasedStateMachine):
         declared = [address for address in service.floating if address not in UNDECLARED]
         self.world.declare(FloatingIpAddresses=",".join(declared), OverlayCidrs="192.168.99.1/32")
         self.events: list[dict[str, Any]] = []
-        self.account.bus = self.emitted  # type: ignore[method-assign]
+        self.account.events.emit = self.emitted  # type: ignore[method-assign]
         self.mailed = 0
         self.unowned: list[str] = []
         for operation in sorted(WRITES):

@@ -697,7 +697,7 @@ def test_the_first_event_moves_everything_under_the_functions_own_role(deployed:
 
 def test_a_lost_event_costs_one_tick(deployed: Callable[..., Deployed], monkeypatch: pytest.MonkeyPatch) -> None:
     world = deployed()
-    monkeypatch.setattr(world.account, "bus", lambda *_: None)
+    monkeypatch.setattr(world.account.events, "emit", lambda *_: None)
     world.stops(0)
     assert world.sides == {0}
     world.passes(1)

@@ -11,7 +11,7 @@ import pytest
 
 from sandbox.account import Account
 from sandbox.estates import nlb as estate
-from sandbox.services.states import Execution
+from sandbox.services.stepfunctions import Execution
 from sandbox.stack import cloudformation
 
 PORT = 8080
@@ -157,7 +157,7 @@ class Site:
     # What can be seen.
 
     def health(self, group: str = "") -> dict[str, str]:
-        return dict(self.account.elb.health(group or self.group))
+        return dict(self.account.targets.health(group or self.group))
 
     def registered(self) -> dict[str, list[Any]]:
         """Return what every group of the account holds and is not draining, with ports and zones."""

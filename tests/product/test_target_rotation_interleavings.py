@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 
 from functions.target_rotation import app
 from kirikae import aws, reconcile
+from sandbox import iam
 from sandbox.clock import Clock
-from sandbox.services import iam, states
+from sandbox.services import stepfunctions
 
 ROOT = Path(__file__).parents[2]
 ASL = (ROOT / "statemachine" / "target_rotation.asl.yaml").read_text()
@@ -53,9 +54,7 @@ class World:
         self.held = {group: {(target, 80): "healthy" for target in TARGETS} for group in GROUPS}
         self.roles = {"r": iam.Role(policies=[{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}])}
         self.account_id = "123456789012"
-        self.cloudwatch = SimpleNamespace(put=lambda *_: None)
-        self.functions = SimpleNamespace(invoke=self.invoke)
-        self.states = states.States(self)
+        self.states = stepfunctions.StepFunctions(self, metrics=self, functions=self, events=self)
         definition = yaml.safe_load(ASL.replace("${Partition}", "aws").replace("${FunctionArn}", ARN))
         self.states.put("m", definition=definition, role_name="r")
         self.clock.every(60, lambda: self.invoke("tick", TICK))
@@ -68,7 +67,10 @@ class World:
     def arn(self, service: str, resource: str) -> str:
         return f"arn:aws:{service}:ap-northeast-1:123456789012:{resource}"
 
-    def bus(self, *_: Any) -> None:
+    def put(self, name: str, *_: Any) -> None:
+        """Count nothing."""
+
+    def emit(self, *_: Any) -> None:
         """Lose every event: the tick must do."""
 
     def invoke(self, _name: str, event: Any) -> Any:
@@ -258,7 +260,7 @@ def test_never_below_the_minimum_and_everything_back_or_named(
 ) -> None:
     world = World(choices(seed, failures), least, blind)
     with in_world(world):
-        made: list[states.Execution] = []
+        made: list[stepfunctions.Execution] = []
         for name, seconds, ids in (("a", 0, TARGETS), ("b", apart, TARGETS[::-1])):
             begin = {"instance_ids": ids, "batch_size": batch, "healthy_timeout_seconds": 300}
             world.clock.after(

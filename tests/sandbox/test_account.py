@@ -9,7 +9,7 @@ import pytest
 
 from sandbox.account import Account
 from sandbox.clock import Clock
-from sandbox.services.iam import Role
+from sandbox.iam import Role
 
 
 @pytest.fixture

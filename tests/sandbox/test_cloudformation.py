@@ -435,7 +435,7 @@ def test_the_events_and_alarms_of_a_stack_reach_its_function(account: Account, b
     stack = cloudformation.deploy(account, build, "demo", IDS)
     for instance_id in ("i-1", "i-3"):
         detail = {"instance-id": instance_id, "state": "stopped"}
-        account.bus("aws.ec2", "EC2 Instance State-change Notification", detail, [])
+        account.events.emit("aws.ec2", "EC2 Instance State-change Notification", detail, [])
     account.advance(5)
     account.client("cloudwatch").set_alarm_state(AlarmName="demo-outage", StateValue="ALARM", StateReason="test")
     account.advance(5)

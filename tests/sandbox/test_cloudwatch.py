@@ -8,9 +8,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from sandbox.account import Account
-from sandbox.services.cloudwatch import LAMBDA_PRINCIPAL
-from sandbox.services.iam import Role
-from sandbox.services.metrics import emf, evaluated, math
+from sandbox.iam import Role
+from sandbox.services.cloudwatch_alarms import LAMBDA_PRINCIPAL
+from sandbox.services.cloudwatch_math import emf, evaluated, math
 
 
 @pytest.fixture
@@ -34,11 +34,11 @@ def alarm(account: Account, **changes: Any) -> str:
         "ComparisonOperator": "LessThanThreshold",
         "TreatMissingData": "breaching",
     }
-    return account.cloudwatch.put_alarm({**properties, **changes})
+    return account.alarms.put_alarm({**properties, **changes})
 
 
 def hosts(account: Account, count: float) -> None:
-    account.cloudwatch.put("AWS/NetworkELB", "HealthyHostCount", {"TargetGroup": "targetgroup/g/1"}, count, "Count")
+    account.metrics.put("AWS/NetworkELB", "HealthyHostCount", {"TargetGroup": "targetgroup/g/1"}, count, "Count")
 
 
 def to_next_minute(account: Account) -> None:
@@ -81,14 +81,14 @@ def test_the_tables_of_the_user_guide(
 
 def test_an_alarm_begins_without_data_and_follows_its_metric_minute_by_minute(account: Account) -> None:
     alarm(account)
-    assert account.cloudwatch.state("outage").value == "INSUFFICIENT_DATA"
+    assert account.alarms.state("outage").value == "INSUFFICIENT_DATA"
     hosts(account, 2)
     to_next_minute(account)
-    assert account.cloudwatch.state("outage").value == "OK"
+    assert account.alarms.state("outage").value == "OK"
     hosts(account, 0)
-    assert account.cloudwatch.state("outage").value == "OK", "not before the minute is over"
+    assert account.alarms.state("outage").value == "OK", "not before the minute is over"
     to_next_minute(account)
-    state = account.cloudwatch.state("outage")
+    state = account.alarms.state("outage")
     assert state.value == "ALARM"
     assert state.reason.startswith("Threshold Crossed: 1 out of the last 1 datapoint [0.0 (")
     assert state.reason.endswith("was less than the threshold (1.0) (minimum 1 datapoint for OK -> ALARM transition).")
@@ -100,10 +100,10 @@ def test_the_last_values_count_for_a_while_after_a_metric_has_stopped(account: A
     hosts(account, 2)
     to_next_minute(account)
     account.advance(120)
-    assert account.cloudwatch.state("outage").value == "OK", "the value is still in the evaluation range"
+    assert account.alarms.state("outage").value == "OK", "the value is still in the evaluation range"
     account.advance(60)
-    assert account.cloudwatch.state("outage").value == "ALARM"
-    assert "no datapoints were received for 1 period" in account.cloudwatch.state("outage").reason
+    assert account.alarms.state("outage").value == "ALARM"
+    assert "no datapoints were received for 1 period" in account.alarms.state("outage").reason
 
 
 def test_m_of_n_waits_for_m_minutes(account: Account) -> None:
@@ -112,7 +112,7 @@ def test_m_of_n_waits_for_m_minutes(account: Account) -> None:
     for count in (2, 0, 2, 0, 2, 2, 2):
         hosts(account, count)
         to_next_minute(account)
-        seen.append(account.cloudwatch.state("outage").value)
+        seen.append(account.alarms.state("outage").value)
     assert seen == ["OK", "OK", "OK", "ALARM", "OK", "OK", "OK"]
 
 
@@ -122,25 +122,25 @@ def switches(account: Account) -> None:
     counting = {"ComparisonOperator": "GreaterThanOrEqualToThreshold", "TreatMissingData": "notBreaching"}
     alarm(account, **series, **counting, Period=3600, Threshold=3)
     for _ in range(3):
-        account.cloudwatch.put("kirikae", "Switches", {}, 1)
+        account.metrics.put("kirikae", "Switches", {}, 1)
         to_next_minute(account)
-    assert account.cloudwatch.state("outage").value == "ALARM"
+    assert account.alarms.state("outage").value == "ALARM"
 
 
 def test_a_longer_period_adds_its_minutes_up(account: Account) -> None:
     switches(account)
     for _ in range(58):
-        account.cloudwatch.put("kirikae", "Switches", {}, 0)
+        account.metrics.put("kirikae", "Switches", {}, 0)
         to_next_minute(account)
-    assert account.cloudwatch.state("outage").value == "OK"
+    assert account.alarms.state("outage").value == "OK"
 
 
 def test_a_long_period_remembers_a_silent_metric_for_two_more(account: Account) -> None:
     switches(account)
     account.advance(2 * 3600)
-    assert account.cloudwatch.state("outage").value == "ALARM", "the evaluation range reaches beyond the last period"
+    assert account.alarms.state("outage").value == "ALARM", "the evaluation range reaches beyond the last period"
     account.advance(3600)
-    assert account.cloudwatch.state("outage").value == "OK"
+    assert account.alarms.state("outage").value == "OK"
 
 
 def test_metric_math_sees_both_metrics(account: Account) -> None:
@@ -149,7 +149,7 @@ def test_metric_math_sees_both_metrics(account: Account) -> None:
         metric = {"Namespace": "AWS/EC2", "MetricName": "StatusCheckFailed", "Dimensions": dimensions}
         return {"Id": name, "MetricStat": {"Metric": metric, "Period": 60, "Stat": "Maximum"}, "ReturnData": False}
 
-    account.cloudwatch.put_alarm(
+    account.alarms.put_alarm(
         {
             "AlarmName": "both",
             "Metrics": [stat("a", "i-1"), stat("b", "i-2"), {"Id": "c", "Expression": "MIN([FILL(a, 1), b])"}],
@@ -158,12 +158,12 @@ def test_metric_math_sees_both_metrics(account: Account) -> None:
             "ComparisonOperator": "GreaterThanOrEqualToThreshold",
         }
     )
-    account.cloudwatch.put("AWS/EC2", "StatusCheckFailed", {"InstanceId": "i-2"}, 0)
+    account.metrics.put("AWS/EC2", "StatusCheckFailed", {"InstanceId": "i-2"}, 0)
     to_next_minute(account)
-    assert account.cloudwatch.state("both").value == "OK"
-    account.cloudwatch.put("AWS/EC2", "StatusCheckFailed", {"InstanceId": "i-2"}, 1)
+    assert account.alarms.state("both").value == "OK"
+    account.metrics.put("AWS/EC2", "StatusCheckFailed", {"InstanceId": "i-2"}, 1)
     to_next_minute(account)
-    assert account.cloudwatch.state("both").value == "ALARM"
+    assert account.alarms.state("both").value == "ALARM"
     (event,) = [one for one in account.events.emitted if one["detail"]["state"]["value"] == "ALARM"]
     metrics = event["detail"]["configuration"]["metrics"]
     assert metrics[0]["metricStat"]["metric"]["dimensions"] == {"InstanceId": "i-1"}
@@ -184,7 +184,7 @@ def test_unknown_metric_math_is_refused_and_not_guessed(account: Account) -> Non
     band = {"Id": "e", "Expression": "ANOMALY_DETECTION_BAND(m, 2)"}
     properties = {"AlarmName": "a", "Metrics": [stat, band], "EvaluationPeriods": 1, "Threshold": 1}
     with pytest.raises(ClientError, match="lacks this metric math"):
-        account.cloudwatch.put_alarm({**properties, "ComparisonOperator": "GreaterThanThreshold"})
+        account.alarms.put_alarm({**properties, "ComparisonOperator": "GreaterThanThreshold"})
 
 
 def test_describe_alarms_shows_state_and_times_of_the_virtual_clock(account: Account) -> None:
@@ -223,7 +223,7 @@ def test_a_state_set_by_hand_acts_and_falls_back_at_the_next_minute(account: Acc
     assert [one["detail"]["state"]["reason"] for one in events] == ["test"], "only a transition is an event (E3)"
     hosts(account, 2)
     to_next_minute(account)
-    assert account.cloudwatch.state("outage").value == "OK"
+    assert account.alarms.state("outage").value == "OK"
     with pytest.raises(ClientError, match="ResourceNotFound"):
         client.set_alarm_state(AlarmName="nobody", StateValue="OK", StateReason="")
 
@@ -264,7 +264,7 @@ def test_a_topic_policy_without_cloudwatch_keeps_the_action_out(account: Account
     to_next_minute(account)
     account.settle()
     assert account.mails == []
-    ((name, action, why),) = account.cloudwatch.failed_actions
+    ((name, action, why),) = account.alarms.failed_actions
     assert (name, action) == ("outage", topic)
     assert "does not let cloudwatch.amazonaws.com publish" in why
 
@@ -275,14 +275,14 @@ def test_no_action_is_taken_while_actions_are_off(account: Account) -> None:
     hosts(account, 0)
     to_next_minute(account)
     account.settle()
-    assert account.cloudwatch.state("outage").value == "ALARM"
+    assert account.alarms.state("outage").value == "ALARM"
     assert account.mails == []
 
 
 def test_the_ec2_action_stops_the_instance_of_the_alarm(account: Account) -> None:
     stopped: list[str] = []
     account.override("ec2", "StopInstances", lambda params, _: stopped.extend(params["InstanceIds"]) or {})
-    account.cloudwatch.put_alarm(
+    account.alarms.put_alarm(
         {
             "AlarmName": "fence",
             "Namespace": "AWS/EC2",
@@ -296,7 +296,7 @@ def test_the_ec2_action_stops_the_instance_of_the_alarm(account: Account) -> Non
             "AlarmActions": ["arn:aws:automate:ap-northeast-1:ec2:stop"],
         }
     )
-    account.cloudwatch.put("AWS/EC2", "StatusCheckFailed", {"InstanceId": "i-0123456789abcdef0"}, 1)
+    account.metrics.put("AWS/EC2", "StatusCheckFailed", {"InstanceId": "i-0123456789abcdef0"}, 1)
     to_next_minute(account)
     account.settle()
     assert stopped == ["i-0123456789abcdef0"]
@@ -307,7 +307,7 @@ def test_an_action_that_ec2_refuses_is_kept_and_time_goes_on(account: Account) -
     action = "arn:aws:automate:ap-northeast-1:ec2:stop"
     alarm(account, Dimensions=dimensions, AlarmActions=[action])
     account.advance(300)
-    ((_, failed, why),) = account.cloudwatch.failed_actions
+    ((_, failed, why),) = account.alarms.failed_actions
     assert failed == action
     assert "InvalidInstanceID.NotFound" in why
 
@@ -331,7 +331,7 @@ def test_a_function_gets_the_documented_payload_if_its_policy_allows_it(account:
     to_next_minute(account)
     account.settle()
     assert account.functions.runs == []
-    assert "is not authorized to perform: lambda:InvokeFunction" in account.cloudwatch.failed_actions[0][2]
+    assert "is not authorized to perform: lambda:InvokeFunction" in account.alarms.failed_actions[0][2]
 
     account.functions.allow("f", "alarm", LAMBDA_PRINCIPAL, arn, account.account_id)
     hosts(account, 1)
@@ -360,10 +360,10 @@ def test_a_function_gets_the_documented_payload_if_its_policy_allows_it(account:
 
 
 def test_publishers_run_before_the_alarms_of_their_minute(account: Account) -> None:
-    account.cloudwatch.publishers.append(lambda: hosts(account, 3))
+    account.metrics.publishers.append(lambda _put: hosts(account, 3))
     alarm(account)
     to_next_minute(account)
-    assert account.cloudwatch.state("outage").value == "OK"
+    assert account.alarms.state("outage").value == "OK"
 
 
 def test_waiting_messages_of_a_queue_are_a_metric(account: Account) -> None:
@@ -373,7 +373,7 @@ def test_waiting_messages_of_a_queue_are_a_metric(account: Account) -> None:
     metric = {"Namespace": "AWS/SQS", "MetricName": "ApproximateNumberOfMessagesVisible", "Dimensions": queue}
     alarm(account, **metric, ComparisonOperator="GreaterThanThreshold", Threshold=0)
     to_next_minute(account)
-    assert account.cloudwatch.state("outage").value == "ALARM"
+    assert account.alarms.state("outage").value == "ALARM"
 
 
 def test_metrics_of_the_api_reach_alarms_and_can_be_read_back(account: Account) -> None:
@@ -382,7 +382,7 @@ def test_metrics_of_the_api_reach_alarms_and_can_be_read_back(account: Account) 
     account.client("cloudwatch").put_metric_data(Namespace="AWS/NetworkELB", MetricData=[data])
     alarm(account, Statistic="Sum", Threshold=5)
     to_next_minute(account)
-    assert account.cloudwatch.state("outage").value == "OK", "1 + 2 + 2 is not less than 5"
+    assert account.alarms.state("outage").value == "OK", "1 + 2 + 2 is not less than 5"
     now = account.clock.time()
     read = account.client("cloudwatch").get_metric_statistics(
         Namespace="AWS/NetworkELB",
@@ -414,7 +414,7 @@ def test_what_the_sandbox_cannot_evaluate_is_refused(account: Account, changes: 
 
 def test_a_deleted_alarm_is_gone(account: Account) -> None:
     alarm(account)
-    account.cloudwatch.delete_alarm("outage")
+    account.alarms.delete_alarm("outage")
     account.advance(120)
     assert account.client("cloudwatch").describe_alarms()["MetricAlarms"] == []
 

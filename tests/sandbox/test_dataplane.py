@@ -9,7 +9,7 @@ import pytest
 
 from sandbox.account import Account
 from sandbox.estates.nlb import nlb_service
-from sandbox.traffic.nlb import DataPlane
+from sandbox.traffic import NlbPlane
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def service(account):
 
 @pytest.fixture
 def plane(account, service):
-    return DataPlane(account, service.listener_arn)
+    return NlbPlane(account, service.listener_arn)
 
 
 def get(plane, path=""):
@@ -90,7 +90,7 @@ def test_the_sorry_page_comes_from_the_alb(account, service, plane):
     assert "We will be back soon" in text
     assert "しばらくしてから" in text
     assert get(plane, "health") == (200, "ok")
-    account.elb.broken_albs.add(service.alb_arn)
+    account.targets.broken_albs.add(service.alb_arn)
     assert get(plane) is None
 
 
@@ -156,7 +156,7 @@ def function_page(account, service, plane, monkeypatch):
         )
 
         def invoke(name, event):
-            assert name == "page"
+            assert name.endswith(":function:page")
             elb.describe_target_groups()  # a function may call the account while its page is awaited
             events.append(event)
             return SimpleNamespace(payload=payload, error=None)
@@ -197,7 +197,7 @@ def test_a_function_without_a_status_is_a_bad_gateway(function_page):  # H7
 
 def test_two_listeners_have_two_ports(account):
     service = nlb_service(account, ports=(443, 8443))
-    first, second = (DataPlane(account, arn) for arn in service.listener_arns)
+    first, second = (NlbPlane(account, arn) for arn in service.listener_arns)
     service.forward({service.sorry_arn: 1}, service.listener_arns[1])
     assert get(first)[0] == 200
     assert get(second)[0] == 503
@@ -209,6 +209,6 @@ def test_two_listeners_have_two_ports(account):
 
 def test_the_port_closes_with_the_account():
     with Account() as account:
-        plane = DataPlane(account, nlb_service(account).listener_arn)
+        plane = NlbPlane(account, nlb_service(account).listener_arn)
     with pytest.raises(urllib.error.URLError, match="refused"):
         urllib.request.urlopen(plane.url)  # noqa: S310 (a port of this test)

@@ -56,12 +56,12 @@ def states_on_the_bus(account, monkeypatch):
     """The states of the EC2 state-change events, in order."""
     seen = []
 
-    def bus(source, detail_type, detail, resources):
+    def emit(source, detail_type, detail, resources):
         assert (source, detail_type) == ("aws.ec2", "EC2 Instance State-change Notification")
         assert resources == [account.arn("ec2", f"instance/{detail['instance-id']}")]
         seen.append(detail["state"])
 
-    monkeypatch.setattr(account, "bus", bus)
+    monkeypatch.setattr(account.events, "emit", emit)
     return seen
 
 
@@ -258,7 +258,7 @@ def test_the_application_answers_20_seconds_after_running(account, ec2, subnet):
     assert not account.ec2.answers(new)
     account.advance(1)
     assert account.ec2.answers(new)
-    account.applications[new] = False
+    account.ec2.applications[new] = False
     assert not account.ec2.answers(new)
 
 

@@ -429,7 +429,7 @@ def test_a_lambda_group_is_not_checked_and_needs_permission_to_invoke(account, e
     asked = []
     monkeypatch.setattr(account.functions, "check", lambda name, **who: asked.append((name, who["source_arn"])))
     elb.register_targets(TargetGroupArn=lambda_group, Targets=[{"Id": function}])
-    assert asked == [("page", lambda_group)]
+    assert asked == [(function, lambda_group)]
     assert health(elb, lambda_group) == [("unused", "Target.NotInUse")]
     elb.modify_listener(ListenerArn=alb_listener, DefaultActions=forward((lambda_group, 1)))
     assert health(elb, lambda_group) == [("unavailable", "Target.HealthCheckDisabled")]
@@ -475,7 +475,7 @@ def test_a_health_check_in_the_wrong_protocol_fails(service, elb, sorry_health):
 
 
 def test_a_broken_alb_is_unhealthy(account, service, sorry_health):
-    account.elb.broken_albs.add(service.alb_arn)
+    account.targets.broken_albs.add(service.alb_arn)
     assert sorry_health()["Reason"] == "Target.FailedHealthChecks"
 
 
@@ -493,7 +493,7 @@ def published(account):
     def put(namespace, metric, dimensions, value):
         found[namespace, metric, dimensions["LoadBalancer"], dimensions["TargetGroup"]] = value
 
-    account.elb.publish(put)
+    account.targets.publish(put)
     return found
 
 

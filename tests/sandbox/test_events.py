@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from sandbox.account import Account
-from sandbox.services.events import matches
-from sandbox.services.iam import Role
+from sandbox.iam import Role
+from sandbox.services.eventbridge import matches
 from sandbox.services.schedules import occurrences
 
 RULES = "events.amazonaws.com"
@@ -57,7 +57,7 @@ def messages(account: Account, name: str) -> list[dict[str, Any]]:
 
 def ec2_event(account: Account, state: str, instance: str = "i-1") -> None:
     detail = {"instance-id": instance, "state": state}
-    account.bus(
+    account.events.emit(
         "aws.ec2", "EC2 Instance State-change Notification", detail, [account.arn("ec2", f"instance/{instance}")]
     )
 
@@ -361,7 +361,7 @@ def scheduler(account: Account, function: str) -> dict[str, Any]:
 
 def schedule(account: Account, target: dict[str, Any], expression: str, **changes: Any) -> str:
     settings = {"timezone": "Asia/Tokyo", "target": target, "state": "ENABLED"}
-    return account.events.put_schedule("window", expression=expression, **{**settings, **changes})
+    return account.scheduler.put_schedule("window", expression=expression, **{**settings, **changes})
 
 
 def test_a_one_time_schedule_fires_once_at_its_local_time(account: Account, scheduler: dict[str, Any]) -> None:
@@ -411,7 +411,7 @@ def test_a_schedule_that_is_off_or_deleted_does_nothing(account: Account, schedu
     schedule(account, scheduler, "rate(1 minute)", state="DISABLED")
     account.advance(120)
     schedule(account, scheduler, "rate(1 minute)", start=account.clock.now() + timedelta(seconds=30))
-    account.events.delete_schedule("window")
+    account.scheduler.delete_schedule("window")
     account.advance(120)
     assert events(account) == []
 

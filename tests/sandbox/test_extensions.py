@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sandbox.account import Account
-from sandbox.services.iam import Role
+from sandbox.iam import Role
 
 # Registers during INIT, then does in a thread what EXTENSION says, once for every invocation.
 APP = """

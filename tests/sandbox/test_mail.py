@@ -7,9 +7,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from sandbox.account import Account
-from sandbox.services import delivery
 from sandbox.services.delivery import DeliveryError
-from sandbox.services.mail import problem
+from sandbox.services.sns import problem
 
 
 @pytest.fixture
@@ -108,7 +107,7 @@ def test_a_queue_takes_from_a_service_only_what_its_policy_allows(account: Accou
 
     def send(source_arn: str) -> None:
         source = {"service": "events.amazonaws.com", "source_arn": source_arn}
-        delivery.to_queue(account, queue, "text", {"RULE_ARN": source_arn}, **source)
+        account.sqs.deliver(queue, "text", {"RULE_ARN": source_arn}, **source)
 
     with pytest.raises(DeliveryError, match="NO_PERMISSIONS"):
         send(rule)
@@ -128,4 +127,4 @@ def test_a_queue_takes_from_a_service_only_what_its_policy_allows(account: Accou
     assert message["Body"] == "text"
     assert message["MessageAttributes"]["RULE_ARN"]["StringValue"] == rule
     with pytest.raises(DeliveryError, match="NO_RESOURCE"):
-        delivery.to_queue(account, f"{queue}2", "", {}, service="events.amazonaws.com", source_arn=rule)
+        account.sqs.deliver(f"{queue}2", "", {}, service="events.amazonaws.com", source_arn=rule)

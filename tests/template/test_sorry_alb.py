@@ -15,7 +15,7 @@ from stacks import (
 )
 from template_tools import expanded, of_type
 
-from sandbox.traffic.nlb import DataPlane
+from sandbox.traffic import NlbPlane
 
 
 @pytest.mark.parametrize(
@@ -92,8 +92,8 @@ def test_visitors_of_a_dead_service_get_the_page_of_the_sorry_alb(
     )
     shop.minutes(3)
     made = shop.stack.outputs["SorryTargetGroupArn"]
-    assert list(shop.account.elb.health(made).values()) == ["healthy"]
-    with DataPlane(shop.account, shop.service.listener_arn) as traffic:
+    assert list(shop.account.targets.health(made).values()) == ["healthy"]
+    with NlbPlane(shop.account, shop.service.listener_arn) as traffic:
         assert fetched(traffic.url)[0] == 200
         shop.stops()
         status, page = fetched(traffic.url)

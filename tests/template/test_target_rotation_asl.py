@@ -10,7 +10,7 @@ import yaml
 from template_tools import event_pattern_matches, expanded, of_type
 
 from functions.target_rotation import app
-from sandbox.services import states
+from sandbox.services import stepfunctions
 
 ROOT = Path(__file__).parents[2]
 SOURCE = (ROOT / "statemachine" / "target_rotation.asl.yaml").read_text()
@@ -61,7 +61,7 @@ def tasks() -> dict[str, dict[str, Any]]:
 
 
 def test_the_definition_is_one_that_the_sandbox_runs_in_full() -> None:
-    states.check(machine())
+    stepfunctions.check(machine())
 
 
 def test_yaml_has_no_alias_because_nothing_between_here_and_step_functions_must_resolve_one() -> None:
@@ -83,7 +83,7 @@ def test_the_machine_goes_where_the_document_says(name: str, said: str) -> None:
 
 
 def test_every_task_is_an_operation_of_the_function_and_nothing_else() -> None:
-    assert {state["Resource"].removesuffix(".waitForTaskToken") for state in tasks().values()} == {states.INVOKE}
+    assert {state["Resource"].removesuffix(".waitForTaskToken") for state in tasks().values()} == {stepfunctions.INVOKE}
     operations = {state["Parameters"]["Payload"]["operation"] for state in tasks().values()}
     assert operations == app.TASKS.keys() - {"deregister", "register", "status"}
 

@@ -28,8 +28,7 @@ from stacks import (
 )
 from template_tools import STACK_NAME, event_pattern_matches, expanded, of_type
 
-from sandbox import ACCOUNT_ID, REGION
-from sandbox.services import iam
+from sandbox import ACCOUNT_ID, REGION, iam
 
 
 def callers(stack: Mapping[str, Any]) -> dict[str, Counter[tuple[str, str]]]:

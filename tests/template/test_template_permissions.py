@@ -34,8 +34,7 @@ from stacks import (
 from template_tools import STACK_NAME, expanded, of_type, policies_of
 
 import build_models
-from sandbox import ACCOUNT_ID, REGION
-from sandbox.services import iam
+from sandbox import ACCOUNT_ID, REGION, iam
 
 BY_METHOD = {
     (service, xform_name(operation)): f"{iam.PREFIXES.get(service, service)}:{operation}"

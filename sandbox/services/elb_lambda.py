@@ -8,7 +8,7 @@ import json
 import re
 from typing import Any
 
-from sandbox.traffic.visits import Page, Visit
+from sandbox.services.elb_routing import Page, Visit
 
 LIMIT_BYTES = 1024 * 1024  # of the request body and of the response JSON
 TEXT = re.compile(r"text/.*|application/(json|javascript|xml)")

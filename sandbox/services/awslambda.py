@@ -17,10 +17,11 @@ import boto3
 import botocore.config
 from botocore.exceptions import ClientError
 
+from sandbox.frontdoor import FrontDoor
 from sandbox.lambdas.runtime import Environment, Invocation
-from sandbox.services import delivery
-from sandbox.services.delivery import DeliveryError
-from sandbox.services.metrics import emf
+from sandbox.services.cloudwatch_math import emf
+from sandbox.services.cloudwatch_metrics import Metrics
+from sandbox.services.delivery import DeliveryError, allows
 from sandbox.wire import Answer, Refusal
 
 RETRY_SECONDS = (60, 120)  # before the second and the third attempt (aws-facts K4)
@@ -87,8 +88,9 @@ class _Queued:
 class Functions:
     """The account's Lambda."""
 
-    def __init__(self, account: Any) -> None:
+    def __init__(self, account: FrontDoor, metrics: Metrics) -> None:
         self._account = account
+        self._metrics = metrics
         self._functions: dict[str, Function] = {}
         self._policies: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)  # function: sid: statement
         self._settings: dict[str, AsyncSettings] = {}
@@ -99,6 +101,7 @@ class Functions:
         self.runs: list[Run] = []
         account.override("lambda", "Invoke", self._api_invoke, locked=False)
         account.override("lambda", "GetPolicy", self._api_get_policy)
+        account.at_close(self.close)
         atexit.register(self.close)
 
     # Functions and what belongs to them.
@@ -228,7 +231,7 @@ class Functions:
         if function is None:
             raise DeliveryError("NO_RESOURCE", f"Function not found: {name}")
         policy = {"Statement": list(self._policies[function.name].values())}
-        if not delivery.allows(policy, principal, "lambda:InvokeFunction", function.arn, source_arn):
+        if not allows(policy, principal, "lambda:InvokeFunction", function.arn, source_arn):
             raise DeliveryError(
                 "NO_PERMISSIONS",
                 f"{principal} is not authorized to perform: lambda:InvokeFunction on the resource {function.arn} "
@@ -347,7 +350,7 @@ class Functions:
             environment.close()
 
     def _run(self, function: Function, event: Any, request_id: str) -> Invocation:
-        count = self._account.cloudwatch.put
+        count = self._metrics.put
         dimensions = {"FunctionName": function.name}
         payload = json.dumps(event).encode()
         try:
@@ -396,7 +399,7 @@ class Functions:
     def _give_up(self, function: Function, queued: _Queued, condition: str) -> None:
         """Drop an event and tell its on-failure destination, with the permissions of the function's role."""
         dimensions = {"FunctionName": function.name}
-        self._account.cloudwatch.put("AWS/Lambda", "AsyncEventsDropped", dimensions, 1, "Count")
+        self._metrics.put("AWS/Lambda", "AsyncEventsDropped", dimensions, 1, "Count")
         arn = self._settings.get(queued.name, AsyncSettings()).on_failure_arn
         if arn is None:
             return
@@ -418,7 +421,7 @@ class Functions:
         try:
             self._send_as(function.role_name, arn, json.dumps(record, ensure_ascii=False))
         except ClientError:
-            self._account.cloudwatch.put("AWS/Lambda", "DestinationDeliveryFailures", dimensions, 1, "Count")
+            self._metrics.put("AWS/Lambda", "DestinationDeliveryFailures", dimensions, 1, "Count")
 
     def _send_as(self, role_name: str, arn: str, message: str) -> None:
         key, secret, token = self._account.credentials_for(role_name)

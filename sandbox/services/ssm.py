@@ -5,12 +5,11 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sandbox.frontdoor import FrontDoor
+from sandbox.services.ec2 import Ec2
 from sandbox.wire import Refusal
-
-if TYPE_CHECKING:
-    from sandbox.account import Account
 
 OF_AWS = {"AWS-RunShellScript": ["Linux", "MacOS"], "AWS-RunPowerShellScript": ["Windows", "Linux", "MacOS"]}
 
@@ -32,8 +31,9 @@ class Command:
 class Commands:
     """The Run Command of one account; every running instance has its agent, unless it is in deaf."""
 
-    def __init__(self, account: "Account") -> None:
-        self.account = account
+    def __init__(self, account: FrontDoor, ec2: Ec2) -> None:
+        self._account = account
+        self._ec2 = ec2
         # What a test may set.
         self.answer: Callable[[str, Command], Answer] = lambda _instance_id, _command: ("Success", 20.0)
         self.deaf: set[str] = set()
@@ -48,9 +48,14 @@ class Commands:
             "SendCommand": self._send,
         }.items():
             account.override("ssm", operation, fn)
+        account.after("ssm", "PutParameter", self._stamp)
+
+    def _stamp(self, params: dict[str, Any]) -> None:
+        # When a parameter was written is told in virtual time, as everything else.
+        self._account.backend("ssm").get_parameter(params["Name"]).last_modified_date = self._account.clock.now()
 
     def _online(self, instance_id: str) -> bool:
-        instance = self.account.ec2.instance(instance_id)
+        instance = self._ec2.instance(instance_id)
         return instance is not None and instance.state == "running" and instance_id not in self.deaf
 
     def _describe_document(self, params: dict[str, Any], _principal: str) -> dict[str, Any] | None:
@@ -70,23 +75,23 @@ class Commands:
                     "PlatformType": self.platforms.get(instance_id, "Linux"),
                 }
                 for instance_id in wanted
-                if self.account.ec2.instance(instance_id)
+                if self._ec2.instance(instance_id)
             ]
         }
 
     def _send(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
         name, ids = params["DocumentName"], params["InstanceIds"]
         if name not in OF_AWS:
-            self.account.backend("ssm").describe_document(name, None, None)  # raises InvalidDocument
+            self._account.backend("ssm").describe_document(name, None, None)  # raises InvalidDocument
         if any(not self._online(instance_id) for instance_id in ids):
             raise Refusal("InvalidInstanceId", f"Instances {ids} not in a valid state for account")
-        now, parameters = self.account.clock.now(), params.get("Parameters", {})
+        now, parameters = self._account.clock.now(), params.get("Parameters", {})
         command = Command(str(uuid.uuid4()), name, parameters, params.get("Comment", ""), now)
         self.sent.append(command)
         for instance_id in ids:
             command.statuses[instance_id] = "InProgress"
             # Later, when nobody holds the account's lock: what runs on an instance may itself make requests.
-            self.account.clock.after(0, functools.partial(self._run, command, instance_id))
+            self._account.clock.after(0, functools.partial(self._run, command, instance_id))
         return {"Command": self._show(command)}
 
     def _run(self, command: Command, instance_id: str) -> None:
@@ -96,7 +101,7 @@ class Commands:
             if command.statuses[instance_id] == "InProgress":
                 command.statuses[instance_id] = status
 
-        self.account.clock.after(seconds, end)
+        self._account.clock.after(seconds, end)
 
     def _show(self, command: Command) -> dict[str, Any]:
         return {

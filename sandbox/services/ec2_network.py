@@ -2,16 +2,14 @@
 
 import ipaddress
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from moto.ec2.models.elastic_ip_addresses import ElasticAddress
 from moto.ec2.models.elastic_network_interfaces import NetworkInterface
 from moto.ec2.models.route_tables import Route
 
+from sandbox.frontdoor import FrontDoor
 from sandbox.wire import Answer, Refusal
-
-if TYPE_CHECKING:
-    from sandbox.account import Account
 
 type Params = dict[str, Any]
 
@@ -71,8 +69,8 @@ Route.state = property(_route_state)
 class Network:
     """The addresses of one account: which interface holds them, and which are let move."""
 
-    def __init__(self, account: "Account") -> None:
-        self.account = account
+    def __init__(self, account: FrontDoor) -> None:
+        self._account = account
         self.late_reads = 0  # so many reads after each change of addresses still show what was before
         self._late = 0
         self._shown: dict[str, tuple[list[Any], list[Any]]] = {}
@@ -89,7 +87,7 @@ class Network:
 
     @property
     def backend(self) -> Any:
-        return self.account.backend("ec2")
+        return self._account.backend("ec2")
 
     def holder(self, address: str) -> str | None:
         """Return the id of the interface that really holds a private or IPv6 address, None if none does."""
@@ -245,7 +243,7 @@ class Network:
                     one["Association"] = {
                         "AllocationId": eip.allocation_id,
                         "AssociationId": eip.association_id,
-                        "IpOwnerId": self.account.account_id,
+                        "IpOwnerId": self._account.account_id,
                         "PublicIp": eip.public_ip,
                     }
         return self._read_late(params, serve)

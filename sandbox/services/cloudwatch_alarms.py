@@ -1,32 +1,31 @@
-"""CloudWatch: metrics by virtual minute, alarms evaluated at the end of each, their actions and events.
+"""CloudWatch's alarms: evaluated at the end of each virtual minute, with their actions and events.
 
 moto's backend keeps the alarms and what DescribeAlarms says of them; definitions and states are kept here and written
 through to it. What an alarm does is queued on the clock, so it happens after the request or minute that caused it.
 """
 
 import json
-import threading
 import uuid
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
-from moto.cloudwatch.models import MetricDatum
 
-from sandbox.services import delivery
-from sandbox.services.metrics import COMPARISONS, STATISTICS, evaluated, math
+from sandbox.frontdoor import FrontDoor
+from sandbox.services.awslambda import Functions
+from sandbox.services.cloudwatch_math import COMPARISONS, STATISTICS, evaluated, math
+from sandbox.services.cloudwatch_metrics import MINUTE, Metrics
+from sandbox.services.delivery import DeliveryError
+from sandbox.services.eventbridge import Events
+from sandbox.services.sns import Sns
 from sandbox.wire import Refusal
 
-MINUTE = 60
-KEPT_SECONDS = 26 * 3600  # an alarm looks back at most a day
 EXTRA_PERIODS = 2  # of the evaluation range, beyond the evaluation periods ("alarms and missing data" shows 5 for 3)
 REGION_NAME = "Asia Pacific (Tokyo)"
 LAMBDA_PRINCIPAL = "lambda.alarms.cloudwatch.amazonaws.com"
 
-type Key = tuple[str, str, tuple[tuple[str, str], ...]]
 type Definition = dict[str, Any]  # the parameters of PutMetricAlarm
 
 ACTION_LISTS = {"ALARM": "AlarmActions", "OK": "OKActions", "INSUFFICIENT_DATA": "InsufficientDataActions"}
@@ -54,43 +53,25 @@ def timestamp(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}+0000"
 
 
-class CloudWatch:
-    """The account's CloudWatch."""
+class Alarms:
+    """The alarms of one account."""
 
-    def __init__(self, account: Any) -> None:
+    def __init__(self, account: FrontDoor, metrics: Metrics, functions: Functions, sns: Sns, events: Events) -> None:
         self._account = account
+        self._metrics = metrics
+        self._functions = functions
+        self._sns = sns
+        self._events = events
         self._definitions: dict[str, Definition] = {}
         self._states: dict[str, State] = {}
         self._metric_ids: dict[str, str] = {}
-        self._values: dict[Key, dict[int, list[float]]] = defaultdict(dict)  # by the end of their minute
-        self._lock = threading.Lock()  # of the values
-        now = int(account.clock.time())
-        self._minute_ends = now - now % MINUTE + MINUTE
-        # Run at the end of each virtual minute, before the alarms are evaluated; they call put().
-        self.publishers: list[Callable[[], object]] = [self._publish_queues]
         # Actions that came to nothing: alarm, action, why. AWS tells it in the alarm's history only.
         self.failed_actions: list[tuple[str, str, str]] = []
-        account.clock.every(MINUTE, self._minute)
+        metrics.after_minute = self._evaluate_all
         account.override("cloudwatch", "PutMetricAlarm", self._check)
         account.after("cloudwatch", "PutMetricAlarm", self._defined)
         account.after("cloudwatch", "DeleteAlarms", self._deleted)
         account.override("cloudwatch", "SetAlarmState", self._set_state)
-        account.override("cloudwatch", "PutMetricData", self._put_data)
-
-    def put(
-        self, namespace: str, metric: str, dimensions: dict[str, str], value: float, unit: str | None = None
-    ) -> None:
-        """Record a value in the present minute."""
-        with self._lock:
-            minutes = self._values[namespace, metric, tuple(sorted(dimensions.items()))]
-            minutes.setdefault(self._minute_ends, []).append(float(value))
-            while (oldest := next(iter(minutes))) < self._minute_ends - KEPT_SECONDS:
-                del minutes[oldest]
-        listed = [{"Name": name, "Value": text} for name, text in dimensions.items()]
-        now = self._account.clock.now().replace(tzinfo=None)
-        self._account.backend("cloudwatch").metric_data.append(
-            MetricDatum(namespace, metric, float(value), listed, now, unit)
-        )
 
     def put_alarm(self, properties: dict[str, Any]) -> str:
         """Create or replace an alarm from the properties of AWS::CloudWatch::Alarm; the state of an old one stays."""
@@ -135,33 +116,11 @@ class CloudWatch:
         self._change(name, params["StateValue"], params["StateReason"], data)
         return {}
 
-    def _put_data(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
-        for one in params.get("MetricData", []):
-            dimensions = {each["Name"]: each["Value"] for each in one.get("Dimensions", [])}
-            if "StatisticValues" in one:
-                raise Refusal("NotImplemented", "The sandbox lacks StatisticValues", 501)
-            values = one.get("Values") or [one["Value"]]
-            for value, count in zip(values, one.get("Counts") or [1] * len(values), strict=True):
-                for _ in range(int(count)):
-                    self.put(params["Namespace"], one["MetricName"], dimensions, value, one.get("Unit"))
-        return {}
-
     # Evaluation.
 
-    def _minute(self) -> None:
-        with self._account.lock:
-            for publish in self.publishers:
-                publish()
-            end = self._minute_ends
-            with self._lock:
-                self._minute_ends = end + MINUTE
-            for name in list(self._definitions):
-                self._evaluate(name, end)
-
-    def _publish_queues(self) -> None:
-        for queue in list(self._account.backend("sqs").queues.values()):
-            waiting = queue.approximate_number_of_messages
-            self.put("AWS/SQS", "ApproximateNumberOfMessagesVisible", {"QueueName": queue.name}, waiting, "Count")
+    def _evaluate_all(self, end: int) -> None:
+        for name in list(self._definitions):
+            self._evaluate(name, end)
 
     def _evaluate(self, name: str, end: int) -> None:
         definition, state = self._definitions[name], self._states[name]
@@ -169,8 +128,7 @@ class CloudWatch:
         needed = definition.get("DatapointsToAlarm") or periods
         treat = definition.get("TreatMissingData") or "missing"
         compare, _ = COMPARISONS[definition["ComparisonOperator"]]
-        with self._lock:
-            values = [self._value(definition, end, back) for back in reversed(range(periods + EXTRA_PERIODS))]
+        values = [self._value(definition, end, back) for back in reversed(range(periods + EXTRA_PERIODS))]
         breaching = [None if value is None else compare(value, definition["Threshold"]) for value in values]
         value = evaluated(breaching, needed, periods, treat, state.value)
         if value != state.value:
@@ -181,21 +139,15 @@ class CloudWatch:
         period = _period(definition)
         window = range(end - (back + 1) * period + MINUTE, end - back * period + 1, MINUTE)
         if definition.get("MetricName"):
-            return self._statistic(definition, definition["Statistic"], window)
+            return self._metrics.statistic(definition, definition["Statistic"], window)
         values: dict[str, float | None] = {}
         for query in definition["Metrics"]:
             if stat := query.get("MetricStat"):
-                values[query["Id"]] = self._statistic(stat["Metric"], stat["Stat"], window)
+                values[query["Id"]] = self._metrics.statistic(stat["Metric"], stat["Stat"], window)
         pending = [query for query in definition["Metrics"] if query.get("Expression")]
         for query in sorted(pending, key=lambda query: bool(query.get("ReturnData", True))):
             values[query["Id"]] = math(query["Expression"], values)
         return values[_returned(definition)["Id"]]
-
-    def _statistic(self, metric: dict[str, Any], statistic: str, window: range) -> float | None:
-        dimensions = tuple(sorted((one["Name"], one["Value"]) for one in metric.get("Dimensions", [])))
-        minutes = self._values.get((metric["Namespace"], metric["MetricName"], dimensions), {})
-        values = [value for minute in window for value in minutes.get(minute, [])]
-        return STATISTICS[statistic](values) if values else None
 
     # What follows from a change.
 
@@ -221,7 +173,7 @@ class CloudWatch:
             "previousState": old.described(),
             "configuration": self._configuration(definition),
         }
-        self._account.bus("aws.cloudwatch", "CloudWatch Alarm State Change", about, [arn])
+        self._events.emit("aws.cloudwatch", "CloudWatch Alarm State Change", about, [arn])
         if definition.get("ActionsEnabled", True):
             for action in definition.get(ACTION_LISTS[value]) or []:
                 self._account.clock.after(0, lambda to=action: self._act(to, definition, about, old, new))
@@ -240,17 +192,17 @@ class CloudWatch:
                     "region": self._account.region,
                     "alarmData": about,
                 }
-                self._account.functions.accept(action, event, principal=LAMBDA_PRINCIPAL, source_arn=arn)
+                self._functions.accept(action, event, principal=LAMBDA_PRINCIPAL, source_arn=arn)
             elif service == "sns":
                 subject = f'{new.value}: "{name}" in {REGION_NAME}'.encode("ascii", "replace").decode()[:100]
                 text = json.dumps(self._notification(definition, arn, old, new), ensure_ascii=False)
                 source = {"service": "cloudwatch.amazonaws.com", "source_arn": arn}
-                delivery.to_topic(self._account, action, subject, text, **source)
+                self._sns.deliver(action, subject, text, **source)
             else:
                 instance = next(one["Value"] for one in definition["Dimensions"] if one["Name"] == "InstanceId")
                 verb = EC2_ACTIONS[action.rsplit(":", 1)[-1]]
                 getattr(self._account.client("ec2"), verb)(InstanceIds=[instance])
-        except (delivery.DeliveryError, ClientError, Refusal) as error:
+        except (DeliveryError, ClientError, Refusal) as error:
             self.failed_actions.append((name, action, str(error)))
 
     def _configuration(self, definition: Definition) -> dict[str, Any]:

@@ -13,9 +13,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from sandbox import iam
 from sandbox.clock import Timer
-from sandbox.lambdas.functions import Throttled
-from sandbox.services import iam
+from sandbox.frontdoor import FrontDoor
+from sandbox.services.awslambda import Functions, Throttled
+from sandbox.services.cloudwatch_metrics import Metrics
+from sandbox.services.eventbridge import Events
 from sandbox.wire import Refusal
 
 INVOKE = "arn:aws:states:::lambda:invoke"
@@ -141,11 +144,14 @@ def put_at(path: str | None, data: Any, result: Any) -> Any:
     return {**data, path.removeprefix("$."): result}
 
 
-class States:
+class StepFunctions:
     """The state machines of one account."""
 
-    def __init__(self, account: Any) -> None:
+    def __init__(self, account: FrontDoor, metrics: Metrics, functions: Functions, events: Events) -> None:
         self._account = account
+        self._metrics = metrics
+        self._functions = functions
+        self._events = events
         self._machines: dict[str, tuple[dict[str, Any], str]] = {}
         self.executions: list[Execution] = []
         self._kinds: dict[str, Callable[[Execution, dict[str, Any]], None]] = {
@@ -169,7 +175,7 @@ class States:
     def put(self, name: str, *, definition: dict[str, Any], role_name: str) -> str:
         """Create a machine or give it another definition; return its ARN."""
         check(definition)
-        arn = str(self._account.arn("states", f"stateMachine:{name}"))
+        arn = self._account.arn("states", f"stateMachine:{name}")
         self._machines[arn] = (definition, role_name)
         return arn
 
@@ -318,7 +324,7 @@ class States:
             self._later(execution, seconds, lambda: self._fail(execution, _Failed("States.Timeout")))
         token = execution.token
         try:
-            invocation = self._account.functions.invoke(given["FunctionName"], given["Payload"])
+            invocation = self._functions.invoke(given["FunctionName"], given["Payload"])
         except Throttled as error:
             raise _Failed("Lambda.TooManyRequestsException", "Rate Exceeded.") from error
         if execution.status != "RUNNING" or execution.token != token:
@@ -413,11 +419,11 @@ class States:
             "error": execution.error or None,
             "cause": execution.cause or None,
         }
-        self._account.bus("aws.states", "Step Functions Execution Status Change", detail, [execution.arn])
+        self._events.emit("aws.states", "Step Functions Execution Status Change", detail, [execution.arn])
 
     def _count(self, execution: Execution, metric: str) -> None:
         dimensions = {"StateMachineArn": execution.machine_arn}
-        self._account.cloudwatch.put("AWS/States", metric, dimensions, 1, "Count")
+        self._metrics.put("AWS/States", metric, dimensions, 1, "Count")
 
 
 def _meant(names: list[str], error: str) -> bool:

@@ -8,6 +8,8 @@ from typing import Any
 
 from moto.sns.models import Topic
 
+from sandbox.frontdoor import FrontDoor
+from sandbox.services.delivery import DeliveryError, allows
 from sandbox.wire import Refusal
 
 SUBJECT_CHARACTERS = 100  # the documents say less than 100; AWS takes 100
@@ -50,10 +52,10 @@ def problem(subject: str | None, message: str, structure: str | None = None) -> 
     return None
 
 
-class Mail:
+class Sns:
     """The account's SNS; subscriptions by e-mail count as confirmed."""
 
-    def __init__(self, account: Any) -> None:
+    def __init__(self, account: FrontDoor) -> None:
         self._account = account
         self.messages: list[Message] = []
         account.override("sns", "Publish", self._judge)
@@ -67,6 +69,18 @@ class Mail:
             topic: Topic = self._account.backend("sns").topics[topic_arn]
             topic.publish(message, subject=subject)
             self._record(params)
+
+    def deliver(self, arn: str, subject: str | None, message: str, *, service: str, source_arn: str) -> None:
+        """Publish for an AWS service on behalf of one of its resources; DeliveryError if the topic's policy forbids."""
+        with self._account.lock:
+            topic = self._account.backend("sns").topics.get(arn)
+            if topic is None:
+                raise DeliveryError("NO_RESOURCE", f"There is no topic {arn}.")
+            if not allows(json.loads(topic.policy), service, "sns:Publish", arn, source_arn):
+                raise DeliveryError(
+                    "NO_PERMISSIONS", f"The policy of {arn} does not let {service} publish for {source_arn}."
+                )
+            self.publish(arn, subject, message)
 
     def _judge(self, params: dict[str, Any], _principal: str) -> None:
         reason = problem(params.get("Subject"), params.get("Message", ""), params.get("MessageStructure"))

@@ -1,1 +1,0 @@
-"""Visitors, and the load balancers' ways to a target."""
