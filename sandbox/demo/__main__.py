@@ -4,6 +4,9 @@ import sys
 import time
 from importlib import import_module
 
+from sandbox.account import Account
+from sandbox.demo.story import Story
+
 STORIES = ("nlb", "standby", "addresses", "maintenance", "rotation")
 
 
@@ -11,7 +14,10 @@ def main(*names: str) -> None:
     """Tell the stories of these names, or all of them; any surprise ends the demo with an error."""
     began = time.monotonic()
     for name in names or STORIES:
-        import_module(f"sandbox.demo.{name}").story(print)
+        told = import_module(f"sandbox.demo.{name}")
+        print(f"== {told.TITLE} ==")
+        with Account() as account:
+            told.story(Story(account))
         print()
     print(f"Everything above ran on this machine in {time.monotonic() - began:.0f} s.")
 

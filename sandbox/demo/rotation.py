@@ -4,12 +4,11 @@ import re
 import threading
 from collections import Counter
 
-from sandbox.account import Account
-from sandbox.demo.story import BUILD, PACE, Say, Story, get
-from sandbox.estates import nlb as estate
-from sandbox.stack import cloudformation
+from sandbox.demo.story import Story, get
+from sandbox.estates.nlb import nlb_service
 from sandbox.traffic import NlbPlane
 
+TITLE = "The rotation: two instances are maintained one after another under constant traffic"
 TAIL_SECONDS = 110  # a Network Load Balancer goes on sending connections to a target that has left
 
 
@@ -37,64 +36,55 @@ class Visitors:
         self._thread.join()
 
 
-def story(say: Say) -> None:
+def story(told: Story) -> None:
     """Tell it, and fail if one request was not answered or a target is not back as it was."""
-    say("== The rotation: two instances are maintained one after another under constant traffic ==")
-    with Account() as account:
-        account.targets.nlb_tail_seconds = TAIL_SECONDS
-        shop = estate.nlb_service(account)
-        delay = [{"Key": "deregistration_delay.timeout_seconds", "Value": "30"}]
-        account.client("elbv2").modify_target_group_attributes(TargetGroupArn=shop.primary_arn, Attributes=delay)
-        plane, told = NlbPlane(account, shop.listener_arn), Story(account, say)
-        told.tell(f"An account on this machine; its time runs {1 / PACE:.0f} times as fast. The NLB: {plane.url}")
-        stack = cloudformation.deploy(
-            account,
-            BUILD,
-            "shop",
-            {
-                "RotationTargetGroupArns": shop.primary_arn,
-                "RotationDocuments": "AWS-RunShellScript",
-                "NotificationEmail": "oncall@example.com",
-            },
-        )
+    account = told.account
+    account.targets.nlb_tail_seconds = TAIL_SECONDS
+    shop = nlb_service(account)
+    delay = [{"Key": "deregistration_delay.timeout_seconds", "Value": "30"}]
+    account.client("elbv2").modify_target_group_attributes(TargetGroupArn=shop.primary_arn, Attributes=delay)
+    plane = NlbPlane(account, shop.listener_arn)
+    told.begins(f"The NLB: {plane.url}")
+    given = {"RotationTargetGroupArns": shop.primary_arn, "RotationDocuments": "AWS-RunShellScript"}
+    stack = told.deploys("shop", given)
 
-        def maintain(instance_id: str, _command: object) -> tuple[str, float]:
-            """Take the application down for the time of the work, as a deployment does."""
-            shop.break_application(instance_id)
-            account.clock.after(20, lambda: shop.mend_application(instance_id))
-            told.tell(f"  systemctl restart shop on {instance_id}: its application is down for 20 s")
-            return "Success", 25
+    def maintain(instance_id: str, _command: object) -> tuple[str, float]:
+        """Take the application down for the time of the work, as a deployment does."""
+        shop.break_application(instance_id)
+        account.clock.after(20, lambda: shop.mend_application(instance_id))
+        told.tell(f"  systemctl restart shop on {instance_id}: its application is down for 20 s")
+        return "Success", 25
 
-        account.commands.answer = maintain
-        before = shop.health()
-        told.tell("Visitors come, and the rotation is started with a command as its hook.")
-        visitors = Visitors(plane.url)
-        try:
-            hook = {"type": "ssm-command", "commands": ["dnf -y upgrade", "systemctl restart shop"]}
-            execution = account.states.start(stack.resources["TargetRotationStateMachine"], {"hook": hook})
-            state = ""
-            for _ in range(1200):
-                told.passes(1)
-                if execution.states[-1] != state:
-                    state = execution.states[-1]
-                    told.tell(f"  {state:18} {_health(shop.health())}, {visitors.served.total()} requests answered")
-                if execution.status != "RUNNING":
-                    break
-        finally:
-            visitors.leave()
-        if execution.status != "SUCCEEDED" or visitors.failed or shop.health() != before:
-            raise SystemExit(f"{execution.status} {execution.cause}; {visitors.failed[:3]}; {shop.health()}")
+    account.commands.answer = maintain
+    before = shop.health()
+    told.tell("Visitors come, and the rotation is started with a command as its hook.")
+    visitors = Visitors(plane.url)
+    try:
+        hook = {"type": "ssm-command", "commands": ["dnf -y upgrade", "systemctl restart shop"]}
+        execution = account.states.start(stack.resources["TargetRotationStateMachine"], {"hook": hook})
+        state = ""
+        for _ in range(1200):
+            told.passes(1)
+            if execution.states[-1] != state:
+                state = execution.states[-1]
+                told.tell(f"  {state:18} {_health(shop.health())}, {visitors.served.total()} requests answered")
+            if execution.status != "RUNNING":
+                break
+    finally:
+        visitors.leave()
+    if execution.status != "SUCCEEDED" or visitors.failed or shop.health() != before:
+        raise SystemExit(f"{execution.status} {execution.cause}; {visitors.failed[:3]}; {shop.health()}")
 
-        calls = [call for call in account.calls if "TargetRotationRole" in call.principal]
-        say("")
-        say(f"What visitors saw: {visitors.served.total()} requests, {len(visitors.failed)} failed")
-        for instance_id, count in visitors.served.items():
-            say(f"  {count:6} served by {instance_id}")
-        rows = execution.output["done"]
-        say("Time out of service: " + ", ".join(f"{row['id']} {row['minutes']} min" for row in rows))
-        say(f"Calls of AWS's APIs: {len(calls)}, for {len(rows)} targets; {execution.events} history events of 25000")
-        say("On a real account, in a test environment first:")
-        say('  aws stepfunctions start-execution --state-machine-arn ARN --input \'{"hook": {"type": "approval"}}\'')
+    calls = [call for call in account.calls if "TargetRotationRole" in call.principal]
+    print("")
+    print(f"What visitors saw: {visitors.served.total()} requests, {len(visitors.failed)} failed")
+    for instance_id, count in visitors.served.items():
+        print(f"  {count:6} served by {instance_id}")
+    rows = execution.output["done"]
+    print("Time out of service: " + ", ".join(f"{row['id']} {row['minutes']} min" for row in rows))
+    print(f"Calls of AWS's APIs: {len(calls)}, for {len(rows)} targets; {execution.events} history events of 25000")
+    print("On a real account, in a test environment first:")
+    print('  aws stepfunctions start-execution --state-machine-arn ARN --input \'{"hook": {"type": "approval"}}\'')
 
 
 def _health(health: dict[str, str]) -> str:

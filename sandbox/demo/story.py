@@ -4,31 +4,49 @@ import json
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.client import HTTPException
 from pathlib import Path
 
 from sandbox.account import Account
+from sandbox.lambdas.runtime import Invocation
+from sandbox.stack import cloudformation
 
 BUILD = Path(__file__).parents[2] / ".aws-sam" / "build"
 PACE = float(os.environ.get("KIRIKAE_DEMO_PACE", "0.025"))  # real seconds for a second in the account
-
-type Say = Callable[[str], None]
 
 
 class Story:
     """What a story tells with: the account's clock beside every line, and what has happened since the last line."""
 
-    def __init__(self, account: Account, say: Say) -> None:
-        self._account, self._say = account, say
-        self._began = account.clock.time()
+    def __init__(self, account: Account) -> None:
+        self.account = account
+        self._began = 0.0  # when the first line was told
         self._runs = self._mails = 0
         self._last: dict[str, str] = {}
 
     def tell(self, text: str) -> None:
         """Say a line."""
-        minutes, seconds = divmod(int(self._account.clock.time() - self._began), 60)
-        self._say(f"{minutes:3d}:{seconds:02d}  {text}")
+        self._began = self._began or self.account.clock.time()
+        minutes, seconds = divmod(int(self.account.clock.time() - self._began), 60)
+        print(f"{minutes:3d}:{seconds:02d}  {text}")
+
+    def begins(self, where: str = "") -> None:
+        """Say how fast time runs, and where the service answers."""
+        self.tell(f"An account on this machine; its time runs {1 / PACE:.0f} times as fast.{where and f' {where}'}")
+
+    def deploys(self, name: str, parameters: Mapping[str, str]) -> cloudformation.Stack:
+        """Deploy the built template as this stack."""
+        given = {**parameters, "NotificationEmail": "oncall@example.com"}
+        return cloudformation.deploy(self.account, BUILD, name, given)
+
+    def visits(self, url: str, words: str = "") -> str:
+        """Fetch a page, tell it and return it; end the demo if it has not these words."""
+        page = get(url)
+        if words not in page:
+            raise SystemExit(f"expected a page with {words!r} at {url}, got {page}")
+        self.tell(f"GET {url} -> {page}")
+        return page
 
     def passes(self, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
         """Let time pass at the demo's pace, telling what happens, until it is up or `until` holds."""
@@ -36,35 +54,34 @@ class Story:
         for _ in range(int(seconds)):
             if until():
                 return
-            self._account.advance(1, PACE)
+            self.account.advance(1, PACE)
             self.happened()
 
     def happened(self) -> None:
         """Tell the decisions and mails that are new; a decision for the same reason as the last one is no news."""
-        self._account.settle()
-        for run in self._account.functions.runs[self._runs :]:
+        self.account.settle()
+        for run in self.account.functions.runs[self._runs :]:
             self._runs += 1
             for line in run.invocation.log:
                 if '"decision"' in line:
                     self._decided(run.function, json.loads(line)["decision"], run.invocation)
             if run.invocation.error:
                 self.tell(f"  FAILED {run.function}: {run.invocation.error}")
-        for mail in self._account.mails[self._mails :]:
+        for mail in self.account.mails[self._mails :]:
             self._mails += 1
             if (mail.subject or "").startswith("[kirikae]"):
                 self.tell(f"  mail to {', '.join(mail.recipients)}: {mail.subject}")
                 for part in mail.body.splitlines():
-                    self._say(f"          | {part[:150]}{'…' if len(part) > 150 else ''}")
+                    print(f"          | {part[:150]}{'…' if len(part) > 150 else ''}")
 
-    def _decided(self, function: str, decision: dict[str, str], invocation: object) -> None:
+    def _decided(self, function: str, decision: dict[str, str], invocation: Invocation) -> None:
         name = function.split("-")[1].removesuffix("Function")
         if self._last.get(name) == decision["reason"] and decision["outcome"] == "unchanged":
             return
         self._last[name] = decision["reason"]
-        cold = f", cold start {invocation.init_seconds:.2f} s" if invocation.cold else ""  # type: ignore[attr-defined]
-        took = f"({invocation.seconds:.2f} s{cold})"  # type: ignore[attr-defined]
-        self.tell(f"  {name} <- {decision['hint']}: {decision['outcome'].upper()} {took}")
-        self._say(f"            because {decision['reason']}")
+        cold = f", cold start {invocation.init_seconds:.2f} s" if invocation.cold else ""
+        self.tell(f"  {name} <- {decision['hint']}: {decision['outcome'].upper()} ({invocation.seconds:.2f} s{cold})")
+        print(f"            because {decision['reason']}")
 
 
 def get(url: str) -> str:
