@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-SMOOTH = 0.02  # real seconds between two steps of a paced advance, so that a reader sees time pass
+_SMOOTH = 0.02  # real seconds between two steps of a paced advance, so that a reader sees time pass
 
 
 class Timer:
@@ -66,7 +66,7 @@ class Clock:
             elif limit >= target:
                 return
             else:
-                time.sleep(SMOOTH)
+                time.sleep(_SMOOTH)
 
     def step(self) -> bool:
         """Move time to the next thing that is due and let it happen; say whether there was one."""

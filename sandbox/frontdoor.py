@@ -31,7 +31,7 @@ from sandbox.wire import Answer, Refusal
 ADMINISTRATOR = "administrator"
 ADMINISTRATOR_KEY = "AKIASANDBOXADMINISTRATOR"
 # The host name that moto reads the service and the Region from.
-HOSTS = {"elbv2": "elasticloadbalancing", "cloudwatch": "monitoring", "stepfunctions": "states"}
+_HOSTS = {"elbv2": "elasticloadbalancing", "cloudwatch": "monitoring", "stepfunctions": "states"}
 
 type Override = Callable[[dict[str, Any], str], dict[str, Any] | Answer | None]
 type Around = Callable[[dict[str, Any], Callable[[], Answer]], Answer]
@@ -153,7 +153,7 @@ class FrontDoor:
     account_id = ACCOUNT_ID
 
     def __init__(self) -> None:
-        reset_moto()
+        _reset_moto()
         self.clock = Clock()
         self.lock = threading.RLock()  # held while state is read or changed, never while a function runs
         self.calls: list[Call] = []
@@ -324,7 +324,7 @@ class FrontDoor:
                 raise Refusal(error.code, error.message) from error
 
     def _moto(self, request: wire.Request) -> Answer:
-        host = HOSTS.get(request.service, request.service)
+        host = _HOSTS.get(request.service, request.service)
         headers = {k: v for k, v in request.headers.items() if k not in ("host", "content-length", "transfer-encoding")}
         try:
             with self.lock:
@@ -340,7 +340,7 @@ class FrontDoor:
         return response.status_code, dict(response.headers), response.get_data()
 
 
-def reset_moto() -> None:
+def _reset_moto() -> None:
     """Forget everything that an earlier account left in moto's backends."""
     BackendDict.reset()
     reset_model_data()

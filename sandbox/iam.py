@@ -12,7 +12,7 @@ from sandbox.wire import Refusal, Request
 EVERYTHING = ["*"]
 
 type Params = dict[str, Any]
-type Required = tuple[str, list[str]]  # an IAM action and the resources it must be allowed on
+type _Required = tuple[str, list[str]]  # an IAM action and the resources it must be allowed on
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ RESOURCES: dict[tuple[str, str], Callable[[Params], list[str]]] = {
 ACTIONS = {("lambda", "Invoke"): "lambda:InvokeFunction"}
 PREFIXES = {"elbv2": "elasticloadbalancing", "stepfunctions": "states"}
 # These can be asked for all resources only.
-UNSCOPED = {"autoscaling", "ec2", "elbv2"}
+_UNSCOPED = {"autoscaling", "ec2", "elbv2"}
 # L: the condition keys of EC2 that hold the id of the resource itself.
 IDENTITIES = {
     "instance": "ec2:InstanceID",
@@ -163,14 +163,14 @@ IDENTITIES = {
     "elastic-ip": "ec2:AllocationId",
 }
 # Anybody may ask who he is.
-FREE = {("sts", "GetCallerIdentity")}
+_FREE = {("sts", "GetCallerIdentity")}
 
 
-def required(service: str, operation: str, params: Params) -> Required | None:
+def required(service: str, operation: str, params: Params) -> _Required | None:
     """Return the action and resources a request needs; None if the sandbox does not know the request."""
     resources = RESOURCES.get((service, operation))
     if resources is None:
-        if not (service in UNSCOPED and operation.startswith("Describe")):
+        if not (service in _UNSCOPED and operation.startswith("Describe")):
             return None
         found = EVERYTHING
     else:
@@ -181,10 +181,10 @@ def required(service: str, operation: str, params: Params) -> Required | None:
 # Policies.
 
 
-type Context = dict[str, str | list[str]]  # condition key -> value, or values of a key that has several
+type _Context = dict[str, str | list[str]]  # condition key -> value, or values of a key that has several
 
 
-def evaluate(policies: Iterable[dict[str, Any]], action: str, resource: str, context: Context) -> bool:
+def evaluate(policies: Iterable[dict[str, Any]], action: str, resource: str, context: _Context) -> bool:
     """Say whether these policies allow the action on the resource; an explicit Deny wins."""
     allowed = False
     for statement in (one for policy in policies for one in _list(policy["Statement"])):
@@ -200,13 +200,13 @@ def authorize(role: Role, name: str, request: Request, tags: Callable[[str], dic
 
     tags(arn) are those that a resource carries now.
     """
-    if (request.service, request.operation) in FREE:
+    if (request.service, request.operation) in _FREE:
         return
     needed = required(request.service, request.operation, request.params)
     if needed is None:
         raise _denied(request, f"The sandbox lacks an authorisation rule for {request.service}:{request.operation}")
     action, resources = needed
-    context: Context = {
+    context: _Context = {
         "aws:RequestedRegion": REGION,
         "aws:PrincipalAccount": ACCOUNT_ID,
         "aws:ResourceAccount": ACCOUNT_ID,
@@ -216,7 +216,7 @@ def authorize(role: Role, name: str, request: Request, tags: Callable[[str], dic
     if isinstance(given := request.params.get("Tags"), list):
         context["aws:TagKeys"] = [one["Key"] for one in given]
     for resource in resources:
-        tagged: Context = {f"aws:ResourceTag/{key}": value for key, value in tags(resource).items()}
+        tagged: _Context = {f"aws:ResourceTag/{key}": value for key, value in tags(resource).items()}
         if not evaluate(role.policies, action, resource, context | tagged | _identity(resource)):
             user = f"arn:aws:sts::{ACCOUNT_ID}:assumed-role/{name}/session"
             raise _denied(
@@ -242,7 +242,7 @@ def _denied(request: Request, message: str) -> Refusal:
     return Refusal("AccessDenied", message, 403)
 
 
-def _applies(statement: dict[str, Any], action: str, resource: str, context: Context) -> bool:
+def _applies(statement: dict[str, Any], action: str, resource: str, context: _Context) -> bool:
     if "Action" in statement:
         if not any(_like(action.lower(), one.lower()) for one in _list(statement["Action"])):
             return False
@@ -260,7 +260,7 @@ def _applies(statement: dict[str, Any], action: str, resource: str, context: Con
     )
 
 
-def _condition(operator: str, key: str, wanted: list[str], context: Context) -> bool:
+def _condition(operator: str, key: str, wanted: list[str], context: _Context) -> bool:
     present = {name.lower(): value for name, value in context.items()}.get(key.lower())
     if operator == "Null":
         return (present is None) == (str(wanted[0]).lower() == "true")

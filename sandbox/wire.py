@@ -16,9 +16,9 @@ from werkzeug.exceptions import NotFound
 type Answer = tuple[int, dict[str, str], bytes]
 
 # The name under which a service signs its requests, where that is not the name of its client.
-SIGNED_AS = {"elasticloadbalancing": "elbv2", "monitoring": "cloudwatch", "states": "stepfunctions"}
-CREDENTIAL = re.compile(r"Credential=([^/]+)/[^/]+/([^/]+)/([^/]+)/aws4_request")
-REQUEST_ID = "00000000-0000-4000-8000-000000000000"
+_SIGNED_AS = {"elasticloadbalancing": "elbv2", "monitoring": "cloudwatch", "states": "stepfunctions"}
+_CREDENTIAL = re.compile(r"Credential=([^/]+)/[^/]+/([^/]+)/([^/]+)/aws4_request")
+_REQUEST_ID = "00000000-0000-4000-8000-000000000000"
 
 
 class Refusal(Exception):  # noqa: N818 (AWS's answer, not the sandbox's error)
@@ -49,11 +49,11 @@ class Request:
 
 def read(method: str, path: str, headers: dict[str, str], body: bytes) -> Request:
     """Tell which operation of which service is asked for, with its parameters in AWS's names."""
-    credential = CREDENTIAL.search(headers.get("authorization", ""))
+    credential = _CREDENTIAL.search(headers.get("authorization", ""))
     if not credential:
         raise Refusal("MissingAuthenticationToken", "Request is missing Authentication Token", 403)
     access_key, _, signed_as = credential.groups()
-    service = SIGNED_AS.get(signed_as, signed_as)
+    service = _SIGNED_AS.get(signed_as, signed_as)
     raw = MotoRequest.from_primitives(method, f"https://{service}.amazonaws.com{path}", headers, body)
     try:
         operation, uri = get_service_router(service).match(raw)
@@ -92,14 +92,14 @@ def refuse(request: Request | None, error: Refusal) -> Answer:
     if protocol == "ec2":
         text = (
             f"<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors>"
-            f"<RequestID>{REQUEST_ID}</RequestID></Response>"
+            f"<RequestID>{_REQUEST_ID}</RequestID></Response>"
         )
         return error.status, xml, text.encode()
     if protocol in ("query", ""):
         sender = "Sender" if error.status < 500 else "Receiver"
         text = (
             f"<ErrorResponse><Error><Type>{sender}</Type><Code>{code}</Code><Message>{message}</Message></Error>"
-            f"<RequestId>{REQUEST_ID}</RequestId></ErrorResponse>"
+            f"<RequestId>{_REQUEST_ID}</RequestId></ErrorResponse>"
         )
         return error.status, xml, text.encode()
     headers = {"Content-Type": "application/x-amz-json-1.1", "x-amzn-errortype": error.code}

@@ -9,7 +9,7 @@ from sandbox.estates.nlb import nlb_service
 from sandbox.traffic import NlbPlane
 
 TITLE = "The rotation: two instances are maintained one after another under constant traffic"
-TAIL_SECONDS = 110  # a Network Load Balancer goes on sending connections to a target that has left
+_TAIL_SECONDS = 110  # a Network Load Balancer goes on sending connections to a target that has left
 
 
 class Visitors:
@@ -39,7 +39,7 @@ class Visitors:
 def story(told: Story) -> None:
     """Tell it, and fail if one request was not answered or a target is not back as it was."""
     account = told.account
-    account.targets.nlb_tail_seconds = TAIL_SECONDS
+    account.targets.nlb_tail_seconds = _TAIL_SECONDS
     shop = nlb_service(account)
     delay = [{"Key": "deregistration_delay.timeout_seconds", "Value": "30"}]
     account.client("elbv2").modify_target_group_attributes(TargetGroupArn=shop.primary_arn, Attributes=delay)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sandbox.account import Account
 from sandbox.estates.nlb import ZONES
 
-PATHS = {"front": "/a", "bff": "/b", "api": "/c"}
+_PATHS = {"front": "/a", "bff": "/b", "api": "/c"}
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def alb_service(
     )["Listeners"][0]["ListenerArn"]
     account.advance(15)  # pending
     group_arns, rule_arns = {}, {}
-    for (part, path), priority in zip(PATHS.items(), priorities, strict=True):
+    for (part, path), priority in zip(_PATHS.items(), priorities, strict=True):
         group_arns[path] = elb.create_target_group(
             Name=f"{name}-{part}", Protocol="HTTP", Port=80, VpcId=vpc_id, HealthCheckIntervalSeconds=10
         )["TargetGroups"][0]["TargetGroupArn"]

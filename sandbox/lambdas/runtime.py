@@ -24,11 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
-INIT_SECONDS = 60.0  # AWS allows 10; this machine may be slower than Lambda
-LOOK_SECONDS = 0.02  # how often to look whether the process still lives
-API = "/2018-06-01/runtime/"
-EXTENSION_API = "/2020-01-01/extension/"
+_BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
+_INIT_SECONDS = 60.0  # AWS allows 10; this machine may be slower than Lambda
+_LOOK_SECONDS = 0.02  # how often to look whether the process still lives
+_API = "/2018-06-01/runtime/"
+_EXTENSION_API = "/2020-01-01/extension/"
 
 
 @dataclass(frozen=True)
@@ -65,16 +65,16 @@ class _Request:
             self.connection.close()
 
 
-EXITED = _Request("exited", b"", None)
-LATE = _Request("late", b"", None)
+_EXITED = _Request("exited", b"", None)
+_LATE = _Request("late", b"", None)
 
 
 def python() -> Path:
     """Find the bare interpreter that has what Lambda's runtime has and nothing more."""
-    named = os.environ.get("KIRIKAE_LAMBDA_PYTHON")
+    named = os.environ.get("SANDBOX_LAMBDA_PYTHON")
     found = Path(named) if named else Path(__file__).parents[2] / ".venv-lambda" / "bin" / "python"
     if not found.exists():
-        where = "KIRIKAE_LAMBDA_PYTHON names it" if named else "`make setup` makes it"
+        where = "SANDBOX_LAMBDA_PYTHON names it" if named else "`make setup` makes it"
         raise RuntimeError(f"There is no Python for the functions at {found} ({where})")
     return found
 
@@ -93,7 +93,7 @@ class Environment:
         self._extensions: dict[str, _Request | None] = {}  # what each waits with for an event; None: it is at work
         self._early: _Request | None = None  # what the runtime asked for while an extension was at work
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._directory = Path(tempfile.mkdtemp(prefix="kirikae-"))
+        self._directory = Path(tempfile.mkdtemp(prefix="sandbox-"))
         self._offset = self._directory / "offset"
         self._log: BinaryIO = (self._directory / "log").open("w+b")
         self._variables = {
@@ -118,12 +118,12 @@ class Environment:
         started = time.monotonic()
         if cold:
             self._start()
-        idle = self._receive(INIT_SECONDS)
+        idle = self._receive(_INIT_SECONDS)
         init_seconds = time.monotonic() - started if cold else 0.0
-        if idle.path.endswith("/next") and not self._extensions_ready(INIT_SECONDS):
-            idle = LATE
+        if idle.path.endswith("/next") and not self._extensions_ready(_INIT_SECONDS):
+            idle = _LATE
         if not idle.path.endswith("/next"):
-            payload = self._broken(idle, request_id, INIT_SECONDS)
+            payload = self._broken(idle, request_id, _INIT_SECONDS)
             return Invocation(payload, _summary(payload), self._new_log(), init_seconds, 0.0, cold, request_id)
         self._set_time(now)
         started = time.monotonic()
@@ -158,7 +158,7 @@ class Environment:
     def _start(self) -> None:
         self._kill()
         self._process = subprocess.Popen(  # noqa: S603 (the function under test)
-            [python(), "-P", "-B", BOOTSTRAP, self._offset, self._handler],  # -B: Lambda's code directory is read-only
+            [python(), "-P", "-B", _BOOTSTRAP, self._offset, self._handler],  # -B: Lambda's code directory is read-only
             cwd=self._code_dir,
             env=self._variables,
             stdin=subprocess.DEVNULL,
@@ -199,29 +199,29 @@ class Environment:
         end = time.monotonic() + seconds
         while not enough():
             exited = self._process.poll() is not None
-            if select.select([self._listener], [], [], 0 if exited else LOOK_SECONDS)[0]:
+            if select.select([self._listener], [], [], 0 if exited else _LOOK_SECONDS)[0]:
                 connection, _ = self._listener.accept()
                 try:
                     request = _read(connection)
                 except (OSError, ValueError):
                     connection.close()  # it died while it was talking
                     continue
-                if not request.path.startswith(EXTENSION_API):
+                if not request.path.startswith(_EXTENSION_API):
                     return request
                 self._serve_extension(request)
             elif exited:
-                return EXITED
+                return _EXITED
             elif time.monotonic() > end:
-                return LATE
-        return LATE
+                return _LATE
+        return _LATE
 
     def _serve_extension(self, request: _Request) -> None:
         """Register an extension, or keep its request until there is an event."""
-        if request.path == f"{EXTENSION_API}register":
+        if request.path == f"{_EXTENSION_API}register":
             identifier = str(uuid.uuid4())
             self._extensions[identifier] = None
             request.reply("200 OK", {"Lambda-Extension-Identifier": identifier}, b"{}")
-        elif request.path == f"{EXTENSION_API}event/next" and request.extension in self._extensions:
+        elif request.path == f"{_EXTENSION_API}event/next" and request.extension in self._extensions:
             self._extensions[request.extension] = request
         else:
             request.reply("403 Forbidden", {}, b'{"errorType": "Extension.UnknownExtensionIdentifier"}')
@@ -241,7 +241,7 @@ class Environment:
             request = self._accept(end - time.monotonic(), lambda: None not in self._extensions.values())
             if request.connection:
                 self._early = request
-            elif request is EXITED or time.monotonic() > end:
+            elif request is _EXITED or time.monotonic() > end:
                 break
         return ready
 
@@ -254,7 +254,7 @@ class Environment:
             return dict(json.loads(answer.body))
         code = self._process.poll()
         self._kill()
-        if answer is LATE:
+        if answer is _LATE:
             text = f"Task timed out after {timeout:.2f} seconds"
             return {"errorType": "Sandbox.Timedout", "errorMessage": f"RequestId: {request_id} Error: {text}"}
         status = f"signal: {signal.Signals(-code).name}" if code and code < 0 else f"exit status {code}"

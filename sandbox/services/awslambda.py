@@ -24,11 +24,11 @@ from sandbox.services.cloudwatch_metrics import Metrics
 from sandbox.services.delivery import DeliveryError, allows
 from sandbox.wire import Answer, Refusal
 
-RETRY_SECONDS = (60, 120)  # before the second and the third attempt (aws-facts K4)
-LONGEST_BACKOFF_SECONDS = 300  # of a throttled asynchronous event, which starts with one second (aws-facts K4)
-ENVIRONMENT_BYTES = 4096  # of all variables of a function together
+_RETRY_SECONDS = (60, 120)  # before the second and the third attempt (aws-facts K4)
+_LONGEST_BACKOFF_SECONDS = 300  # of a throttled asynchronous event, which starts with one second (aws-facts K4)
+_ENVIRONMENT_BYTES = 4096  # of all variables of a function together
 # Variables of Lambda that a function may set for itself; all others are reserved.
-OPEN_VARIABLES = {"LANG", "PATH", "TZ", "PYTHONPATH", "AWS_XRAY_CONTEXT_MISSING", "AWS_XRAY_DAEMON_ADDRESS"}
+_OPEN_VARIABLES = {"LANG", "PATH", "TZ", "PYTHONPATH", "AWS_XRAY_CONTEXT_MISSING", "AWS_XRAY_DAEMON_ADDRESS"}
 
 _session = boto3.Session()
 
@@ -54,7 +54,7 @@ class Function:
 
 
 @dataclass(frozen=True)
-class AsyncSettings:
+class _AsyncSettings:
     """How asynchronous events of a function are treated."""
 
     retries: int = 2
@@ -93,7 +93,7 @@ class Functions:
         self._metrics = metrics
         self._functions: dict[str, Function] = {}
         self._policies: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)  # function: sid: statement
-        self._settings: dict[str, AsyncSettings] = {}
+        self._settings: dict[str, _AsyncSettings] = {}
         self._idle: dict[str, list[Environment]] = defaultdict(list)
         self._busy: dict[str, int] = defaultdict(int)
         self._environments: dict[Environment, Function] = {}
@@ -186,7 +186,7 @@ class Functions:
             raise ValueError(f"Out of range: {retries} retries, {max_age_seconds} seconds of age")
         if on_failure_arn and on_failure_arn.split(":")[2] not in ("sns", "sqs"):
             raise ValueError(f"The sandbox lacks the destination {on_failure_arn}")
-        self._settings[function.name] = AsyncSettings(int(retries), int(max_age_seconds), on_failure_arn)
+        self._settings[function.name] = _AsyncSettings(int(retries), int(max_age_seconds), on_failure_arn)
 
     def retire(self, name: str) -> None:
         """End the idle environments of a function, as Lambda does after minutes of silence."""
@@ -284,11 +284,11 @@ class Functions:
             raise ValueError(f"Function not found: {name}") from None
 
     def _put(self, function: Function) -> str:
-        reserved = set(self._variables(function)) - OPEN_VARIABLES
+        reserved = set(self._variables(function)) - _OPEN_VARIABLES
         if taken := sorted(reserved & function.environment.keys()):
             raise ValueError(f"Reserved keys used in this request: {', '.join(taken)}")
-        if len(json.dumps(function.environment, ensure_ascii=False).encode()) > ENVIRONMENT_BYTES:
-            raise ValueError(f"Environment variables exceeded the {ENVIRONMENT_BYTES} bytes limit of {function.name}")
+        if len(json.dumps(function.environment, ensure_ascii=False).encode()) > _ENVIRONMENT_BYTES:
+            raise ValueError(f"Environment variables exceeded the {_ENVIRONMENT_BYTES} bytes limit of {function.name}")
         self._functions[function.name] = function
         return function.arn
 
@@ -377,7 +377,7 @@ class Functions:
         function = self._functions.get(queued.name)
         if function is None:
             return
-        clock, settings = self._account.clock, self._settings.get(queued.name, AsyncSettings())
+        clock, settings = self._account.clock, self._settings.get(queued.name, _AsyncSettings())
         # An attempt takes some time on AWS and none on the virtual clock: an event of exactly the limit is too old.
         if (queued.attempts or queued.throttles) and clock.time() - queued.arrived >= settings.max_age_seconds:
             self._give_up(function, queued, "EventAgeExceeded")
@@ -386,7 +386,7 @@ class Functions:
             invocation = self._run(function, queued.event, queued.request_id)
         except Throttled:
             later = replace(queued, throttles=queued.throttles + 1)
-            clock.after(min(2**queued.throttles, LONGEST_BACKOFF_SECONDS), lambda: self._attempt(later))
+            clock.after(min(2**queued.throttles, _LONGEST_BACKOFF_SECONDS), lambda: self._attempt(later))
             return
         if invocation.error is None:
             return
@@ -394,13 +394,13 @@ class Functions:
         if again.attempts > settings.retries:
             self._give_up(function, again, "RetriesExhausted")
         else:
-            clock.after(RETRY_SECONDS[queued.attempts], lambda: self._attempt(again))
+            clock.after(_RETRY_SECONDS[queued.attempts], lambda: self._attempt(again))
 
     def _give_up(self, function: Function, queued: _Queued, condition: str) -> None:
         """Drop an event and tell its on-failure destination, with the permissions of the function's role."""
         dimensions = {"FunctionName": function.name}
         self._metrics.put("AWS/Lambda", "AsyncEventsDropped", dimensions, 1, "Count")
-        arn = self._settings.get(queued.name, AsyncSettings()).on_failure_arn
+        arn = self._settings.get(queued.name, _AsyncSettings()).on_failure_arn
         if arn is None:
             return
         now = self._account.clock.now()

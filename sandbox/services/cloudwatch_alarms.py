@@ -22,14 +22,14 @@ from sandbox.services.eventbridge import Events
 from sandbox.services.sns import Sns
 from sandbox.wire import Refusal
 
-EXTRA_PERIODS = 2  # of the evaluation range, beyond the evaluation periods ("alarms and missing data" shows 5 for 3)
-REGION_NAME = "Asia Pacific (Tokyo)"
+_EXTRA_PERIODS = 2  # of the evaluation range, beyond the evaluation periods ("alarms and missing data" shows 5 for 3)
+_REGION_NAME = "Asia Pacific (Tokyo)"
 LAMBDA_PRINCIPAL = "lambda.alarms.cloudwatch.amazonaws.com"
 
 type Definition = dict[str, Any]  # the parameters of PutMetricAlarm
 
-ACTION_LISTS = {"ALARM": "AlarmActions", "OK": "OKActions", "INSUFFICIENT_DATA": "InsufficientDataActions"}
-EC2_ACTIONS = {"stop": "stop_instances", "terminate": "terminate_instances", "reboot": "reboot_instances"}
+_ACTION_LISTS = {"ALARM": "AlarmActions", "OK": "OKActions", "INSUFFICIENT_DATA": "InsufficientDataActions"}
+_EC2_ACTIONS = {"stop": "stop_instances", "terminate": "terminate_instances", "reboot": "reboot_instances"}
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Alarms:
         name, data = params["AlarmName"], params.get("StateReasonData")
         if name not in self._definitions:
             raise Refusal("ResourceNotFound", "", 404)
-        if params["StateValue"] not in ACTION_LISTS:
+        if params["StateValue"] not in _ACTION_LISTS:
             raise Refusal("ValidationError", f"Value '{params['StateValue']}' at 'stateValue' is not a state")
         self._change(name, params["StateValue"], params["StateReason"], data)
         return {}
@@ -128,7 +128,7 @@ class Alarms:
         needed = definition.get("DatapointsToAlarm") or periods
         treat = definition.get("TreatMissingData") or "missing"
         compare, _ = COMPARISONS[definition["ComparisonOperator"]]
-        values = [self._value(definition, end, back) for back in reversed(range(periods + EXTRA_PERIODS))]
+        values = [self._value(definition, end, back) for back in reversed(range(periods + _EXTRA_PERIODS))]
         breaching = [None if value is None else compare(value, definition["Threshold"]) for value in values]
         value = evaluated(breaching, needed, periods, treat, state.value)
         if value != state.value:
@@ -175,7 +175,7 @@ class Alarms:
         }
         self._events.emit("aws.cloudwatch", "CloudWatch Alarm State Change", about, [arn])
         if definition.get("ActionsEnabled", True):
-            for action in definition.get(ACTION_LISTS[value]) or []:
+            for action in definition.get(_ACTION_LISTS[value]) or []:
                 self._account.clock.after(0, lambda to=action: self._act(to, definition, about, old, new))
 
     def _act(self, action: str, definition: Definition, about: dict[str, Any], old: State, new: State) -> None:
@@ -194,13 +194,13 @@ class Alarms:
                 }
                 self._functions.accept(action, event, principal=LAMBDA_PRINCIPAL, source_arn=arn)
             elif service == "sns":
-                subject = f'{new.value}: "{name}" in {REGION_NAME}'.encode("ascii", "replace").decode()[:100]
+                subject = f'{new.value}: "{name}" in {_REGION_NAME}'.encode("ascii", "replace").decode()[:100]
                 text = json.dumps(self._notification(definition, arn, old, new), ensure_ascii=False)
                 source = {"service": "cloudwatch.amazonaws.com", "source_arn": arn}
                 self._sns.deliver(action, subject, text, **source)
             else:
                 instance = next(one["Value"] for one in definition["Dimensions"] if one["Name"] == "InstanceId")
-                verb = EC2_ACTIONS[action.rsplit(":", 1)[-1]]
+                verb = _EC2_ACTIONS[action.rsplit(":", 1)[-1]]
                 getattr(self._account.client("ec2"), verb)(InstanceIds=[instance])
         except (DeliveryError, ClientError, Refusal) as error:
             self.failed_actions.append((name, action, str(error)))
@@ -222,7 +222,7 @@ class Alarms:
             "NewStateValue": new.value,
             "NewStateReason": new.reason,
             "StateChangeTime": timestamp(new.updated),
-            "Region": REGION_NAME,
+            "Region": _REGION_NAME,
             "AlarmArn": arn,
             "OldStateValue": old.value,
             **{name: definition.get(name) or [] for name in ("OKActions", "AlarmActions", "InsufficientDataActions")},
@@ -285,10 +285,10 @@ def _validate(definition: Definition) -> None:
     for query in queries:
         if query.get("Expression"):
             math(query["Expression"], {one["Id"]: 1.0 for one in queries})
-    for action in [one for name in ACTION_LISTS.values() for one in definition.get(name) or []]:
+    for action in [one for name in _ACTION_LISTS.values() for one in definition.get(name) or []]:
         if action.split(":")[2] in ("lambda", "sns"):
             continue
-        if action.rsplit(":", 1)[-1] not in EC2_ACTIONS:
+        if action.rsplit(":", 1)[-1] not in _EC2_ACTIONS:
             raise ValueError(f"Invalid arn syntax or an action that the sandbox lacks: {action}")
         if "InstanceId" not in [one["Name"] for one in definition.get("Dimensions", [])]:
             raise ValueError(f"The metric of an alarm with the action {action} must have the dimension InstanceId")

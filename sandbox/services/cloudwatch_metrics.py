@@ -12,7 +12,7 @@ from sandbox.services.cloudwatch_math import STATISTICS
 from sandbox.wire import Refusal
 
 MINUTE = 60
-KEPT_SECONDS = 26 * 3600  # an alarm looks back at most a day
+_KEPT_SECONDS = 26 * 3600  # an alarm looks back at most a day
 
 type Put = Callable[..., None]  # Metrics.put: namespace, metric, dimensions, value and unit
 type _Key = tuple[str, str, tuple[tuple[str, str], ...]]
@@ -41,7 +41,7 @@ class Metrics:
         with self._lock:
             minutes = self._values[namespace, metric, tuple(sorted(dimensions.items()))]
             minutes.setdefault(self._minute_ends, []).append(float(value))
-            while (oldest := next(iter(minutes))) < self._minute_ends - KEPT_SECONDS:
+            while (oldest := next(iter(minutes))) < self._minute_ends - _KEPT_SECONDS:
                 del minutes[oldest]
         listed = [{"Name": name, "Value": text} for name, text in dimensions.items()]
         now = self._account.clock.now().replace(tzinfo=None)

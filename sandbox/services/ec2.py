@@ -18,8 +18,8 @@ SHUTTING_DOWN = 20.0
 BOOTING = 20.0  # seconds from running until the application answers
 INITIALIZING = 120.0  # seconds from running until both status checks have an answer
 
-CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
-USER_INITIATED = "Client.UserInitiatedShutdown"
+_CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
+_USER_INITIATED = "Client.UserInitiatedShutdown"
 
 
 class Ec2:
@@ -69,7 +69,7 @@ class Ec2:
 
     def _set(self, instance: Any, state: str) -> None:
         self._before[instance.id] = instance.state
-        instance._state.name, instance._state.code = state, CODES[state]
+        instance._state.name, instance._state.code = state, _CODES[state]
         if state == "running":
             self._running_since[instance.id] = self._account.clock.time()
         else:
@@ -150,8 +150,8 @@ class Ec2:
         def stop(instance: Any) -> None:
             if instance.state == "running":
                 instance._reason = f"User initiated ({self._account.clock.now():%Y-%m-%d %H:%M:%S} GMT)"
-                reason = f"{USER_INITIATED}: User initiated shutdown"
-                instance.state_reason = StateReason(reason, USER_INITIATED)
+                reason = f"{_USER_INITIATED}: User initiated shutdown"
+                instance.state_reason = StateReason(reason, _USER_INITIATED)
                 self._set(instance, "stopping")
                 self._later(instance, STOPPING, lambda: self._stopped(instance, reason))
 
@@ -211,7 +211,7 @@ class Ec2:
 
     def _show(self, states: dict[str, str]) -> None:
         for instance in self.backend.all_instances():
-            instance._state.name, instance._state.code = states[instance.id], CODES[states[instance.id]]
+            instance._state.name, instance._state.code = states[instance.id], _CODES[states[instance.id]]
 
     def _stale(self) -> bool:
         """Count one eventually consistent read (G10)."""
@@ -263,7 +263,7 @@ class Ec2:
 
 
 def _state(name: str) -> dict[str, Any]:
-    return {"Code": CODES[name], "Name": name}
+    return {"Code": _CODES[name], "Name": name}
 
 
 def _matches(status: dict[str, Any], filters: list[dict[str, Any]]) -> bool:

@@ -86,13 +86,13 @@ class Network:
         account.around("ec2", "DescribeNetworkInterfaces", self._read)
 
     @property
-    def backend(self) -> Any:
+    def _backend(self) -> Any:
         return self._account.backend("ec2")
 
     def holder(self, address: str) -> str | None:
         """Return the id of the interface that really holds a private or IPv6 address, None if none does."""
         wanted = ipaddress.ip_address(address)
-        for interface in self.backend.enis.values():
+        for interface in self._backend.enis.values():
             if wanted in [ipaddress.ip_address(one) for one in [*_addresses(interface), *interface.ipv6_addresses]]:
                 return str(interface.id)
         return None
@@ -100,12 +100,12 @@ class Network:
     def release(self, interface: Any) -> None:
         """Give up the Elastic IPs of an interface that goes away."""
         for eip in self._elastic_ips(interface):
-            self.backend.disassociate_address(address=eip.public_ip)
+            self._backend.disassociate_address(address=eip.public_ip)
 
     # Private IPv4 addresses.
 
     def _assign(self, params: Params, _principal: str) -> dict[str, Any] | None:
-        interface = self.backend.get_network_interface(params["NetworkInterfaceId"])
+        interface = self._backend.get_network_interface(params["NetworkInterfaceId"])
         wanted = params.get("PrivateIpAddresses", [])
         for address in wanted:
             self._check_assignable(interface, address, params.get("AllowReassignment", False))
@@ -131,14 +131,14 @@ class Network:
             raise Refusal("InvalidParameterValue", f"Value ({address}) for parameter is not valid") from error
         if parsed not in ipaddress.ip_network(interface.subnet.cidr_block):  # G2, G3
             raise Refusal("InvalidParameterValue", f"Address {address} does not fall within the subnet's address range")
-        for other in self.backend.enis.values():
+        for other in self._backend.enis.values():
             if address == other.private_ip_address:  # G1: the primary address never moves
                 raise Refusal("InvalidParameterValue", f"[{address}] is the primary address of {other.id}")
             if other is not interface and address in _addresses(other) and not reassign:
                 raise Refusal("InvalidParameterValue", f"[{address}] assigned, but move is not allowed.")
 
     def _move(self, interface: Any, address: str) -> None:
-        for other in self.backend.enis.values():
+        for other in self._backend.enis.values():
             if address in _addresses(other):
                 _remove(other, address)
                 for eip in self._elastic_ips(other, address):  # G1: its Elastic IP goes with it
@@ -146,7 +146,7 @@ class Network:
         interface.private_ip_addresses.append({"Primary": False, "PrivateIpAddress": address})
 
     def _unassign(self, params: Params, _principal: str) -> dict[str, Any]:
-        interface = self.backend.get_network_interface(params["NetworkInterfaceId"])
+        interface = self._backend.get_network_interface(params["NetworkInterfaceId"])
         unwanted = params.get("PrivateIpAddresses", [])
         for address in unwanted:
             if address == interface.private_ip_address:
@@ -158,20 +158,20 @@ class Network:
         for address in unwanted:
             _remove(interface, address)
             for eip in self._elastic_ips(interface, address):  # D 002: unassigning loses the Elastic IP
-                self.backend.disassociate_address(address=eip.public_ip)
+                self._backend.disassociate_address(address=eip.public_ip)
         return {}
 
     def _limit(self, interface: Any) -> int | None:
         """Return how many private addresses an interface can have on its instance's type."""
         if interface.instance is None:
             return None
-        (found,) = self.backend.describe_instance_types([interface.instance.instance_type])
+        (found,) = self._backend.describe_instance_types([interface.instance.instance_type])
         return int(found["NetworkInfo"]["Ipv4AddressesPerInterface"])
 
     # IPv6 addresses.
 
     def _assign_ipv6(self, params: Params, _principal: str) -> dict[str, Any] | None:
-        interface = self.backend.get_network_interface(params["NetworkInterfaceId"])
+        interface = self._backend.get_network_interface(params["NetworkInterfaceId"])
         blocks = [
             ipaddress.ip_network(one["ipv6CidrBlock"]) for one in interface.subnet.ipv6_cidr_block_associations.values()
         ]
@@ -190,7 +190,7 @@ class Network:
         return {"NetworkInterfaceId": interface.id, "AssignedIpv6Addresses": wanted}
 
     def _unassign_ipv6(self, params: Params, _principal: str) -> dict[str, Any]:
-        interface = self.backend.get_network_interface(params["NetworkInterfaceId"])
+        interface = self._backend.get_network_interface(params["NetworkInterfaceId"])
         unwanted = [_ipv6(one) for one in params.get("Ipv6Addresses", [])]
         if any(one not in interface.ipv6_addresses for one in unwanted):
             message = f"Some of the specified addresses are not assigned to interface {interface.id}"
@@ -202,12 +202,12 @@ class Network:
     # Elastic IPs.
 
     def _associate(self, params: Params, _principal: str) -> dict[str, Any]:
-        (eip,) = self.backend.address_by_allocation([params["AllocationId"]])
+        (eip,) = self._backend.address_by_allocation([params["AllocationId"]])
         if instance_id := params.get("InstanceId"):
-            (instance,) = self.backend.get_multi_instances_by_id([instance_id])
+            (instance,) = self._backend.get_multi_instances_by_id([instance_id])
             interface = instance.nics[0]
         else:
-            interface = self.backend.get_network_interface(params["NetworkInterfaceId"])
+            interface = self._backend.get_network_interface(params["NetworkInterfaceId"])
         address = params.get("PrivateIpAddress", interface.private_ip_address)
         if address not in _addresses(interface):
             raise Refusal("InvalidParameterValue", f"[{address}] is not assigned to {interface.id}")
@@ -218,10 +218,10 @@ class Network:
             raise Refusal("Resource.AlreadyAssociated", message)
         if not here:
             for other in self._elastic_ips(interface, address):
-                self.backend.disassociate_address(address=other.public_ip)
+                self._backend.disassociate_address(address=other.public_ip)
             if eip.eni:
-                self.backend.disassociate_address(address=eip.public_ip)
-            self.backend.associate_address(eni=interface, allocation_id=eip.allocation_id, reassociate=True)
+                self._backend.disassociate_address(address=eip.public_ip)
+            self._backend.associate_address(eni=interface, allocation_id=eip.allocation_id, reassociate=True)
             eip.associated, eip.instance = address, interface.instance
             if address != interface.private_ip_address:
                 interface.public_ip = None
@@ -229,14 +229,14 @@ class Network:
 
     def _elastic_ips(self, interface: Any, address: str | None = None) -> list[Any]:
         return [
-            eip for eip in self.backend.addresses if eip.eni is interface and address in (None, eip.private_ip_address)
+            eip for eip in self._backend.addresses if eip.eni is interface and address in (None, eip.private_ip_address)
         ]
 
     # Reads of interfaces.
 
     def _read(self, params: Params, serve: Callable[[], Answer]) -> Answer:
         """Show at each private address the Elastic IP that leads to it."""
-        for interface in self.backend.enis.values():
+        for interface in self._backend.enis.values():
             for one in interface.private_ip_addresses:
                 one.pop("Association", None)
                 for eip in self._elastic_ips(interface, one["PrivateIpAddress"]):
@@ -251,13 +251,13 @@ class Network:
     # Attributes of instances.
 
     def _modify_instance(self, params: Params, _principal: str) -> dict[str, Any] | None:
-        (instance,) = self.backend.get_multi_instances_by_id([params["InstanceId"]])
+        (instance,) = self._backend.get_multi_instances_by_id([params["InstanceId"]])
         if "InstanceType" in params:
             if instance.state != "stopped":
                 message = f"The instance '{instance.id}' is not in the 'stopped' state."
                 raise Refusal("IncorrectInstanceState", message)
             wanted = params["InstanceType"]["Value"]
-            if wanted not in [one["InstanceType"] for one in self.backend.describe_instance_types()]:
+            if wanted not in [one["InstanceType"] for one in self._backend.describe_instance_types()]:
                 message = f"Invalid value '{wanted}' for InstanceType."
                 raise Refusal("InvalidInstanceAttributeValue", message)
         if "SourceDestCheck" in params:
@@ -272,14 +272,14 @@ class Network:
         if self.late_reads:
             self._late = self.late_reads
             self._shown = {
-                one.id: ([*one.private_ip_addresses], [*one.ipv6_addresses]) for one in self.backend.enis.values()
+                one.id: ([*one.private_ip_addresses], [*one.ipv6_addresses]) for one in self._backend.enis.values()
             }
 
     def _read_late(self, _params: Params, serve: Callable[[], Answer]) -> Answer:
         if not self._late:
             return serve()
         self._late -= 1
-        real = {one: (one.private_ip_addresses, one.ipv6_addresses) for one in self.backend.enis.values()}
+        real = {one: (one.private_ip_addresses, one.ipv6_addresses) for one in self._backend.enis.values()}
         try:
             for one, now in real.items():
                 one.private_ip_addresses, one.ipv6_addresses = self._shown.get(one.id, now)

@@ -10,7 +10,7 @@ from sandbox.services.elb_routing import weights
 from sandbox.wire import Refusal
 
 # Which protocols of target groups a listener can forward to.
-FORWARDS_TO = {
+_FORWARDS_TO = {
     "TCP": {"TCP", "TCP_UDP"},
     "UDP": {"UDP", "TCP_UDP"},
     "TCP_UDP": {"TCP_UDP"},
@@ -19,7 +19,7 @@ FORWARDS_TO = {
     "HTTPS": {"HTTP", "HTTPS"},
 }
 # D: the keys that a target group attribute can have (2026-11).
-ATTRIBUTES = {
+_ATTRIBUTES = {
     "deregistration_delay.connection_termination.enabled",
     "deregistration_delay.timeout_seconds",
     "lambda.multi_value_headers.enabled",
@@ -47,7 +47,7 @@ ATTRIBUTES = {
 }
 
 
-class Action(models.FakeAction):  # type: ignore[misc]
+class _Action(models.FakeAction):  # type: ignore[misc]
     """An action as the API returns it: one group shows as TargetGroupArn and as ForwardConfig, several do not."""
 
     def __init__(self, data: dict[str, Any]) -> None:
@@ -59,7 +59,7 @@ class Action(models.FakeAction):  # type: ignore[misc]
         super().__init__(data)
 
 
-models.FakeAction = Action
+models.FakeAction = _Action
 models.register_certificate = lambda **_: None  # whether there is such a certificate is judged here
 
 
@@ -172,7 +172,7 @@ class Elb:
         if group.target_type == "alb":  # C5
             raise Refusal("InvalidConfigurationRequest", "Attributes of target type 'alb' cannot be modified")
         for one in params["Attributes"]:
-            if one["Key"] not in ATTRIBUTES:  # D 000
+            if one["Key"] not in _ATTRIBUTES:  # D 000
                 raise Refusal("ValidationError", f"Target group attribute key '{one['Key']}' is not recognized")
 
     def _check_tags(self, params: dict[str, Any], _principal: str) -> None:
@@ -224,7 +224,7 @@ class Elb:
         if any(rule.priority == params["Priority"] for rule in listener.rules.values()):
             raise Refusal("PriorityInUse", f"Priority '{params['Priority']}' is currently in use")
         arn = f"{listener.arn.replace(':listener/', ':listener-rule/')}/{id(conditions):016x}"
-        actions = [Action(one) for one in params["Actions"]]
+        actions = [_Action(one) for one in params["Actions"]]
         rule = models.FakeListenerRule(listener.arn, arn, conditions, params["Priority"], actions)
         listener.register(arn, rule)
         return {"Rules": [rule]}
@@ -295,7 +295,7 @@ class Elb:
         if group.target_type == "lambda":
             if balancer.type == "network":
                 raise Refusal("InvalidConfigurationRequest", "Target type 'lambda' needs an Application Load Balancer")
-        elif group.protocol not in FORWARDS_TO.get(protocol, set()):
+        elif group.protocol not in _FORWARDS_TO.get(protocol, set()):
             raise Refusal(
                 "IncompatibleProtocols",
                 f"The listener protocol '{protocol}' and target group protocol '{group.protocol}' are incompatible",

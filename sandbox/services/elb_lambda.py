@@ -10,8 +10,8 @@ from typing import Any
 
 from sandbox.services.elb_routing import Page, Visit
 
-LIMIT_BYTES = 1024 * 1024  # of the request body and of the response JSON
-TEXT = re.compile(r"text/.*|application/(json|javascript|xml)")
+_LIMIT_BYTES = 1024 * 1024  # of the request body and of the response JSON
+_TEXT = re.compile(r"text/.*|application/(json|javascript|xml)")
 BAD_GATEWAY = Page(502, b"<html><head><title>502 Bad Gateway</title></head></html>")
 
 
@@ -30,7 +30,7 @@ def event(visit: Visit, group_arn: str, *, several: bool) -> dict[str, Any]:
     ]
     pairs = [tuple(pair.partition("=")[::2]) for pair in query.split("&") if pair]
     kind = dict(headers).get("content-type", "").partition(";")[0].strip()
-    plain = not visit.body or ("content-encoding" not in dict(headers) and bool(TEXT.fullmatch(kind)))
+    plain = not visit.body or ("content-encoding" not in dict(headers) and bool(_TEXT.fullmatch(kind)))
     common = {
         "requestContext": {"elb": {"targetGroupArn": group_arn}},
         "httpMethod": visit.method,
@@ -55,7 +55,7 @@ def _grouped(pairs: Any) -> dict[str, list[str]]:
 
 def answer(payload: Any, *, several: bool) -> Page:
     """Return the response that a client gets for a function's answer: 502 for one that is not in the format."""
-    if not isinstance(payload, dict) or len(json.dumps(payload).encode()) > LIMIT_BYTES:
+    if not isinstance(payload, dict) or len(json.dumps(payload).encode()) > _LIMIT_BYTES:
         return BAD_GATEWAY
     status, body = payload.get("statusCode"), payload.get("body", "")
     if type(status) is not int or not 100 <= status <= 599 or not isinstance(body, str):

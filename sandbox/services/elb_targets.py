@@ -15,8 +15,8 @@ from sandbox.services.elb import Elb
 from sandbox.services.elb_routing import Page, Visit, chosen, matches, own_page, rule_for
 from sandbox.wire import Answer, Refusal
 
-SERVICE = "elasticloadbalancing.amazonaws.com"
-REASONS = {
+_SERVICE = "elasticloadbalancing.amazonaws.com"
+_REASONS = {
     "Target.NotInUse": "Target group is not configured to receive traffic from the load balancer",
     "Target.InvalidState": "Target is in the stopped state",
     "Target.NotRegistered": "Target is not registered to the target group",
@@ -144,7 +144,7 @@ class Targets:
 
     def _check_function(self, group: Any, function_arn: str) -> None:
         try:
-            self._functions.check(function_arn, principal=SERVICE, source_arn=group.arn)
+            self._functions.check(function_arn, principal=_SERVICE, source_arn=group.arn)
         except DeliveryError as error:  # H7
             raise Refusal(
                 "AccessDenied",
@@ -277,7 +277,7 @@ class Targets:
             state, reason = "unavailable", "Target.HealthCheckDisabled"
         else:
             state, reason, codes = target.state, target.reason, target.codes
-        return state, reason, REASONS.get(reason, "").format(codes)
+        return state, reason, _REASONS.get(reason, "").format(codes)
 
     def health(self, group_arn: str) -> dict[str, str]:
         """Return target id -> state, for all targets of a group."""
@@ -381,7 +381,7 @@ class Targets:
         """Invoke a Lambda target as an ALB does and read its answer (H7)."""
         several = group.attributes.get("lambda.multi_value_headers.enabled") == "true"
         try:
-            self._functions.check(function_arn, principal=SERVICE, source_arn=group.arn)
+            self._functions.check(function_arn, principal=_SERVICE, source_arn=group.arn)
         except DeliveryError:
             return elb_lambda.BAD_GATEWAY
         invoked = self._functions.invoke(function_arn, elb_lambda.event(visit, group.arn, several=several))

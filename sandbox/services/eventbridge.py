@@ -18,8 +18,8 @@ from sandbox.services.schedules import RATE, Repetition, occurrences
 from sandbox.services.sns import Sns
 from sandbox.services.sqs import Sqs
 
-SERVICE = "events.amazonaws.com"
-OPERATORS = {
+_SERVICE = "events.amazonaws.com"
+_OPERATORS = {
     "anything-but",
     "cidr",
     "equals-ignore-case",
@@ -29,8 +29,8 @@ OPERATORS = {
     "suffix",
     "wildcard",
 }
-RULE_TARGET = {"Arn", "Id", "Input", "RetryPolicy", "DeadLetterConfig"}
-RULE_SERVICES = {"lambda", "sns", "sqs"}
+_RULE_TARGET = {"Arn", "Id", "Input", "RetryPolicy", "DeadLetterConfig"}
+_RULE_SERVICES = {"lambda", "sns", "sqs"}
 
 type Event = dict[str, Any]
 
@@ -46,28 +46,28 @@ class _Rule:
 
 def matches(pattern: dict[str, Any], event: Event) -> bool:
     """Say whether an event pattern matches an event; ValueError if it is no valid pattern."""
-    check_pattern(pattern)
+    _check_pattern(pattern)
     raw = json.dumps(pattern)
     return bool(EventPattern(raw, EventPatternParser(raw).parse()).matches_event(event))
 
 
-def check_pattern(pattern: dict[str, Any]) -> None:
+def _check_pattern(pattern: dict[str, Any]) -> None:
     """Raise ValueError if AWS would not take this event pattern."""
     if not pattern:
         raise ValueError("Event pattern is not valid. Reason: Empty object")
     for name, value in pattern.items():
         if isinstance(value, dict):
-            check_pattern(value)
+            _check_pattern(value)
         elif name == "$or" and isinstance(value, list):
             for one in value:
-                check_pattern(one)
+                _check_pattern(one)
         elif not isinstance(value, list) or not value:
             raise ValueError(f'Event pattern is not valid. Reason: "{name}" must be an object or a non-empty array')
         else:
             for one in value:
                 if isinstance(one, list):
                     raise ValueError(f'Event pattern is not valid. Reason: "{name}" holds an array in an array')
-                if isinstance(one, dict) and (len(one) != 1 or not one.keys() <= OPERATORS):
+                if isinstance(one, dict) and (len(one) != 1 or not one.keys() <= _OPERATORS):
                     raise ValueError(f"Event pattern is not valid. Reason: Unrecognized match type {sorted(one)}")
 
 
@@ -101,7 +101,7 @@ class Events:
         if (pattern is None) == (schedule is None):
             raise ValueError(f"Rule {name}: either a pattern or a schedule")
         if pattern is not None:
-            check_pattern(pattern)
+            _check_pattern(pattern)
         if schedule and (found := RATE.fullmatch(schedule)) and (found[1] == "1") == bool(found[3]):
             raise ValueError(
                 f"Parameter ScheduleExpression is not valid: {schedule}"
@@ -109,7 +109,7 @@ class Events:
         if len(targets) > 5:
             raise ValueError(f"Rule {name}: at most 5 targets")
         for target in targets:
-            check_target(target, RULE_TARGET, RULE_SERVICES)
+            check_target(target, _RULE_TARGET, _RULE_SERVICES)
         now = self._account.clock.now()
         moments = occurrences(schedule, now) if schedule else None
         self.delete_rule(name)
@@ -160,7 +160,7 @@ class Events:
         for target in rule.targets:
             text = target.get("Input") or json.dumps(event)
             try:
-                self._hand_over(target["Arn"], text, SERVICE, rule.arn)
+                self._hand_over(target["Arn"], text, _SERVICE, rule.arn)
                 self._count("Invocations", name)
             except DeliveryError as error:  # neither a missing target nor a missing permission is tried again
                 self._count("FailedInvocations", name)
@@ -186,7 +186,7 @@ class Events:
             "ERROR_MESSAGE": error.message,
         }
         try:
-            self._sqs.deliver(queue, text, about, service=SERVICE, source_arn=rule.arn)
+            self._sqs.deliver(queue, text, about, service=_SERVICE, source_arn=rule.arn)
             self._count("InvocationsSentToDlq", name)
         except DeliveryError:
             self._count("InvocationsFailedToBeSentToDlq", name)

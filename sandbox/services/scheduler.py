@@ -17,9 +17,9 @@ from sandbox.services.sqs import Sqs
 from sandbox.services.stepfunctions import StepFunctions
 from sandbox.wire import Refusal
 
-SERVICE = "scheduler.amazonaws.com"
-TARGET = {"Arn", "RoleArn", "Input", "RetryPolicy", "DeadLetterConfig"}
-ACTIONS = {  # what the role of a schedule needs, by the service of its target
+_SERVICE = "scheduler.amazonaws.com"
+_TARGET = {"Arn", "RoleArn", "Input", "RetryPolicy", "DeadLetterConfig"}
+_ACTIONS = {  # what the role of a schedule needs, by the service of its target
     "lambda": "lambda:InvokeFunction",
     "sns": "sns:Publish",
     "sqs": "sqs:SendMessage",
@@ -59,7 +59,7 @@ class Scheduler:
         end: datetime | str | None = None,
     ) -> str:
         """Create or replace a schedule, return its ARN; a rate without a start begins at once."""
-        check_target(target, TARGET, set(ACTIONS))
+        check_target(target, _TARGET, set(_ACTIONS))
         now = self._account.clock.now()
         begin = _moment(start) or now
         found = RATE.fullmatch(expression)
@@ -123,13 +123,13 @@ class Scheduler:
 
     def _may(self, role_arn: str, arn: str) -> bool:
         role = self._account.roles.get(role_arn.rpartition("/")[2])
-        return role is not None and iam.evaluate(role.policies, ACTIONS[arn.split(":")[2]], arn, {})
+        return role is not None and iam.evaluate(role.policies, _ACTIONS[arn.split(":")[2]], arn, {})
 
     def _check_role(self, schedule_arn: str, role_arn: str, target_arn: str) -> None:
         role = self._account.roles.get(role_arn.rpartition("/")[2])
         trust = [{**statement, "Resource": "*"} for statement in role.trust["Statement"]] if role else []
-        if not allows({"Statement": trust}, SERVICE, "sts:AssumeRole", role_arn, schedule_arn):
-            raise DeliveryError("AccessDeniedException", f"{SERVICE} cannot assume {role_arn}")
+        if not allows({"Statement": trust}, _SERVICE, "sts:AssumeRole", role_arn, schedule_arn):
+            raise DeliveryError("AccessDeniedException", f"{_SERVICE} cannot assume {role_arn}")
         if not self._may(role_arn, target_arn):
             raise DeliveryError("AccessDeniedException", f"{role_arn} may not use {target_arn}")
 

@@ -11,12 +11,12 @@ from zoneinfo import ZoneInfo
 from sandbox.clock import Clock, Timer
 
 RATE = re.compile(r"rate\((\d+) (minute|hour|day)(s?)\)")
-AT = re.compile(r"at\((\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\)")
-CRON = re.compile(r"cron\((\S+) (\S+) (\S+) (\S+) (\S+) (\S+)\)")
-UNITS = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1), "day": timedelta(days=1)}
-MONTHS = {name.upper(): number for number, name in enumerate(calendar.month_abbr) if name}
-WEEKDAYS = {name: number for number, name in enumerate(("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"), 1)}
-LAST_YEAR = 2199
+_AT = re.compile(r"at\((\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\)")
+_CRON = re.compile(r"cron\((\S+) (\S+) (\S+) (\S+) (\S+) (\S+)\)")
+_UNITS = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1), "day": timedelta(days=1)}
+_MONTHS = {name.upper(): number for number, name in enumerate(calendar.month_abbr) if name}
+_WEEKDAYS = {name: number for number, name in enumerate(("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"), 1)}
+_LAST_YEAR = 2199
 
 
 def occurrences(expression: str, after: datetime, zone: str = "UTC") -> Iterator[datetime]:
@@ -26,14 +26,14 @@ def occurrences(expression: str, after: datetime, zone: str = "UTC") -> Iterator
     ValueError at once if the expression is not valid.
     """
     if found := RATE.fullmatch(expression):
-        period = int(found[1]) * UNITS[found[2]]
+        period = int(found[1]) * _UNITS[found[2]]
         if not period:
             raise ValueError(f"Parameter ScheduleExpression is not valid: {expression}")
         return (after + count * period for count in itertools.count(1))
-    if found := AT.fullmatch(expression):
+    if found := _AT.fullmatch(expression):
         moment = _utc(datetime.fromisoformat(found[1]), ZoneInfo(zone))
         return iter([moment] if moment and moment > after else [])
-    if found := CRON.fullmatch(expression):
+    if found := _CRON.fullmatch(expression):
         return _Cron(*found.groups()).after(after, ZoneInfo(zone))
     raise ValueError(f"Parameter ScheduleExpression is not valid: {expression}")
 
@@ -80,15 +80,15 @@ class _Cron:
             raise ValueError(f"One of day of month ({days}) and day of week ({weekdays}) must be ?")
         self._minutes = _numbers(minutes, 0, 59)
         self._hours = _numbers(hours, 0, 23)
-        self._months = set(_numbers(months, 1, 12, MONTHS))
-        self._years = set(_numbers(years, 1970, LAST_YEAR))
+        self._months = set(_numbers(months, 1, 12, _MONTHS))
+        self._years = set(_numbers(years, 1970, _LAST_YEAR))
         self._days = days
         self._weekdays = weekdays
         self._on(date(2000, 1, 1))  # raises now what would be raised later
 
     def after(self, after: datetime, zone: ZoneInfo) -> Iterator[datetime]:
         day = after.astimezone(zone).date() - timedelta(days=1)
-        while (day := day + timedelta(days=1)).year <= LAST_YEAR:
+        while (day := day + timedelta(days=1)).year <= _LAST_YEAR:
             if day.year in self._years and day.month in self._months and self._on(day):
                 for hour, minute in itertools.product(self._hours, self._minutes):
                     moment = _utc(datetime(day.year, day.month, day.day, hour, minute), zone)  # noqa: DTZ001 (local)
@@ -108,10 +108,10 @@ class _Cron:
             return day.day in _numbers(self._days, 1, 31)
         weekday = day.isoweekday() % 7 + 1
         if found := re.fullmatch(r"(\w+)#([1-5])", self._weekdays):
-            return [weekday] == _numbers(found[1], 1, 7, WEEKDAYS) and (day.day - 1) // 7 + 1 == int(found[2])
+            return [weekday] == _numbers(found[1], 1, 7, _WEEKDAYS) and (day.day - 1) // 7 + 1 == int(found[2])
         if found := re.fullmatch(r"(\w+)L", self._weekdays):
-            return [weekday] == _numbers(found[1], 1, 7, WEEKDAYS) and day.day + 7 > last
-        return weekday in _numbers("SAT" if self._weekdays == "L" else self._weekdays, 1, 7, WEEKDAYS)
+            return [weekday] == _numbers(found[1], 1, 7, _WEEKDAYS) and day.day + 7 > last
+        return weekday in _numbers("SAT" if self._weekdays == "L" else self._weekdays, 1, 7, _WEEKDAYS)
 
 
 def _nearest_weekday(year: int, month: int, day: int) -> int:

@@ -12,8 +12,8 @@ from sandbox.frontdoor import FrontDoor
 from sandbox.services.delivery import DeliveryError, allows
 from sandbox.wire import Refusal
 
-SUBJECT_CHARACTERS = 100  # the documents say less than 100; AWS takes 100
-MESSAGE_BYTES = 256 * 1024
+_SUBJECT_CHARACTERS = 100  # the documents say less than 100; AWS takes 100
+_MESSAGE_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Message:
 def problem(subject: str | None, message: str, structure: str | None = None) -> str | None:
     """Say what SNS has against a message, None if it takes it."""
     if subject is not None:
-        if not subject or len(subject) > SUBJECT_CHARACTERS:
+        if not subject or len(subject) > _SUBJECT_CHARACTERS:
             return "Invalid parameter: Subject"
         if any(unicodedata.category(character) == "Cc" for character in subject):
             return "Invalid parameter: Subject"
@@ -40,7 +40,7 @@ def problem(subject: str | None, message: str, structure: str | None = None) -> 
             return "Invalid parameter: Subject"
     if not message:
         return "Invalid parameter: Empty message"
-    if len(message.encode()) > MESSAGE_BYTES:
+    if len(message.encode()) > _MESSAGE_BYTES:
         return "Invalid parameter: Message too long"
     if structure == "json":
         try:

@@ -11,7 +11,7 @@ from sandbox.frontdoor import FrontDoor
 from sandbox.services.ec2 import Ec2
 from sandbox.wire import Refusal
 
-OF_AWS = {"AWS-RunShellScript": ["Linux", "MacOS"], "AWS-RunPowerShellScript": ["Windows", "Linux", "MacOS"]}
+_OF_AWS = {"AWS-RunShellScript": ["Linux", "MacOS"], "AWS-RunPowerShellScript": ["Windows", "Linux", "MacOS"]}
 
 type Answer = tuple[str, float]  # how a command ends, and after how many seconds
 
@@ -60,9 +60,9 @@ class Commands:
 
     def _describe_document(self, params: dict[str, Any], _principal: str) -> dict[str, Any] | None:
         name = params["Name"]
-        if name not in OF_AWS:
+        if name not in _OF_AWS:
             return None
-        kinds = OF_AWS[name]
+        kinds = _OF_AWS[name]
         return {"Document": {"Name": name, "DocumentType": "Command", "Status": "Active", "PlatformTypes": kinds}}
 
     def _describe_instances(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
@@ -81,7 +81,7 @@ class Commands:
 
     def _send(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
         name, ids = params["DocumentName"], params["InstanceIds"]
-        if name not in OF_AWS:
+        if name not in _OF_AWS:
             self._account.backend("ssm").describe_document(name, None, None)  # raises InvalidDocument
         if any(not self._online(instance_id) for instance_id in ids):
             raise Refusal("InvalidInstanceId", f"Instances {ids} not in a valid state for account")

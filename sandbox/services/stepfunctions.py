@@ -22,9 +22,9 @@ from sandbox.services.eventbridge import Events
 from sandbox.wire import Refusal
 
 INVOKE = "arn:aws:states:::lambda:invoke"
-INVOKE_AND_WAIT = f"{INVOKE}.waitForTaskToken"
-MOST_EVENTS = 25_000  # of one execution's history
-MOST_BYTES = 256 * 1024  # of a state's input or output
+_INVOKE_AND_WAIT = f"{INVOKE}.waitForTaskToken"
+_MOST_EVENTS = 25_000  # of one execution's history
+_MOST_BYTES = 256 * 1024  # of a state's input or output
 _FIELDS = {  # besides Type and Comment
     "Choice": {"Choices", "Default"},
     "Fail": {"Error", "ErrorPath", "Cause", "CausePath"},
@@ -101,7 +101,7 @@ def check(definition: dict[str, Any]) -> None:
         targets |= {state[key] for key in ("Next", "Default") if key in state}
         if "Next" not in state and state["Type"] in ("Pass", "Task", "Wait"):
             raise AslError(f"{name}: Next is missing")
-        if state["Type"] == "Task" and state["Resource"] not in (INVOKE, INVOKE_AND_WAIT):
+        if state["Type"] == "Task" and state["Resource"] not in (INVOKE, _INVOKE_AND_WAIT):
             raise AslError(f"{name}: the sandbox lacks the resource {state['Resource']}")
     if unknown := targets - states.keys():
         raise AslError(f"there is no state {', '.join(sorted(unknown))}")
@@ -112,7 +112,7 @@ def _known(name: str, given: dict[str, Any], known: set[str]) -> None:
         raise AslError(f"{name}: the sandbox lacks {', '.join(sorted(unknown))}")
 
 
-def look_up(path: str, data: Any, context: Any) -> Any:
+def _look_up(path: str, data: Any, context: Any) -> Any:
     """Return what a reference path such as $.a.b, or $$.Execution.Name, points to."""
     value = context if path.startswith("$$") else data
     for part in path.lstrip("$").split("."):
@@ -123,17 +123,17 @@ def look_up(path: str, data: Any, context: Any) -> Any:
     return value
 
 
-def fill(template: Any, data: Any, context: Any) -> Any:
+def _fill(template: Any, data: Any, context: Any) -> Any:
     """Return a payload template with its paths looked up."""
     if isinstance(template, dict):
         return {
-            key.removesuffix(".$"): look_up(item, data, context) if key.endswith(".$") else fill(item, data, context)
+            key.removesuffix(".$"): _look_up(item, data, context) if key.endswith(".$") else _fill(item, data, context)
             for key, item in template.items()
         }
-    return [fill(item, data, context) for item in template] if isinstance(template, list) else template
+    return [_fill(item, data, context) for item in template] if isinstance(template, list) else template
 
 
-def put_at(path: str | None, data: Any, result: Any) -> Any:
+def _put_at(path: str | None, data: Any, result: Any) -> Any:
     """Return the data with a result at a path of one name, in place of all of it ($), or nowhere (None)."""
     if path is None:
         return data
@@ -288,10 +288,10 @@ class StepFunctions:
         state = execution.definition["States"][execution.states[-1]]
         execution.events += _EVENTS.get(state["Type"], 2)
         try:
-            if execution.events > MOST_EVENTS:
-                raise _Failed("States.Runtime", f"The execution reached the maximum of {MOST_EVENTS} history events")
-            if len(json.dumps(execution.data)) > MOST_BYTES:
-                raise _Failed("States.DataLimitExceeded", f"The state has more than {MOST_BYTES} bytes of input")
+            if execution.events > _MOST_EVENTS:
+                raise _Failed("States.Runtime", f"The execution reached the maximum of {_MOST_EVENTS} history events")
+            if len(json.dumps(execution.data)) > _MOST_BYTES:
+                raise _Failed("States.DataLimitExceeded", f"The state has more than {_MOST_BYTES} bytes of input")
             self._kinds[state["Type"]](execution, state)
         except _Failed as failure:
             self._fail(execution, failure)
@@ -311,16 +311,16 @@ class StepFunctions:
         }
 
     def _task(self, execution: Execution, state: dict[str, Any]) -> None:
-        waits = state["Resource"] == INVOKE_AND_WAIT
+        waits = state["Resource"] == _INVOKE_AND_WAIT
         execution.token = secrets.token_urlsafe(48) if waits else ""
-        given = fill(state["Parameters"], execution.data, self._context(execution))
+        given = _fill(state["Parameters"], execution.data, self._context(execution))
         role = self._account.roles[execution.role_name]
         if not iam.evaluate(role.policies, "lambda:InvokeFunction", given["FunctionName"], {}):
             message = f"{execution.role_name} is not authorized to perform: lambda:InvokeFunction"
             raise _Failed("Lambda.AWSLambdaException", message)
         if waits:
             path = state.get("TimeoutSecondsPath")
-            seconds = look_up(path, execution.data, None) if path else state.get("TimeoutSeconds", 99999999)
+            seconds = _look_up(path, execution.data, None) if path else state.get("TimeoutSeconds", 99999999)
             self._later(execution, seconds, lambda: self._fail(execution, _Failed("States.Timeout")))
         token = execution.token
         try:
@@ -337,8 +337,8 @@ class StepFunctions:
     def _succeed(self, execution: Execution, result: Any) -> None:
         state = execution.definition["States"][execution.states[-1]]
         try:
-            made = put_at(state.get("ResultPath", "$"), execution.data, result)
-            execution.data = look_up(state.get("OutputPath", "$"), made, None)
+            made = _put_at(state.get("ResultPath", "$"), execution.data, result)
+            execution.data = _look_up(state.get("OutputPath", "$"), made, None)
         except _Failed as failure:
             self._fail(execution, failure)
             return
@@ -346,12 +346,12 @@ class StepFunctions:
 
     def _pass(self, execution: Execution, state: dict[str, Any]) -> None:
         if "Parameters" in state:
-            execution.data = fill(state["Parameters"], execution.data, self._context(execution))
+            execution.data = _fill(state["Parameters"], execution.data, self._context(execution))
         self._enter(execution, state["Next"])
 
     def _choose(self, execution: Execution, state: dict[str, Any]) -> None:
         for rule in state["Choices"]:
-            if look_up(rule["Variable"], execution.data, None) == rule["StringEquals"]:
+            if _look_up(rule["Variable"], execution.data, None) == rule["StringEquals"]:
                 self._enter(execution, rule["Next"])
                 return
         if "Default" not in state:
@@ -360,14 +360,14 @@ class StepFunctions:
 
     def _wait(self, execution: Execution, state: dict[str, Any]) -> None:
         path = state.get("SecondsPath")
-        seconds = look_up(path, execution.data, None) if path else state["Seconds"]
+        seconds = _look_up(path, execution.data, None) if path else state["Seconds"]
         if isinstance(seconds, bool) or not isinstance(seconds, int) or not 0 <= seconds <= 99999999:
             raise _Failed("States.Runtime", f"The SecondsPath parameter {seconds!r} is no whole number of seconds")
         self._later(execution, seconds, lambda: self._enter(execution, state["Next"]))
 
     def _give_up(self, execution: Execution, state: dict[str, Any]) -> None:
         error, cause = (
-            look_up(state[f"{name}Path"], execution.data, None) if f"{name}Path" in state else state.get(name, "")
+            _look_up(state[f"{name}Path"], execution.data, None) if f"{name}Path" in state else state.get(name, "")
             for name in ("Error", "Cause")
         )
         self._end(execution, "FAILED", error=error, cause=cause)
@@ -390,7 +390,7 @@ class StepFunctions:
             if _meant(catcher["ErrorEquals"], failure.error):
                 found = {"Error": failure.error, "Cause": failure.cause}
                 try:
-                    execution.data = put_at(catcher.get("ResultPath", "$"), execution.data, found)
+                    execution.data = _put_at(catcher.get("ResultPath", "$"), execution.data, found)
                 except _Failed as another:
                     failure = another
                     break

@@ -34,7 +34,7 @@ from sandbox.stack.intrinsics import (
 )
 from sandbox.stack.resources import Resource
 
-SECTIONS = {
+_SECTIONS = {
     "AWSTemplateFormatVersion",
     "Conditions",
     "Description",
@@ -45,10 +45,10 @@ SECTIONS = {
     "Resources",
     "Rules",
 }
-RESOURCE_KEYS = {"Condition", "DeletionPolicy", "DependsOn", "Metadata", "Properties", "Type", "UpdateReplacePolicy"}
-OUTPUT_KEYS = {"Condition", "Description", "Export", "Value"}
-TRANSFORM = "AWS::Serverless-2016-10-31"
-LOCAL_PATHS = {
+_RESOURCE_KEYS = {"Condition", "DeletionPolicy", "DependsOn", "Metadata", "Properties", "Type", "UpdateReplacePolicy"}
+_OUTPUT_KEYS = {"Condition", "Description", "Export", "Value"}
+_TRANSFORM = "AWS::Serverless-2016-10-31"
+_LOCAL_PATHS = {
     "AWS::Serverless::Function": "CodeUri",
     "AWS::Serverless::LayerVersion": "ContentUri",
     "AWS::Serverless::StateMachine": "DefinitionUri",
@@ -161,7 +161,7 @@ def planned(template_path: Path, stack_name: str, parameters: Mapping[str, str])
     """Read, transform and check a template; nothing is created."""
     directory = template_path.resolve().parent
     template = _expanded(template_path.read_text(), str(directory), tuple(sorted(parameters.items())))
-    _refuse_others("template section", template, SECTIONS)
+    _refuse_others("template section", template, _SECTIONS)
     values = parameter_values(template.get("Parameters", {}), parameters)
     check_rules(template.get("Rules", {}), values)
     values |= pseudo_parameters(stack_name, REGION, ACCOUNT_ID)
@@ -215,12 +215,12 @@ def _expanded(text: str, directory: str, parameters: tuple[tuple[str, str], ...]
 @lru_cache
 def _transformed(text: str, directory: str, parameters: tuple[tuple[str, str], ...]) -> str:
     template = yaml_parse(text)
-    if (transform := template.pop("Transform", TRANSFORM)) not in (TRANSFORM, [TRANSFORM]):
-        raise TemplateError(f"the sandbox runs only the transform {TRANSFORM}, not {transform}")
+    if (transform := template.pop("Transform", _TRANSFORM)) not in (_TRANSFORM, [_TRANSFORM]):
+        raise TemplateError(f"the sandbox runs only the transform {_TRANSFORM}, not {transform}")
     for logical_id, resource in template["Resources"].items():
         if not isinstance(resource, dict):
             raise TemplateError(f"Template format error: resource {logical_id} must be an object")
-        key = LOCAL_PATHS.get(resource.get("Type", ""), "")
+        key = _LOCAL_PATHS.get(resource.get("Type", ""), "")
         path = resource.get("Properties", {}).get(key)
         if isinstance(path, str) and not path.startswith("s3://"):
             resource["Properties"][key] = resources.uploaded(Path(directory) / path)
@@ -252,13 +252,13 @@ def _check_structure(definitions: Mapping[str, Any], outputs: Mapping[str, Any],
     if unknown := sorted({d["Type"] for d in definitions.values()} - resources.TYPES.keys()):
         raise TemplateError(f"Template format error: Unrecognized resource types: [{', '.join(unknown)}]")
     for logical_id, definition in definitions.items():
-        _refuse_others(f"key of resource {logical_id}", definition, RESOURCE_KEYS)
+        _refuse_others(f"key of resource {logical_id}", definition, _RESOURCE_KEYS)
         resources.check_property_names(logical_id, definition["Type"], definition.get("Properties", {}))
         for name in _depends_on(definition):
             if name not in definitions:
                 raise TemplateError(f"Template format error: Unresolved resource dependencies [{name}]")
     for name, output in outputs.items():
-        _refuse_others(f"key of output {name}", output, OUTPUT_KEYS)
+        _refuse_others(f"key of output {name}", output, _OUTPUT_KEYS)
     for name, definition in {**definitions, **outputs}.items():
         if (condition := definition.get("Condition")) is not None and condition not in scope.conditions:
             raise TemplateError(f"Template format error: Unresolved condition dependency {condition} in {name}")

@@ -265,7 +265,7 @@ def _attribute(logical_id: str, attribute: str, scope: Scope) -> Any:
 def _function(name: str, argument: Any, scope: Scope) -> Any:
     match name, argument:
         case "Fn::GetAtt", _:
-            return _attribute(*split_attribute(argument), scope)
+            return _attribute(*_split_attribute(argument), scope)
         case "Fn::If", [condition, yes, no]:
             return resolve(yes if _condition(condition, scope) else no, scope)
         case "Fn::Sub", str(template):
@@ -319,13 +319,13 @@ def _sub(template: str, variables: Mapping[str, Any], scope: Scope) -> str:
         if name in variables:
             return text(variables[name])
         if "." in name:
-            return text(_attribute(*split_attribute(name), scope))
+            return text(_attribute(*_split_attribute(name), scope))
         return text(_ref(name, scope))
 
     return _VARIABLE.sub(value, template)
 
 
-def split_attribute(argument: Any) -> tuple[str, str]:
+def _split_attribute(argument: Any) -> tuple[str, str]:
     """Return (logical id, attribute) of either form of Fn::GetAtt."""
     match argument.split(".", 1) if isinstance(argument, str) else argument:
         case [str(logical_id), str(attribute)]:
@@ -344,7 +344,7 @@ def references(value: Any, conditions: Mapping[str, bool] | None = None) -> Iter
         case "Ref", str(name):
             yield name, None
         case "Fn::GetAtt", argument:
-            yield split_attribute(argument)
+            yield _split_attribute(argument)
         case "Fn::Sub", str(template):
             yield from _variables(template)
         case "Fn::Sub", [str(template), dict(variables)]:

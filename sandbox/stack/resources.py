@@ -23,8 +23,8 @@ from sandbox.account import Account
 from sandbox.iam import Role
 from sandbox.stack.intrinsics import Identity, TemplateError, text
 
-BUCKET = "sandbox-build"
-RUNTIME = "python3.13"
+_BUCKET = "sandbox-build"
+_RUNTIME = "python3.13"
 ELB = "AWS::ElasticLoadBalancingV2"
 
 
@@ -145,12 +145,12 @@ TYPES = {
 
 def uploaded(path: Path) -> str:
     """Return the S3 URI under which a local file or directory is deployed."""
-    return f"s3://{BUCKET}/{path}"
+    return f"s3://{_BUCKET}/{path}"
 
 
 def _local(bucket: str, key: str) -> Path:
     """Return the local path of an object that `uploaded` named."""
-    if bucket != BUCKET:
+    if bucket != _BUCKET:
         raise TemplateError(f"the sandbox cannot read s3://{bucket}/{key}: deploy the output of sam build")
     path = Path("/") / key
     if not path.exists():
@@ -449,7 +449,7 @@ def function_name(name_or_arn: str) -> str:
 
 def _function_settings(new: Resource, made: Mapping[str, Resource]) -> dict[str, Any]:
     p = new.properties
-    _sole(new.logical_id, "the runtime", p.get("Runtime"), RUNTIME)
+    _sole(new.logical_id, "the runtime", p.get("Runtime"), _RUNTIME)
     _sole(new.logical_id, "the package type", p.get("PackageType", "Zip"), "Zip")
     code = p["Code"]
     if code.keys() != {"S3Bucket", "S3Key"}:

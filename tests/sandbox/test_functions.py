@@ -254,7 +254,7 @@ def test_only_what_lambda_has_can_be_imported(account: Account, code: Path) -> N
 
 
 def test_a_missing_interpreter_is_named(account: Account, code: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KIRIKAE_LAMBDA_PYTHON", "/nowhere/python")
+    monkeypatch.setenv("SANDBOX_LAMBDA_PYTHON", "/nowhere/python")
     create(account, code)
     with pytest.raises(RuntimeError, match="no Python for the functions at /nowhere/python"):
         account.functions.invoke("f", {})
