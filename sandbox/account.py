@@ -20,7 +20,12 @@ from sandbox.services import (
 
 
 class Account(FrontDoor):
-    """An AWS account on this machine, until it is closed: `with Account() as account`."""
+    """An AWS account on this machine, until it is closed: `with Account() as account`; one at a time in a process.
+
+    Its services are attributes, for what a test wants to set or see without a request: ec2, network (EC2's addresses
+    and routes), elb and targets (load balancing), autoscaling, functions (Lambda), events and scheduler (EventBridge),
+    metrics and alarms (CloudWatch), states (Step Functions), commands (Systems Manager), sns, sqs.
+    """
 
     def __init__(self) -> None:
         super().__init__()

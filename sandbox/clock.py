@@ -19,11 +19,15 @@ class Timer:
         self.cancelled = False
 
     def cancel(self) -> None:
+        """Let it not happen; once it has happened, nothing changes."""
         self.cancelled = True
 
 
 class Clock:
-    """Virtual time: it stands still until somebody advances it, and then runs what is due in order."""
+    """Virtual time: it stands still until somebody advances it, and then runs what is due in order.
+
+    It begins at the machine's time, in full seconds. What runs takes no virtual time, however long it really takes.
+    """
 
     def __init__(self) -> None:
         self._now = float(round(time.time()))
@@ -56,7 +60,7 @@ class Clock:
         self.after(seconds - self._now % seconds, run)
 
     def advance(self, seconds: float, pace: float = 0) -> None:
-        """Let this much time pass and run what becomes due; pace = real seconds that a virtual second takes."""
+        """Let so many virtual seconds pass and run what becomes due; pace: real seconds for each, 0 is at once."""
         target = self._now + seconds
         start, began = self._now, time.monotonic()
         while True:
@@ -69,7 +73,7 @@ class Clock:
                 time.sleep(_SMOOTH)
 
     def step(self) -> bool:
-        """Move time to the next thing that is due and let it happen; say whether there was one."""
+        """Move time to the next thing that is due and let it happen; return whether there was one."""
         timer = self._next(float("inf"))
         if timer:
             timer.fn()

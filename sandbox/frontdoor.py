@@ -50,7 +50,11 @@ def _moto_app(service: str) -> WsgiClient:
 
 @dataclass(frozen=True)
 class Call:
-    """One API request and how it ended."""
+    """One API request and how it ended, in virtual time.
+
+    principal: "administrator" or the name of a role. service: boto3's name of the client. params: in AWS's names.
+    error: AWS's code, ConnectionClosed if the answer was lost, None if it was served.
+    """
 
     time: datetime
     principal: str
@@ -62,7 +66,7 @@ class Call:
 
 @dataclass
 class Fault:
-    """An error that the next matching requests get."""
+    """An error that the next matching requests get, as Faults.add describes it."""
 
     service: str
     operation: str
@@ -94,9 +98,11 @@ class Faults:
         after: bool = False,
         when: Callable[[dict[str, Any]], bool] = lambda _params: True,
     ) -> None:
-        """Fail the matching requests with this code; code None only delays, or loses the answer if after is set.
+        """Fail the matching requests with this code; None as the code only delays them.
 
-        latency is in real seconds. after: the request takes effect, then its answer is lost.
+        service: boto3's name of the client, such as elbv2. times: how many requests, None for all until clear().
+        status: of HTTP; boto3 retries 500 and above. latency: real seconds before the answer. after: the request takes
+        effect first, and with None as the code the connection closes without an answer. when: of the parameters.
         """
         self._armed.append(Fault(service, operation, code, times, status, message, latency, after, when))
 
@@ -189,7 +195,7 @@ class FrontDoor:
         return self._clients[service]
 
     def credentials_for(self, role_name: str) -> tuple[str, str, str]:
-        """Return the access key, secret and session token with which a request is made as this role."""
+        """Return access key, secret and session token of this role; KeyError if there is no such role."""
         if role_name not in self.roles:
             raise KeyError(f"there is no role {role_name}")
         key = f"ASIA{secrets.token_hex(8).upper()}"
@@ -197,11 +203,11 @@ class FrontDoor:
         return key, secrets.token_hex(20), secrets.token_hex(32)
 
     def before(self, service: str, operation: str, fn: Callable[[], object]) -> None:
-        """Run fn once, just before the next such request is authorised and served."""
+        """Run fn once, just before the next such request is authorised and served: a change between two calls."""
         self._before.append((service, operation, fn))
 
     def advance(self, seconds: float, pace: float = 0) -> None:
-        """Let virtual time pass; everything that becomes due happens, in order."""
+        """Let so many virtual seconds pass; everything that becomes due happens, in order. pace: as Clock.advance."""
         self.clock.advance(seconds, pace)
 
     def settle(self) -> None:
@@ -223,13 +229,13 @@ class FrontDoor:
     def override(self, service: str, operation: str, fn: Override, *, locked: bool = True) -> None:
         """Let fn(params, principal) serve this operation before moto does.
 
-        It returns a dict in the names of the service's model, or (status, headers, body), or None to go on to moto; it
-        raises Refusal. It holds the account's lock unless locked is False.
+        principal is as in Call. It returns a dict in the names of the service's model, or (status, headers, body), or
+        None to go on to moto, and raises Refusal for AWS's error. It holds the account's lock unless locked is False.
         """
         self._overrides[service, operation] = (fn, locked)
 
     def around(self, service: str, operation: str, fn: Around) -> None:
-        """Let fn(params, serve) answer this operation; serve() gives the answer it would get otherwise."""
+        """Let fn(params, serve) answer this operation; serve() gives the (status, headers, body) it had otherwise."""
         self._around[service, operation] = fn
 
     def after(self, service: str, operation: str, fn: Callable[[dict[str, Any]], object]) -> None:
@@ -248,7 +254,7 @@ class FrontDoor:
         self._at_close.append(fn)
 
     def backend(self, service: str) -> Any:
-        """Return moto's backend of a service in this account and Region."""
+        """Return moto's backend of a service, by boto3's name: to look at its resources without a request."""
         return get_backend(service)[ACCOUNT_ID]["aws" if service == "iam" else REGION]  # type: ignore[call-overload]
 
     def arn(self, service: str, resource: str) -> str:
@@ -258,7 +264,7 @@ class FrontDoor:
     # One request.
 
     def serve(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
-        """Answer one HTTP request and record it."""
+        """Answer one HTTP request, given with its header names in lower case, and record it."""
         request = None
         try:
             request = wire.read(method, path, headers, body)

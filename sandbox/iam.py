@@ -1,4 +1,7 @@
-"""What a role may do: the request's IAM actions and resources, judged by the role's own policies."""
+"""IAM: which action and resources a request needs, and whether a role's own policies allow them.
+
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
+"""
 
 import fnmatch
 import re
@@ -23,7 +26,7 @@ class Role:
     policies: list[dict[str, Any]] = field(default_factory=list)
 
 
-# Which permission a request needs. Service Authorization Reference, aws-facts L.
+# Which permission a request needs. Service Authorization Reference, L1.
 
 
 def _arn(service: str, resource: str) -> str:
@@ -155,7 +158,7 @@ ACTIONS = {("lambda", "Invoke"): "lambda:InvokeFunction"}
 PREFIXES = {"elbv2": "elasticloadbalancing", "stepfunctions": "states"}
 # These can be asked for all resources only.
 _UNSCOPED = {"autoscaling", "ec2", "elbv2"}
-# L: the condition keys of EC2 that hold the id of the resource itself.
+# L1: the condition keys of EC2 that hold the id of the resource itself.
 IDENTITIES = {
     "instance": "ec2:InstanceID",
     "network-interface": "ec2:NetworkInterfaceID",
@@ -167,7 +170,10 @@ _FREE = {("sts", "GetCallerIdentity")}
 
 
 def required(service: str, operation: str, params: Params) -> _Required | None:
-    """Return the action and resources a request needs; None if the sandbox does not know the request."""
+    """Return the IAM action and the ARNs that a request needs; None if the sandbox does not know the request.
+
+    service and operation are boto3's names, params are in AWS's names.
+    """
     resources = RESOURCES.get((service, operation))
     if resources is None:
         if not (service in _UNSCOPED and operation.startswith("Describe")):
@@ -185,7 +191,10 @@ type _Context = dict[str, str | list[str]]  # condition key -> value, or values 
 
 
 def evaluate(policies: Iterable[dict[str, Any]], action: str, resource: str, context: _Context) -> bool:
-    """Say whether these policies allow the action on the resource; an explicit Deny wins."""
+    """Return whether these policy documents allow the action on the resource; an explicit Deny wins.
+
+    context: condition key -> value. NotImplementedError for a condition operator that the sandbox lacks.
+    """
     allowed = False
     for statement in (one for policy in policies for one in _list(policy["Statement"])):
         if _applies(statement, action, resource, context):
@@ -198,7 +207,7 @@ def evaluate(policies: Iterable[dict[str, Any]], action: str, resource: str, con
 def authorize(role: Role, name: str, request: Request, tags: Callable[[str], dict[str, str]] = lambda _: {}) -> None:
     """Refuse the request, in its service's own words, unless the role's policies allow all of it.
 
-    tags(arn) are those that a resource carries now.
+    name: of the role, for the message. tags(arn): those that a resource carries now.
     """
     if (request.service, request.operation) in _FREE:
         return

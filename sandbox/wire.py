@@ -48,7 +48,10 @@ class Request:
 
 
 def read(method: str, path: str, headers: dict[str, str], body: bytes) -> Request:
-    """Tell which operation of which service is asked for, with its parameters in AWS's names."""
+    """Return the request with its service, operation and parameters in AWS's names, none of which is checked yet.
+
+    An operation that moto does not know is "". Refusal MissingAuthenticationToken for a request that is not signed.
+    """
     credential = _CREDENTIAL.search(headers.get("authorization", ""))
     if not credential:
         raise Refusal("MissingAuthenticationToken", "Request is missing Authentication Token", 403)
@@ -109,7 +112,7 @@ def refuse(request: Request | None, error: Refusal) -> Answer:
 
 
 def error_code(answered: Answer) -> str | None:
-    """Read the code of an error answer, None for a success."""
+    """Return the code of an error answer, its HTTP status if it has none, None for a success."""
     status, headers, body = answered
     if status < 400:
         return None

@@ -33,7 +33,10 @@ _EXTENSION_API = "/2020-01-01/extension/"
 
 @dataclass(frozen=True)
 class Invocation:
-    """How one invocation ended; when error is set, payload is AWS's error document. Seconds are real ones."""
+    """How one invocation ended; when error is set, payload is AWS's error document. Seconds are real ones.
+
+    payload: a JSON value. log: the lines written meanwhile. cold: its process started for it. init_seconds: 0 if not.
+    """
 
     payload: Any
     error: str | None
@@ -70,7 +73,10 @@ _LATE = _Request("late", b"", None)
 
 
 def python() -> Path:
-    """Find the bare interpreter that has what Lambda's runtime has and nothing more."""
+    """Return the path of the bare interpreter that has what Lambda's runtime has and nothing more.
+
+    SANDBOX_LAMBDA_PYTHON names it, else it is that of .venv-lambda; RuntimeError if there is none.
+    """
     named = os.environ.get("SANDBOX_LAMBDA_PYTHON")
     found = Path(named) if named else Path(__file__).parents[2] / ".venv-lambda" / "bin" / "python"
     if not found.exists():
@@ -105,7 +111,7 @@ class Environment:
         }
 
     def invoke(self, event: bytes, request_id: str, now: float, timeout: float) -> Invocation:
-        """Run one event to its end; the function's time.time() starts at now, its timeout counts real seconds."""
+        """Run one JSON event to its end; the function's time.time() starts at now, its timeout counts real seconds."""
         try:
             return self._invoke(event, request_id, now, timeout)
         except BaseException:

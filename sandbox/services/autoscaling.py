@@ -1,4 +1,7 @@
-"""EC2 Auto Scaling where moto is kinder: Standby has its conditions and takes time, and target groups are left."""
+"""EC2 Auto Scaling where moto is kinder: Standby has its conditions and takes time, and target groups are left.
+
+https://docs.aws.amazon.com/autoscaling/ec2/userguide/as-enter-exit-standby.html
+"""
 
 from typing import Any
 
@@ -19,14 +22,14 @@ class AutoScaling:
         account.override("autoscaling", "ExitStandby", self._exit)
 
     def group(self, name: str) -> Any:
-        """Return moto's group."""
+        """Return moto's group; Refusal ValidationError if there is none."""
         found = self._account.backend("autoscaling").autoscaling_groups.get(name)
         if found is None:
             raise Refusal("ValidationError", f"AutoScalingGroup name not found - AutoScalingGroup '{name}' not found")
         return found
 
     def state(self, instance_id: str) -> str:
-        """Return the life cycle state of an instance in a group."""
+        """Return an instance's life cycle state, such as InService or Standby; StopIteration if it is in no group."""
         groups = self._account.backend("autoscaling").autoscaling_groups.values()
         return next(
             one.lifecycle_state for group in groups for one in group.instance_states if one.instance.id == instance_id

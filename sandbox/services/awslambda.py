@@ -1,4 +1,7 @@
-"""Lambda: functions as real processes, invoked at once or through the asynchronous queue on the virtual clock."""
+"""Lambda: functions as real processes, invoked at once or through the asynchronous queue on the virtual clock.
+
+https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
+"""
 
 import atexit
 import json
@@ -24,8 +27,8 @@ from sandbox.services.cloudwatch_metrics import Metrics
 from sandbox.services.delivery import DeliveryError, allows
 from sandbox.wire import Answer, Refusal
 
-_RETRY_SECONDS = (60, 120)  # before the second and the third attempt (aws-facts K4)
-_LONGEST_BACKOFF_SECONDS = 300  # of a throttled asynchronous event, which starts with one second (aws-facts K4)
+_RETRY_SECONDS = (60, 120)  # before the second and the third attempt (K4)
+_LONGEST_BACKOFF_SECONDS = 300  # of a throttled asynchronous event, which starts with one second (K4)
 _ENVIRONMENT_BYTES = 4096  # of all variables of a function together
 # Variables of Lambda that a function may set for itself; all others are reserved.
 _OPEN_VARIABLES = {"LANG", "PATH", "TZ", "PYTHONPATH", "AWS_XRAY_CONTEXT_MISSING", "AWS_XRAY_DAEMON_ADDRESS"}
@@ -39,7 +42,7 @@ class Throttled(Exception):  # noqa: N818 (it is not an error of the function)
 
 @dataclass(frozen=True)
 class Function:
-    """What a function is made of."""
+    """What a function is made of; timeout in seconds, memory in MB."""
 
     name: str
     arn: str
@@ -64,7 +67,7 @@ class _AsyncSettings:
 
 @dataclass(frozen=True)
 class Run:
-    """One invocation, for the record."""
+    """One invocation, for the record; time is virtual."""
 
     time: datetime
     function: str
@@ -119,7 +122,10 @@ class Functions:
         memory: int,
         reserved_concurrency: int | None = None,
     ) -> str:
-        """Create a function from an unzipped package and layers, return its ARN; timeout in seconds, memory in MB."""
+        """Create a function from an unzipped package and layers, return its ARN; timeout in seconds, memory in MB.
+
+        ValueError if there is one of this name, or Lambda would refuse its variables.
+        """
         if name in self._functions:
             raise ValueError(f"Function already exists: {name}")
         return self._put(
@@ -138,7 +144,7 @@ class Functions:
         )
 
     def update(self, name: str, **changes: Any) -> str:
-        """Change what create() was given; the next invocation is a cold start."""
+        """Change what create() was given and return the ARN; the next invocation is a cold start. Errors as there."""
         old = self._function(name)
         self.retire(name)
         del self._functions[name]
@@ -150,7 +156,7 @@ class Functions:
             raise
 
     def delete(self, name: str) -> None:
-        """Delete a function with its policy and settings."""
+        """Delete a function with its policy and settings; one that is not there is no error."""
         self._functions.pop(name, None)
         self._policies.pop(name, None)
         self._settings.pop(name, None)
@@ -159,7 +165,7 @@ class Functions:
     def allow(
         self, function_name: str, sid: str, principal: str, source_arn: str | None, source_account: str | None
     ) -> None:
-        """Add or replace a statement of the function's resource policy."""
+        """Add or replace a statement of the function's policy: this principal, for this source, may invoke it."""
         conditions: dict[str, dict[str, str]] = {}
         if source_arn:
             conditions["ArnLike"] = {"AWS:SourceArn": source_arn}
@@ -176,7 +182,7 @@ class Functions:
         }
 
     def disallow(self, function_name: str, sid: str) -> None:
-        """Remove a statement of the function's resource policy."""
+        """Remove a statement of the function's resource policy; KeyError if there is none of this id."""
         del self._policies[_name(function_name)][sid]
 
     def event_invoke_config(self, name: str, retries: int, max_age_seconds: int, on_failure_arn: str | None) -> None:
@@ -210,7 +216,10 @@ class Functions:
     # Invocations.
 
     def invoke(self, name: str, event: Any) -> Invocation:
-        """Invoke a function and wait for its end; JSON in, JSON out."""
+        """Invoke a function, by name or ARN, and wait for its end; JSON in, JSON out.
+
+        ValueError if there is none, Throttled if its reserved concurrency is in use.
+        """
         return self._run(self._function(name), event, str(uuid.uuid4()))
 
     def concurrently(self, name: str, events: Sequence[Any]) -> list[Invocation]:
@@ -220,7 +229,7 @@ class Functions:
             return list(pool.map(lambda event: self.invoke(name, event), events))
 
     def invoke_async(self, name: str, event: Any) -> str:
-        """Queue an event; it runs, in order, when the clock does. Return its request id."""
+        """Queue an event, which runs when the clock does; return its request id. ValueError if there is no function."""
         queued = _Queued(self._function(name).name, event, str(uuid.uuid4()), self._account.clock.time())
         self._account.clock.after(0, lambda: self._attempt(queued))
         return queued.request_id

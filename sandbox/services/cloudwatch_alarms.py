@@ -74,7 +74,10 @@ class Alarms:
         account.override("cloudwatch", "SetAlarmState", self._set_state)
 
     def put_alarm(self, properties: dict[str, Any]) -> str:
-        """Create or replace an alarm from the properties of AWS::CloudWatch::Alarm; the state of an old one stays."""
+        """Create or replace an alarm from the properties of AWS::CloudWatch::Alarm, return its ARN; the state stays.
+
+        ClientError ValidationError for what AWS refuses, and for what the sandbox could not evaluate.
+        """
         self._account.client("cloudwatch").put_metric_alarm(**_typed(properties))
         return str(self._account.arn("cloudwatch", f"alarm:{properties['AlarmName']}"))
 
@@ -83,7 +86,7 @@ class Alarms:
         self._account.client("cloudwatch").delete_alarms(AlarmNames=[name])
 
     def state(self, name: str) -> State:
-        """Return the state of an alarm."""
+        """Return the state of an alarm; KeyError if there is none."""
         return self._states[name]
 
     # The API.
@@ -164,7 +167,7 @@ class Alarms:
         changed = value != old.value
         new = State(value, reason, reason_data, now, now if changed else old.transitioned)
         self._set(name, new)
-        if not changed:  # actions fire only on transitions (aws-facts E3)
+        if not changed:  # actions fire only on transitions (E3)
             return
         definition, arn = self._definitions[name], self._account.arn("cloudwatch", f"alarm:{name}")
         about = {
@@ -183,7 +186,7 @@ class Alarms:
         arn = self._account.arn("cloudwatch", f"alarm:{name}")
         service = action.split(":")[2]
         try:
-            if service == "lambda":  # aws-facts E1, E2, E4
+            if service == "lambda":  # E1, E2, E4
                 event = {
                     "source": "aws.cloudwatch",
                     "alarmArn": arn,

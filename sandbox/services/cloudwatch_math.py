@@ -22,9 +22,11 @@ COMPARISONS: dict[str, tuple[Callable[[float, float], bool], str]] = {
 
 
 def evaluated(points: Sequence[bool | None], needed: int, periods: int, missing: str, current: str) -> str:
-    """Return the state of an alarm: points of its evaluation range, oldest first, are breaching, not, or missing.
+    """Return the state of an alarm: points of its evaluation range, oldest first, are breaching, not, or None.
 
-    The rules and both tables of "How alarm state is evaluated when data is missing".
+    needed: DatapointsToAlarm. periods: EvaluationPeriods. missing: TreatMissingData. current: the state before.
+    The rules and both tables of "How alarm state is evaluated when data is missing",
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-missing-data.html
     """
     real = [point for point in points if point is not None]
     if len(real) >= periods:
@@ -48,6 +50,7 @@ def emf(line: str) -> list[tuple[str, str, dict[str, str], float, str | None]]:
     """Read the metrics of a log line in the embedded metric format: namespace, name, dimensions, value, unit.
 
     Like CloudWatch, take nothing from a line that breaks the format.
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
     """
     found = []
     if '"_aws"' not in line:
@@ -85,7 +88,11 @@ _AGGREGATE = {"MAX": max, "MIN": min, "SUM": sum, "AVG": STATISTICS["Average"]}
 
 
 def math(expression: str, values: dict[str, float | None]) -> float | None:
-    """Compute a metric math expression for one period."""
+    """Return a metric math expression's value for one period, by the values of its ids; None is missing.
+
+    ValueError for an expression that the sandbox lacks.
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html
+    """
     return _compute(ast.parse(expression.strip(), mode="eval").body, values)
 
 

@@ -37,7 +37,7 @@ class Metrics:
     def put(
         self, namespace: str, metric: str, dimensions: dict[str, str], value: float, unit: str | None = None
     ) -> None:
-        """Record a value in the present minute."""
+        """Record a value in the present virtual minute; unit: one of CloudWatch's, such as Count."""
         with self._lock:
             minutes = self._values[namespace, metric, tuple(sorted(dimensions.items()))]
             minutes.setdefault(self._minute_ends, []).append(float(value))
@@ -50,7 +50,10 @@ class Metrics:
         )
 
     def statistic(self, metric: dict[str, Any], statistic: str, window: range) -> float | None:
-        """Compute a statistic of a metric over the minutes that end at these times, None without any value."""
+        """Return a metric's statistic over the minutes that end at these seconds since the epoch, None without values.
+
+        metric: {Namespace, MetricName, Dimensions}. statistic: a name in STATISTICS.
+        """
         dimensions = tuple(sorted((one["Name"], one["Value"]) for one in metric.get("Dimensions", [])))
         with self._lock:
             minutes = self._values.get((metric["Namespace"], metric["MetricName"], dimensions), {})

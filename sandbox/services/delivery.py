@@ -15,7 +15,10 @@ class DeliveryError(Exception):
 
 
 def allows(policy: dict[str, Any], service: str, action: str, resource: str, source_arn: str) -> bool:
-    """Say whether a resource policy lets a service act on the resource on behalf of one of its own resources."""
+    """Return whether a resource policy lets a service act on the resource on behalf of one of its own resources.
+
+    service: a principal such as events.amazonaws.com. source_arn: that resource, for conditions on aws:SourceArn.
+    """
     account_id = source_arn.split(":")[4]
     context = {"aws:SourceArn": source_arn, "aws:SourceAccount": account_id, "aws:SourceOwner": account_id}
     statements = [one for one in _list(policy.get("Statement", [])) if _speaks_of(one.get("Principal", {}), service)]

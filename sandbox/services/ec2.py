@@ -1,4 +1,4 @@
-"""EC2 as AWS does it, where moto is kinder: states that take time, refusals, events and status checks."""
+"""EC2's instances where moto is kinder: states that take time, refusals, events and status checks."""
 
 from collections.abc import Callable
 from typing import Any
@@ -23,7 +23,7 @@ _USER_INITIATED = "Client.UserInitiatedShutdown"
 
 
 class Ec2:
-    """The instances of one account: their states, their applications and what EC2 says about them."""
+    """The instances of one account: their states, the applications on them and what EC2 says about them."""
 
     def __init__(self, account: FrontDoor, network: Network, events: Events) -> None:
         self._account = account
@@ -49,6 +49,7 @@ class Ec2:
 
     @property
     def backend(self) -> Any:
+        """Moto's backend of EC2."""
         return self._account.backend("ec2")
 
     def instance(self, instance_id: str) -> Any:
@@ -56,11 +57,11 @@ class Ec2:
         return self.backend.get_instance_by_id(instance_id)
 
     def state(self, instance_id: str) -> str:
-        """Return the state of an instance as it really is."""
+        """Return the state of an instance as it really is, however stale reads are."""
         return str(self.instance(instance_id).state)
 
     def answers(self, instance_id: str) -> bool:
-        """Say whether the application on this instance answers requests now."""
+        """Return whether the application on this instance answers requests now."""
         since = self._running_since.get(instance_id)
         booted = since is not None and self._account.clock.time() - since >= BOOTING
         return booted and self.applications.get(instance_id, True)
@@ -220,7 +221,7 @@ class Ec2:
         return stale
 
     def _describe_status(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
-        # D 000, G10: only running instances unless IncludeAllInstances.
+        # G10: only running instances unless IncludeAllInstances.
         wanted = params.get("InstanceIds")
         instances = self._named(wanted) if wanted else self.backend.all_instances()
         stale = self._stale()
@@ -254,7 +255,7 @@ class Ec2:
         return "impaired" if instance_id in self.impaired else "ok"
 
     def publish(self, put: Put) -> None:
-        """Publish the status checks of the minute: of running instances only."""
+        """Publish the status checks of the minute, 0 or 1: of running instances only."""
         for instance in self.backend.all_instances():
             check = self._check(instance.id, instance.state)
             if check not in ("not-applicable", "initializing"):

@@ -1,4 +1,4 @@
-"""Addresses and routes as EC2 keeps them, where moto is kinder: moves, refusals, limits and late reads."""
+"""EC2's addresses and routes where moto is kinder: moves, refusals, limits and late reads."""
 
 import ipaddress
 from collections.abc import Callable
@@ -90,7 +90,7 @@ class Network:
         return self._account.backend("ec2")
 
     def holder(self, address: str) -> str | None:
-        """Return the id of the interface that really holds a private or IPv6 address, None if none does."""
+        """Return the id of the interface that holds a private or IPv6 address, however late reads are; None if none."""
         wanted = ipaddress.ip_address(address)
         for interface in self._backend.enis.values():
             if wanted in [ipaddress.ip_address(one) for one in [*_addresses(interface), *interface.ipv6_addresses]]:
@@ -157,7 +157,7 @@ class Network:
         self._change()
         for address in unwanted:
             _remove(interface, address)
-            for eip in self._elastic_ips(interface, address):  # D 002: unassigning loses the Elastic IP
+            for eip in self._elastic_ips(interface, address):  # D3: unassigning loses the Elastic IP
                 self._backend.disassociate_address(address=eip.public_ip)
         return {}
 

@@ -18,7 +18,7 @@ _FORWARDS_TO = {
     "HTTP": {"HTTP", "HTTPS"},
     "HTTPS": {"HTTP", "HTTPS"},
 }
-# D: the keys that a target group attribute can have (2026-11).
+# D1: the keys that a target group attribute can have (2026-11).
 _ATTRIBUTES = {
     "deregistration_delay.connection_termination.enabled",
     "deregistration_delay.timeout_seconds",
@@ -87,6 +87,7 @@ class Elb:
 
     @property
     def backend(self) -> Any:
+        """Moto's backend of load balancing."""
         return self._account.backend("elbv2")
 
     # Lookups.
@@ -148,7 +149,7 @@ class Elb:
         zone = f"{self._account.region}.elb" if kind == "application" else f"elb.{self._account.region}"
         created.dns_name = f"{created.name}-{short_id}.{zone}.amazonaws.com"
         if kind == "network":
-            # The ARN of a Network Load Balancer, of its listeners and their rules has net/ (L).
+            # The ARN of a Network Load Balancer, of its listeners and their rules has net/ (L1).
             created.arn = created.arn.replace(":loadbalancer/app/", ":loadbalancer/net/")
         self.backend.load_balancers[created.arn] = created
         self.backend.tagging_service.tag_resource(created.arn, params.get("Tags"))
@@ -160,7 +161,7 @@ class Elb:
             raise Refusal("ValidationError", "Protocol must be TCP for target groups with target type 'alb'")
         if kind == "alb" and params.get("HealthCheckProtocol", "HTTP") not in ("HTTP", "HTTPS"):  # C2
             raise Refusal("ValidationError", "Health check protocol must be HTTP or HTTPS for target type 'alb'")
-        if kind != "lambda" and params.get("HealthCheckEnabled") is False:  # D 000
+        if kind != "lambda" and params.get("HealthCheckEnabled") is False:  # D2
             raise Refusal("ValidationError", f"Health check enabled must be true for target type '{kind}'")
 
     def _keep_matcher(self, params: dict[str, Any]) -> None:
@@ -172,7 +173,7 @@ class Elb:
         if group.target_type == "alb":  # C5
             raise Refusal("InvalidConfigurationRequest", "Attributes of target type 'alb' cannot be modified")
         for one in params["Attributes"]:
-            if one["Key"] not in _ATTRIBUTES:  # D 000
+            if one["Key"] not in _ATTRIBUTES:  # D1
                 raise Refusal("ValidationError", f"Target group attribute key '{one['Key']}' is not recognized")
 
     def _check_tags(self, params: dict[str, Any], _principal: str) -> None:

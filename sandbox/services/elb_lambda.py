@@ -1,4 +1,4 @@
-"""What an Application Load Balancer sends to a Lambda target, and what it takes as an answer (aws-facts H7).
+"""What an Application Load Balancer sends to a Lambda target, and what it takes as an answer (H7).
 
 https://docs.aws.amazon.com/elasticloadbalancing/latest/application/lambda-functions.html
 """

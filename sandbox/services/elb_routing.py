@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 
 @dataclass(frozen=True)
 class Visit:
-    """A request of a client."""
+    """A request of a client: its path with the query, the host it asks for, the address and agent of the client."""
 
     path: str = "/"
     host: str = ""
@@ -57,7 +57,7 @@ def chosen(action: dict[str, Any], turn: int) -> str | None:
 
 
 def matches(status: int, codes: str) -> bool:
-    """Say whether a status is among codes such as 200,202 or 200-399."""
+    """Return whether a status is among codes such as 200,202 or 200-399."""
     spans = [part.split("-") for part in str(codes).split(",")]
     return any(int(span[0]) <= status <= int(span[-1]) for span in spans)
 
@@ -83,7 +83,7 @@ def own_page(action: dict[str, Any], visit: Visit) -> Page | None:
 
 
 def _holds(condition: dict[str, Any], visit: Visit) -> bool:
-    """Say whether a rule's condition holds for this visit."""
+    """Return whether a rule's condition holds for this visit."""
     kind = condition["Field"]
     config = {
         "path-pattern": "PathPatternConfig",

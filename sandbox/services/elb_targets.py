@@ -48,7 +48,11 @@ class Target:
 
 
 class Targets:
-    """The targets of one account's target groups."""
+    """The targets of one account's target groups.
+
+    Health checks run at the group's interval on the virtual clock and find what the application, the ALB's rules or
+    the function would answer. States and reasons are those of DescribeTargetHealth.
+    """
 
     def __init__(self, account: FrontDoor, elb: Elb, ec2: Ec2, functions: Functions) -> None:
         self._account = account
@@ -57,7 +61,7 @@ class Targets:
         self._functions = functions
         # What a test may set.
         self.broken_albs: set[str] = set()  # ARNs of ALBs that answer nothing
-        self.nlb_tail_seconds = 0.0  # how long a Network Load Balancer still sends connections to who has left (E13)
+        self.nlb_tail_seconds = 0.0  # how long a Network Load Balancer still sends connections to who has left (B4)
         self._targets: dict[str, dict[_Key, Target]] = {}
         self._tails: dict[tuple[str, _Key], tuple[Target, float]] = {}
         ec2.on_change.append(self._instance_changed)
@@ -161,7 +165,7 @@ class Targets:
         return {}
 
     def _drain(self, group: Any, key: _Key) -> None:
-        """Take a target out: draining for the deregistration delay where it may have had traffic (D 004)."""
+        """Take a target out: draining for the deregistration delay where it may have had traffic (D4)."""
         target = self._targets.get(group.arn, {}).get(key)
         if target is None or target.state == "draining":
             return
@@ -280,7 +284,7 @@ class Targets:
         return state, reason, _REASONS.get(reason, "").format(codes)
 
     def health(self, group_arn: str) -> dict[str, str]:
-        """Return target id -> state, for all targets of a group."""
+        """Return target id -> state, such as healthy or draining, for all targets of a group."""
         group, used = self._elb.group(group_arn), self._elb.used()
         return {one.id: self._health(group, one, used)[0] for one in self._targets.get(group_arn, {}).values()}
 
@@ -314,7 +318,7 @@ class Targets:
                 put(space, "HealthyHostCount", dimensions, healthy)
                 put(space, "UnHealthyHostCount", dimensions, len(states) - healthy)
 
-    # What traffic asks.
+    # Traffic.
 
     def _open_to(self, group: Any) -> list[Target]:
         """Return the targets that get traffic: the healthy ones or, if none is, all of them (A12: fail open)."""
@@ -324,7 +328,7 @@ class Targets:
         return open_to + [one for (arn, _), (one, end) in self._tails.items() if arn == group.arn and now < end]
 
     def _answers(self, group: Any, target: Target) -> bool:
-        """Say whether the application on an instance or IP target answers."""
+        """Return whether the application on an instance or IP target answers."""
         instance_id = target.id
         if group.target_type == "ip":
             owners = [one.id for one in self._ec2.backend.all_instances() if one.private_ip == target.id]
@@ -346,7 +350,7 @@ class Targets:
         return found() if callable(found) else found
 
     def alb_page(self, listener_arn: str, visit: Visit) -> Page:
-        """Return what an Application Load Balancer's listener gives this visit."""
+        """Return what an Application Load Balancer's listener gives this visit, 502 if nobody answers."""
         with self._account.lock:
             found = self._from_alb(self._elb.listener(listener_arn), visit)
         return (found() if callable(found) else found) or Page(502, b"Bad Gateway")

@@ -1,4 +1,7 @@
-"""EventBridge: the default event bus, and rules that send its events, or a schedule's, to their targets."""
+"""EventBridge: the default event bus, and rules that send its events, or a schedule's, to their targets.
+
+https://docs.aws.amazon.com/eventbridge/latest/ref/event-delivery-level.html
+"""
 
 import json
 import uuid
@@ -45,7 +48,7 @@ class _Rule:
 
 
 def matches(pattern: dict[str, Any], event: Event) -> bool:
-    """Say whether an event pattern matches an event; ValueError if it is no valid pattern."""
+    """Return whether an event pattern matches an event; ValueError if it is no valid pattern."""
     _check_pattern(pattern)
     raw = json.dumps(pattern)
     return bool(EventPattern(raw, EventPatternParser(raw).parse()).matches_event(event))
@@ -82,7 +85,7 @@ class Events:
         self._sns = sns
         self._rules: dict[str, _Rule] = {}
         self.emitted: list[Event] = []
-        # How often, and after how many seconds, an event arrives: () loses it, (0, 0) delivers it twice (aws-facts F5).
+        # How often, and after how many seconds, an event arrives: () loses it, (0, 0) delivers it twice (F5).
         self.arrivals: Callable[[Event], tuple[float, ...]] = lambda _event: (0.0,)
         account.override("events", "PutEvents", self._api_put_events)
 
@@ -97,7 +100,10 @@ class Events:
         state: str,
         targets: list[dict[str, Any]],
     ) -> str:
-        """Create or replace a rule with its targets, return its ARN."""
+        """Create or replace a rule with its targets, return its ARN; ValueError for what AWS or the sandbox refuses.
+
+        Either a pattern or a schedule, rate() or cron() in UTC; state: ENABLED or DISABLED; targets: as PutTargets.
+        """
         if (pattern is None) == (schedule is None):
             raise ValueError(f"Rule {name}: either a pattern or a schedule")
         if pattern is not None:
@@ -120,13 +126,13 @@ class Events:
         return rule.arn
 
     def delete_rule(self, name: str) -> None:
-        """Delete a rule and its targets."""
+        """Delete a rule and its targets; one that is not there is no error."""
         rule = self._rules.pop(name, None)
         if rule and rule.schedule:
             rule.schedule.stop()
 
     def emit(self, source: str, detail_type: str, detail: dict[str, Any], resources: list[str]) -> None:
-        """Put an event on the bus; it reaches the rules' targets when the clock runs."""
+        """Put an event of an AWS service on the bus; it reaches the rules' targets when the clock runs."""
         event = self.envelope(source, detail_type, detail, resources)
         self.emitted.append(event)
         for seconds in self.arrivals(event):

@@ -58,7 +58,12 @@ class Scheduler:
         start: datetime | str | None = None,
         end: datetime | str | None = None,
     ) -> str:
-        """Create or replace a schedule, return its ARN; a rate without a start begins at once."""
+        """Create or replace a schedule, return its ARN; ValueError for what AWS or the sandbox refuses.
+
+        expression: at(), rate() or cron() in the time zone, an IANA name; a rate without a start begins at once.
+        target: as CreateSchedule. state: ENABLED or DISABLED. start and end: datetimes or ISO texts; at() has no end.
+        https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html
+        """
         check_target(target, _TARGET, set(_ACTIONS))
         now = self._account.clock.now()
         begin = _moment(start) or now
@@ -80,7 +85,7 @@ class Scheduler:
         return arn
 
     def delete_schedule(self, name: str) -> None:
-        """Delete a schedule."""
+        """Delete a schedule; one that is not there is no error."""
         if schedule := self._schedules.pop(self._arn(name), None):
             schedule.stop()
 

@@ -22,7 +22,7 @@ _LAST_YEAR = 2199
 def occurrences(expression: str, after: datetime, zone: str = "UTC") -> Iterator[datetime]:
     """Yield when an expression is due, in UTC, from after (aware, excluded) on; a rate counts from it.
 
-    A local time that the clocks skip is skipped; one that they repeat is taken once, the first time (aws-facts I1).
+    A local time that the clocks skip is skipped; one that they repeat is taken once, the first time (I1).
     ValueError at once if the expression is not valid.
     """
     if found := RATE.fullmatch(expression):

@@ -18,7 +18,7 @@ _MESSAGE_BYTES = 256 * 1024
 
 @dataclass(frozen=True)
 class Message:
-    """What was published to a topic, and the addresses that get it."""
+    """What was published to a topic, when in virtual time, and the e-mail addresses that get it."""
 
     time: datetime
     topic_arn: str
@@ -28,7 +28,10 @@ class Message:
 
 
 def problem(subject: str | None, message: str, structure: str | None = None) -> str | None:
-    """Say what SNS has against a message, None if it takes it."""
+    """Return SNS's message against a publish, None if it is taken. structure: MessageStructure.
+
+    https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
+    """
     if subject is not None:
         if not subject or len(subject) > _SUBJECT_CHARACTERS:
             return "Invalid parameter: Subject"
@@ -62,7 +65,7 @@ class Sns:
         account.after("sns", "Publish", self._record)
 
     def publish(self, topic_arn: str, subject: str | None, message: str) -> None:
-        """Publish for an AWS service, which does not come through the front door."""
+        """Publish without a request, whatever the topic's policy says; Refusal if SNS would not take it."""
         with self._account.lock:
             params = {"TopicArn": topic_arn, "Subject": subject, "Message": message}
             self._judge(params, "")
@@ -71,7 +74,10 @@ class Sns:
             self._record(params)
 
     def deliver(self, arn: str, subject: str | None, message: str, *, service: str, source_arn: str) -> None:
-        """Publish for an AWS service on behalf of one of its resources; DeliveryError if the topic's policy forbids."""
+        """Publish for an AWS service on behalf of one of its resources.
+
+        DeliveryError if there is no such topic, or its policy does not let the service publish.
+        """
         with self._account.lock:
             topic = self._account.backend("sns").topics.get(arn)
             if topic is None:

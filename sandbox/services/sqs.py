@@ -14,7 +14,10 @@ class Sqs:
         self._account = account
 
     def deliver(self, arn: str, body: str, attributes: dict[str, str], *, service: str, source_arn: str) -> None:
-        """Send for an AWS service on behalf of one of its resources; DeliveryError if the queue's policy forbids."""
+        """Send a message for an AWS service on behalf of one of its resources, with attributes of type String.
+
+        DeliveryError if there is no such queue, or its policy does not let the service send.
+        """
         with self._account.lock:
             queue = self._account.backend("sqs").queues.get(arn.split(":")[-1])
             if queue is None:
@@ -25,7 +28,7 @@ class Sqs:
             self.send(arn, body, attributes)
 
     def send(self, arn: str, body: str, attributes: dict[str, str]) -> None:
-        """Send whatever the queue's policy says."""
+        """Send a message whatever the queue's policy says; DeliveryError if there is no such queue."""
         name = arn.split(":")[-1]
         with self._account.lock:
             if name not in self._account.backend("sqs").queues:

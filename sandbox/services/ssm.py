@@ -1,4 +1,4 @@
-"""Systems Manager's Run Command: documents, agents that are online or not, and commands that take their time."""
+"""Systems Manager where moto is kinder: Run Command with agents and commands that take time; dates of parameters."""
 
 import functools
 import uuid
@@ -13,12 +13,12 @@ from sandbox.wire import Refusal
 
 _OF_AWS = {"AWS-RunShellScript": ["Linux", "MacOS"], "AWS-RunPowerShellScript": ["Windows", "Linux", "MacOS"]}
 
-type Answer = tuple[str, float]  # how a command ends, and after how many seconds
+type Answer = tuple[str, float]  # the status with which a command ends, and after how many virtual seconds
 
 
 @dataclass
 class Command:
-    """One SendCommand."""
+    """One SendCommand; statuses are those of its invocations, such as InProgress, Success or TimedOut."""
 
     id: str
     document: str

@@ -61,7 +61,10 @@ class _Failed(Exception):  # noqa: N818 (an error of the language, with its name
 
 @dataclass
 class Execution:
-    """One run of a machine, as DescribeExecution shows it, with the states that it has entered."""
+    """One run of a machine, as DescribeExecution shows it, with the names of the states that it has entered.
+
+    data: the input of the present state. token: of its task, if that waits. events: so many are in the history.
+    """
 
     arn: str
     machine_arn: str
@@ -83,6 +86,7 @@ class Execution:
 
     @property
     def name(self) -> str:
+        """The last part of its ARN."""
         return self.arn.rpartition(":")[2]
 
 
@@ -173,18 +177,21 @@ class StepFunctions:
             account.override("stepfunctions", operation, fn)
 
     def put(self, name: str, *, definition: dict[str, Any], role_name: str) -> str:
-        """Create a machine or give it another definition; return its ARN."""
+        """Create a machine or change its definition, in the States Language; return its ARN. AslError as check()."""
         check(definition)
         arn = self._account.arn("states", f"stateMachine:{name}")
         self._machines[arn] = (definition, role_name)
         return arn
 
     def delete(self, name: str) -> None:
-        """Delete a machine."""
+        """Delete a machine; one that is not there is no error, and its executions go on."""
         self._machines.pop(self._account.arn("states", f"stateMachine:{name}"), None)
 
     def start(self, machine_arn: str, given: Any, name: str = "") -> Execution:
-        """Start an execution, as StartExecution does; its first state is entered when the clock runs."""
+        """Start an execution with this input, a JSON value; its first state is entered when the clock runs.
+
+        Refusal StateMachineDoesNotExist or ExecutionAlreadyExists.
+        """
         if machine_arn not in self._machines:
             raise Refusal("StateMachineDoesNotExist", f"State Machine Does Not Exist: '{machine_arn}'")
         name = name or secrets.token_hex(8)

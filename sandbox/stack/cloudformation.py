@@ -61,7 +61,7 @@ class StackError(Exception):
 
 @dataclass(frozen=True)
 class Stack:
-    """A deployed stack."""
+    """A deployed stack: its parameters, with AWS's own, its outputs by name and its resources by logical id."""
 
     name: str
     parameters: Mapping[str, Any]
@@ -91,7 +91,11 @@ class Plan:
 
 
 def deploy(account: Account, build_dir: Path | str, stack_name: str, parameters: Mapping[str, str]) -> Stack:
-    """Create the stack of a `sam build` directory; on a failure delete what was made and raise."""
+    """Create the stack of a `sam build` directory, or of any with a template.yaml whose code needs no build.
+
+    TemplateError for what CloudFormation, or the sandbox, does not take: nothing is created. StackError if a resource
+    cannot be created: what was made is deleted.
+    """
     plan = planned(Path(build_dir) / "template.yaml", stack_name, parameters)
     made: dict[str, Resource] = {}
 
@@ -109,7 +113,10 @@ def deploy(account: Account, build_dir: Path | str, stack_name: str, parameters:
 
 
 def update(account: Account, stack: Stack, build_dir: Path | str, parameters: Mapping[str, str]) -> Stack:
-    """Bring the stack to these parameters; one that is not given takes its default. A failure is not rolled back."""
+    """Return the stack brought to this template and these parameters; one that is not given takes its default.
+
+    Errors as deploy(), but a failure is not rolled back.
+    """
     plan = planned(Path(build_dir) / "template.yaml", stack.name, parameters)
     made: dict[str, Resource] = {}
     left_behind: list[Resource] = [r for logical_id, r in stack.made.items() if logical_id not in plan.order]
@@ -138,7 +145,7 @@ def update(account: Account, stack: Stack, build_dir: Path | str, parameters: Ma
 
 
 def delete(account: Account, stack: Stack) -> None:
-    """Delete the stack's resources, last made first; those with DeletionPolicy Retain stay."""
+    """Delete the stack's resources, last made first, but not those with DeletionPolicy Retain; or StackError."""
     _remove(account, stack.made.values())
 
 
@@ -158,7 +165,7 @@ def _naming(resource: Resource) -> Iterator[None]:
 
 
 def planned(template_path: Path, stack_name: str, parameters: Mapping[str, str]) -> Plan:
-    """Read, transform and check a template; nothing is created."""
+    """Read, transform and check a template; nothing is created. TemplateError as CloudFormation words it."""
     directory = template_path.resolve().parent
     template = _expanded(template_path.read_text(), str(directory), tuple(sorted(parameters.items())))
     _refuse_others("template section", template, _SECTIONS)

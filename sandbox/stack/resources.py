@@ -30,7 +30,7 @@ ELB = "AWS::ElasticLoadBalancingV2"
 
 @dataclass(frozen=True)
 class Resource:
-    """One resource of a stack, its properties resolved."""
+    """One resource of a stack, its properties resolved; name is the physical one. retained: not deleted with it."""
 
     logical_id: str
     type: str
@@ -42,7 +42,7 @@ class Resource:
 
 @dataclass(frozen=True)
 class Type:
-    """What the sandbox makes of a resource type; properties are written as one string."""
+    """What the sandbox makes of a resource type: properties in one string, the one that names it, a name's length."""
 
     applied: str
     ignored: str = ""
@@ -249,7 +249,7 @@ def attribute_names(type_name: str) -> set[str]:
 
 
 def must_replace(previous: Resource, resource: Resource) -> bool:
-    """Say whether the change needs a new resource."""
+    """Return whether the change needs a new resource: another type, or a property that is create-only in the schema."""
     return previous.type != resource.type or _fixed(previous.type, previous.properties) != _fixed(
         resource.type, resource.properties
     )
@@ -373,7 +373,7 @@ def put(account: Account, resource: Resource, previous: Resource | None, made: M
 
 
 def remove(account: Account, resource: Resource) -> None:
-    """Delete the resource from the account."""
+    """Delete the resource from the account; ClientError or Refusal as the service says."""
     if resource.type in _REMOVE:  # the others go with what they belong to
         _REMOVE[resource.type](account, resource)
 
@@ -708,7 +708,7 @@ def _put_listener_rule(c: Change) -> Identity:
     if c.old:
         arn = c.old.identity.ref
         elb.modify_rule(RuleArn=arn, Conditions=p["Conditions"], Actions=p["Actions"])
-        # An update of the rule puts its priority back, whatever moved it at run time. aws-facts H4
+        # An update of the rule puts its priority back, whatever moved it at run time. H4
         elb.set_rule_priorities(RulePriorities=[{"RuleArn": arn, "Priority": p["Priority"]}])
     else:
         arn = elb.create_rule(**p)["Rules"][0]["RuleArn"]

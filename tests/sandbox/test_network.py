@@ -230,7 +230,7 @@ def test_an_elastic_ip_moves_with_its_secondary_address(ec2, first, second, elas
     assert where(ec2, elastic) == (second, FLOATING)
 
 
-def test_unassigning_loses_the_elastic_ip(ec2, first, elastic):  # D 002
+def test_unassigning_loses_the_elastic_ip(ec2, first, elastic):  # D3
     assign(ec2, first, FLOATING)
     ec2.associate_address(AllocationId=elastic, NetworkInterfaceId=first, PrivateIpAddress=FLOATING)
     ec2.unassign_private_ip_addresses(NetworkInterfaceId=first, PrivateIpAddresses=[FLOATING])
