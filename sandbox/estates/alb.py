@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from sandbox.account import Account
-from sandbox.estates.nlb import ZONES
+from sandbox.estates import parts
 
 _PATHS = {"front": "/a", "bff": "/b", "api": "/c"}
 
@@ -21,15 +21,8 @@ class AlbService:
 
     def add_rule(self, priority: int, path: str, listener_arn: str | None = None) -> str:
         """Add a rule by hand that answers 200 with its path; return its ARN."""
-        fixed = {"StatusCode": "200", "ContentType": "text/plain", "MessageBody": path}
-        return str(
-            self.account.client("elbv2").create_rule(
-                ListenerArn=listener_arn or self.listener_arn,
-                Priority=priority,
-                Conditions=[{"Field": "path-pattern", "PathPatternConfig": {"Values": [path, f"{path}/*"]}}],
-                Actions=[{"Type": "fixed-response", "FixedResponseConfig": fixed}],
-            )["Rules"][0]["RuleArn"]
-        )
+        listener_arn = listener_arn or self.listener_arn
+        return parts.rule(self.account, listener_arn, priority, [path, f"{path}/*"], parts.fixed(200, path))
 
     def move(self, *moves: tuple[str, int]) -> None:
         """Give rules another priority by hand."""
@@ -51,38 +44,19 @@ def alb_service(
     account: Account, name: str = "shop", priorities: tuple[int, ...] = (1, 2, 3), *, first_cidr: int = 1
 ) -> AlbService:
     """Build the service; `priorities` are those of /a, /b and /c."""
-    ec2, elb = account.client("ec2"), account.client("elbv2")
-    vpc_id = ec2.create_vpc(CidrBlock=f"10.{first_cidr}.0.0/16")["Vpc"]["VpcId"]
-    subnet_ids = [
-        ec2.create_subnet(VpcId=vpc_id, CidrBlock=f"10.{first_cidr}.{number}.0/24", AvailabilityZone=zone)["Subnet"][
-            "SubnetId"
-        ]
-        for number, zone in enumerate(ZONES)
-    ]
-    image = {"ImageId": "ami-0123456789abcdef0", "InstanceType": "t3.micro", "MinCount": 1, "MaxCount": 1}
-    instance_id = ec2.run_instances(**image, SubnetId=subnet_ids[0])["Instances"][0]["InstanceId"]
-    alb_arn = elb.create_load_balancer(Name=f"{name}-alb", Subnets=subnet_ids)["LoadBalancers"][0]["LoadBalancerArn"]
-    missing = {"StatusCode": "404", "ContentType": "text/plain", "MessageBody": "no such page"}
-    listener_arn = elb.create_listener(
-        LoadBalancerArn=alb_arn,
-        Protocol="HTTPS",
-        Port=443,
-        Certificates=[{"CertificateArn": next(iter(account.elb.certificates))}],
-        DefaultActions=[{"Type": "fixed-response", "FixedResponseConfig": missing}],
-    )["Listeners"][0]["ListenerArn"]
+    vpc_id, subnet_ids = parts.network(account, first_cidr)
+    instance_id = parts.launch(account, subnet_ids[0])["InstanceId"]
+    alb_arn = parts.load_balancer(account, f"{name}-alb", "application", subnet_ids)
+    listener_arn = parts.listener(account, alb_arn, "HTTPS", 443, parts.fixed(404, "no such page"))
     account.advance(15)  # pending
     group_arns, rule_arns = {}, {}
     for (part, path), priority in zip(_PATHS.items(), priorities, strict=True):
-        group_arns[path] = elb.create_target_group(
-            Name=f"{name}-{part}", Protocol="HTTP", Port=80, VpcId=vpc_id, HealthCheckIntervalSeconds=10
-        )["TargetGroups"][0]["TargetGroupArn"]
-        elb.register_targets(TargetGroupArn=group_arns[path], Targets=[{"Id": instance_id}])
-        rule_arns[path] = elb.create_rule(
-            ListenerArn=listener_arn,
-            Priority=priority,
-            Conditions=[{"Field": "path-pattern", "PathPatternConfig": {"Values": [path, f"{path}/*"]}}],
-            Actions=[{"Type": "forward", "TargetGroupArn": group_arns[path]}],
-        )["Rules"][0]["RuleArn"]
+        http = {"Protocol": "HTTP", "Port": 80, "HealthyThresholdCount": 5}
+        group_arns[path] = parts.target_group(account, f"{name}-{part}", vpc_id, **http)
+        targets = [{"Id": instance_id}]
+        account.client("elbv2").register_targets(TargetGroupArn=group_arns[path], Targets=targets)
+        action = parts.forward(group_arns[path])
+        rule_arns[path] = parts.rule(account, listener_arn, priority, [path, f"{path}/*"], action)
     service = AlbService(account, vpc_id, alb_arn, listener_arn, rule_arns, group_arns)
     while {state for arn in group_arns.values() for state in account.targets.health(arn).values()} != {"healthy"}:
         account.advance(5)

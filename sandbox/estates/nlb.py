@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from sandbox.account import Account
+from sandbox.estates import parts
 
-ZONES = ("ap-northeast-1a", "ap-northeast-1c")
 SORRY_PAGE = (
     '<!doctype html><html lang="en"><meta charset="utf-8"><title>Sorry</title>'
     "<h1>We will be back soon</h1><p>The service is not available at the moment.</p>"
@@ -56,10 +56,8 @@ class NlbService:
     def forward(self, weights: dict[str, int], listener_arn: str | None = None) -> None:
         """Set a listener's default action by hand; one group makes the plain form."""
         groups = [{"TargetGroupArn": arn, "Weight": weight} for arn, weight in weights.items()]
-        if len(groups) == 1:
-            action = {"Type": "forward", "TargetGroupArn": groups[0]["TargetGroupArn"]}
-        else:
-            action = {"Type": "forward", "ForwardConfig": {"TargetGroups": groups}}
+        plain = parts.forward(next(iter(weights)))
+        action = plain if len(groups) == 1 else {"Type": "forward", "ForwardConfig": {"TargetGroups": groups}}
         self.account.client("elbv2").modify_listener(
             ListenerArn=listener_arn or self.listener_arn, DefaultActions=[action]
         )
@@ -85,83 +83,26 @@ class NlbService:
 
 def nlb_service(account: Account, name: str = "service", ports: tuple[int, ...] = (443,)) -> NlbService:
     """Build the service, one NLB listener per port, and let time pass until all its targets are healthy."""
-    ec2, elb = account.client("ec2"), account.client("elbv2")
-    vpc_id = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
-    subnet_ids = tuple(
-        ec2.create_subnet(VpcId=vpc_id, CidrBlock=f"10.0.{number}.0/24", AvailabilityZone=zone)["Subnet"]["SubnetId"]
-        for number, zone in enumerate(ZONES)
-    )
+    vpc_id, subnet_ids = parts.network(account)
     instance_ids = tuple(
-        ec2.run_instances(
-            ImageId="ami-0123456789abcdef0",
-            InstanceType="t3.micro",
-            MinCount=1,
-            MaxCount=1,
-            SubnetId=subnet_id,
-            TagSpecifications=[
-                {"ResourceType": "instance", "Tags": [{"Key": "Name", "Value": f"{name}-{number + 1}"}]}
-            ],
-        )["Instances"][0]["InstanceId"]
-        for number, subnet_id in enumerate(subnet_ids)
+        parts.launch(account, subnet_id, f"{name}-{number}")["InstanceId"]
+        for number, subnet_id in enumerate(subnet_ids, 1)
     )
-
-    def load_balancer(suffix: str, kind: str) -> str:
-        created = elb.create_load_balancer(Name=f"{name}-{suffix}", Type=kind, Subnets=list(subnet_ids))
-        return str(created["LoadBalancers"][0]["LoadBalancerArn"])
-
-    def target_group(suffix: str, **settings: object) -> str:
-        created = elb.create_target_group(
-            Name=f"{name}-{suffix}",
-            Protocol="TCP",
-            VpcId=vpc_id,
-            HealthCheckIntervalSeconds=10,
-            HealthyThresholdCount=2,
-            UnhealthyThresholdCount=2,
-            **settings,
-        )
-        return str(created["TargetGroups"][0]["TargetGroupArn"])
-
-    nlb_arn, alb_arn = load_balancer("nlb", "network"), load_balancer("sorry-alb", "application")
-    alb_listener = elb.create_listener(
-        LoadBalancerArn=alb_arn,
-        Protocol="HTTPS",
-        Port=443,
-        Certificates=[{"CertificateArn": next(iter(account.elb.certificates))}],
-        DefaultActions=[_fixed(503, SORRY_PAGE)],
-    )["Listeners"][0]["ListenerArn"]
-    elb.create_rule(
-        ListenerArn=alb_listener,
-        Priority=1,
-        Conditions=[{"Field": "path-pattern", "Values": ["/health"]}],
-        Actions=[_fixed(200, "ok")],
-    )
-    primary_arn = target_group("primary", Port=80, TargetType="instance")
-    sorry_arn = target_group(
-        "sorry", Port=443, TargetType="alb", HealthCheckProtocol="HTTPS", HealthCheckPath="/health"
-    )
+    nlb_arn = parts.load_balancer(account, f"{name}-nlb", "network", subnet_ids)
+    alb_arn = parts.load_balancer(account, f"{name}-sorry-alb", "application", subnet_ids)
+    alb_listener = parts.listener(account, alb_arn, "HTTPS", 443, parts.fixed(503, SORRY_PAGE))
+    parts.rule(account, alb_listener, 1, ["/health"], parts.fixed(200, "ok"))
+    primary_arn = parts.target_group(account, f"{name}-primary", vpc_id, Port=80, TargetType="instance")
+    checked = {"HealthCheckProtocol": "HTTPS", "HealthCheckPath": "/health"}
+    sorry_arn = parts.target_group(account, f"{name}-sorry", vpc_id, Port=443, TargetType="alb", **checked)
     account.advance(15)  # pending
+    elb = account.client("elbv2")
     elb.register_targets(TargetGroupArn=primary_arn, Targets=[{"Id": one} for one in instance_ids])
     elb.register_targets(TargetGroupArn=sorry_arn, Targets=[{"Id": alb_arn}])
-    listener_arns = tuple(
-        elb.create_listener(
-            LoadBalancerArn=nlb_arn,
-            Protocol="TCP",
-            Port=port,
-            DefaultActions=[{"Type": "forward", "TargetGroupArn": primary_arn}],
-        )["Listeners"][0]["ListenerArn"]
-        for port in ports
-    )
+    listener_arns = tuple(parts.listener(account, nlb_arn, "TCP", port, parts.forward(primary_arn)) for port in ports)
     service = NlbService(
         account, vpc_id, subnet_ids, instance_ids, nlb_arn, alb_arn, primary_arn, sorry_arn, listener_arns
     )
     while set(service.health().values()) != {"healthy"}:
         account.advance(5)
     return service
-
-
-def _fixed(status: int, body: str) -> dict[str, object]:
-    kind = "text/html" if body.startswith("<") else "text/plain"
-    return {
-        "Type": "fixed-response",
-        "FixedResponseConfig": {"StatusCode": str(status), "ContentType": kind, "MessageBody": body},
-    }

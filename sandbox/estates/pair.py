@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sandbox.account import Account
-from sandbox.estates.nlb import ZONES
+from sandbox.estates import parts
 
 
 @dataclass(frozen=True)
@@ -98,21 +98,14 @@ def pair_service(
             VpcId=vpc["VpcId"],
             CidrBlock=f"10.0.{number}.0/24",
             Ipv6CidrBlock=str(ipv6_subnets[number]),
-            AvailabilityZone=ZONES[number],
+            AvailabilityZone=parts.ZONES[number],
         )["Subnet"]["SubnetId"]
         for number in range(zones)
     )
-    instances = [
-        ec2.run_instances(
-            ImageId="ami-0123456789abcdef0",
-            InstanceType=instance_type,
-            MinCount=1,
-            MaxCount=1,
-            SubnetId=subnet_ids[side % zones],
-            PrivateIpAddress=f"10.0.{side % zones}.1{side}",
-        )["Instances"][0]
-        for side in (0, 1)
-    ]
+    instances = []
+    for side in (0, 1):
+        settings = {"InstanceType": instance_type, "PrivateIpAddress": f"10.0.{side % zones}.1{side}"}
+        instances.append(parts.launch(account, subnet_ids[side % zones], **settings))
     interface_ids = tuple(each["NetworkInterfaces"][0]["NetworkInterfaceId"] for each in instances)
     first = interface_ids[0]
     floating6 = tuple(str(ipv6_subnets[0][0x50 + number]) for number in range(ipv6))

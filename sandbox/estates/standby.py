@@ -1,10 +1,11 @@
 """A server that no load balancer can save: the active runs, its standbys are stopped, each in another zone."""
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
 from sandbox.account import Account
-from sandbox.estates.nlb import ZONES
+from sandbox.estates import parts
 
 PORT = 8080  # on which the active is registered; not the group's own
 
@@ -77,46 +78,15 @@ class StandbyService:
 def standby_service(account: Account, count: int = 2, name: str = "batch") -> StandbyService:
     """Build the service and let time pass until the active is healthy and the standbys are stopped."""
     ec2, elb = account.client("ec2"), account.client("elbv2")
-    vpc_id = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
-    subnets = [
-        ec2.create_subnet(VpcId=vpc_id, CidrBlock=f"10.0.{number}.0/24", AvailabilityZone=zone)["Subnet"]["SubnetId"]
-        for number, zone in enumerate(ZONES)
-    ]
-
-    def launch(number: int) -> str:
-        label = f"{name}-standby-{number}" if number else f"{name}-active"
-        launched = ec2.run_instances(
-            ImageId="ami-0123456789abcdef0",
-            InstanceType="t3.micro",
-            MinCount=1,
-            MaxCount=1,
-            SubnetId=subnets[number % len(subnets)],
-            TagSpecifications=[{"ResourceType": "instance", "Tags": [{"Key": "Name", "Value": label}]}],
-        )
-        return str(launched["Instances"][0]["InstanceId"])
-
-    active, *standbys = [launch(number) for number in range(count + 1)]
+    vpc_id, subnet_ids = parts.network(account)
+    labels = [f"{name}-active", *(f"{name}-standby-{number}" for number in range(1, count + 1))]
+    placed = zip(itertools.cycle(subnet_ids), labels)
+    active, *standbys = [parts.launch(account, subnet_id, label)["InstanceId"] for subnet_id, label in placed]
     account.advance(30)
     ec2.stop_instances(InstanceIds=standbys)
-    nlb_arn = elb.create_load_balancer(Name=f"{name}-nlb", Type="network", Subnets=subnets)["LoadBalancers"][0][
-        "LoadBalancerArn"
-    ]
-    group_arn = elb.create_target_group(
-        Name=f"{name}-servers",
-        Protocol="TCP",
-        Port=80,
-        VpcId=vpc_id,
-        TargetType="instance",
-        HealthCheckIntervalSeconds=10,
-        HealthyThresholdCount=2,
-        UnhealthyThresholdCount=2,
-    )["TargetGroups"][0]["TargetGroupArn"]
+    nlb_arn = parts.load_balancer(account, f"{name}-nlb", "network", subnet_ids)
+    group_arn = parts.target_group(account, f"{name}-servers", vpc_id, Port=80, TargetType="instance")
     elb.register_targets(TargetGroupArn=group_arn, Targets=[{"Id": active, "Port": PORT}])
-    listener_arn = elb.create_listener(
-        LoadBalancerArn=nlb_arn,
-        Protocol="TCP",
-        Port=443,
-        DefaultActions=[{"Type": "forward", "TargetGroupArn": group_arn}],
-    )["Listeners"][0]["ListenerArn"]
+    listener_arn = parts.listener(account, nlb_arn, "TCP", 443, parts.forward(group_arn))
     account.advance(180)  # the active passes its status checks
     return StandbyService(account, active, tuple(standbys), group_arn, listener_arn)
