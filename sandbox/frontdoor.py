@@ -36,7 +36,7 @@ _HOSTS = {"elbv2": "elasticloadbalancing", "cloudwatch": "monitoring", "stepfunc
 type Override = Callable[[dict[str, Any], str], dict[str, Any] | Answer | None]
 type Around = Callable[[dict[str, Any], Callable[[], Answer]], Answer]
 
-_session = boto3.Session(ADMINISTRATOR_KEY, "secret", region_name=REGION)
+_session = boto3.Session(region_name=REGION)
 _apps: dict[str, WsgiClient] = {}
 
 
@@ -169,7 +169,7 @@ class FrontDoor:
         self._overrides: dict[tuple[str, str], tuple[Override, bool]] = {}
         self._around: dict[tuple[str, str], Around] = {}
         self._before: list[tuple[str, str, Callable[[], object]]] = []
-        self._clients: dict[str, Any] = {}
+        self._clients: dict[tuple[str, str], Any] = {}
         self._at_close: list[Callable[[], object]] = []
         self._mistakes: list[Exception] = []
         self._server = _Server(_Handler)
@@ -184,15 +184,19 @@ class FrontDoor:
 
     # What a test or the demo uses.
 
-    def client(self, service: str) -> Any:
-        """Return a boto3 client with administrator credentials and without retries."""
-        if service not in self._clients:
-            self._clients[service] = _session.client(
+    def client(self, service: str, role_name: str = "") -> Any:
+        """Return a boto3 client without retries, of the administrator or of this role; KeyError if there is none."""
+        if (service, role_name) not in self._clients:
+            key, secret, token = self.credentials_for(role_name) if role_name else (ADMINISTRATOR_KEY, "secret", None)
+            self._clients[service, role_name] = _session.client(
                 service,
                 endpoint_url=self.endpoint,
+                aws_access_key_id=key,
+                aws_secret_access_key=secret,
+                aws_session_token=token,
                 config=botocore.config.Config(retries={"total_max_attempts": 1}, read_timeout=900),
             )
-        return self._clients[service]
+        return self._clients[service, role_name]
 
     def credentials_for(self, role_name: str) -> tuple[str, str, str]:
         """Return access key, secret and session token of this role; KeyError if there is no such role."""

@@ -16,8 +16,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import boto3
-import botocore.config
 from botocore.exceptions import ClientError
 
 from sandbox.frontdoor import FrontDoor
@@ -32,8 +30,6 @@ _LONGEST_BACKOFF_SECONDS = 300  # of a throttled asynchronous event, which start
 _ENVIRONMENT_BYTES = 4096  # of all variables of a function together
 # Variables of Lambda that a function may set for itself; all others are reserved.
 _OPEN_VARIABLES = {"LANG", "PATH", "TZ", "PYTHONPATH", "AWS_XRAY_CONTEXT_MISSING", "AWS_XRAY_DAEMON_ADDRESS"}
-
-_session = boto3.Session()
 
 
 class Throttled(Exception):  # noqa: N818 (it is not an error of the function)
@@ -433,25 +429,12 @@ class Functions:
             self._metrics.put("AWS/Lambda", "DestinationDeliveryFailures", dimensions, 1, "Count")
 
     def _send_as(self, role_name: str, arn: str, message: str) -> None:
-        key, secret, token = self._account.credentials_for(role_name)
-        service = arn.split(":")[2]
-        client = _session.client(
-            service,
-            region_name=self._account.region,
-            endpoint_url=self._account.endpoint,
-            aws_access_key_id=key,
-            aws_secret_access_key=secret,
-            aws_session_token=token,
-            config=botocore.config.Config(retries={"total_max_attempts": 1}),
-        )
-        try:
-            if service == "sns":
-                client.publish(TopicArn=arn, Message=message)
-            else:
-                *_, account_id, name = arn.split(":")
-                client.send_message(QueueUrl=f"{self._account.endpoint}/{account_id}/{name}", MessageBody=message)
-        finally:
-            client.close()
+        *_, service, _, account_id, name = arn.split(":")
+        client = self._account.client(service, role_name)
+        if service == "sns":
+            client.publish(TopicArn=arn, Message=message)
+        else:
+            client.send_message(QueueUrl=f"{self._account.endpoint}/{account_id}/{name}", MessageBody=message)
 
 
 def _name(name_or_arn: str) -> str:

@@ -6,36 +6,11 @@ import boto3
 import botocore.config
 import botocore.exceptions
 import pytest
+from sandbox_tools import error_of
 
 from sandbox.account import Account
 from sandbox.clock import Clock
 from sandbox.iam import Role
-
-
-@pytest.fixture
-def account():
-    with Account() as account:
-        yield account
-
-
-def error_of(call, **params):
-    with pytest.raises(botocore.exceptions.ClientError) as refused:
-        call(**params)
-    return refused.value.response["Error"]["Code"]
-
-
-def as_role(account, service, name):
-    key, secret, token = account.credentials_for(name)
-    return boto3.client(
-        service,
-        region_name=account.region,
-        endpoint_url=account.endpoint,
-        aws_access_key_id=key,
-        aws_secret_access_key=secret,
-        aws_session_token=token,
-        config=botocore.config.Config(retries={"total_max_attempts": 1}),
-    )
-
 
 # The clock.
 
@@ -120,7 +95,7 @@ def test_a_request_without_known_credentials_is_refused(account):
 def test_a_role_may_do_what_its_policies_allow_and_nothing_else(account):
     allowed = {"Effect": "Allow", "Action": "ec2:DescribeInstances", "Resource": "*"}
     account.roles["reader"] = Role(policies=[{"Statement": [allowed]}])
-    ec2 = as_role(account, "ec2", "reader")
+    ec2 = account.client("ec2", "reader")
     assert ec2.describe_instances()["Reservations"] == []
     assert error_of(ec2.start_instances, InstanceIds=["i-0123456789abcdef0"]) == "UnauthorizedOperation"
     assert [(call.principal, call.error) for call in account.calls] == [
@@ -142,7 +117,7 @@ def test_a_role_may_do_what_its_policies_allow_and_nothing_else(account):
 )
 def test_a_denial_has_the_shape_of_its_service(account, service, call, params, code):
     account.roles["nobody"] = Role()
-    assert error_of(getattr(as_role(account, service, "nobody"), call), **params) == code
+    assert error_of(getattr(account.client(service, "nobody"), call), **params) == code
 
 
 # Faults and hooks.

@@ -1,7 +1,6 @@
 """The sandbox's CloudFormation refuses what AWS refuses and makes what AWS makes."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -380,12 +379,6 @@ Outputs:
 """
 IDS = {"Ids": "i-1,i-2"}
 ARN = "arn:aws:{}:ap-northeast-1:123456789012:{}"
-
-
-@pytest.fixture
-def account() -> Iterator[Account]:
-    with Account() as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -1,22 +1,15 @@
 """CloudWatch in the sandbox: when an alarm changes its state, and what it does then."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from sandbox_tools import make_function
 
 from sandbox.account import Account
-from sandbox.iam import Role
 from sandbox.services.cloudwatch_alarms import LAMBDA_PRINCIPAL
 from sandbox.services.cloudwatch_math import emf, evaluated, math
-
-
-@pytest.fixture
-def account() -> Iterator[Account]:
-    with Account() as one:
-        yield one
 
 
 def alarm(account: Account, **changes: Any) -> str:
@@ -314,18 +307,7 @@ def test_an_action_that_ec2_refuses_is_kept_and_time_goes_on(account: Account) -
 
 def test_a_function_gets_the_documented_payload_if_its_policy_allows_it(account: Account, tmp_path: Any) -> None:
     # E1, E2, E4
-    (tmp_path / "app.py").write_text("def lambda_handler(event, context):\n    return event\n")
-    account.roles["role"] = Role()
-    function = account.functions.create(
-        "f",
-        code_dir=tmp_path,
-        layers=[],
-        handler="app.lambda_handler",
-        role_name="role",
-        environment={},
-        timeout=10,
-        memory=128,
-    )
+    function = make_function(account, tmp_path)
     arn = alarm(account, AlarmActions=[function], OKActions=[function])
     hosts(account, 0)
     to_next_minute(account)

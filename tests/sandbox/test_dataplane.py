@@ -13,12 +13,6 @@ from sandbox.traffic import NlbPlane
 
 
 @pytest.fixture
-def account():
-    with Account() as account:
-        yield account
-
-
-@pytest.fixture
 def service(account):
     return nlb_service(account)
 

@@ -1,20 +1,7 @@
 """Where the sandbox's EC2 does as AWS does and moto does not. F5, G7: numbers of the facts behind each test."""
 
-import botocore.exceptions
 import pytest
-
-from sandbox.account import Account
-
-
-@pytest.fixture
-def account():
-    with Account() as account:
-        yield account
-
-
-@pytest.fixture
-def ec2(account):
-    return account.client("ec2")
+from sandbox_tools import error_of
 
 
 @pytest.fixture
@@ -39,12 +26,6 @@ def launch(ec2, subnet, **settings):
 
 def state(ec2, instance):
     return ec2.describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]["State"]["Name"]
-
-
-def error_of(call, **params):
-    with pytest.raises(botocore.exceptions.ClientError) as refused:
-        call(**params)
-    return refused.value.response["Error"]["Code"]
 
 
 def changes(answer):

@@ -2,17 +2,11 @@
 
 import botocore.exceptions
 import pytest
+from sandbox_tools import error_of
 
-from sandbox.account import Account
 from sandbox.estates.nlb import nlb_service
 
 NOT_IN_USE = "Target group is not configured to receive traffic from the load balancer"
-
-
-@pytest.fixture
-def account():
-    with Account() as account:
-        yield account
 
 
 @pytest.fixture
@@ -21,20 +15,9 @@ def service(account):
 
 
 @pytest.fixture
-def elb(account):
-    return account.client("elbv2")
-
-
-@pytest.fixture
 def alb_listener(service, elb):
     """The HTTPS listener of the sorry ALB."""
     return elb.describe_listeners(LoadBalancerArn=service.alb_arn)["Listeners"][0]["ListenerArn"]
-
-
-def error_of(call, **params):
-    with pytest.raises(botocore.exceptions.ClientError) as refused:
-        call(**params)
-    return refused.value.response["Error"]["Code"]
 
 
 def forward(*groups):

@@ -2,12 +2,12 @@
 
 import itertools
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sandbox_tools import make_function
 
 from sandbox.account import Account
 from sandbox.iam import Role
@@ -19,25 +19,8 @@ STOPPED = {"source": ["aws.ec2"], "detail": {"instance-id": ["i-1"], "state": [{
 
 
 @pytest.fixture
-def account() -> Iterator[Account]:
-    with Account() as one:
-        one.roles["role"] = Role()
-        yield one
-
-
-@pytest.fixture
 def function(account: Account, tmp_path: Path) -> str:
-    (tmp_path / "app.py").write_text("def lambda_handler(event, context):\n    return event\n")
-    return account.functions.create(
-        "f",
-        code_dir=tmp_path,
-        layers=[],
-        handler="app.lambda_handler",
-        role_name="role",
-        environment={},
-        timeout=10,
-        memory=128,
-    )
+    return make_function(account, tmp_path)
 
 
 def queue(account: Account, name: str, *services: str) -> str:

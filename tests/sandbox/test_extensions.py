@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sandbox_tools import make_function
 
 from sandbox.account import Account
-from sandbox.iam import Role
 
 # Registers during INIT, then does in a thread what EXTENSION says, once for every invocation.
 APP = """
@@ -48,14 +48,9 @@ def lambda_handler(event, context):
 def make(account: Account, tmp_path: Path) -> Callable[..., Account]:
     """Return a maker of the function f."""
     (tmp_path / "app.py").write_text(APP)
-    trust = {"Statement": [{"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "*"}]}
 
     def create(timeout: int = 5, **environment: str) -> Account:
-        account.roles["f"] = Role(trust, [])
-        account.functions.create(
-            "f", code_dir=tmp_path, layers=[], handler="app.lambda_handler", role_name="f",
-            environment=environment, timeout=timeout, memory=128,
-        )  # fmt: skip
+        make_function(account, tmp_path, timeout=timeout, environment=environment)
         return account
 
     return create

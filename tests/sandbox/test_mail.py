@@ -1,7 +1,6 @@
 """SNS in the sandbox: what it takes, what it refuses, and the mails that come of it."""
 
 import json
-from collections.abc import Iterator
 
 import pytest
 from botocore.exceptions import ClientError
@@ -9,12 +8,6 @@ from botocore.exceptions import ClientError
 from sandbox.account import Account
 from sandbox.services.delivery import DeliveryError
 from sandbox.services.sns import problem
-
-
-@pytest.fixture
-def account() -> Iterator[Account]:
-    with Account() as one:
-        yield one
 
 
 @pytest.fixture

@@ -2,22 +2,10 @@
 
 import botocore.exceptions
 import pytest
-
-from sandbox.account import Account
+from sandbox_tools import error_of
 
 FLOATING = "10.0.0.100"
 FLOATING_IPV6 = "2600:1f14:1::100"
-
-
-@pytest.fixture
-def account():
-    with Account() as account:
-        yield account
-
-
-@pytest.fixture
-def ec2(account):
-    return account.client("ec2")
 
 
 @pytest.fixture
@@ -44,12 +32,6 @@ def first(pair):
 @pytest.fixture
 def second(pair):
     return pair[1]["NetworkInterfaceId"]
-
-
-def error_of(call, **params):
-    with pytest.raises(botocore.exceptions.ClientError) as refused:
-        call(**params)
-    return refused.value.response["Error"]["Code"]
 
 
 def assign(ec2, interface, *addresses, **more):
