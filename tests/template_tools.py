@@ -8,7 +8,7 @@ from typing import Any
 
 from moto.events.models import EventPattern
 
-from sandbox.stack import cloudformation, resources
+from sandbox.stack import cloudformation, provision
 
 TEMPLATE = Path(__file__).parents[1] / "template.yaml"
 STACK_NAME = "kirikae"
@@ -55,7 +55,7 @@ def policies_of(template: Mapping[str, Any], function_logical_id: str) -> list[d
         document
         for resource in template["Resources"].values()
         if resource["Type"] == "AWS::IAM::Role" and resource["Attributes"]["Arn"] == role_arn
-        for document in resources.role_policies(resource["Properties"])
+        for document in provision.role_policies(resource["Properties"])
     ]
     role_name = role_arn.rpartition("/")[2]
     documents += [

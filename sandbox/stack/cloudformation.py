@@ -21,7 +21,7 @@ from samtranslator.utils.py27hash_fix import to_py27_compatible_template, undo_m
 
 from sandbox import ACCOUNT_ID, REGION
 from sandbox.account import Account
-from sandbox.stack import resources
+from sandbox.stack import provision, resources
 from sandbox.stack.intrinsics import (
     Scope,
     TemplateError,
@@ -101,7 +101,7 @@ def deploy(account: Account, build_dir: Path | str, stack_name: str, parameters:
 
     def create(resource: Resource) -> Resource:
         with _naming(resource):
-            made[resource.logical_id] = resources.put(account, resource, None, made)
+            made[resource.logical_id] = provision.put(account, resource, None, made)
         return made[resource.logical_id]
 
     try:
@@ -135,7 +135,7 @@ def update(account: Account, stack: Stack, build_dir: Path | str, parameters: Ma
             made[resource.logical_id] = previous
         else:
             with _naming(resource):
-                made[resource.logical_id] = resources.put(account, resource, previous, made)
+                made[resource.logical_id] = provision.put(account, resource, previous, made)
         return made[resource.logical_id]
 
     _, outputs = realise(plan, change)
@@ -152,12 +152,12 @@ def delete(account: Account, stack: Stack) -> None:
 def _remove(account: Account, made: Iterable[Resource]) -> None:
     for resource in reversed([resource for resource in made if not resource.retained]):
         with _naming(resource):
-            resources.remove(account, resource)
+            provision.remove(account, resource)
 
 
 @contextmanager
 def _naming(resource: Resource) -> Iterator[None]:
-    """Say of a failure in here which resource it was."""
+    """Raise an error in here as StackError with the name of the resource."""
     try:
         yield
     except Exception as error:
@@ -188,7 +188,7 @@ def realise(plan: Plan, make: Callable[[Resource], Resource]) -> tuple[dict[str,
     made: dict[str, Resource] = {}
 
     def scope() -> Scope:
-        return replace(plan.scope, resources={logical_id: one.identity for logical_id, one in made.items()})
+        return replace(plan.scope, resources={logical_id: resource.identity for logical_id, resource in made.items()})
 
     for logical_id in plan.order:
         definition = plan.definitions[logical_id]
