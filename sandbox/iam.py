@@ -36,8 +36,8 @@ def _arn(service: str, resource: str) -> str:
 def _ec2(kind: str, *names: str) -> Callable[[Params], list[str]]:
     def resources(params: Params) -> list[str]:
         ids = [params[name] for name in names if params.get(name)]
-        flat = [one for value in ids for one in (value if isinstance(value, list) else [value])]
-        return [_arn("ec2", f"{kind}/{one}") for one in flat]
+        flat = [name for value in ids for name in (value if isinstance(value, list) else [value])]
+        return [_arn("ec2", f"{kind}/{name}") for name in flat]
 
     return resources
 
@@ -57,7 +57,7 @@ def _address(params: Params) -> list[str]:
 
 def _ec2_tagged(params: Params) -> list[str]:
     kinds = {"i": "instance", "eni": "network-interface", "rtb": "route-table", "eipalloc": "elastic-ip"}
-    return [_arn("ec2", f"{kinds.get(one.split('-')[0], '*')}/{one}") for one in params.get("Resources", [])]
+    return [_arn("ec2", f"{kinds.get(name.split('-')[0], '*')}/{name}") for name in params.get("Resources", [])]
 
 
 def _unscoped(_params: Params) -> list[str]:
@@ -73,7 +73,7 @@ def _document(name: str) -> str:
 
 
 def _scaling_groups(params: Params) -> list[str]:
-    names = {one["ResourceId"] for one in params.get("Tags", [])} or {params["AutoScalingGroupName"]}
+    names = {tag["ResourceId"] for tag in params.get("Tags", [])} or {params["AutoScalingGroupName"]}
     return [_arn("autoscaling", f"autoScalingGroup:*:autoScalingGroupName/{name}") for name in names]
 
 
@@ -102,7 +102,7 @@ RESOURCES: dict[tuple[str, str], Callable[[Params], list[str]]] = {
     ("ec2", "DeleteTags"): _ec2_tagged,
     ("elbv2", "ModifyListener"): _given("ListenerArn"),
     ("elbv2", "ModifyRule"): _given("RuleArn"),
-    ("elbv2", "SetRulePriorities"): lambda params: [one["RuleArn"] for one in params.get("RulePriorities", [])],
+    ("elbv2", "SetRulePriorities"): lambda params: [wish["RuleArn"] for wish in params.get("RulePriorities", [])],
     ("elbv2", "RegisterTargets"): _given("TargetGroupArn"),
     ("elbv2", "DeregisterTargets"): _given("TargetGroupArn"),
     ("elbv2", "AddTags"): _given("ResourceArns"),
@@ -196,7 +196,7 @@ def evaluate(policies: Iterable[dict[str, Any]], action: str, resource: str, con
     context: condition key -> value. NotImplementedError for a condition operator that the sandbox lacks.
     """
     allowed = False
-    for statement in (one for policy in policies for one in _list(policy["Statement"])):
+    for statement in (statement for policy in policies for statement in _list(policy["Statement"])):
         if _applies(statement, action, resource, context):
             if statement["Effect"] == "Deny":
                 return False
@@ -223,7 +223,7 @@ def authorize(role: Role, name: str, request: Request, tags: Callable[[str], dic
     if namespace := request.params.get("Namespace"):
         context["cloudwatch:namespace"] = namespace
     if isinstance(given := request.params.get("Tags"), list):
-        context["aws:TagKeys"] = [one["Key"] for one in given]
+        context["aws:TagKeys"] = [tag["Key"] for tag in given]
     for resource in resources:
         tagged: _Context = {f"aws:ResourceTag/{key}": value for key, value in tags(resource).items()}
         if not evaluate(role.policies, action, resource, context | tagged | _identity(resource)):
@@ -253,14 +253,14 @@ def _denied(request: Request, message: str) -> Refusal:
 
 def _applies(statement: dict[str, Any], action: str, resource: str, context: _Context) -> bool:
     if "Action" in statement:
-        if not any(_like(action.lower(), one.lower()) for one in _list(statement["Action"])):
+        if not any(_like(action.lower(), pattern.lower()) for pattern in _list(statement["Action"])):
             return False
-    elif any(_like(action.lower(), one.lower()) for one in _list(statement["NotAction"])):
+    elif any(_like(action.lower(), pattern.lower()) for pattern in _list(statement["NotAction"])):
         return False
     if "Resource" in statement:
-        if not any(_like(resource, one) for one in _list(statement["Resource"])):
+        if not any(_like(resource, pattern) for pattern in _list(statement["Resource"])):
             return False
-    elif any(_like(resource, one) for one in _list(statement["NotResource"])):
+    elif any(_like(resource, pattern) for pattern in _list(statement["NotResource"])):
         return False
     return all(
         _condition(operator, key, _list(wanted), context)
@@ -274,7 +274,7 @@ def _condition(operator: str, key: str, wanted: list[str], context: _Context) ->
     if operator == "Null":
         return (present is None) == (str(wanted[0]).lower() == "true")
     if operator.startswith("ForAllValues:"):  # true, too, of a request without any
-        return all(_condition(operator[13:], key, wanted, {key: one}) for one in _list(present or []))
+        return all(_condition(operator[13:], key, wanted, {key: text}) for text in _list(present or []))
     if isinstance(present, list):
         raise NotImplementedError(f"IAM condition operator {operator} on {key}, which has several values")
     base = operator.removesuffix("IfExists")
@@ -283,11 +283,11 @@ def _condition(operator: str, key: str, wanted: list[str], context: _Context) ->
         return negated or operator.endswith("IfExists")
     match base.replace("Not", ""):
         case "StringEquals" | "Bool":
-            found = str(present) in [str(one) for one in wanted]
+            found = str(present) in [str(text) for text in wanted]
         case "StringEqualsIgnoreCase":
-            found = present.lower() in [one.lower() for one in wanted]
+            found = present.lower() in [text.lower() for text in wanted]
         case "StringLike" | "ArnLike" | "ArnEquals":
-            found = any(_like(present, one) for one in wanted)
+            found = any(_like(present, pattern) for pattern in wanted)
         case _:
             raise NotImplementedError(f"IAM condition operator {operator}")
     return found != negated

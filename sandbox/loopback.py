@@ -14,7 +14,7 @@ class Handler(BaseHTTPRequestHandler):
     wbufsize = -1
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 class Server(ThreadingHTTPServer):

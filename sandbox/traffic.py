@@ -2,7 +2,7 @@
 
 import itertools
 from dataclasses import replace
-from typing import Self
+from typing import Any, Self
 
 from sandbox import loopback
 from sandbox.account import Account
@@ -10,7 +10,7 @@ from sandbox.services.elb_routing import Page, Visit
 
 
 class _Server(loopback.Server):
-    plane: "_Plane"
+    plane: Any  # the plane that the server belongs to
 
 
 class _Handler(loopback.Handler):

@@ -59,9 +59,9 @@ def shown(mail: PairService, told: Story, side: int) -> None:
         raise SystemExit(f"expected everything on side {side}, got {mail.where()}")
     ec2, interface_id = mail.account.client("ec2"), mail.interface_ids[side]
     [found] = ec2.describe_network_interfaces(NetworkInterfaceIds=[interface_id])["NetworkInterfaces"]
-    held = [one["PrivateIpAddress"] for one in found["PrivateIpAddresses"] if not one["Primary"]]
-    held += [one["Ipv6Address"] for one in found["Ipv6Addresses"]]
-    public = [one["Association"]["PublicIp"] for one in found["PrivateIpAddresses"] if "Association" in one]
+    held = [address["PrivateIpAddress"] for address in found["PrivateIpAddresses"] if not address["Primary"]]
+    held += [address["Ipv6Address"] for address in found["Ipv6Addresses"]]
+    public = [address["Association"]["PublicIp"] for address in found["PrivateIpAddresses"] if "Association" in address]
     told.tell(
         f"EC2 shows on {interface_id} of {mail.instance_ids[side]}: {', '.join(held)}; Elastic IP {', '.join(public)};"
     )

@@ -66,7 +66,7 @@ def story(told: Story) -> None:
     told.tell("Nobody ends the window. It ends by itself:")
     told.passes(60 * MINUTES + 60, until=lambda: order() == before)
     see(["200", "200", "200", "200"])
-    calls = [one.operation for one in account.calls if "AlbMaintenance" in one.principal]
+    calls = [call.operation for call in account.calls if "AlbMaintenance" in call.principal]
     told.tell(f"SetRulePriorities was called {calls.count('SetRulePriorities')} times: once there, once back.")
     if calls.count("SetRulePriorities") != 2 or order() != before:
         raise SystemExit(f"expected two calls and the order {before}, got {order()}")

@@ -47,5 +47,5 @@ def story(told: Story) -> None:
     print(f"  from the failure to the accepted start: {accepted - began:.0f} s: failed checks, alarm, start")
     print(f"  from the failure to serving: {took:.0f} s; status checks take their two minutes")
     print(f"  starts asked for: {len(calls)}, accepted: 1; active {service.state(service.active)}; port {PORT}")
-    for one in service.standbys:
-        print(f"  notes on {one}: {service.tags(one)}")
+    for standby in service.standbys:
+        print(f"  notes on {standby}: {service.tags(standby)}")

@@ -1,4 +1,4 @@
-"""What a story tells with: a narrator beside the account's clock, and a visitor's view of a page."""
+"""The narrator of the stories, and a visitor's view of a page."""
 
 import json
 import os
@@ -17,7 +17,7 @@ PACE = float(os.environ.get("KIRIKAE_DEMO_PACE", "0.025"))  # real seconds for a
 
 
 class Story:
-    """What a story tells with: the account's clock beside every line, and what has happened since the last line."""
+    """A narrator: prints each line beside the account's clock, and what has happened since the last one."""
 
     def __init__(self, account: Account) -> None:
         self.account = account
@@ -26,13 +26,13 @@ class Story:
         self._last: dict[str, str] = {}
 
     def tell(self, text: str) -> None:
-        """Say a line."""
+        """Print a line with the minutes and seconds since the first."""
         self._began = self._began or self.account.clock.time()
         minutes, seconds = divmod(int(self.account.clock.time() - self._began), 60)
         print(f"{minutes:3d}:{seconds:02d}  {text}")
 
     def begins(self, where: str = "") -> None:
-        """Say how fast time runs, and where the service answers."""
+        """Print how fast time runs, and where the service answers."""
         self.tell(f"An account on this machine; its time runs {1 / PACE:.0f} times as fast.{where and f' {where}'}")
 
     def deploys(self, name: str, parameters: Mapping[str, str]) -> cloudformation.Stack:
@@ -41,7 +41,7 @@ class Story:
         return cloudformation.deploy(self.account, BUILD, name, given)
 
     def visits(self, url: str, words: str = "") -> str:
-        """Fetch a page, tell it and return it; end the demo if it has not these words."""
+        """Fetch a page, print it and return it; end the demo if these words are not in it."""
         page = get(url)
         if words not in page:
             raise SystemExit(f"expected a page with {words!r} at {url}, got {page}")
@@ -49,7 +49,7 @@ class Story:
         return page
 
     def passes(self, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
-        """Let time pass at the demo's pace, telling what happens, until it is up or `until` holds."""
+        """Let so many seconds pass at the demo's pace, or fewer if `until` holds, and print what happens."""
         self.happened()
         for _ in range(int(seconds)):
             if until():
@@ -58,7 +58,7 @@ class Story:
             self.happened()
 
     def happened(self) -> None:
-        """Tell the decisions and mails that are new; a decision for the same reason as the last one is no news."""
+        """Print the decisions and mails that are new; a decision for the same reason as the last one is not."""
         self.account.settle()
         for run in self.account.functions.runs[self._runs :]:
             self._runs += 1

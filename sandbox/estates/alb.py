@@ -1,4 +1,4 @@
-"""What is there before the product comes: an ALB with a front end, a BFF and an API behind path rules."""
+"""A user's service behind an ALB: a front end, a BFF and an API, each with a path rule."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What is there before the product comes: a service on two instances behind a Network Load Balancer."""
+"""A user's service on two instances behind a Network Load Balancer, with a sorry page."""
 
 from dataclasses import dataclass
 
@@ -97,7 +97,7 @@ def nlb_service(account: Account, name: str = "service", ports: tuple[int, ...] 
     sorry_arn = parts.target_group(account, f"{name}-sorry", vpc_id, Port=443, TargetType="alb", **checked)
     account.advance(15)  # pending
     elb = account.client("elbv2")
-    elb.register_targets(TargetGroupArn=primary_arn, Targets=[{"Id": one} for one in instance_ids])
+    elb.register_targets(TargetGroupArn=primary_arn, Targets=[{"Id": instance_id} for instance_id in instance_ids])
     elb.register_targets(TargetGroupArn=sorry_arn, Targets=[{"Id": alb_arn}])
     listener_arns = tuple(parts.listener(account, nlb_arn, "TCP", port, parts.forward(primary_arn)) for port in ports)
     service = NlbService(

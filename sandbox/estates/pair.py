@@ -1,4 +1,4 @@
-"""What is there before the product comes: a service on a pair of instances, reached at addresses of its own."""
+"""A user's service on a pair of instances, reached at addresses that can move between them."""
 
 import ipaddress
 import itertools
@@ -11,7 +11,7 @@ from sandbox.estates import parts
 
 @dataclass(frozen=True)
 class PairService:
-    """Two instances with an interface each; what floats begins on the first one."""
+    """Two instances with an interface each; the addresses, Elastic IPs and routes begin on the first one."""
 
     account: Account
     vpc_id: str

@@ -15,7 +15,7 @@ def network(account: Account, number: int = 0) -> tuple[str, tuple[str, ...]]:
         ec2.create_subnet(VpcId=vpc_id, CidrBlock=f"10.{number}.{place}.0/24", AvailabilityZone=zone)
         for place, zone in enumerate(ZONES)
     ]
-    return vpc_id, tuple(one["Subnet"]["SubnetId"] for one in made)
+    return vpc_id, tuple(answer["Subnet"]["SubnetId"] for answer in made)
 
 
 def launch(account: Account, subnet_id: str, name: str = "", **settings: Any) -> dict[str, Any]:

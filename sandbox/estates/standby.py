@@ -1,4 +1,4 @@
-"""A server that no load balancer can save: the active runs, its standbys are stopped, each in another zone."""
+"""A user's service on one server, the active, with stopped standbys, each in another zone."""
 
 import itertools
 from dataclasses import dataclass
@@ -50,8 +50,8 @@ class StandbyService:
         """Let starts of these instances, or of instances of these types, fail with this code."""
 
         def hit(params: dict[str, Any]) -> bool:
-            [one] = params["InstanceIds"]
-            return one in what or self.account.ec2.instance(one).instance_type in what
+            [instance_id] = params["InstanceIds"]
+            return instance_id in what or self.account.ec2.instance(instance_id).instance_type in what
 
         self.account.faults.add("ec2", "StartInstances", code, times=times, when=hit)
 
@@ -63,7 +63,7 @@ class StandbyService:
 
     def states(self) -> list[str]:
         """Return the states of the standbys, in order."""
-        return [self.state(one) for one in self.standbys]
+        return [self.state(standby) for standby in self.standbys]
 
     def tags(self, instance_id: str) -> dict[str, str]:
         """Return the notes on an instance: its tags that begin with `kirikae:`."""

@@ -3,8 +3,8 @@
 There are no threads in here: whoever invokes also serves the few requests that the runtime makes meanwhile. The one for
 the next event, which the runtime makes when it is idle, waits in the socket's backlog, as a frozen environment does.
 
-An extension inside the process (https://docs.aws.amazon.com/lambda/latest/dg/runtimes-extensions-api.html) is told of
-every invocation, and the environment is ready for the next one when it has asked for the next event, too.
+An extension inside the process (https://docs.aws.amazon.com/lambda/latest/dg/runtimes-extensions-api.html) gets an
+event for every invocation; the environment is ready for the next one when the extension, too, has asked for more.
 """
 
 import contextlib

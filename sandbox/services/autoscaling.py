@@ -31,13 +31,12 @@ class AutoScaling:
     def state(self, instance_id: str) -> str:
         """Return an instance's life cycle state, such as InService or Standby; StopIteration if it is in no group."""
         groups = self._account.backend("autoscaling").autoscaling_groups.values()
-        return next(
-            one.lifecycle_state for group in groups for one in group.instance_states if one.instance.id == instance_id
-        )
+        members = (member for group in groups for member in group.instance_states)
+        return str(next(member.lifecycle_state for member in members if member.instance.id == instance_id))
 
     def _members(self, params: dict[str, Any], state: str) -> tuple[Any, list[Any]]:
         group = self.group(params["AutoScalingGroupName"])
-        found = {one.instance.id: one for one in group.instance_states}
+        found = {member.instance.id: member for member in group.instance_states}
         for instance_id in params["InstanceIds"]:
             if instance_id not in found or found[instance_id].lifecycle_state != state:
                 raise Refusal("ValidationError", f"The instance {instance_id} is not in {state}.")

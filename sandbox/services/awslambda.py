@@ -378,7 +378,7 @@ class Functions:
         return invocation
 
     def _attempt(self, queued: _Queued) -> None:
-        """Run a queued event, and see to it that it is tried again or told of."""
+        """Run a queued event; after an error try it again later, or give it up."""
         function = self._functions.get(queued.name)
         if function is None:
             return
@@ -402,7 +402,7 @@ class Functions:
             clock.after(_RETRY_SECONDS[queued.attempts], lambda: self._attempt(again))
 
     def _give_up(self, function: Function, queued: _Queued, condition: str) -> None:
-        """Drop an event and tell its on-failure destination, with the permissions of the function's role."""
+        """Drop an event and send it to the on-failure destination, with the permissions of the function's role."""
         dimensions = {"FunctionName": function.name}
         self._metrics.put("AWS/Lambda", "AsyncEventsDropped", dimensions, 1, "Count")
         arn = self._settings.get(queued.name, _AsyncSettings()).on_failure_arn

@@ -65,7 +65,7 @@ class Alarms:
         self._definitions: dict[str, Definition] = {}
         self._states: dict[str, State] = {}
         self._metric_ids: dict[str, str] = {}
-        # Actions that came to nothing: alarm, action, why. AWS tells it in the alarm's history only.
+        # Actions that failed: alarm, action, reason. On AWS only the alarm's history has them.
         self.failed_actions: list[tuple[str, str, str]] = []
         metrics.after_minute = self._evaluate_all
         account.override("cloudwatch", "PutMetricAlarm", self._check)
@@ -202,7 +202,7 @@ class Alarms:
                 source = {"service": "cloudwatch.amazonaws.com", "source_arn": arn}
                 self._sns.deliver(action, subject, text, **source)
             else:
-                instance = next(one["Value"] for one in definition["Dimensions"] if one["Name"] == "InstanceId")
+                instance = next(pair["Value"] for pair in definition["Dimensions"] if pair["Name"] == "InstanceId")
                 verb = _EC2_ACTIONS[action.rsplit(":", 1)[-1]]
                 getattr(self._account.client("ec2"), verb)(InstanceIds=[instance])
         except (DeliveryError, ClientError, Refusal) as error:
@@ -234,7 +234,7 @@ class Alarms:
                 "Namespace": definition.get("Namespace"),
                 "Statistic": (definition.get("Statistic") or "").upper(),
                 "Dimensions": [
-                    {"name": one["Name"], "value": one["Value"]} for one in definition.get("Dimensions", [])
+                    {"name": pair["Name"], "value": pair["Value"]} for pair in definition.get("Dimensions", [])
                 ],
                 "Period": _period(definition),
                 "EvaluationPeriods": definition["EvaluationPeriods"],
@@ -255,9 +255,9 @@ def _typed(properties: dict[str, Any]) -> dict[str, Any]:
 
     def convert(value: Any, name: str = "") -> Any:
         if isinstance(value, dict):
-            return {key: convert(one, key) for key, one in value.items()}
+            return {key: convert(part, key) for key, part in value.items()}
         if isinstance(value, list):
-            return [convert(one) for one in value]
+            return [convert(part) for part in value]
         return wanted[name](value) if name in wanted else value
 
     return dict(convert(properties))
@@ -287,13 +287,13 @@ def _validate(definition: Definition) -> None:
         _returned(definition)
     for query in queries:
         if query.get("Expression"):
-            math(query["Expression"], {one["Id"]: 1.0 for one in queries})
-    for action in [one for name in _ACTION_LISTS.values() for one in definition.get(name) or []]:
+            math(query["Expression"], {other["Id"]: 1.0 for other in queries})
+    for action in [action for name in _ACTION_LISTS.values() for action in definition.get(name) or []]:
         if action.split(":")[2] in ("lambda", "sns"):
             continue
         if action.rsplit(":", 1)[-1] not in _EC2_ACTIONS:
             raise ValueError(f"Invalid arn syntax or an action that the sandbox lacks: {action}")
-        if "InstanceId" not in [one["Name"] for one in definition.get("Dimensions", [])]:
+        if "InstanceId" not in [dimension["Name"] for dimension in definition.get("Dimensions", [])]:
             raise ValueError(f"The metric of an alarm with the action {action} must have the dimension InstanceId")
 
 
@@ -323,7 +323,7 @@ def _described(query: dict[str, Any]) -> dict[str, Any]:
             "metric": {
                 "namespace": metric["Namespace"],
                 "name": metric["MetricName"],
-                "dimensions": {one["Name"]: one["Value"] for one in metric.get("Dimensions", [])},
+                "dimensions": {dimension["Name"]: dimension["Value"] for dimension in metric.get("Dimensions", [])},
             },
             "period": stat["Period"],
             "stat": stat["Stat"],

@@ -61,8 +61,9 @@ def emf(line: str) -> list[tuple[str, str, dict[str, str], float, str | None]]:
             for names, metric in itertools.product(directive["Dimensions"], directive["Metrics"]):
                 dimensions = {name: str(record[name]) for name in names}
                 value = record[metric["Name"]]
-                for one in value if isinstance(value, list) else [value]:
-                    found.append((directive["Namespace"], metric["Name"], dimensions, float(one), metric.get("Unit")))
+                for number in value if isinstance(value, list) else [value]:
+                    named = directive["Namespace"], metric["Name"], dimensions
+                    found.append((*named, float(number), metric.get("Unit")))
     except (ValueError, KeyError, TypeError):
         return []
     return found

@@ -54,7 +54,7 @@ class Metrics:
 
         metric: {Namespace, MetricName, Dimensions}. statistic: a name in STATISTICS.
         """
-        dimensions = tuple(sorted((one["Name"], one["Value"]) for one in metric.get("Dimensions", [])))
+        dimensions = tuple(sorted((pair["Name"], pair["Value"]) for pair in metric.get("Dimensions", [])))
         with self._lock:
             minutes = self._values.get((metric["Namespace"], metric["MetricName"], dimensions), {})
             values = [value for minute in window for value in minutes.get(minute, [])]
@@ -70,12 +70,12 @@ class Metrics:
             self.after_minute(end)
 
     def _put_data(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
-        for one in params.get("MetricData", []):
-            dimensions = {each["Name"]: each["Value"] for each in one.get("Dimensions", [])}
-            if "StatisticValues" in one:
+        for datum in params.get("MetricData", []):
+            dimensions = {pair["Name"]: pair["Value"] for pair in datum.get("Dimensions", [])}
+            if "StatisticValues" in datum:
                 raise Refusal("NotImplemented", "The sandbox lacks StatisticValues", 501)
-            values = one.get("Values") or [one["Value"]]
-            for value, count in zip(values, one.get("Counts") or [1] * len(values), strict=True):
+            values = datum.get("Values") or [datum["Value"]]
+            for value, count in zip(values, datum.get("Counts") or [1] * len(values), strict=True):
                 for _ in range(int(count)):
-                    self.put(params["Namespace"], one["MetricName"], dimensions, value, one.get("Unit"))
+                    self.put(params["Namespace"], datum["MetricName"], dimensions, value, datum.get("Unit"))
         return {}

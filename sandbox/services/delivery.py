@@ -1,4 +1,4 @@
-"""What an AWS service hands to a resource in its own name: what the resource's policy allows, and how it fails."""
+"""Deliveries of an AWS service in its own name: whether a resource's policy allows one, and how one fails."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def allows(policy: dict[str, Any], service: str, action: str, resource: str, sou
     """
     account_id = source_arn.split(":")[4]
     context = {"aws:SourceArn": source_arn, "aws:SourceAccount": account_id, "aws:SourceOwner": account_id}
-    statements = [one for one in _list(policy.get("Statement", [])) if _speaks_of(one.get("Principal", {}), service)]
+    statements = [part for part in _list(policy.get("Statement", [])) if _speaks_of(part.get("Principal", {}), service)]
     return iam.evaluate([{"Statement": statements}], action, resource, context)
 
 

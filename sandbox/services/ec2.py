@@ -124,7 +124,7 @@ class Ec2:
 
     def _run(self, params: dict[str, Any], serve: Callable[[], Answer]) -> Answer:
         known = {instance.id for instance in self.backend.all_instances()}
-        specified = {one.get("DeviceIndex", 0): one for one in params.get("NetworkInterfaces", [])}
+        specified = {given.get("DeviceIndex", 0): given for given in params.get("NetworkInterfaces", [])}
         answered = serve()
         for instance in self.backend.all_instances():
             if instance.id not in known:
@@ -192,9 +192,9 @@ class Ec2:
         return changes
 
     def _named(self, instance_ids: list[str]) -> list[Any]:
-        for one in instance_ids:
-            if not one.startswith("i-"):
-                raise Refusal("InvalidInstanceID.Malformed", f'Invalid id: "{one}" (expecting "i-...")')
+        for instance_id in instance_ids:
+            if not instance_id.startswith("i-"):
+                raise Refusal("InvalidInstanceID.Malformed", f'Invalid id: "{instance_id}" (expecting "i-...")')
         return list(self.backend.get_multi_instances_by_id(instance_ids))
 
     # Reads.
@@ -203,9 +203,9 @@ class Ec2:
         self._named(params.get("InstanceIds", []))
         if not self._stale():
             return serve()
-        real = {one.id: one.state for one in self.backend.all_instances()}
+        real = {instance.id: instance.state for instance in self.backend.all_instances()}
         try:
-            self._show({one: self._before.get(one, state) for one, state in real.items()})
+            self._show({instance_id: self._before.get(instance_id, state) for instance_id, state in real.items()})
             return serve()
         finally:
             self._show(real)
@@ -230,7 +230,7 @@ class Ec2:
             state = self._before.get(instance.id, instance.state) if stale else instance.state
             if state == "running" or params.get("IncludeAllInstances"):
                 statuses.append(self._status(instance, state))
-        return {"InstanceStatuses": [one for one in statuses if _matches(one, params.get("Filters", []))]}
+        return {"InstanceStatuses": [status for status in statuses if _matches(status, params.get("Filters", []))]}
 
     def _status(self, instance: Any, state: str) -> dict[str, Any]:
         check = self._check(instance.id, state)
@@ -274,9 +274,9 @@ def _matches(status: dict[str, Any], filters: list[dict[str, Any]]) -> bool:
         "instance-status.status": status["InstanceStatus"]["Status"],
         "system-status.status": status["SystemStatus"]["Status"],
     }
-    for one in filters:
-        if one["Name"] not in values:
-            raise Refusal("InvalidParameterValue", f"The sandbox lacks the filter '{one['Name']}'")
-        if values[one["Name"]] not in one["Values"]:
+    for condition in filters:
+        if condition["Name"] not in values:
+            raise Refusal("InvalidParameterValue", f"The sandbox lacks the filter '{condition['Name']}'")
+        if values[condition["Name"]] not in condition["Values"]:
             return False
     return True

@@ -14,7 +14,7 @@ from sandbox.wire import Answer, Refusal
 type Params = dict[str, Any]
 
 
-# What moto's objects say about themselves.
+# Attributes of moto's objects.
 
 
 def _filter_value(self: Any, filter_name: str, method_name: str | None = None) -> Any:
@@ -53,7 +53,7 @@ def _route_interface_id(self: Any) -> str | None:
 
 
 def _route_state(self: Any) -> str:
-    """Say blackhole where the target is gone, detached or stopped, and active while it is only stopping."""
+    """Return blackhole if the target is gone, detached or stopped, else active, also while it is only stopping."""
     if not (self.instance or self.interface):
         return "active"
     interface = _interface(self)
@@ -93,7 +93,7 @@ class Network:
         """Return the id of the interface that holds a private or IPv6 address, however late reads are; None if none."""
         wanted = ipaddress.ip_address(address)
         for interface in self._backend.enis.values():
-            if wanted in [ipaddress.ip_address(one) for one in [*_addresses(interface), *interface.ipv6_addresses]]:
+            if wanted in [ipaddress.ip_address(known) for known in [*_addresses(interface), *interface.ipv6_addresses]]:
                 return str(interface.id)
         return None
 
@@ -109,7 +109,7 @@ class Network:
         wanted = params.get("PrivateIpAddresses", [])
         for address in wanted:
             self._check_assignable(interface, address, params.get("AllowReassignment", False))
-        new = [one for one in wanted if one not in _addresses(interface)]
+        new = [known for known in wanted if known not in _addresses(interface)]
         count = len(new) + params.get("SecondaryPrivateIpAddressCount", 0)
         limit = self._limit(interface)
         if limit is not None and len(interface.private_ip_addresses) + count > limit:  # G3
@@ -173,9 +173,10 @@ class Network:
     def _assign_ipv6(self, params: Params, _principal: str) -> dict[str, Any] | None:
         interface = self._backend.get_network_interface(params["NetworkInterfaceId"])
         blocks = [
-            ipaddress.ip_network(one["ipv6CidrBlock"]) for one in interface.subnet.ipv6_cidr_block_associations.values()
+            ipaddress.ip_network(known["ipv6CidrBlock"])
+            for known in interface.subnet.ipv6_cidr_block_associations.values()
         ]
-        wanted = [_ipv6(one) for one in params.get("Ipv6Addresses", [])]
+        wanted = [_ipv6(address) for address in params.get("Ipv6Addresses", [])]
         for address in wanted:
             if not any(ipaddress.ip_address(address) in block for block in blocks):
                 message = f"Address {address} does not fall within the subnet's address range"
@@ -186,17 +187,17 @@ class Network:
         self._change()
         if not wanted:
             return None
-        interface.ipv6_addresses.extend(one for one in wanted if one not in interface.ipv6_addresses)
+        interface.ipv6_addresses.extend(address for address in wanted if address not in interface.ipv6_addresses)
         return {"NetworkInterfaceId": interface.id, "AssignedIpv6Addresses": wanted}
 
     def _unassign_ipv6(self, params: Params, _principal: str) -> dict[str, Any]:
         interface = self._backend.get_network_interface(params["NetworkInterfaceId"])
-        unwanted = [_ipv6(one) for one in params.get("Ipv6Addresses", [])]
-        if any(one not in interface.ipv6_addresses for one in unwanted):
+        unwanted = [_ipv6(address) for address in params.get("Ipv6Addresses", [])]
+        if any(address not in interface.ipv6_addresses for address in unwanted):
             message = f"Some of the specified addresses are not assigned to interface {interface.id}"
             raise Refusal("InvalidParameterValue", message)
         self._change()
-        interface.ipv6_addresses = [one for one in interface.ipv6_addresses if one not in unwanted]
+        interface.ipv6_addresses = [address for address in interface.ipv6_addresses if address not in unwanted]
         return {"NetworkInterfaceId": interface.id, "UnassignedIpv6Addresses": unwanted}
 
     # Elastic IPs.
@@ -237,10 +238,10 @@ class Network:
     def _read(self, params: Params, serve: Callable[[], Answer]) -> Answer:
         """Show at each private address the Elastic IP that leads to it."""
         for interface in self._backend.enis.values():
-            for one in interface.private_ip_addresses:
-                one.pop("Association", None)
-                for eip in self._elastic_ips(interface, one["PrivateIpAddress"]):
-                    one["Association"] = {
+            for held in interface.private_ip_addresses:
+                held.pop("Association", None)
+                for eip in self._elastic_ips(interface, held["PrivateIpAddress"]):
+                    held["Association"] = {
                         "AllocationId": eip.allocation_id,
                         "AssociationId": eip.association_id,
                         "IpOwnerId": self._account.account_id,
@@ -257,7 +258,7 @@ class Network:
                 message = f"The instance '{instance.id}' is not in the 'stopped' state."
                 raise Refusal("IncorrectInstanceState", message)
             wanted = params["InstanceType"]["Value"]
-            if wanted not in [one["InstanceType"] for one in self._backend.describe_instance_types()]:
+            if wanted not in [kind["InstanceType"] for kind in self._backend.describe_instance_types()]:
                 message = f"Invalid value '{wanted}' for InstanceType."
                 raise Refusal("InvalidInstanceAttributeValue", message)
         if "SourceDestCheck" in params:
@@ -272,30 +273,34 @@ class Network:
         if self.late_reads:
             self._late = self.late_reads
             self._shown = {
-                one.id: ([*one.private_ip_addresses], [*one.ipv6_addresses]) for one in self._backend.enis.values()
+                interface.id: ([*interface.private_ip_addresses], [*interface.ipv6_addresses])
+                for interface in self._backend.enis.values()
             }
 
     def _read_late(self, _params: Params, serve: Callable[[], Answer]) -> Answer:
         if not self._late:
             return serve()
         self._late -= 1
-        real = {one: (one.private_ip_addresses, one.ipv6_addresses) for one in self._backend.enis.values()}
+        real = {
+            interface: (interface.private_ip_addresses, interface.ipv6_addresses)
+            for interface in self._backend.enis.values()
+        }
         try:
-            for one, now in real.items():
-                one.private_ip_addresses, one.ipv6_addresses = self._shown.get(one.id, now)
+            for interface, now in real.items():
+                interface.private_ip_addresses, interface.ipv6_addresses = self._shown.get(interface.id, now)
             return serve()
         finally:
-            for one, now in real.items():
-                one.private_ip_addresses, one.ipv6_addresses = now
+            for interface, now in real.items():
+                interface.private_ip_addresses, interface.ipv6_addresses = now
 
 
 def _addresses(interface: Any) -> list[str]:
-    return [one["PrivateIpAddress"] for one in interface.private_ip_addresses]
+    return [held["PrivateIpAddress"] for held in interface.private_ip_addresses]
 
 
 def _remove(interface: Any, address: str) -> None:
     interface.private_ip_addresses = [
-        one for one in interface.private_ip_addresses if one["PrivateIpAddress"] != address
+        held for held in interface.private_ip_addresses if held["PrivateIpAddress"] != address
     ]
 
 

@@ -172,15 +172,17 @@ class Elb:
         group = self.group(params["TargetGroupArn"])
         if group.target_type == "alb":  # C5
             raise Refusal("InvalidConfigurationRequest", "Attributes of target type 'alb' cannot be modified")
-        for one in params["Attributes"]:
-            if one["Key"] not in _ATTRIBUTES:  # D1
-                raise Refusal("ValidationError", f"Target group attribute key '{one['Key']}' is not recognized")
+        for attribute in params["Attributes"]:
+            if attribute["Key"] not in _ATTRIBUTES:  # D1
+                raise Refusal("ValidationError", f"Target group attribute key '{attribute['Key']}' is not recognized")
 
     def _check_tags(self, params: dict[str, Any], _principal: str) -> None:
         # The service model's TagKey and TagValue; tags of a resource: at most 50.
         for tag in params["Tags"]:
             for text, limit in ((tag["Key"], 128), (tag.get("Value", ""), 256)):
-                if len(text) > limit or not all(one.isalnum() or one.isspace() or one in "_.:/=+-@" for one in text):
+                if len(text) > limit or not all(
+                    sign.isalnum() or sign.isspace() or sign in "_.:/=+-@" for sign in text
+                ):
                     raise Refusal("ValidationError", f"The tag '{text}' is too long or has a character it cannot have")
         for arn in params["ResourceArns"]:
             held = self.backend.tagging_service.get_tag_dict_for_resource(arn)
@@ -195,7 +197,7 @@ class Elb:
         if any(listener.port == port for listener in balancer.listeners.values()):
             raise Refusal("DuplicateListener", f"A listener already exists on port {port} for this load balancer")
         if params.get("Protocol") in ("HTTPS", "TLS"):
-            arns = [one["CertificateArn"] for one in params.get("Certificates", [])]
+            arns = [certificate["CertificateArn"] for certificate in params.get("Certificates", [])]
             if not arns:
                 raise Refusal("ValidationError", f"A certificate must be specified for {params['Protocol']} listeners")
             if unknown := [arn for arn in arns if arn not in self.certificates]:
@@ -220,12 +222,12 @@ class Elb:
             return None
         # A16: rules of a Network Load Balancer know one condition, which moto does not.
         conditions = params["Conditions"]
-        if [one.get("Field") for one in conditions] != ["source-ip"]:
+        if [condition.get("Field") for condition in conditions] != ["source-ip"]:
             raise Refusal("ValidationError", "A Network Load Balancer rule has one condition of type 'source-ip'")
         if any(rule.priority == params["Priority"] for rule in listener.rules.values()):
             raise Refusal("PriorityInUse", f"Priority '{params['Priority']}' is currently in use")
         arn = f"{listener.arn.replace(':listener/', ':listener-rule/')}/{id(conditions):016x}"
-        actions = [_Action(one) for one in params["Actions"]]
+        actions = [_Action(given) for given in params["Actions"]]
         rule = models.FakeListenerRule(listener.arn, arn, conditions, params["Priority"], actions)
         listener.register(arn, rule)
         return {"Rules": [rule]}
@@ -254,20 +256,20 @@ class Elb:
         if (
             listed
             and "TargetGroupArn" in action
-            and [one["TargetGroupArn"] for one in listed] != [action["TargetGroupArn"]]
+            and [entry["TargetGroupArn"] for entry in listed] != [action["TargetGroupArn"]]
         ):  # A2
             raise Refusal(
                 "InvalidLoadBalancerAction",
                 "You cannot specify both a target group ARN and a forward config with other target groups",
             )
-        for one in listed:  # A3
-            if len(listed) > 1 and "Weight" not in one:
+        for entry in listed:  # A3
+            if len(listed) > 1 and "Weight" not in entry:
                 raise Refusal("ValidationError", "A weight must be specified for each target group")
-            if not 0 <= one.get("Weight", 1) <= 999:
+            if not 0 <= entry.get("Weight", 1) <= 999:
                 raise Refusal(
-                    "ValidationError", f"Target group weight '{one['Weight']}' must be between 0 and 999 inclusive"
+                    "ValidationError", f"Target group weight '{entry['Weight']}' must be between 0 and 999 inclusive"
                 )
-        arns = [one["TargetGroupArn"] for one in weights(action)]
+        arns = [entry["TargetGroupArn"] for entry in weights(action)]
         if len(set(arns)) != len(arns):
             raise Refusal("ValidationError", "A target group can be specified only once in an action")
         groups = [self.group(arn) for arn in arns]
@@ -314,7 +316,7 @@ class Elb:
 
     def _set_rule_priorities(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
         # H1: judged on the final order, all or nothing; a swap and a no-op are fine.
-        wanted = {one["RuleArn"]: one["Priority"] for one in params["RulePriorities"]}
+        wanted = {wish["RuleArn"]: wish["Priority"] for wish in params["RulePriorities"]}
         rules = {rule.arn: rule for _, _, rule in self.rules()}
         for arn, priority in wanted.items():
             if arn not in rules:

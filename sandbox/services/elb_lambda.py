@@ -66,7 +66,7 @@ def answer(payload: Any, *, several: bool) -> Page:
     given = payload.get("multiValueHeaders" if several else "headers") or {}
     if not isinstance(given, dict):
         return BAD_GATEWAY
-    pairs = [(name, one) for name, value in given.items() for one in (value if several else [value])]
+    pairs = [(name, text) for name, value in given.items() for text in (value if several else [value])]
     if not all(isinstance(name, str) and isinstance(value, str) for name, value in pairs):
         return BAD_GATEWAY
     if any(not name or re.search(r"[\r\n\0]", name + value) for name, value in pairs):

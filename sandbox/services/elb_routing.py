@@ -66,7 +66,7 @@ def rule_for(rules: Any, visit: Visit) -> Any:
     """Return the first of a listener's rules, by priority, whose conditions all hold for this visit."""
     numbered = sorted((rule for rule in rules if rule.priority != "default"), key=lambda rule: int(rule.priority))
     default = [rule for rule in rules if rule.priority == "default"]
-    return next(one for one in numbered + default if all(_holds(condition, visit) for condition in one.conditions))
+    return next(rule for rule in numbered + default if all(_holds(condition, visit) for condition in rule.conditions))
 
 
 def own_page(action: dict[str, Any], visit: Visit) -> Page | None:
@@ -96,23 +96,25 @@ def _holds(condition: dict[str, Any], visit: Visit) -> bool:
     path, _, query = visit.path.partition("?")
     match kind:
         case "path-pattern":
-            return any(_like(path, one) for one in values)
+            return any(_like(path, pattern) for pattern in values)
         case "host-header":
-            return any(_like(visit.host.split(":")[0].lower(), one.lower()) for one in values)
+            return any(_like(visit.host.split(":")[0].lower(), pattern.lower()) for pattern in values)
         case "http-request-method":
             return visit.method in values
         case "source-ip":
             # C5: the client's own address, also behind an NLB. A health check has none.
             address = ipaddress.ip_address(visit.client) if visit.client else None
-            return address is not None and any(address in ipaddress.ip_network(one) for one in values)
+            return address is not None and any(address in ipaddress.ip_network(network) for network in values)
         case _:
             pairs = parse_qsl(query)
             return any(
-                _like(value, one["Value"]) and one.get("Key") in (None, key) for one in values for key, value in pairs
+                _like(value, wanted["Value"]) and wanted.get("Key") in (None, key)
+                for wanted in values
+                for key, value in pairs
             )
 
 
 def _like(value: str, pattern: str) -> bool:
     """Match an ALB's wildcards: * is any text and ? is one character, everything else is itself."""
-    parts = (".*" if one == "*" else "." if one == "?" else re.escape(one) for one in pattern)
+    parts = (".*" if character == "*" else "." if character == "?" else re.escape(character) for character in pattern)
     return re.fullmatch("".join(parts), value, re.DOTALL) is not None

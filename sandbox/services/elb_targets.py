@@ -87,8 +87,8 @@ class Targets:
     def _check_load_balancer_is_free(self, params: dict[str, Any], _principal: str) -> None:
         # C5: an ALB that is registered as a target cannot be deleted.
         arn = params["LoadBalancerArn"]
-        held = [one for targets in self._targets.values() for one in targets.values()]
-        if any(one.id == arn and one.state != "draining" for one in held):
+        held = [target for targets in self._targets.values() for target in targets.values()]
+        if any(target.id == arn and target.state != "draining" for target in held):
             raise Refusal("ResourceInUse", f"Load balancer '{arn}' is registered as a target")
 
     def _delete_target_group(self, params: dict[str, Any]) -> None:
@@ -106,10 +106,10 @@ class Targets:
     def _register(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
         group = self._elb.group(params["TargetGroupArn"])
         held = self._targets.setdefault(group.arn, {})
-        wanted = [_key(group, one) for one in params["Targets"]]
+        wanted = [_key(group, given) for given in params["Targets"]]
         for target_id, port in wanted:
             self._check_target(group, target_id, port, {*held, *wanted})
-        zones = {_key(group, one): one.get("AvailabilityZone") for one in params["Targets"]}
+        zones = {_key(group, given): given.get("AvailabilityZone") for given in params["Targets"]}
         if group.target_type in ("instance", "alb") and any(zones.values()):
             kind = group.target_type
             raise Refusal("ValidationError", f"You cannot specify an Availability Zone for target type '{kind}'")
@@ -158,9 +158,9 @@ class Targets:
 
     def _deregister(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
         group = self._elb.group(params["TargetGroupArn"])
-        for one in params["Targets"]:
+        for given in params["Targets"]:
             # G11: an absent target is accepted; a port override must be named.
-            self._drain(group, _key(group, one))
+            self._drain(group, _key(group, given))
         self._reconsider()
         return {}
 
@@ -197,7 +197,7 @@ class Targets:
             target.timer.cancel()
 
     def _instance_changed(self, instance_id: str, state: str) -> None:
-        """Take note of an instance's new state."""
+        """Drain the targets of a terminated instance; start or stop health checks."""
         if state == "terminated":
             for arn, targets in self._targets.items():
                 for key in [key for key in targets if key[0] == instance_id]:
@@ -286,12 +286,12 @@ class Targets:
     def health(self, group_arn: str) -> dict[str, str]:
         """Return target id -> state, such as healthy or draining, for all targets of a group."""
         group, used = self._elb.group(group_arn), self._elb.used()
-        return {one.id: self._health(group, one, used)[0] for one in self._targets.get(group_arn, {}).values()}
+        return {target.id: self._health(group, target, used)[0] for target in self._targets.get(group_arn, {}).values()}
 
     def _describe_health(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
         group, used = self._elb.group(params["TargetGroupArn"]), self._elb.used()
         held = self._targets.get(group.arn, {})
-        keys = [_key(group, one) for one in params["Targets"]] if params.get("Targets") else list(held)
+        keys = [_key(group, given) for given in params["Targets"]] if params.get("Targets") else list(held)
         descriptions = []
         for key in keys:
             state, reason, description = self._health(group, held.get(key), used)
@@ -308,7 +308,7 @@ class Targets:
         """Publish the host counts of the minute (F1), never for ALB-type groups (C5)."""
         for arn, balancers in self._elb.used().items():
             group = self._elb.group(arn)
-            states = [one for one in self.health(arn).values() if one != "draining"]
+            states = [state for state in self.health(arn).values() if state != "draining"]
             if group.target_type in ("alb", "lambda") or not states:
                 continue
             healthy = states.count("healthy")
@@ -322,16 +322,16 @@ class Targets:
 
     def _open_to(self, group: Any) -> list[Target]:
         """Return the targets that get traffic: the healthy ones or, if none is, all of them (A12: fail open)."""
-        targets = [one for one in self._targets.get(group.arn, {}).values() if one.state != "draining"]
-        open_to = [one for one in targets if one.state == "healthy" and not self._stopped(one)] or targets
+        targets = [target for target in self._targets.get(group.arn, {}).values() if target.state != "draining"]
+        open_to = [target for target in targets if target.state == "healthy" and not self._stopped(target)] or targets
         now = self._account.clock.time()
-        return open_to + [one for (arn, _), (one, end) in self._tails.items() if arn == group.arn and now < end]
+        return open_to + [target for (arn, _), (target, end) in self._tails.items() if arn == group.arn and now < end]
 
     def _answers(self, group: Any, target: Target) -> bool:
         """Return whether the application on an instance or IP target answers."""
         instance_id = target.id
         if group.target_type == "ip":
-            owners = [one.id for one in self._ec2.backend.all_instances() if one.private_ip == target.id]
+            owners = [instance.id for instance in self._ec2.backend.all_instances() if instance.private_ip == target.id]
             instance_id = owners[0] if owners else ""
         return self._ec2.answers(instance_id)
 

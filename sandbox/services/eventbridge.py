@@ -62,16 +62,16 @@ def _check_pattern(pattern: dict[str, Any]) -> None:
         if isinstance(value, dict):
             _check_pattern(value)
         elif name == "$or" and isinstance(value, list):
-            for one in value:
-                _check_pattern(one)
+            for part in value:
+                _check_pattern(part)
         elif not isinstance(value, list) or not value:
             raise ValueError(f'Event pattern is not valid. Reason: "{name}" must be an object or a non-empty array')
         else:
-            for one in value:
-                if isinstance(one, list):
+            for part in value:
+                if isinstance(part, list):
                     raise ValueError(f'Event pattern is not valid. Reason: "{name}" holds an array in an array')
-                if isinstance(one, dict) and (len(one) != 1 or not one.keys() <= _OPERATORS):
-                    raise ValueError(f"Event pattern is not valid. Reason: Unrecognized match type {sorted(one)}")
+                if isinstance(part, dict) and (len(part) != 1 or not part.keys() <= _OPERATORS):
+                    raise ValueError(f"Event pattern is not valid. Reason: Unrecognized match type {sorted(part)}")
 
 
 class Events:
@@ -210,7 +210,7 @@ class Events:
             detail = json.loads(entry.get("Detail", "{}"))
             self.emit(entry["Source"], entry["DetailType"], detail, entry.get("Resources", []))
             results.append({"EventId": self.emitted[-1]["id"]})
-        return {"FailedEntryCount": sum("ErrorCode" in one for one in results), "Entries": results}
+        return {"FailedEntryCount": sum("ErrorCode" in result for result in results), "Entries": results}
 
 
 def check_target(target: dict[str, Any], known: set[str], services: set[str]) -> None:

@@ -96,7 +96,7 @@ class _Cron:
                         yield moment
 
     def _on(self, day: date) -> bool:
-        """Say whether the two day fields mean this day; L is the last, W the nearest weekday, # the n-th."""
+        """Return whether the two day fields mean this day; L is the last, W the nearest weekday, # the n-th."""
         last = calendar.monthrange(day.year, day.month)[1]
         if self._weekdays == "?":
             if self._days == "L":

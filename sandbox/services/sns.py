@@ -102,5 +102,9 @@ class Sns:
             parts = json.loads(body)
             body = parts.get("email", parts["default"])
         subscriptions = self._account.backend("sns").subscriptions.values()
-        recipients = tuple(one.endpoint for one in subscriptions if one.topic_arn == arn and one.protocol == "email")
+        recipients = tuple(
+            subscription.endpoint
+            for subscription in subscriptions
+            if subscription.topic_arn == arn and subscription.protocol == "email"
+        )
         self.messages.append(Message(self._account.clock.now(), arn, params.get("Subject"), body, recipients))

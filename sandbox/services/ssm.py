@@ -51,7 +51,7 @@ class Commands:
         account.after("ssm", "PutParameter", self._stamp)
 
     def _stamp(self, params: dict[str, Any]) -> None:
-        # When a parameter was written is told in virtual time, as everything else.
+        # The date of a parameter is in virtual time, as all others.
         self._account.backend("ssm").get_parameter(params["Name"]).last_modified_date = self._account.clock.now()
 
     def _online(self, instance_id: str) -> bool:
@@ -66,7 +66,7 @@ class Commands:
         return {"Document": {"Name": name, "DocumentType": "Command", "Status": "Active", "PlatformTypes": kinds}}
 
     def _describe_instances(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
-        wanted = next(one["Values"] for one in params["Filters"] if one["Key"] == "InstanceIds")
+        wanted = next(condition["Values"] for condition in params["Filters"] if condition["Key"] == "InstanceIds")
         return {
             "InstanceInformationList": [
                 {
@@ -113,7 +113,7 @@ class Commands:
         }
 
     def _list(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
-        after = next(one["value"] for one in params["Filters"] if one["key"] == "InvokedAfter")
+        after = next(condition["value"] for condition in params["Filters"] if condition["key"] == "InvokedAfter")
         found = [
             self._show(command)
             for command in self.sent

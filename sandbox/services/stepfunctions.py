@@ -99,9 +99,9 @@ def check(definition: dict[str, Any]) -> None:
             raise AslError(f"{name}: the sandbox lacks states of type {state['Type']}")
         _known(name, state, _FIELDS[state["Type"]] | {"Type", "Comment"})
         for rule, known in (("Choices", _RULE), ("Retry", _RETRY), ("Catch", _CATCH)):
-            for one in state.get(rule, []):
-                _known(f"{name}.{rule}", one, known)
-                targets |= {one["Next"]} if "Next" in one else set()
+            for part in state.get(rule, []):
+                _known(f"{name}.{rule}", part, known)
+                targets |= {part["Next"]} if "Next" in part else set()
         targets |= {state[key] for key in ("Next", "Default") if key in state}
         if "Next" not in state and state["Type"] in ("Pass", "Task", "Wait"):
             raise AslError(f"{name}: Next is missing")
