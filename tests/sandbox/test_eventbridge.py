@@ -291,6 +291,7 @@ def test_a_rule_ticks_at_its_rate_until_it_is_disabled(account: Account, functio
         ({"schedule": "at(2030-01-01T00:00:00)", "pattern": STOPPED}, "either a pattern or a schedule"),
         ({"targets": [{"Arn": "arn:aws:lambda:r:1:function:f", "Id": "f", "InputPath": "$"}]}, "InputPath"),
         ({"targets": [{"Arn": "arn:aws:kinesis:r:1:stream/s", "Id": "s"}]}, "lacks the target"),
+        ({"targets": [{"Arn": "arn:aws:states:r:1:stateMachine:m", "Id": "m"}]}, "lacks the target"),
         ({"targets": [{"Arn": "arn:aws:lambda:r:1:function:f", "Id": "f", "Input": "{"}]}, "property name"),
         (
             {
