@@ -608,7 +608,7 @@ def test_the_decision_is_one_line_with_hint_seen_reason_change_and_outcome(shop:
 
 def _silence(shop: Shop, *rules: str) -> None:
     """Take the stack's rules away, so that only the test wakes the function."""
-    for rule in rules or ("NlbPrimaryGoes", "NlbPrimaryRuns", "Tick"):
+    for rule in rules or ("NlbPrimaryGoes", "NlbPrimaryRuns", "NlbTick"):
         shop.account.events.delete_rule(shop.stack.resources[rule])
 
 

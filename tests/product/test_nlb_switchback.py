@@ -221,7 +221,7 @@ def test_going_back_is_one_switch_and_one_mail_whatever_wakes_us(shop: Shop, eve
 
 
 def test_a_lost_recovery_event_costs_at_most_one_tick(shop: Shop) -> None:
-    for rule in ("NlbPrimaryRuns", "Tick"):
+    for rule in ("NlbPrimaryRuns", "NlbTick"):
         shop.account.events.delete_rule(shop.stack.resources[rule])
     permission = shop.stack.resources["NlbRecoveryAlarmPermission"]
     shop.account.functions.disallow(shop.stack.resources[FUNCTION], permission)
