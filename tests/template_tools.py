@@ -14,18 +14,20 @@ TEMPLATE = Path(__file__).parents[1] / "template.yaml"
 STACK_NAME = "kirikae"
 
 
-def expanded(parameters: Mapping[str, str] | None = None, template: Path = TEMPLATE) -> dict[str, Any]:
+def expanded(
+    parameters: Mapping[str, str] | None = None, template: Path = TEMPLATE, stack_name: str = STACK_NAME
+) -> dict[str, Any]:
     """Return {"Resources": {logical id: {"Type", "Properties", "Ref", "Attributes"}}, "Outputs": {name: value}}.
 
     Everything is literal and only what these parameters switch on is there; ids that AWS would choose are made up, the
     same every time.
     """
-    return json.loads(_expanded(template, tuple(sorted((parameters or {}).items()))))  # type: ignore[no-any-return]
+    return json.loads(_expanded(template, stack_name, tuple(sorted((parameters or {}).items()))))  # type: ignore[no-any-return]
 
 
 @lru_cache
-def _expanded(template: Path, parameters: tuple[tuple[str, str], ...]) -> str:
-    plan = cloudformation.planned(template, STACK_NAME, dict(parameters))
+def _expanded(template: Path, stack_name: str, parameters: tuple[tuple[str, str], ...]) -> str:
+    plan = cloudformation.planned(template, stack_name, dict(parameters))
     made, outputs = cloudformation.realise(plan, lambda resource: resource)
     literal = {
         logical_id: {

@@ -42,7 +42,8 @@ class Scope:
 
 def pseudo_parameters(stack_name: str, region: str, account_id: str) -> dict[str, Any]:
     """Return the values of the `AWS::` parameters."""
-    made_up_id = uuid.uuid5(uuid.NAMESPACE_DNS, stack_name)
+    # The id of a stack is a UUID of a time and a host (version 1): its last part is that of other stacks too.
+    made_up_id = uuid.UUID(fields=(*uuid.uuid5(uuid.NAMESPACE_DNS, stack_name).fields[:5], 0x0A58A9FEAC02), version=1)
     return {
         "AWS::AccountId": account_id,
         "AWS::NoValue": NO_VALUE,

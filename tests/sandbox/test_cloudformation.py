@@ -20,11 +20,21 @@ from sandbox.stack.intrinsics import (
     check_rules,
     condition_values,
     parameter_values,
+    pseudo_parameters,
     references,
     resolve,
 )
 
 # Parameters
+
+
+def test_ids_of_two_stacks_differ_in_their_first_part_and_not_in_their_last() -> None:
+    first, second = (
+        pseudo_parameters(name, "ap-northeast-1", "123456789012")["AWS::StackId"].rpartition("/")[2].split("-")
+        for name in ("first", "second")
+    )
+    assert first[0] != second[0]
+    assert first[4] == second[4]
 
 
 @pytest.mark.parametrize(

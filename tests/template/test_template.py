@@ -13,6 +13,7 @@ from stacks import (
     LISTENERS,
     NLB,
     NLB_ALB,
+    PAGE,
     PAIR,
     PRIMARY,
     SHARED,
@@ -27,7 +28,7 @@ from stacks import (
     every_way,
     topic,
 )
-from template_tools import STACK_NAME, expanded, of_type
+from template_tools import STACK_NAME, TEMPLATE, expanded, of_type
 
 from kirikae import env
 from sandbox.stack import intrinsics
@@ -289,3 +290,45 @@ def test_a_function_runs_on_the_layer_logs_to_the_stacks_log_and_ends_in_time(pa
         assert function["Runtime"] == layer["Properties"]["CompatibleRuntimes"][0] == "python3.13"
         assert function["Timeout"] == (30 if name == "ColdStandbyStartFunction" else 60)
         assert function.get("ReservedConcurrentExecutions") == (1 if serialized else None)
+    page = of_type(stack, "AWS::Lambda::Function").get(PAGE, {})
+    assert page.keys().isdisjoint({"Layers", "ReservedConcurrentExecutions"})
+
+
+@every_way
+def test_two_stacks_in_one_account_share_no_name(parameters: dict[str, str]) -> None:
+    given: list[set[tuple[str, str]]] = []  # the names that the template chooses, by type
+    for stack_name in (STACK_NAME, f"{STACK_NAME}-shop"):
+        resources = expanded(parameters, stack_name=stack_name)["Resources"].values()
+        keys = {"Name", "AlarmName", "DashboardName", "StateMachineName"}
+        given.append(
+            {(one["Type"], one["Properties"][key]) for one in resources for key in one["Properties"].keys() & keys}
+        )
+    assert len(given[0]) == len(given[1]) > 1
+    assert given[0] & given[1] == set()
+
+
+# The order of the template.
+
+BANNER = re.compile(r"^  #+\n  # (.+) #\n  #+\n", re.MULTILINE)
+# Whoever stands under the banner on the left also names what stands under those on the right.
+NEIGHBOURS = {
+    "ALB maintenance mode": {"Maintenance page"},
+    "Maintenance page": {"ALB maintenance mode"},
+    "Target rotation": {"NLB sorry switchover and switchback"},  # whether the sorry page serves
+}
+
+
+def banners() -> dict[str, str]:
+    """Return the banner that each resource stands under."""
+    text = TEMPLATE.read_text(encoding="utf-8").partition("\nResources:\n")[2].partition("\nOutputs:\n")[0]
+    _, *parts = BANNER.split(text)
+    pairs = zip(parts[::2], parts[1::2], strict=True)
+    return {name: banner for banner, part in pairs for name in re.findall(r"^  (\w+):", part, re.MULTILINE)}
+
+
+@pytest.mark.parametrize("name", SOURCE["Resources"])
+def test_a_capability_is_one_banner_and_nothing_that_is_shared_names_it(name: str) -> None:
+    under = banners()
+    named = {other for other, _ in intrinsics.references(SOURCE["Resources"][name]["Properties"])} & under.keys()
+    allowed = {"Shared", under[name]} | NEIGHBOURS.get(under[name], set())
+    assert {other: under[other] for other in named if under[other] not in allowed} == {}

@@ -122,18 +122,46 @@ def test_an_event_that_cannot_be_delivered_is_reported_and_an_old_one_is_dropped
             queue = target["DeadLetterConfig"]["Arn"]
             assert alarmed(stack, queue)
             assert delivers(stack, rule["Attributes"]["Arn"], queue)
-            assert not delivers(stack, rule["Attributes"]["Arn"] + "x", queue)
 
 
-def delivers(stack: Mapping[str, Any], rule: str, queue: str) -> bool:
-    """Tell whether the queue's policy takes undelivered events of a rule."""
+@every_way
+def test_no_rule_of_another_stack_or_account_puts_events_into_the_queue(parameters: dict[str, str]) -> None:
+    stack = expanded(parameters)
+    [queue] = [one["Attributes"]["Arn"] for one in all_of(stack, "AWS::SQS::Queue").values()]
+    # One of the same parameters, whose name begins with this one's.
+    other = expanded(parameters, stack_name=f"{STACK_NAME}-shop")
+    rules = [rule["Attributes"]["Arn"] for rule in all_of(stack, "AWS::Events::Rule").values()]
+    rules_of_other = [rule["Attributes"]["Arn"] for rule in all_of(other, "AWS::Events::Rule").values()]
+    assert rules
+    assert rules_of_other
+    assert not any(delivers(stack, rule, queue) for rule in rules_of_other)
+    for rule in rules:
+        foreign = rule.replace(ACCOUNT_ID, "210987654321")
+        assert not delivers(stack, foreign, queue)
+        assert not delivers(stack, rule, queue, account="210987654321")
+        assert not delivers(stack, rule.replace(REGION, "eu-west-1"), queue)
+        assert not delivers(stack, rule.replace(":rule/", ":rule/x"), queue)
+
+
+@every_way
+def test_every_rule_delivers_however_long_the_stacks_name_is(parameters: dict[str, str]) -> None:
+    stack = expanded(parameters, stack_name="StackSet-kirikae-shop-466df9e0-0dff-11e8-8e2f-5088487c4896")
+    [queue] = [one["Attributes"]["Arn"] for one in all_of(stack, "AWS::SQS::Queue").values()]
+    for name, rule in all_of(stack, "AWS::Events::Rule").items():
+        assert delivers(stack, rule["Attributes"]["Arn"], queue), name
+        assert len(rule["Ref"]) <= 64, name
+
+
+def delivers(stack: Mapping[str, Any], rule: str, queue: str, account: str | None = None) -> bool:
+    """Tell whether the queue's policy takes undelivered events of a rule, whose account is that of its ARN."""
     statements = [
         {key: value for key, value in statement.items() if key != "Principal"}
         for policy in of_type(stack, "AWS::SQS::QueuePolicy").values()
         for statement in policy["PolicyDocument"]["Statement"]
         if statement["Principal"] == {"Service": "events.amazonaws.com"}
     ]
-    return iam.evaluate([{"Statement": statements}], "sqs:SendMessage", queue, {"aws:SourceArn": rule})
+    context: iam.Context = {"aws:SourceArn": rule, "aws:SourceAccount": account or rule.split(":")[4]}
+    return iam.evaluate([{"Statement": statements}], "sqs:SendMessage", queue, context)
 
 
 @every_way
