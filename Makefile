@@ -27,6 +27,7 @@ test: .venv/.done .venv-lambda/.done $(BUILD) ## Lint, types, template checks an
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	PYTHONPATH=layer $(BIN)/lint-imports --no-cache
 	$(BIN)/sam validate --lint
 	$(BIN)/cfn-lint template.yaml
 	$(BIN)/pytest -n 2

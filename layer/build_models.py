@@ -1,4 +1,4 @@
-"""Write the service models of botocore, reduced to the operations that kirikae calls, and the few roots of AWS.
+"""Write the service models of botocore, reduced to the operations that the layer calls, and the few roots of AWS.
 
 A client spends most of its making on the service model: that of EC2 alone is ten megabytes of JSON for the handful of
 operations used here. A `Loader` on another directory is all that botocore needs to use the reduced copy. Nothing is
@@ -8,6 +8,8 @@ roots; the endpoints of AWS are signed by five of them, and `kirikae.aws` goes b
     python build_models.py DIRECTORY
 """
 
+import ast
+import functools
 import gzip
 import json
 import sys
@@ -16,64 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import botocore
-
-OPERATIONS = {
-    "autoscaling": [
-        "CreateOrUpdateTags",
-        "DeleteTags",
-        "DescribeAutoScalingGroups",
-        "DescribeAutoScalingInstances",
-        "EnterStandby",
-        "ExitStandby",
-        "UpdateAutoScalingGroup",
-    ],
-    "cloudwatch": ["DescribeAlarms"],
-    "ec2": [
-        "AssignIpv6Addresses",
-        "AssignPrivateIpAddresses",
-        "AssociateAddress",
-        "CreateTags",
-        "DeleteTags",
-        "DescribeAddresses",
-        "DescribeInstanceStatus",
-        "DescribeInstanceTypes",
-        "DescribeInstances",
-        "DescribeNetworkInterfaces",
-        "DescribeRouteTables",
-        "DescribeSubnets",
-        "ModifyInstanceAttribute",
-        "ReplaceRoute",
-        "StartInstances",
-        "StopInstances",
-        "UnassignIpv6Addresses",
-    ],
-    "elbv2": [
-        "AddTags",
-        "DeregisterTargets",
-        "DescribeListeners",
-        "DescribeRules",
-        "DescribeTags",
-        "DescribeTargetGroupAttributes",
-        "DescribeTargetGroups",
-        "DescribeTargetHealth",
-        "ModifyListener",
-        "RegisterTargets",
-        "RemoveTags",
-        "SetRulePriorities",
-    ],
-    "sns": ["GetTopicAttributes", "Publish"],
-    "ssm": [
-        "CancelCommand",
-        "DescribeDocument",
-        "DescribeInstanceInformation",
-        "GetParameter",
-        "ListCommandInvocations",
-        "ListCommands",
-        "PutParameter",
-        "SendCommand",
-    ],
-    "stepfunctions": ["DescribeExecution", "ListExecutions"],
-}
+from botocore import xform_name
 
 # Amazon Trust Services.
 AWS_ROOTS = (
@@ -85,16 +30,51 @@ AWS_ROOTS = (
 )
 
 DATA = Path(botocore.BOTOCORE_ROOT) / "data"
+SOURCES = Path(__file__).parent / "kirikae"
+
+
+def operations(sources: Path = SOURCES) -> dict[str, list[str]]:
+    """Return what the layer calls, service -> operations: each `aws.client("service").operation(...)` in its sources.
+
+    Exits with the place of a client that is used in any other way: its operations would be missing from the models.
+    """
+    found: dict[str, set[str]] = {}
+    for path in sorted(sources.rglob("*.py")):
+        calls = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        clients = [call for call in calls if isinstance(call, ast.Call) and ast.unparse(call.func) == "aws.client"]
+        for call in calls:
+            match call:
+                case ast.Attribute(value=ast.Call(args=[ast.Constant(value=str(service)), *_]), attr=method) if (
+                    call.value in clients
+                ):
+                    clients.remove(call.value)
+                    found.setdefault(service, set()).add(method)
+        for client in clients:
+            sys.exit(f'{path}:{client.lineno}: expected aws.client("service").operation(...), or the models lack it')
+    return {service: sorted(_named(service, methods)) for service, methods in sorted(found.items())}
+
+
+def _named(service: str, methods: set[str]) -> Iterator[str]:
+    """Yield the operations behind methods of a client, DescribeInstances for `describe_instances`."""
+    by_method = {xform_name(operation): operation for operation in model(service)[1]["operations"]}
+    for method in methods:
+        yield by_method[method]
+
+
+@functools.cache
+def model(service: str) -> tuple[str, dict[str, Any]]:
+    """Return the version of a service's API that botocore uses, and its model."""
+    version = max(path.name for path in (DATA / service).iterdir())
+    return version, read(DATA / service / version / "service-2")
 
 
 def build(directory: Path) -> None:
-    """Write everything that making the clients of OPERATIONS reads, in the layout that botocore's loader expects."""
+    """Write everything that making the clients reads, in the layout that botocore's loader expects."""
     prefixes = set()
-    for service, operations in OPERATIONS.items():
-        version = max(path.name for path in (DATA / service).iterdir())
-        model = read(DATA / service / version / "service-2")
-        prefixes.add(model["metadata"]["endpointPrefix"])
-        write(directory / service / version / "service-2.json", reduced(model, operations))
+    for service, called in operations().items():
+        version, full = model(service)
+        prefixes.add(full["metadata"]["endpointPrefix"])
+        write(directory / service / version / "service-2.json", reduced(full, called))
         write(
             directory / service / version / "endpoint-rule-set-1.json",
             read(DATA / service / version / "endpoint-rule-set-1"),
@@ -107,19 +87,17 @@ def build(directory: Path) -> None:
     write(directory / "sdk-default-configuration.json", read(DATA / "sdk-default-configuration"))
 
 
-def reduced(model: dict[str, Any], operations: list[str]) -> dict[str, Any]:
+def reduced(full: dict[str, Any], called: list[str]) -> dict[str, Any]:
     """Return the model with these operations, the shapes they reach, and no documentation."""
-    kept = {name: model["operations"][name] for name in operations}
+    kept = {name: full["operations"][name] for name in called}
     shapes: dict[str, Any] = {}
     wanted = list(references(kept))
     while wanted:
         name = wanted.pop()
         if name not in shapes:
-            shapes[name] = model["shapes"][name]
+            shapes[name] = full["shapes"][name]
             wanted.extend(references(shapes[name]))
-    slim: dict[str, Any] = undocumented(
-        {"version": model["version"], "metadata": model["metadata"], "operations": kept}
-    )
+    slim: dict[str, Any] = undocumented({"version": full["version"], "metadata": full["metadata"], "operations": kept})
     slim["shapes"] = {name: undocumented(shapes[name]) for name in sorted(shapes)}
     return slim
 

@@ -24,7 +24,7 @@ from moto.core.model_instances import reset_model_data
 from moto.moto_server.werkzeug_app import create_backend_app
 from werkzeug.test import Client as WsgiClient
 
-from sandbox import ACCOUNT_ID, REGION, iam, loopback, wire
+from sandbox import ACCOUNT_ID, REGION, iam, kms, loopback, wire
 from sandbox.clock import Clock
 from sandbox.wire import Answer, Refusal
 
@@ -283,6 +283,7 @@ class FrontDoor:
             self._run_before(request)  # until here the request is on its way
             if principal != ADMINISTRATOR:
                 iam.authorize(self.roles[principal], principal, request, self._tags)
+                kms.authorize(self, self.roles[principal], principal, request)
             fault = self.faults.take(request)
             if fault and fault.latency:
                 time.sleep(fault.latency)

@@ -27,8 +27,11 @@ EVENTS = sorted((ROOT / "events").glob("*.json"))
 
 @pytest.fixture
 def account() -> Iterator[Account]:
+    """Return an account; whatever is mailed in it, a command must work where it is pasted."""
     with Account() as account:
         yield account
+        commands = [line for mail in account.mails for line in mail.body.splitlines() if line.startswith("aws ")]
+    assert [command for command in commands if " --region " not in command] == []
 
 
 @pytest.fixture

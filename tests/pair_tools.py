@@ -8,7 +8,7 @@ from typing import Any
 
 from functions.secondary_ip_reassignment import app
 from kirikae import aws, reconcile
-from kirikae.pair.plan import Config
+from kirikae.pair.world import Config
 from sandbox import iam
 from sandbox.account import Account
 from sandbox.estates.pair import PairService, pair_service
@@ -105,7 +105,7 @@ class Inside(Pair):
         before = {name: os.environ.get(name) for name in self.told}
         os.environ.update(self.told)
         try:
-            report = reconcile.reconcile(event, Config, app.observe, app.decide, app.act, app.tell)
+            report = reconcile.reconcile(event, Config, app.observe, app.decide, app.act, app.mail)
         finally:
             for name, value in before.items():
                 os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)

@@ -8,11 +8,13 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from functions.cold_standby_start.app import Config, act, decide, observe, tell
-from kirikae import aws, reconcile
+from functions.cold_standby_start.app import act, decide, mail, observe
+from kirikae import aws, clock
+from kirikae.decision import Decision, Result
 from kirikae.events import Hint
-from kirikae.reconcile import Decision, Times
+from kirikae.notify import Times
 from kirikae.standby.notes import FAILED
+from kirikae.standby.world import Close, Config, Note, Start
 
 ACTIVE = "i-0000000a"
 STANDBYS = ("i-00000001", "i-00000002", "i-00000003")
@@ -39,11 +41,11 @@ class World:
         self.config = config
         self.time = START
         self.instances = {
-            one: {"state": "stopped", "launched": START - 86400, "reason": "", "tags": {}} for one in STANDBYS
+            name: {"state": "stopped", "launched": START - 86400, "reason": "", "tags": {}} for name in STANDBYS
         }
         self.instances[ACTIVE] = {"state": "running", "launched": START - 86400, "reason": "", "tags": {}}
         self.alarm_since: float | None = None
-        self.lacks: Callable[[str], bool] = lambda _one: False
+        self.lacks: Callable[[str], bool] = lambda _name: False
         self.falls_back: set[str] = set()
         self.unstoppable = False
         self.starts: list[tuple[float, str]] = []  # those that EC2 accepted
@@ -53,36 +55,37 @@ class World:
 
     # What happens.
 
-    def set(self, one: str, state: str, reason: str = "") -> None:
+    def set(self, name: str, state: str, reason: str = "") -> None:
         """Change an instance's state, now."""
-        self.instances[one] |= {"state": state, "reason": reason}
+        self.instances[name] |= {"state": state, "reason": reason}
 
     def passes(self, seconds: float) -> None:
         """Let time pass: what is pending runs or falls back, what is stopping stops."""
         self.time += seconds
-        for name, one in self.instances.items():
-            if one["state"] == "pending":
+        for name, instance in self.instances.items():
+            if instance["state"] == "pending":
                 falls = name in self.falls_back
                 self.set(name, "stopped" if falls else "running", "Server.InternalError: on launch" if falls else "")
-            elif one["state"] == "stopping":
-                self.set(name, "stopped", one["reason"])
+            elif instance["state"] == "stopping":
+                self.set(name, "stopped", instance["reason"])
 
     @property
     def up(self) -> list[str]:
         """Return the standbys that start or run."""
-        return [one for one in STANDBYS if self.instances[one]["state"] in ("pending", "running")]
+        return [name for name in STANDBYS if self.instances[name]["state"] in ("pending", "running")]
 
     # Runs.
 
-    def run(self) -> Decision:
+    def run(self) -> Decision[Start | Note | Close]:
         """Do what an invocation does between the event and the mail."""
-        began = reconcile.now()
+        began = clock.now()
         seen = observe(self.config, Hint("tick", "tick"))
         decision = decide(self.config, seen)
         if decision.change:
             done = act(self.config, seen, decision.change)
-            if mail := tell(self.config, seen, decision, done, Times(None, began, reconcile.now())):
-                self.mails.append(mail.subject.split(": ", 1)[1])
+            result = Result(decision.change, decision.reason, done, Times(None, began, clock.now()))
+            if written := mail(self.config, seen, result):
+                self.mails.append(written.subject.split(": ", 1)[1])
         return decision
 
     def overlap(self, schedule: Iterable[int], runs: int = 2, dies: dict[int, int] | None = None) -> None:
@@ -129,30 +132,30 @@ class World:
         described = [
             {
                 "InstanceId": name,
-                "State": {"Name": one["state"]},
+                "State": {"Name": instance["state"]},
                 "InstanceType": "t3.micro",
-                "LaunchTime": datetime.fromtimestamp(one["launched"], UTC),
-                "StateReason": {"Message": one["reason"]},
-                "Tags": [{"Key": key, "Value": value} for key, value in one["tags"].items()],
+                "LaunchTime": datetime.fromtimestamp(instance["launched"], UTC),
+                "StateReason": {"Message": instance["reason"]},
+                "Tags": [{"Key": key, "Value": value} for key, value in instance["tags"].items()],
             }
-            for name, one in found
+            for name, instance in found
         ]
         return {"Reservations": [{"Instances": described}]}
 
     def _start_instances(self, InstanceIds: list[str]) -> Any:  # noqa: N803
         [name] = InstanceIds
-        one = self.instances[name]
+        instance = self.instances[name]
         self.touched.add(name)
-        if FAILED in one["tags"]:  # the condition in the function's policy
+        if FAILED in instance["tags"]:  # the condition in the function's policy
             raise _error("UnauthorizedOperation", "StartInstances")
-        before = one["state"]
+        before = instance["state"]
         if before not in ("stopped", "pending", "running"):
             raise _error("IncorrectInstanceState", "StartInstances")
         if before == "stopped":
             if self.lacks(name):
                 raise _error("InsufficientInstanceCapacity", "StartInstances")
             self.set(name, "pending")
-            one["launched"] = self.time
+            instance["launched"] = self.time
             self.starts.append((self.time, name))
         return {"StartingInstances": [{"PreviousState": {"Name": before}}]}
 
@@ -173,6 +176,8 @@ class World:
     def _delete_tags(self, Resources: list[str], Tags: list[dict[str, str]]) -> None:  # noqa: N803
         for name in Resources:
             self.touched.add(name)
+            if not Tags:  # EC2 removes all that a user has set
+                self.instances[name]["tags"].clear()
             for tag in Tags:
                 if self.instances[name]["tags"].get(tag["Key"]) == tag["Value"]:
                     del self.instances[name]["tags"][tag["Key"]]
@@ -267,5 +272,5 @@ def _error(code: str, operation: str) -> ClientError:
 def install(world: World, monkeypatch: Any) -> World:
     """Make the product live in this world."""
     monkeypatch.setattr(aws, "client", world.client)
-    monkeypatch.setattr(reconcile, "now", lambda: datetime.fromtimestamp(world.time, UTC))
+    monkeypatch.setattr(clock, "now", lambda: datetime.fromtimestamp(world.time, UTC))
     return world

@@ -1,7 +1,7 @@
 """Answer in place of the service while the maintenance rule of the load balancer is live.
 
-Nothing stands before the first reply: no SDK, no layer, no read. What is known of the end of the maintenance was read
-after an earlier one (`window`); until then Retry-After is RETRY_AFTER_SECONDS.
+Nothing stands before the first reply: no SDK, no layer, no read. The end of the maintenance is known from a read after
+an earlier reply (`watch`); until then Retry-After is RETRY_AFTER_SECONDS.
 https://docs.aws.amazon.com/elasticloadbalancing/latest/application/lambda-functions.html
 """
 
@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import page
 import preferences
 import replies
-import window
 from replies import PHRASES
-from window import Window
+from watch import Watch
+from window import Window, last
 
 STATUS_PATH = "/.well-known/maintenance.json"
 LONGEST_LOGGED = 2048  # characters of a value that a client chose
@@ -25,7 +25,7 @@ _REPLIES = replies.parse(os.environ["MAINTENANCE_REPLIES"])
 _SERVICE = os.environ.get("SERVICE_NAME", "")
 _RETRY_AFTER_SECONDS = int(os.environ.get("RETRY_AFTER_SECONDS") or 300)
 _LOG_QUERIES = os.environ.get("LOG_QUERIES") == "true"
-_watch = window.Watch(os.environ.get("MAINTENANCE_PARAMETER", ""), os.environ.get("MAINTENANCE_TIMEZONE", ""))
+_watch = Watch(os.environ.get("MAINTENANCE_PARAMETER", ""), os.environ.get("MAINTENANCE_TIMEZONE", ""))
 _watch.start()
 
 
@@ -72,7 +72,7 @@ def is_health_check(request: Request) -> bool:
 
 def reply(request: Request, now: float) -> dict[str, Any]:
     """Answer a client by the rules for its path."""
-    shown = window.last(_watch.windows, now)
+    shown = last(_watch.windows, now)
     if request.path == STATUS_PATH:
         headers = {"content-type": "application/json", "access-control-allow-origin": "*"}
         return respond(request, 200, headers, json.dumps(status(shown, now)))
@@ -101,7 +101,7 @@ def retry_after_seconds(shown: Window | None, now: float) -> int:
 
 
 def status(shown: Window | None, now: float) -> dict[str, Any]:
-    """Say for machines what the page says for people."""
+    """Return for machines what the page shows to people."""
     return {
         "maintenance": True,
         "service": _SERVICE,
@@ -114,15 +114,12 @@ def status(shown: Window | None, now: float) -> dict[str, Any]:
 def respond(request: Request, code: int, headers: dict[str, str], body: str = "") -> dict[str, Any]:
     """Return an answer as the load balancer wants it."""
     headers = {"cache-control": "no-store", "x-content-type-options": "nosniff", **headers}
+    many = {"multiValueHeaders": {name: [value] for name, value in headers.items()}}
     return {
         "statusCode": code,
         "statusDescription": f"{code} {PHRASES[code]}",
         "isBase64Encoded": False,
-        **(
-            {"multiValueHeaders": {name: [value] for name, value in headers.items()}}
-            if request.multi_value
-            else {"headers": headers}
-        ),
+        **(many if request.multi_value else {"headers": headers}),
         "body": "" if request.method == "HEAD" else body,
     }
 

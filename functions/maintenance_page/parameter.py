@@ -1,4 +1,4 @@
-"""The maintenance parameter: one signed call, and what its value means.
+"""The maintenance parameter: one signed call, and the windows in its value.
 
 Without an SDK: importing one would take a second of the processor from the replies that follow the first.
 """
@@ -21,13 +21,8 @@ TIMEOUT_SECONDS = 2  # to connect, and for each answer
 LONGEST_REASON = 500  # characters
 
 
-def windows(name: str, zone: str) -> tuple[Window, ...]:
-    """Read the windows; raise what went wrong."""
-    return parse(value(name), zone)
-
-
 def parse(text: str, zone: str) -> tuple[Window, ...]:
-    """Read {"<window>": {"until": …, "reason": …}}; raise ValueError for anything else."""
+    """Return the windows in {"<window>": {"until": …, "reason": …}}; raise ValueError for anything else."""
     stored = json.loads(text)
     if not isinstance(stored, dict) or not all(isinstance(wish, dict) for wish in stored.values()):
         raise ValueError(f'expected {{"<window>": {{"until": "…", "reason": "…"}}}}, found {text!r}')
@@ -45,7 +40,7 @@ def _window(name: str, wish: Mapping[str, Any], zone: str) -> Window:
 
 
 def in_words(end: datetime, zone: str) -> dict[str, str]:
-    """Say a time on the clocks of the maintenance's time zone; where that is not known, in the offset it came with."""
+    """Return a time in words, in the maintenance's time zone or, if that is not known, in its own offset."""
     try:
         end = end.astimezone(ZoneInfo(zone))
     except (ZoneInfoNotFoundError, ValueError, OverflowError):  # the last one: the end of the year 9999, elsewhere

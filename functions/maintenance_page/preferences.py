@@ -1,4 +1,4 @@
-"""What a client likes best, as Accept and Accept-Language say it (RFC 9110, section 12.5)."""
+"""The client's preferences in Accept and Accept-Language (RFC 9110, section 12.5)."""
 
 from page import LANGUAGES
 
@@ -18,11 +18,11 @@ def json_before_html(accept: str) -> bool:
 def language(accept_language: str) -> str:
     """Return the language of the page that a client likes best; English if it names none of them."""
     liked = _weights(accept_language)
-    return max(LANGUAGES, key=lambda one: max((w for n, w in liked.items() if n.partition("-")[0] == one), default=0.0))
+    return max(LANGUAGES, key=lambda tag: max((w for n, w in liked.items() if n.partition("-")[0] == tag), default=0.0))
 
 
 def _weights(header: str) -> dict[str, float]:
-    """Return what a header names, in lower case, with its weight; what is no number is no weight."""
+    """Return the names in a header, in lower case, with their weights; a weight that is no number is 0."""
     found = {}
     for part in header.lower().split(","):
         name, *parameters = (piece.strip() for piece in part.split(";"))

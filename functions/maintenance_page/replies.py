@@ -73,7 +73,7 @@ def parse(text: str) -> tuple[Reply, ...]:
         rules = []
     for number, rule in enumerate(rules, 1):
         reply, wrong = _rule(rule)
-        if earlier := next((one for one in replies if reply and one.covers(reply.path)), None):
+        if earlier := next((before for before in replies if reply and before.covers(reply.path)), None):
             wrong.append(f"is never reached, because {earlier.path} comes before it")
         problems += [f"rule {number} {problem}" for problem in wrong]
         replies += [reply] if reply else []
@@ -85,7 +85,7 @@ def parse(text: str) -> tuple[Reply, ...]:
 
 
 def _rule(rule: object) -> tuple[Reply | None, list[str]]:
-    """Read one rule; return it, if its path can be told, and what is wrong with it."""
+    """Return the rule, None if it has no path that can be compared, and its problems."""
     if not isinstance(rule, dict):
         return None, [f"is {rule!r}, expected an object with path, status and one of location, json, page"]
     path, status, location = rule.get("path"), rule.get("status"), rule.get("location", "")

@@ -5,50 +5,26 @@ mode the primary's own health checks and the recovery alarm decide; in replace m
 not health-checked, the instances' status checks and an alarm on them.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
-from kirikae import alarms, ec2, elb, env, notify, reconcile
-from kirikae.alarms import Alarm
-from kirikae.ec2 import Status
+from kirikae import alarms, ec2, elb, env, listeners, notify, reconcile
+from kirikae.decision import Decision, Result
 from kirikae.elb import Target
 from kirikae.events import Hint
-from kirikae.nlb import mail, switch
+from kirikae.log import logger
+from kirikae.nlb.mail import switched, undo
+from kirikae.nlb.switch import due, hands_off, look, make
+from kirikae.nlb.world import Switch
+from kirikae.nlb.world import SwitchbackConfig as Config
+from kirikae.nlb.world import SwitchbackObserved as Observed
 from kirikae.notify import Mail, Words
-from kirikae.reconcile import Decision, Times
-
-if TYPE_CHECKING:
-    from aws_lambda_powertools.utilities.typing import LambdaContext
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config(switch.Config):
-    """What this function is told besides what both directions are."""
-
-    recovery_alarm_name: str  # OK after RecoveryMinutes of enough healthy targets
-    ready_alarm_name: str  # in replace mode: ALARM after RecoveryMinutes of enough passed status checks
-    flapping_alarm_name: str  # ALARM after MaxSwitchesPerHour switches
-    auto_switchback: bool = True
-    max_switches_per_hour: int = env.must("[1-9][0-9]*", "a whole number from 1", default=4)
-
-
-@dataclass(frozen=True)
-class Observed:
-    """The world as far as the decision needs it."""
-
-    switches: switch.Switches
-    primary: tuple[Target, ...] = ()
-    instances: Mapping[str, str] = field(default_factory=dict)  # of the healthy targets, id -> state, in weighted mode
-    statuses: tuple[Status, ...] = ()  # of the running instances, in replace mode
-    recovery: Alarm | None = None  # of the mode in force
-    flapping: Alarm | None = None
 
 
 def observe(config: Config, hint: Hint) -> Observed:
-    """Read the listeners; while one is on the sorry page, also what says that the primary is back."""
-    seen = Observed(switch.observe(config))
-    if switch.hands_off(config, seen.switches) or not switch.due(config, seen.switches, "primary"):
+    """Read the listeners; while one is on the sorry page, also the evidence that the primary is back."""
+    seen = Observed(look(config))
+    if hands_off(config, seen.switches) or not due(config, seen.switches, "primary"):
         return seen
     with env.naming("PrimaryTargetGroupArn", config.primary_target_group_arn):
         seen = replace(seen, primary=elb.target_health(config.primary_target_group_arn))
@@ -76,23 +52,23 @@ def fit(seen: Observed) -> int:
     return sum(target.healthy and seen.instances.get(target.id) not in ec2.DOWN for target in seen.primary)
 
 
-def decide(config: Config, seen: Observed) -> Decision:
+def decide(config: Config, seen: Observed) -> Decision[Switch]:
     """Go back when enough servers have been fit for long enough and nothing asks for a person."""
-    if reason := switch.hands_off(config, seen.switches):
+    if reason := hands_off(config, seen.switches):
         return Decision(reason, refused=True)
-    listeners = switch.due(config, seen.switches, "primary")
-    if not listeners:
+    to_switch = due(config, seen.switches, "primary")
+    if not to_switch:
         return Decision(Words("every listener is on the primary"))
     evidence = _evidence(config, seen)
     if fit(seen) < config.min_healthy_targets:
         return Decision(Words(f"staying on the sorry page: {evidence.en}"))
-    # In replace mode every run that finds enough servers says so, and the alarm on that counts the minutes.
+    # In replace mode every run that finds enough servers raises a metric, and an alarm on it counts the minutes.
     ready = ("PrimaryReady",) if seen.switches.mode == "replace" else ()
     if seen.recovery is None or seen.recovery.state != ("ALARM" if ready else "OK"):
         state = f"{seen.recovery.name} is {seen.recovery.state}" if seen.recovery else "its alarm was not asked"
         waiting = f"staying on the sorry page: {evidence.en}, but not for long enough: {state}"
         return Decision(Words(waiting), lasting=ready)
-    back = {"to": "primary", "listeners": listeners}
+    back = Switch("primary", to_switch)
     if seen.flapping is None or seen.flapping.state == "ALARM":
         often = f"{config.max_switches_per_hour} switches to the sorry page within an hour"
         return Decision(
@@ -109,7 +85,7 @@ def decide(config: Config, seen: Observed) -> Decision:
 
 
 def _evidence(config: Config, seen: Observed) -> Words:
-    """Say how many servers are fit, by which evidence."""
+    """Return how many servers are fit, by which evidence."""
     if seen.switches.mode == "replace":
         found = "; ".join(f"{s.instance_id} {s.system}/{s.instance}/{s.application}" for s in seen.statuses)
         return Words(
@@ -124,53 +100,47 @@ def _evidence(config: Config, seen: Observed) -> Words:
 
 
 def _target(seen: Observed, target: Target) -> str:
-    """Say how a target is: its health, and its instance's state where that says more."""
+    """Return the health of a target, and its instance's state where that adds something."""
     if (state := seen.instances.get(target.id)) in ec2.DOWN:
         return f"{target.id} {target.state}, but {state}"
     return f"{target.id} {target.state} {target.reason}".strip()
 
 
-def act(config: Config, seen: Observed, change: Mapping[str, Any]) -> str:
+def act(config: Config, seen: Observed, change: Switch) -> str:
     """Make the change on every listener; return the mode it was made in."""
-    return switch.act(config, seen.switches, change)
+    return make(config, seen.switches, change)
 
 
-def tell(config: Config, seen: Observed, decision: Decision, mode: str, times: Times) -> Mail | None:
-    """Write the mail of a switch back."""
+def mail(config: Config, seen: Observed, result: Result[Switch, str]) -> Mail:
+    """Return the mail of a switch back."""
     alarm, evidence = seen.recovery.name if seen.recovery else "", _evidence(config, seen)
-    by_hand = Words("; forced by hand", "。手動で強制的に切り戻しました") if decision.forced else Words("")
-    return Mail(
-        notify.subject(config.service_name, "sorry page OFF, back on the primary"),
-        (
-            (notify.HAPPENED, mail.switched(seen.switches, "primary", mode)),
-            (
-                notify.WHY,
-                Words(
-                    f"{evidence.en}, for the configured minutes (alarm {alarm}){by_hand.en}",
-                    f"{evidence.ja}。この状態が設定時間続きました (アラーム {alarm}){by_hand.ja}",
-                ),
-            ),
-            (notify.WHEN, reconcile.since(times)),
-            (
-                notify.CHECK,
-                Words(
-                    "The site itself, from outside. New connections can take some minutes to follow.",
-                    "外部からサイトの表示を確認してください。新しい接続が切り替わるまで数分かかることがあります。",
-                ),
-            ),
-            (notify.UNDO, mail.undo(config, seen.switches, "sorry", mode, times)),
+    by_hand = Words("; forced by hand", "。手動で強制的に切り戻しました") if result.forced else Words("")
+    return notify.mail(
+        config,
+        "sorry page OFF, back on the primary",
+        happened=switched(seen.switches, "primary", result.done),
+        why=Words(
+            f"{evidence.en}, for the configured minutes (alarm {alarm}){by_hand.en}",
+            f"{evidence.ja}。この状態が設定時間続きました (アラーム {alarm}){by_hand.ja}",
         ),
+        since=notify.since(result.times),
+        check=Words(
+            "The site itself, from outside. New connections can take some minutes to follow.",
+            "外部からサイトの表示を確認してください。新しい接続が切り替わるまで数分かかることがあります。",
+        ),
+        undo=undo(config, seen.switches, "sorry", result.done, result.times),
     )
 
 
-switch.prime(
+reconcile.warm_up(
     Config,
+    lambda config: listeners.read(config.nlb_listener_arns),
     lambda config: ec2.instance_states(config.primary_instance_ids),
     lambda config: alarms.read(config.recovery_alarm_name),
 )
 
 
-@reconcile.logger.inject_lambda_context
-def lambda_handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
+@logger.inject_lambda_context
+def lambda_handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """Reconcile the listeners with the primary's recovery, whatever the event says."""
-    return reconcile.reconcile(event, Config, observe, decide, act, tell)
+    return reconcile.reconcile(event, Config, observe, decide, act, mail)

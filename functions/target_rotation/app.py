@@ -1,30 +1,24 @@
 """Take targets out of their groups one after another, let them be maintained, and put them back healthy.
 
-The dispatcher of the state machine's tasks and of the operations by hand, and what puts targets back when an execution
-ended without doing so.
+One operation at each invocation: a task of the state machine, an operation by hand, or the restoration of targets that
+an ended execution left out.
 """
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from kirikae import env, reconcile
-from kirikae.env import InputError
-from kirikae.reconcile import logger
-from kirikae.rotation import by_hand, claims, executions, membership, moves, scaling, tasks
-from kirikae.rotation import mail as mails
-from kirikae.rotation.moves import Event
-from kirikae.rotation.world import Config, Member
-
-if TYPE_CHECKING:
-    from aws_lambda_powertools.utilities.typing import LambdaContext
+from kirikae import clock, env, log, notify
+from kirikae.errors import InputError
+from kirikae.rotation import by_hand, claims, executions, hook, mail, membership, moves, scaling, tasks
+from kirikae.rotation.world import Config, Event, Member
 
 TASKS: Mapping[str, Callable[[Config, Event], Any]] = {
     "plan": tasks.plan,
     "take-out": tasks.take_out,
     "drained": tasks.drained,
-    "ask": tasks.ask,
-    "run": tasks.run,
-    "result": tasks.result,
+    "ask": hook.ask,
+    "run": hook.run,
+    "result": hook.result,
     "back": tasks.back,
     "finish": tasks.finish,
     "deregister": by_hand.deregister,
@@ -34,12 +28,12 @@ TASKS: Mapping[str, Callable[[Config, Event], Any]] = {
 
 
 def restore(config: Config, event: Event) -> dict[str, Any]:
-    """Put back what executions left out that have ended; a tick finds what their events did not bring."""
+    """Put back the targets that ended executions left out; the tick finds those whose event was lost."""
     groups, ended = config.rotation_target_group_arns, event.get("detail", {}).get("name", "")
     problems: dict[str, str] = {}
     if left := membership.claims(groups):
         running = [executions.name(arn) for arn in executions.running(config.state_machine_arn)]
-        left = claims.left_out(left, running, ended, reconcile.now())
+        left = claims.left_out(left, running, ended, clock.now())
     if left:
         seen, places = membership.health(groups), scaling.places(target for target in left if target.startswith("i-"))
         for target, claim in left.items():
@@ -49,15 +43,15 @@ def restore(config: Config, event: Event) -> dict[str, Any]:
                 moves.close([member])
     back = {target: claim for target, claim in left.items() if not problems[target]}
     if back:
-        reconcile.announce(config, mails.restored(config, back))
+        notify.announce(config, mail.restored(config, back))
     if len(back) < len(left):
-        reconcile.metrics.add_metric("LeftOut", "Count", 1)
+        log.count("LeftOut")
     return {"put_back": list(back), "out": {target: problem for target, problem in problems.items() if problem}}
 
 
-@logger.inject_lambda_context
-def lambda_handler(event: dict[str, Any], context: "LambdaContext") -> Any:
-    """Do one operation: a task, one by hand, or what an execution's end asks for."""
+@log.logger.inject_lambda_context
+def lambda_handler(event: dict[str, Any], context: Any) -> Any:
+    """Do one operation: a task, an operation by hand, or the restoration after the end of an execution."""
     if not isinstance(event, dict):
         raise InputError(f"the event is {event!r}, expected a JSON object")
     woken = event.get("source") in ("aws.states", "aws.events")
@@ -66,7 +60,6 @@ def lambda_handler(event: dict[str, Any], context: "LambdaContext") -> Any:
     if operation is None:
         raise InputError(f"operation is {name!r}, expected one of {', '.join(TASKS)}")
     done = operation(env.load(Config), {**event, "by": f"{claims.HAND}{context.aws_request_id[:8]}"})
-    logger.info("rotation", operation=name, result=done)
-    if reconcile.metrics.metric_set:
-        reconcile.metrics.flush_metrics()
+    log.logger.info("rotation", operation=name, result=done)
+    log.flush()
     return done

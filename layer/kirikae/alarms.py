@@ -1,4 +1,4 @@
-"""What we ask of CloudWatch."""
+"""Alarms, read from CloudWatch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from kirikae import aws
-from kirikae.env import InputError
+from kirikae.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The only place that makes a client."""
+"""Clients of AWS: this is the only place that makes one."""
 
 from functools import cache
 from pathlib import Path
@@ -29,7 +29,7 @@ def _session() -> Any:
 
 
 def _trust_every_root(caught_exception: Exception | None = None, **_: object) -> None:
-    """After a certificate that the few roots do not verify, make every further client with all of botocore's roots."""
+    """If the few roots do not verify a certificate, make every further client with all of botocore's roots."""
     if isinstance(caught_exception, SSLError):
         _session().set_config_variable("ca_bundle", None)
         client.cache_clear()
@@ -39,7 +39,7 @@ def _trust_every_root(caught_exception: Exception | None = None, **_: object) ->
 def client(service: str, attempts: int = 3) -> Any:
     """Return the one client for `service`; tests that change the world call `client.cache_clear()`.
 
-    One attempt is for what must not be done twice when only its answer was lost.
+    One attempt is for a call that must not be repeated when only its answer was lost.
     """
     config = _CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": attempts}))
     return _session().create_client(service, config=config)

@@ -1,4 +1,4 @@
-"""What we ask of EC2: reads return plain values."""
+"""Instances of EC2: reads return plain values, writes name their end state."""
 
 import re
 import time
@@ -9,12 +9,7 @@ from typing import Any
 
 from kirikae import aws
 
-DOWN_JA = {
-    "stopping": "停止処理中",
-    "stopped": "停止済み",
-    "shutting-down": "終了処理中",
-    "terminated": "終了済み",
-}
+DOWN_JA = {"stopping": "停止処理中", "stopped": "停止済み", "shutting-down": "終了処理中", "terminated": "終了済み"}
 DOWN = frozenset(DOWN_JA)
 MISSING = "missing"
 GONE = frozenset({"shutting-down", "terminated", MISSING})  # its interfaces may be gone with it
@@ -27,7 +22,7 @@ def instance_states(instance_ids: Iterable[str], said_down: str = "") -> dict[st
 
 @dataclass(frozen=True)
 class Instance:
-    """An instance; `stopped` and `launched` are the times of its last stop and start, where EC2 tells them."""
+    """An instance; `stopped` and `launched` are the times of its last stop and start, where EC2 says them."""
 
     id: str
     state: str
@@ -41,9 +36,9 @@ class Instance:
 def instances(instance_ids: Iterable[str], said_down: str = "") -> tuple[Instance, ...]:
     """Return the instances in the order asked for; one that EC2 does not know has the state `missing`.
 
-    EC2 is eventually consistent: while it does not yet show what an event said of one instance, look again, at most
-    three times within a second and a half.  A filter instead of InstanceIds, because one id that EC2 has forgotten
-    (an hour after its termination) must not hide the others.
+    EC2 is eventually consistent: while it does not yet show the instance `said_down` as an event described it, look
+    again, at most three times within a second and a half.  A filter instead of InstanceIds, because one id that EC2
+    has forgotten (an hour after its termination) must not hide the others.
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstances.html
     """
     wanted = list(instance_ids)
@@ -67,20 +62,20 @@ def _instance(described: Mapping[str, Any]) -> Instance:
 
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_StateReason.html
     """
-    told = re.search(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) GMT\)", described.get("StateTransitionReason", ""))
+    stopped = re.search(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) GMT\)", described.get("StateTransitionReason", ""))
     return Instance(
         described["InstanceId"],
         described["State"]["Name"],
         described.get("InstanceType", ""),
         described.get("LaunchTime"),
-        datetime.fromisoformat(told[1]).replace(tzinfo=UTC) if told else None,
+        datetime.fromisoformat(stopped[1]).replace(tzinfo=UTC) if stopped else None,
         described.get("StateReason", {}).get("Message", ""),
         {pair["Key"]: pair["Value"] for pair in described.get("Tags", []) if pair["Key"].startswith("kirikae:")},
     )
 
 
 def start(instance_id: str) -> str:
-    """Start the instance; return the state that it was in before, so that only one of two runs has started it.
+    """Start the instance; return its state before the call, which tells the one of two runs that has started it.
 
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_StartInstances.html
     """
@@ -98,7 +93,7 @@ def stop(instance_id: str) -> str:
 
 
 def set_type(instance_id: str, instance_type: str) -> None:
-    """Make a stopped instance be of this type.
+    """Give a stopped instance this type.
 
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyInstanceAttribute.html
     """
@@ -115,12 +110,12 @@ def tag(instance_ids: Iterable[str], tags: Mapping[str, str]) -> None:
 
 
 def untag(instance_id: str, tags: Mapping[str, str]) -> None:
-    """Remove the tags that still have these values: what another run has written since stays.
+    """Remove the tags, if any, that still have these values: what another run has written since stays.
 
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteTags.html
     """
-    pairs = [{"Key": key, "Value": value} for key, value in tags.items()]
-    aws.client("ec2").delete_tags(Resources=[instance_id], Tags=pairs)
+    if pairs := [{"Key": key, "Value": value} for key, value in tags.items()]:  # without any, EC2 would remove them all
+        aws.client("ec2").delete_tags(Resources=[instance_id], Tags=pairs)
 
 
 def unknown_types(instance_types: Iterable[str]) -> tuple[str, ...]:
@@ -132,7 +127,9 @@ def unknown_types(instance_types: Iterable[str]) -> tuple[str, ...]:
     if not wanted:
         return ()
     filters = [{"Name": "instance-type", "Values": wanted}]
-    found = {one["InstanceType"] for one in aws.client("ec2").describe_instance_types(Filters=filters)["InstanceTypes"]}
+    found = {
+        kind["InstanceType"] for kind in aws.client("ec2").describe_instance_types(Filters=filters)["InstanceTypes"]
+    }
     return tuple(name for name in wanted if name not in found)
 
 

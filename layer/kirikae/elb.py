@@ -1,10 +1,13 @@
-"""What we ask of Elastic Load Balancing: reads return plain values, writes name their end state."""
+"""Target groups, their targets, and tags: reads return plain values, writes name their end state."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from itertools import batched
+from typing import Any
 
 from kirikae import aws
+
+TAGGED_AT_ONCE = 20  # resources in one DescribeTags
 
 
 @dataclass(frozen=True)
@@ -22,18 +25,6 @@ class Target:
     def healthy(self) -> bool:
         """Tell whether the load balancer itself would send traffic here: failing open is not health."""
         return self.state == "healthy"
-
-
-@dataclass(frozen=True)
-class Listener:
-    """A listener and its default action; `weights` is empty when the action is not `forward`."""
-
-    arn: str
-    load_balancer_arn: str
-    protocol: str
-    port: int
-    action: str
-    weights: Mapping[str, int]  # target group ARN -> weight; the one group of a plain forward has weight 1
 
 
 def target_health(target_group_arn: str) -> tuple[Target, ...]:
@@ -57,19 +48,11 @@ def target_health(target_group_arn: str) -> tuple[Target, ...]:
 
 @dataclass(frozen=True)
 class TargetGroup:
-    """A target group as far as taking targets out of it and back needs it."""
+    """A target group; its targets are of type `instance`, `ip`, `lambda` or `alb`."""
 
     arn: str
     target_type: str
-    protocol: str
-    vpc_id: str
-    load_balancer_arns: tuple[str, ...]
-    deregistration_delay_seconds: int
-
-    @property
-    def name(self) -> str:
-        """Return the name in the ARN."""
-        return self.arn.split("/")[1]
+    load_balancer_arns: tuple[str, ...]  # those that use it, none or one
 
     @property
     def of_nlb(self) -> bool:
@@ -77,29 +60,35 @@ class TargetGroup:
         return any(":loadbalancer/net/" in arn for arn in self.load_balancer_arns)
 
 
+def group_name(target_group_arn: str) -> str:
+    """Return the name in a target group's ARN."""
+    return target_group_arn.split("/")[1]
+
+
 def target_groups(target_group_arns: Iterable[str]) -> tuple[TargetGroup, ...]:
     """Return the target groups in the order asked for.
 
-    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTargetGroupAttributes.html
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTargetGroups.html
     """
     wanted = list(target_group_arns)
     answer = aws.client("elbv2").describe_target_groups(TargetGroupArns=wanted)["TargetGroups"]
-    found = {described["TargetGroupArn"]: described for described in answer}
-    return tuple(_group(found[arn]) for arn in wanted)
+    found = {
+        described["TargetGroupArn"]: TargetGroup(
+            described["TargetGroupArn"], described["TargetType"], tuple(described["LoadBalancerArns"])
+        )
+        for described in answer
+    }
+    return tuple(found[arn] for arn in wanted)
 
 
-def _group(described: Mapping[str, Any]) -> TargetGroup:
-    arn = described["TargetGroupArn"]
-    answer = aws.client("elbv2").describe_target_group_attributes(TargetGroupArn=arn)["Attributes"]
+def deregistration_delay_seconds(target_group_arn: str) -> int:
+    """Return how long a deregistered target of the group drains at most.
+
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTargetGroupAttributes.html
+    """
+    answer = aws.client("elbv2").describe_target_group_attributes(TargetGroupArn=target_group_arn)["Attributes"]
     attributes = {attribute["Key"]: attribute["Value"] for attribute in answer}
-    return TargetGroup(
-        arn=arn,
-        target_type=described.get("TargetType", "instance"),
-        protocol=described.get("Protocol", ""),
-        vpc_id=described.get("VpcId", ""),
-        load_balancer_arns=tuple(described["LoadBalancerArns"]),
-        deregistration_delay_seconds=int(attributes.get("deregistration_delay.timeout_seconds", 0)),
-    )
+    return int(attributes.get("deregistration_delay.timeout_seconds", 0))
 
 
 def register_targets(target_group_arn: str, targets: Iterable[Mapping[str, Any]]) -> None:
@@ -124,97 +113,30 @@ def known_unhealthy(targets: Iterable[Target]) -> bool:
     return not states & {"healthy", "unused", "initial"}
 
 
-def listeners(listener_arns: Iterable[str]) -> tuple[Listener, ...]:
-    """Return the listeners in the order asked for.
+def tags(resource_arns: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Return the tags of load balancers, listeners, rules or target groups, by ARN.
 
-    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeListeners.html
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTags.html
     """
-    wanted = list(listener_arns)
-    answer = aws.client("elbv2").describe_listeners(ListenerArns=wanted)["Listeners"]
-    found = {described["ListenerArn"]: described for described in answer}
-    return tuple(_listener(found[arn]) for arn in wanted)
-
-
-def _listener(described: Mapping[str, Any]) -> Listener:
-    action = described["DefaultActions"][-1]  # the last action decides where requests go; an NLB has no other
-    groups = action.get("ForwardConfig", {}).get("TargetGroups") or [{"TargetGroupArn": action.get("TargetGroupArn")}]
-    return Listener(
-        arn=described["ListenerArn"],
-        load_balancer_arn=described["LoadBalancerArn"],
-        protocol=described["Protocol"],
-        port=described["Port"],
-        action=action["Type"],
-        weights={group["TargetGroupArn"]: group.get("Weight", 1) for group in groups if group["TargetGroupArn"]},
-    )
-
-
-def forward(listener_arn: str, weights: Mapping[str, int]) -> None:
-    """Make the listener's default action forward to these groups by weight; a single group makes a plain forward.
-
-    The weights are always spelled out: a group without one would get the default, not zero.
-    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_ModifyListener.html
-    """
-    action: dict[str, object] = {"Type": "forward"}
-    if len(weights) == 1:
-        [action["TargetGroupArn"]] = weights
-    else:
-        groups = [{"TargetGroupArn": group, "Weight": weight} for group, weight in weights.items()]
-        action["ForwardConfig"] = {"TargetGroups": groups}
-    aws.client("elbv2").modify_listener(ListenerArn=listener_arn, DefaultActions=[action])
-
-
-def rules(listener_arn: str) -> tuple[str, ...]:
-    """Return the ARNs of the listener's rules besides the default one; dual-stack NLBs have them since 2026.
-
-    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeRules.html
-    """
-    answer = aws.client("elbv2").describe_rules(ListenerArn=listener_arn)["Rules"]
-    return tuple(rule["RuleArn"] for rule in answer if not rule["IsDefault"])
-
-
-class Group(NamedTuple):
-    """A target group: the type of its targets, and the load balancers that use it, none or one."""
-
-    target_type: str
-    load_balancer_arns: tuple[str, ...]
-
-
-def groups(target_group_arns: Iterable[str]) -> dict[str, Group]:
-    """Return the target groups by ARN.
-
-    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTargetGroups.html
-    """
-    answer = aws.client("elbv2").describe_target_groups(TargetGroupArns=list(target_group_arns))["TargetGroups"]
-    return {one["TargetGroupArn"]: Group(one["TargetType"], tuple(one["LoadBalancerArns"])) for one in answer}
-
-
-def tags(resource_arn: str) -> dict[str, str]:
-    """Return the tags of a load balancer, listener, rule or target group."""
-    [description] = aws.client("elbv2").describe_tags(ResourceArns=[resource_arn])["TagDescriptions"]
-    return {tag["Key"]: tag["Value"] for tag in description["Tags"]}
+    found = {}
+    for arns in batched(resource_arns, TAGGED_AT_ONCE, strict=False):
+        for described in aws.client("elbv2").describe_tags(ResourceArns=list(arns))["TagDescriptions"]:
+            found[described["ResourceArn"]] = {tag["Key"]: tag["Value"] for tag in described["Tags"]}
+    return found
 
 
 def tag(resource_arn: str, tags: Mapping[str, str]) -> None:
-    """Make the resource carry the tags, besides others that it has."""
+    """Make the resource carry the tags, besides others that it has.
+
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_AddTags.html
+    """
     added = [{"Key": key, "Value": value} for key, value in tags.items()]
     aws.client("elbv2").add_tags(ResourceArns=[resource_arn], Tags=added)
 
 
-def target_type(target_group_arn: str) -> str:
-    """Return `instance`, `ip`, `lambda` or `alb`."""
-    [group] = aws.client("elbv2").describe_target_groups(TargetGroupArns=[target_group_arn])["TargetGroups"]
-    return str(group["TargetType"])
-
-
-def register(target_group_arn: str, target_id: str, ports: Iterable[int]) -> None:
-    """Make the group have the target on these ports; without any, on the group's own.
-
-    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_RegisterTargets.html
-    """
-    targets = [{"Id": target_id, "Port": port} for port in ports] or [{"Id": target_id}]
-    aws.client("elbv2").register_targets(TargetGroupArn=target_group_arn, Targets=targets)
-
-
 def untag(resource_arn: str, *keys: str) -> None:
-    """Make the resource not carry these tags."""
+    """Make the resource not carry these tags.
+
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_RemoveTags.html
+    """
     aws.client("elbv2").remove_tags(ResourceArns=[resource_arn], TagKeys=list(keys))

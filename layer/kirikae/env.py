@@ -1,29 +1,22 @@
 """The environment, read into frozen dataclasses; every problem is named in one error."""
 
-import ipaddress
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any
 
 from botocore.exceptions import ClientError
 
+from kirikae.errors import InputError
 
-class InputError(ValueError):
-    """A parameter, an event or a stored wish is not what it must be; the text names it and says what was expected."""
-
-
-def _boolean(text: str) -> bool:
-    return {"true": True, "false": False}[text.lower()]
-
-
-def _list(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-_PARSERS: dict[Any, Callable[[str], Any]] = {str: str, int: int, bool: _boolean, tuple[str, ...]: _list}
+_PARSERS: dict[Any, Callable[[str], Any]] = {
+    str: str,
+    int: int,
+    bool: lambda text: {"true": True, "false": False}[text.lower()],
+    tuple[str, ...]: lambda text: tuple(part.strip() for part in text.split(",") if part.strip()),
+}
 
 
 def must(pattern: str, expected: str, **options: Any) -> Any:
@@ -48,7 +41,7 @@ def arn(service: str, resource: str, expected: str, **options: Any) -> Any:
 
 
 def listener_arns(**options: Any) -> Any:
-    """Declare a field of listener ARNs; whose listener it is shows in its protocol."""
+    """Declare a field of listener ARNs, of an NLB or an ALB: its protocol shows which."""
     return arn(
         "elasticloadbalancing", r"listener/(net|app)/[^/]+/[^/]+/[^/]+", "listener ARNs (…:listener/net/…)", **options
     )
@@ -64,41 +57,34 @@ def instance_ids(**options: Any) -> Any:
     return must(r"i-[0-9a-f]{8,17}", "instance ids like i-0123456789abcdef0", **options)
 
 
-def interface_ids(**options: Any) -> Any:
-    """Declare a field of network interface ids."""
-    return must(r"eni-[0-9a-f]{8,17}", "network interface ids like eni-0123456789abcdef0", **options)
-
-
-def ip_addresses(**options: Any) -> Any:
-    """Declare a field of IPv4 and IPv6 addresses; `2001:DB8:0::5` is kept as `2001:db8::5`, as EC2 writes it."""
-    return read_by(lambda text: str(ipaddress.ip_address(text)), "IP addresses like 10.0.0.50", **options)
-
-
-def cidrs(**options: Any) -> Any:
-    """Declare a field of networks."""
-    return read_by(
-        lambda text: str(ipaddress.ip_network(text)), "networks without host bits like 192.168.99.1/32", **options
-    )
+def of_stack(**options: Any) -> Any:
+    """Declare a field that no parameter holds: the template writes the name of something that the stack itself made."""
+    return field(metadata={"parameter": "which the template sets"}, **options)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """What every acting function is told."""
+    """Settings that every acting function has."""
 
     service_name: str
-    topic_arn: str
-    hold_parameter: str
+    topic_arn: str = of_stack()
+    hold_parameter: str = of_stack()
     notification_language: str = must("en|ja", "en or ja", default="en")
     dry_run: bool = False
 
+    @property
+    def region(self) -> str:
+        """The Region that the stack is in."""
+        return self.topic_arn.split(":")[3]
 
-def parameter(name: str) -> str:
-    """Return the template parameter behind a field: `listener_arns` is `ListenerArns`."""
-    return "".join(word.capitalize() for word in name.split("_"))
+
+def parameter(item: Field[Any]) -> str:
+    """Return the template parameter behind a field, NlbListenerArns for `nlb_listener_arns`, or who sets it instead."""
+    return str(item.metadata.get("parameter") or "".join(word.capitalize() for word in item.name.split("_")))
 
 
 def load[T](cls: type[T], environ: Mapping[str, str] = os.environ) -> T:
-    """Build `cls` from variables named after its fields, `min_healthy` from `MIN_HEALTHY`; an empty one is not set.
+    """Build `cls` from variables named after its fields, `min_healthy` from MIN_HEALTHY; an empty one is as if not set.
 
     Raises InputError that lists every problem at once.
     """
@@ -108,24 +94,24 @@ def load[T](cls: type[T], environ: Mapping[str, str] = os.environ) -> T:
         variable, text = item.name.upper(), environ.get(item.name.upper(), "").strip(" ,\n\t")
         if not text:
             if item.default is MISSING and item.default_factory is MISSING:
-                problems.append(f"{variable} ({parameter(item.name)}) is not set")
+                problems.append(f"{variable} ({parameter(item)}) is not set")
             continue
         kind: Any = item.type
         try:
             value = _PARSERS[kind](text)
         except (ValueError, KeyError):
             wanted = {int: "a whole number", bool: "true or false"}[kind]
-            problems.append(f"{variable} ({parameter(item.name)}) is {text!r}, expected {wanted}")
+            problems.append(f"{variable} ({parameter(item)}) is {text!r}, expected {wanted}")
             continue
         values[item.name], mismatches = _read(item.metadata, value)
-        problems += [f"{variable} ({parameter(item.name)}) has {mismatch}" for mismatch in mismatches]
+        problems += [f"{variable} ({parameter(item)}) has {mismatch}" for mismatch in mismatches]
     if problems:
         raise InputError("; ".join(problems))
     return cls(**values)
 
 
 def _read(metadata: Mapping[str, Any], value: Any) -> tuple[Any, list[str]]:
-    """Return the value as its field keeps it, and say which parts of it are not what the field declares."""
+    """Return the value as its field keeps it, and a sentence for each part that is not what the field declares."""
     kept, mismatches = [], []
     for part in value if isinstance(value, tuple) else (value,):
         try:

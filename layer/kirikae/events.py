@@ -1,22 +1,23 @@
-"""What woke us, and what a person asked for.  The state in an event is a hint, never a fact."""
+"""The event that invoked the function, and what a person asked for.  The state in an event is a hint, never a fact."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from kirikae.env import InputError
+from kirikae.clock import moment_if_any
+from kirikae.errors import InputError
 
 
 @dataclass(frozen=True)
 class Hint:
-    """Why the function runs; `at` is the time of the cause, where there is one and the event tells it."""
+    """Why the function runs; `at` is the time of the cause, where the event has one."""
 
     text: str
     kind: str = "event"  # event, alarm, tick, wish or person
     at: datetime | None = None
     stopped_instance: str = ""  # an instance that the event says is going or gone
     running_instance: str = ""  # an instance that the event says runs, since `at`
-    wish: Any = None  # what a handler that takes wishes has made of one, once it is stored
+    wish: Any = None  # the stored form of the wish in the event, of a handler that takes wishes
 
 
 @dataclass(frozen=True)
@@ -27,20 +28,11 @@ class Request:
     dry_run: bool = False
     force: bool = False
     reason: str = ""
-    wish: dict[str, Any] | None = None  # the event, if it says what should be from now on
-
-
-def _time(text: object) -> datetime | None:
-    """Parse an event's time; CloudWatch writes +0000, EventBridge Z."""
-    try:
-        parsed = datetime.fromisoformat(str(text))
-    except ValueError:
-        return None
-    return parsed if parsed.tzinfo else None
+    wish: dict[str, Any] | None = None  # the event, if it is a wish: what should be from now on
 
 
 def hint(event: dict[str, Any]) -> Hint:
-    """Say in one line what woke us: an alarm action, an EventBridge event, a tick or anything else.
+    """Read the event as a hint: an alarm action, an EventBridge event, a tick, a wish or anything else.
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-actions-Lambda.html
     https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/monitoring-instance-state-changes.html
@@ -50,20 +42,20 @@ def hint(event: dict[str, Any]) -> Hint:
             "detail-type": "CloudWatch Alarm State Change",
             "detail": {"alarmName": str(name), "state": {"value": value, **more}},
         }:
-            return Hint(f"alarm {name} went {value}", "alarm", _time(more.get("timestamp", event.get("time"))))
+            return Hint(f"alarm {name} went {value}", "alarm", moment_if_any(more.get("timestamp", event.get("time"))))
         case {
             "detail-type": "EC2 Instance State-change Notification",
             "detail": {"instance-id": str(instance_id), "state": state},
         }:
             gone = instance_id if state in ("stopping", "stopped", "shutting-down", "terminated") else ""
             runs = instance_id if state == "running" else ""
-            return Hint(f"instance {instance_id} is {state}", "event", _time(event.get("time")), gone, runs)
+            return Hint(f"instance {instance_id} is {state}", "event", moment_if_any(event.get("time")), gone, runs)
         case {"detail-type": "Scheduled Event"}:
             return Hint("tick", "tick")
         case {"detail-type": str(kind)}:
-            return Hint(f"event {kind}", "event", _time(event.get("time")))
+            return Hint(f"event {kind}", "event", moment_if_any(event.get("time")))
         case {"type": kind}:
-            return Hint(f"wish {kind}", "wish", _time(event.get("at")))
+            return Hint(f"wish {kind}", "wish", moment_if_any(event.get("at")))
         case _:
             return Hint("by hand", "person")
 

@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from botocore.exceptions import BotoCoreError, ClientError
 
 from kirikae import aws, env
+from kirikae.clock import moment
+from kirikae.notify import aws_command
 
 EXPECTED = 'expected off or {"until": "2026-12-01T06:00:00+09:00", "reason": "..."}'
 
@@ -20,19 +22,8 @@ class Hold:
     problem: str = ""
 
 
-def moment(text: object, name: str = "until") -> datetime:
-    """Parse an ISO 8601 time with an offset; raise ValueError that says what is missing."""
-    try:
-        parsed = datetime.fromisoformat(text)  # type: ignore[arg-type]  # a number is a TypeError
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} is {text!r}, expected an ISO 8601 time with an offset ({error})") from error
-    if parsed.tzinfo is None:
-        raise ValueError(f"{name} {text} has no offset, expected one like +09:00 or Z")
-    return parsed
-
-
 def parse(text: str, written: datetime, now: datetime) -> Hold:
-    """Say what the stored text, last written at `written`, means at `now`.
+    """Return what the stored text, last written at `written`, means at `now`.
 
     A wish that was already over when it was written is a mistake; one that has ended since is simply over.
     """
@@ -40,7 +31,7 @@ def parse(text: str, written: datetime, now: datetime) -> Hold:
         return Hold()
     try:
         wish = json.loads(text)
-        until, reason = moment(wish["until"]), str(wish["reason"])
+        until, reason = moment(wish["until"], "until"), str(wish["reason"])
     except (ValueError, KeyError, TypeError) as error:
         return Hold(problem=f"{text!r} is not a hold ({error}); {EXPECTED}")
     if until <= written:
@@ -54,8 +45,7 @@ def command(config: env.Stack, now: datetime) -> str:
     """Return the command that holds kirikae off for two hours."""
     until = (now + timedelta(hours=2)).isoformat(timespec="seconds")
     wish = json.dumps({"until": until, "reason": "switched by hand"})
-    region = config.topic_arn.split(":")[3]
-    return f"aws ssm put-parameter --region {region} --overwrite --name {config.hold_parameter} --value '{wish}'"
+    return aws_command(config, "ssm put-parameter", f"--overwrite --name {config.hold_parameter} --value '{wish}'")
 
 
 def read(name: str, now: datetime) -> Hold | None:

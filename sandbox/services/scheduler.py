@@ -5,7 +5,7 @@ import json
 from datetime import datetime, timedelta
 from typing import Any
 
-from sandbox import iam
+from sandbox import iam, kms
 from sandbox.clock import iso
 from sandbox.frontdoor import FrontDoor
 from sandbox.services.awslambda import Functions
@@ -128,7 +128,9 @@ class Scheduler:
 
     def _may(self, role_arn: str, arn: str) -> bool:
         role = self._account.roles.get(role_arn.rpartition("/")[2])
-        return role is not None and iam.evaluate(role.policies, _ACTIONS[arn.split(":")[2]], arn, {})
+        if role is None or not iam.evaluate(role.policies, _ACTIONS[arn.split(":")[2]], arn, {}):
+            return False
+        return kms.missing(self._account, role, arn) is None
 
     def _check_role(self, schedule_arn: str, role_arn: str, target_arn: str) -> None:
         role = self._account.roles.get(role_arn.rpartition("/")[2])

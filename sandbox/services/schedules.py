@@ -1,4 +1,7 @@
-"""When a schedule expression is due: rate(), cron() and at(), in a time zone; and what fires then."""
+"""When a schedule expression is due: rate(), cron() and at(), in a time zone; and what fires then.
+
+A parser of its own on purpose: the product has another, the tests compare the two, each an oracle for the other.
+"""
 
 import calendar
 import itertools

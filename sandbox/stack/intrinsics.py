@@ -42,7 +42,7 @@ class Scope:
 
 def pseudo_parameters(stack_name: str, region: str, account_id: str) -> dict[str, Any]:
     """Return the values of the `AWS::` parameters."""
-    # The id of a stack is a UUID of a time and a host (version 1): its last part is that of other stacks too.
+    # A stack's id is a UUID of version 1: the first part is of the time, the last one of the host, which stacks share.
     made_up_id = uuid.UUID(fields=(*uuid.uuid5(uuid.NAMESPACE_DNS, stack_name).fields[:5], 0x0A58A9FEAC02), version=1)
     return {
         "AWS::AccountId": account_id,

@@ -4,6 +4,7 @@ import http.client
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,14 @@ from zoneinfo import ZoneInfo
 import pytest
 from conftest import Shop
 
-from functions.alb_maintenance_priority.app import Config, Observed, decide
+from functions.alb_maintenance_priority.app import decide, mail
 from kirikae import env
+from kirikae.decision import Result, plain
+from kirikae.errors import InputError
 from kirikae.maintenance.rules import Memory, Order
 from kirikae.maintenance.windows import Stored, Window
+from kirikae.maintenance.world import Config, GoLive, LeaveAlone, Observed, Park
+from kirikae.notify import Times, Words
 from sandbox.account import Account
 from sandbox.estates import alb as estate_alb
 from sandbox.estates import standby as estate_standby
@@ -26,6 +31,7 @@ from sandbox.traffic import AlbPlane
 
 NOW = datetime(2026, 12, 1, 2, 0, tzinfo=UTC)
 ELB = "arn:aws:elasticloadbalancing:ap-northeast-1:123456789012"
+KEY = "arn:aws:kms:ap-northeast-1:123456789012:key/00000000-0000-4000-8000-000000000000"
 LISTENER = f"{ELB}:listener/app/shop/50dc6c495c0c9188/0467ef3c8400ae65"
 RULE = f"{ELB}:listener-rule/app/shop/50dc6c495c0c9188/0467ef3c8400ae65/aa"
 FUNCTION = "AlbMaintenancePriorityFunction"
@@ -46,16 +52,17 @@ CONFIG = Config(
 
 def seen(numbers: dict[str, int], memory: Memory, *until: timedelta | None, **stored: Any) -> Observed:
     """Build a world: the rules, what the tag says, and windows by when they end from now."""
-    held = {f"w{n}": Window(None if one is None else NOW + one) for n, one in enumerate(until)}
+    held = {f"w{n}": Window(None if end is None else NOW + end) for n, end in enumerate(until)}
     order = Order(numbers, frozenset({"aa"}), "fixed-response")
     return Observed(NOW, Stored(held, NOW - timedelta(hours=1), 1, **stored), order, memory)
 
 
 PARKED, LIVE = {"aa": 49999, "a": 1, "b": 2}, {"aa": 1, "a": 2, "b": 3}
 NUMBERS = {"a": (1, 2), "b": (2, 3)}
+LOGGED = {"a": [1, 2], "b": [2, 3]}
 NONE, REMEMBERED = Memory(), Memory("live", NUMBERS)
 OVER, OPEN = timedelta(0), timedelta(seconds=1)
-TO_LIVE = {"to": "live", "priorities": {"aa": 1, "a": 2, "b": 3}, "numbers": NUMBERS}
+TO_LIVE = {"to": "live", "priorities": {"aa": 1, "a": 2, "b": 3}, "numbers": LOGGED}
 TO_PARKED = {"to": "parked", "priorities": {"aa": 49999, "a": 1, "b": 2}}
 FINISH = {"to": "live", "priorities": {}}
 
@@ -87,7 +94,7 @@ WORLDS = {
     "no tag while it is on": (None, seen(LIVE, NONE, OPEN)),
     "parked somewhere else": (None, seen(PARKED | {"aa": 49998}, Memory("parked"))),
     "the live number is free": (
-        {"to": "live", "priorities": {"aa": 1}, "numbers": {"a": (10, 10)}},
+        {"to": "live", "priorities": {"aa": 1}, "numbers": {"a": [10, 10]}},
         seen({"aa": 49999, "a": 10}, NONE, OPEN),
     ),
     "a rule came to the old number": (
@@ -100,16 +107,34 @@ WORLDS = {
 @pytest.mark.parametrize(("change", "world"), WORLDS.values(), ids=WORLDS.keys())
 def test_decide(change: dict[str, Any] | None, world: Observed) -> None:
     decided = decide(CONFIG, world)
-    assert decided.change == change, decided.reason
+    assert plain(decided.change) == change, decided.reason
     assert decided.reason.en
     assert not decided.refused
+
+
+@pytest.mark.parametrize(
+    ("change", "logged"),
+    [
+        pytest.param(
+            GoLive({"aa": 1, "a": 2}, {"a": (1, 2)}),
+            {"to": "live", "priorities": {"aa": 1, "a": 2}, "numbers": {"a": [1, 2]}},
+            id="to the front",
+        ),
+        pytest.param(GoLive({"aa": 1}, {}), {"to": "live", "priorities": {"aa": 1}, "numbers": {}}, id="no other rule"),
+        pytest.param(GoLive({}), {"to": "live", "priorities": {}}, id="there already"),
+        pytest.param(Park({"aa": 9}, (Words("note"),)), {"to": "parked", "priorities": {"aa": 9}}, id="notes are mail"),
+        pytest.param(LeaveAlone(), {"to": "left"}, id="moved by others"),
+    ],
+)
+def test_a_change_is_logged_as_what_is_written(change: GoLive | Park | LeaveAlone, logged: dict[str, Any]) -> None:
+    assert json.dumps(plain(change)) == json.dumps(logged)  # in this order
 
 
 def test_a_hundred_rules_make_room_in_one_change() -> None:
     numbers = {f"{n:02x}r": n for n in range(1, 101)}
     decided = decide(CONFIG, seen(numbers | {"aa": 49999}, NONE, OPEN))
-    assert decided.change is not None
-    assert decided.change["priorities"] == {rule: n + 1 for rule, n in numbers.items()} | {"aa": 1}
+    assert isinstance(decided.change, GoLive)
+    assert decided.change.priorities == {rule: n + 1 for rule, n in numbers.items()} | {"aa": 1}
 
 
 @pytest.mark.parametrize(
@@ -140,9 +165,28 @@ def test_what_cannot_be_decided_is_refused(words: str, world: Observed) -> None:
 def test_a_configuration_that_does_not_fit_is_named(variables: dict[str, str], words: str) -> None:
     given = {"SERVICE_NAME": "shop", "TOPIC_ARN": CONFIG.topic_arn, "HOLD_PARAMETER": "/shop/hold"}
     given |= {"MAINTENANCE_PARAMETER": PARAMETER, "MAINTENANCE_LISTENER_ARN": LISTENER, "MAINTENANCE_RULE_ARN": RULE}
-    with pytest.raises(env.InputError) as refused:
+    with pytest.raises(InputError) as refused:
         env.load(Config, given | variables)
     assert words in str(refused.value)
+
+
+def test_names_that_the_template_sets_are_not_asked_for_as_parameters() -> None:
+    with pytest.raises(InputError, match=r"MAINTENANCE_PARAMETER \(which the template sets\) is not set"):
+        env.load(Config, {})
+
+
+@pytest.mark.parametrize(
+    ("language", "until"), [("en", "until 2026-12-01 03:00 UTC"), ("ja", "until 2026-12-01 12:00 JST")]
+)
+def test_the_subject_gives_the_last_end_on_the_readers_clock(language: str, until: str) -> None:
+    tokyo = ZoneInfo("Asia/Tokyo")
+    ends = {"a": NOW + timedelta(minutes=30), "b": (NOW + timedelta(hours=1)).astimezone(tokyo)}
+    world = replace(seen(PARKED, NONE), stored=Stored({name: Window(end) for name, end in ends.items()}, NOW, 1))
+    decided = decide(CONFIG, world)
+    assert decided.change is not None
+    result = Result(decided.change, decided.reason, None, Times(None, NOW, NOW))
+    written = mail(replace(CONFIG, notification_language=language), world, result)
+    assert written.subject == f"[kirikae] shop: maintenance ON {until}"
 
 
 # Stories.
@@ -572,8 +616,9 @@ def test_a_scheduled_window_ends_without_its_end(new_site: Callable[..., Site]) 
     assert (site.statuses(), site.alb.priorities()) == (SERVICE, site.before)
 
 
-def test_a_schedule_that_cannot_deliver_is_told_of(new_site: Callable[..., Site]) -> None:
-    site = new_site()
+@pytest.mark.parametrize("key", ["", KEY], ids=["without a key", "with a key"])
+def test_a_schedule_that_cannot_deliver_is_told_of(new_site: Callable[..., Site], key: str) -> None:
+    site = new_site(KmsKeyArn=key)
     local = site.now().astimezone(ZoneInfo("Asia/Tokyo")).replace(tzinfo=None, microsecond=0)
     start, end = (f"at({(local + timedelta(minutes=n)).isoformat()})" for n in (5, 15))
     site.deployed(MaintenanceStart=start, MaintenanceEnd=end)

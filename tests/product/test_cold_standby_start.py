@@ -12,11 +12,17 @@ from typing import Any
 import pytest
 from template_tools import expanded, of_type, policies_of
 
-from functions.cold_standby_start.app import Config, Observed, decide
+from functions.cold_standby_start.app import decide, mail
 from kirikae import env
 from kirikae.alarms import Alarm
+from kirikae.decision import Change, Result, plain
 from kirikae.ec2 import Instance, Status
 from kirikae.elb import Target
+from kirikae.errors import InputError
+from kirikae.notify import Times, Words, plain_text
+from kirikae.standby.follow import Step
+from kirikae.standby.start import Done
+from kirikae.standby.world import Close, Config, Note, Observed, Start, Started
 from sandbox.account import Account
 from sandbox.estates import standby as estate_standby
 from sandbox.stack import cloudformation
@@ -58,9 +64,9 @@ def alarm(minutes: float = 2) -> Alarm:
     return Alarm("status", "ALARM", ago(minutes))
 
 
-def seen(active: str, one: str | Instance, two: str | Instance = "stopped", **more: Any) -> Observed:
-    first = one if isinstance(one, Instance) else instance(ONE, one)
-    second = two if isinstance(two, Instance) else instance(TWO, two)
+def seen(active: str, first: str | Instance, second: str | Instance = "stopped", **more: Any) -> Observed:
+    first = first if isinstance(first, Instance) else instance(ONE, first)
+    second = second if isinstance(second, Instance) else instance(TWO, second)
     return Observed(NOW, instance(ACTIVE, active), (first, second), **more)
 
 
@@ -133,6 +139,10 @@ WORLDS = {
         seen("stopped", instance(ONE, "stopped", failed="broken disk"), failed(TWO, 0.1)),
     ),
     "the start fell back": (start(TWO, fallen=(ONE,)), seen("stopped", started("stopped", reason=FELL))),
+    "the start is falling back: not counted before it has stopped": (
+        None,
+        seen("stopped", started("stopping", reason=FELL)),
+    ),
     "the only one fell back": (
         start(fallen=(ONE,)),
         seen("stopped", started("stopped", reason=FELL), "terminated"),
@@ -173,7 +183,7 @@ WORLDS = {
 @pytest.mark.parametrize(("change", "world"), WORLDS.values(), ids=WORLDS.keys())
 def test_decide(change: dict[str, Any] | None, world: Observed) -> None:
     decided = decide(CONFIG, world)
-    assert decided.change == change, decided.reason
+    assert plain(decided.change) == change, decided.reason
     assert decided.reason.en
 
 
@@ -183,6 +193,11 @@ def test_decide(change: dict[str, Any] | None, world: Observed) -> None:
         pytest.param(
             start(ONE, TWO, fence=ACTIVE), seen("running", "stopped", **IN_ALARM), id="it runs: stopped first"
         ),
+        pytest.param(
+            start(ONE, TWO, fence=ACTIVE, retry=True),
+            seen("running", failed(ONE, 31), failed(TWO, 31), alarms=(alarm(99),)),
+            id="it runs, and the standbys are tried again",
+        ),
         pytest.param(start(ONE, TWO), seen("stopping", "stopped"), id="it is on its way down: nothing to fence"),
         pytest.param(start(ONE, TWO), seen("terminated", "stopped"), id="it is gone: nothing to fence"),
         pytest.param({"note": ONE}, seen("running", "running", **IN_ALARM), id="a standby runs: too late to fence"),
@@ -190,7 +205,7 @@ def test_decide(change: dict[str, Any] | None, world: Observed) -> None:
     ],
 )
 def test_the_active_is_fenced_before_a_start(change: dict[str, Any] | None, world: Observed) -> None:
-    assert decide(FENCED, world).change == change
+    assert plain(decide(FENCED, world).change) == change
 
 
 @pytest.mark.parametrize(
@@ -229,7 +244,7 @@ def test_the_active_is_fenced_before_a_start(change: dict[str, Any] | None, worl
     ],
 )
 def test_with_a_target_group(change: dict[str, Any] | None, world: Observed) -> None:
-    assert decide(REGISTERED, world).change == change
+    assert plain(decide(REGISTERED, world).change) == change
 
 
 @pytest.mark.parametrize(
@@ -266,6 +281,171 @@ def test_what_is_refused_says_why(words: str, config: Config, world: Observed | 
     assert words in decided.reason.en
 
 
+def test_what_a_person_may_force() -> None:
+    undone = seen("running", started("stopped", reason=BY_A_PERSON), **IN_ALARM)
+    assert plain(decide(CONFIG, undone).forced) == start(ONE, TWO)
+    assert plain(decide(FENCED, undone).forced) == start(ONE, TWO, fence=ACTIVE)
+    fell = started("stopped", reason=FELL, failed=f"{written(4)} fell-back Why")
+    left_out = instance(TWO, "stopped", failed="broken disk")
+    assert plain(decide(CONFIG, seen("stopped", fell, left_out)).forced) == start(ONE)
+    assert decide(CONFIG, seen("stopped", instance(ONE, "stopped", failed="broken disk"), left_out)).forced is None
+
+
+@pytest.mark.parametrize(
+    ("change", "record"),
+    [
+        (Start((ONE, TWO)), {"start": [ONE, TWO], "fallen": []}),
+        (Start((), (ONE,)), {"start": [], "fallen": [ONE]}),
+        (
+            Start((TWO,), (ONE,), ACTIVE, retry=True),
+            {"fence": ACTIVE, "start": [TWO], "fallen": [ONE], "retry": True},
+        ),
+        (Note("note", ONE), {"note": ONE}),
+        (Note("running", ONE), {"running": ONE}),
+        (Note("running", ONE, GROUP, (80, 81)), {"running": ONE, "register": GROUP, "ports": [80, 81]}),
+        (Note("running", ONE, GROUP), {"running": ONE, "register": GROUP, "ports": []}),
+        (Note("serving", ONE), {"serving": ONE}),
+        (Close((ONE, TWO)), {"close": [ONE, TWO]}),
+        (Started(fenced=ACTIVE), {"fenced": ACTIVE}),
+        (Started("", ONE, "t3.micro"), {"started": ONE, "type": "t3.micro"}),
+        (Started(ACTIVE, ONE, "t3.micro"), {"fenced": ACTIVE, "started": ONE, "type": "t3.micro"}),
+    ],
+)
+def test_a_change_is_logged_and_returned_as_json(change: Change, record: dict[str, Any]) -> None:
+    assert json.dumps(plain(change)) == json.dumps(record)
+
+
+def mailed(config: Config, world: Observed, done: Done | Step, language: str) -> tuple[str, str]:
+    """Return the subject, without the service, and the text of the mail about what was made at NOW."""
+    decided = decide(config, world)
+    change = decided.change or decided.forced
+    assert change
+    written_mail = mail(config, world, Result(change, decided.reason, done, Times(None, ago(0.5), NOW)))
+    assert written_mail
+    return written_mail.subject.split(": ", 1)[1], plain_text(written_mail.sections, language)
+
+
+def test_the_mail_of_a_start_says_what_was_stopped_started_and_passed_over() -> None:
+    config = replace(FENCED, standby_instance_ids=(ONE, TWO, "i-00000003", "i-00000004"))
+    world = seen("running", failed(ONE, 9, began=10), **IN_ALARM)
+    gone = instance("i-00000003", "terminated"), instance("i-00000004", "stopping")
+    world = replace(world, standbys=(*world.standbys, *gone))
+    up = replace(instance(TWO, "pending", 0), type="t3.small")
+    done = Done(
+        change=Started(ACTIVE, TWO, "t3.small"),
+        reason=Words("the start was accepted"),
+        started=up,
+        own_type="t3.micro",
+    )
+    subject, text = mailed(config, world, done, "en")
+    assert subject == f"standby {TWO} started"
+    assert (
+        f"""■ What happened
+The active {ACTIVE} was stopped first (FenceActive).
+The start of the standby {TWO} (t3.small) was accepted; it is pending.
+Its type was changed from t3.micro to t3.small, for want of capacity; see below.
+{ONE} failed earlier: {written(9)} refused t3.micro Why
+i-00000003 is terminated.
+i-00000004 is stopping.
+
+■ Why
+status is in ALARM since {written(2)}
+
+■ Since when
+outage since: 2026-11-22 02:50:00 UTC
+noticed: 2026-11-22 02:59:30 UTC
+start accepted: 2026-11-22 03:00:00 UTC
+
+"""
+        in text
+    )
+    assert text.endswith(
+        f"aws ec2 stop-instances --region ap-northeast-1 --instance-ids {TWO}\n"
+        f"aws ec2 start-instances --region ap-northeast-1 --instance-ids {ACTIVE}\n"
+    )
+    _, text = mailed(config, world, replace(done, failed={ONE: "t3.micro Why"}), "en")
+    assert f"{ONE} failed: t3.micro Why\ni-00000003 is terminated." in text, "this time, so not earlier, too"
+    _, text = mailed(config, world, done, "ja")
+    assert f"{ONE} は以前に失敗しています: {written(9)} refused t3.micro Why\ni-00000003 は terminated です。" in text
+    assert "障害発生: 2026-11-22 11:50:00 JST\n検知: 2026-11-22 11:59:30 JST\n起動受付: 2026-11-22 12:00:00 JST" in text
+
+
+@pytest.mark.parametrize(
+    ("subject", "words", "done"),
+    [
+        pytest.param(
+            "no standby started",
+            [f"No standby was started.\n{ONE} failed: t3.micro Why\n", "refused is tried again after 1, 2, 4"],
+            Done(change=None, reason=Words("none"), failed={ONE: "t3.micro Why"}),
+            id="failed",
+        ),
+        pytest.param(
+            f"active {ACTIVE} not fenced, no standby started",
+            ["The active could not be stopped, so no standby is started: Why\n", "Stop the active by hand"],
+            Done(change=None, reason=Words("none"), unfenced="Why"),
+            id="not fenced",
+        ),
+        pytest.param(
+            f"active {ACTIVE} stopped, another run starts the standby",
+            [
+                f"The active {ACTIVE} was stopped first",
+                f"start-instances --region ap-northeast-1 --instance-ids {ACTIVE}",
+            ],
+            Done(change=Started(ACTIVE), reason=Words("none"), news=False),
+            id="another run starts",
+        ),
+    ],
+)
+def test_the_mail_of_a_run_that_starts_nothing(subject: str, words: list[str], done: Done) -> None:
+    said, text = mailed(FENCED, seen("running", "stopped", **IN_ALARM), done, "en")
+    assert said == subject
+    assert all(word in text for word in words), text
+
+
+def test_what_is_not_new_is_not_mailed() -> None:
+    world = seen("stopped", "stopped")
+    reason, times = Words("why"), Times(None, NOW, NOW)
+    again = Done(change=None, reason=reason, failed={ONE: "Why"}, news=False)
+    other = Step(change=None, reason=reason)
+    runs = Step(change=Note("running", ONE), reason=reason, standby=started("running"))
+    for change, done in ((Start((ONE,)), again), (Note("serving", ONE), other), (Note("running", ONE), runs)):
+        assert mail(CONFIG, world, Result(change, reason, done, times)) is None
+
+
+def test_the_mails_of_a_standby_that_is_up() -> None:
+    found = started("running", 6, **RAN)
+    world = seen("stopped", found, **OK, targets=(Target(ONE, 8080, "healthy"),))
+    step = Step(change=Note("serving", ONE), reason=Words("it passes", "合格"), standby=found)
+    subject, text = mailed(REGISTERED, world, step, "en")
+    assert subject == f"standby {ONE} is serving"
+    assert (
+        """The standby serves: it passes.
+
+■ Since when
+outage since: 2026-11-22 02:54:00 UTC
+start accepted: 2026-11-22 02:54:00 UTC
+running: 2026-11-22 02:56:00 UTC
+serving: 2026-11-22 03:00:00 UTC
+
+"""
+        in text
+    )
+    leaves = f"--target-group-arn {GROUP} --targets Id={ONE},Port=8080\naws ec2 stop-instances"
+    assert f"aws elbv2 deregister-targets --region ap-northeast-1 {leaves}" in text
+    assert "稼働: 2026-11-22 12:00:00 JST" in mailed(REGISTERED, world, step, "ja")[1]
+    subject, text = mailed(REGISTERED, world, replace(step, change=Note("note", ONE)), "en")
+    assert subject == f"standby {ONE} is running already"
+    assert "\nserving: " not in text
+    back = Step(change=Close((ONE,)), reason=Words("back"), standby=found)
+    subject, text = mailed(CONFIG, seen("running", found, **ACTIVE_OK), back, "en")
+    assert subject == "active is back"
+    assert f"The standby {ONE} still runs" in text
+    assert "■ Since when" not in text
+    subject, text = mailed(CONFIG, seen("running", found, **ACTIVE_OK), replace(back, standby=None), "en")
+    assert "no standby runs" in text
+    assert "stop-instances" not in text
+
+
 ENVIRONMENT = {
     "SERVICE_NAME": "batch",
     "TOPIC_ARN": CONFIG.topic_arn,
@@ -293,7 +473,7 @@ def test_the_environment_is_read() -> None:
     ],
 )
 def test_a_wrong_parameter_is_named(name: str, value: str) -> None:
-    with pytest.raises(env.InputError, match=name):
+    with pytest.raises(InputError, match=name):
         env.load(Config, ENVIRONMENT | {name: value})
 
 
@@ -419,7 +599,7 @@ def test_the_whole_way_from_a_stop_to_serving_and_back(batch: Callable[..., Batc
     world.minutes(2)
     assert world.subjects == ["standby ONE started", "standby ONE is serving"]
     told = world.mails[-1].body
-    times = [f"{began + timedelta(seconds=s):%Y-%m-%dT%H:%M:%SZ}" for s in (0, 0, 15)]
+    times = [f"{began + timedelta(seconds=s):%Y-%m-%d %H:%M:%S} UTC" for s in (0, 0, 15)]
     assert f"outage since: {times[0]}\nstart accepted: {times[1]}\nrunning: {times[2]}\nserving: " in told
     assert f"Id={world.one},Port={estate_standby.PORT}" in told
     world.service.start()
@@ -570,7 +750,7 @@ def test_the_next_type_when_there_is_no_capacity_for_its_own(batch: Callable[...
     world.dies()
     assert world.states == ["pending", "stopped"]
     assert world.account.ec2.instance(world.one).instance_type == "t3.medium"
-    assert world.calls(START, TYPE) == [(one, world.one) for one in (START, TYPE, START, TYPE, START)]
+    assert world.calls(START, TYPE) == [(call, world.one) for call in (START, TYPE, START, TYPE, START)]
     assert "Its type was changed from t3.micro to t3.medium" in world.mails[0].body
     assert world.service.tags(world.one)["instance-type"] == "t3.micro"
 
@@ -836,7 +1016,7 @@ def test_the_role_may_write_to_the_given_resources_only() -> None:
     for action in ("ec2:StartInstances", "ec2:CreateTags", "ec2:DeleteTags", "ec2:ModifyInstanceAttribute"):
         assert more[action]["Condition"]["StringEquals"] == {"ec2:InstanceID": [ONE, TWO]}
     assert plain["ec2:StartInstances"]["Condition"]["Null"] == {"aws:ResourceTag/kirikae:failed": "true"}
-    unscoped = {action for action, one in more.items() if one["Resource"] == "*"}
+    unscoped = {action for action, statement in more.items() if statement["Resource"] == "*"}
     assert all(action.split(":")[1].startswith("Describe") for action in unscoped)
 
 
@@ -851,21 +1031,21 @@ def test_the_role_may_write_to_the_given_resources_only() -> None:
 def test_the_alarms_on_the_active(fences: str, dry: str, cpu: str, alarms: int, stops: bool) -> None:
     template = expanded(GIVEN | {"FenceActive": fences, "DryRun": dry, "ActiveCpuThreshold": cpu})
     found = [
-        one
-        for one in of_type(template, "AWS::CloudWatch::Alarm").values()
-        if {"Name": "InstanceId", "Value": ACTIVE} in one["Dimensions"]
+        declared
+        for declared in of_type(template, "AWS::CloudWatch::Alarm").values()
+        if {"Name": "InstanceId", "Value": ACTIVE} in declared["Dimensions"]
     ]
     assert len(found) == alarms
-    for one in found:
-        assert any(":ColdStandbyStartFunction" in a or FUNCTION in a for a in one["AlarmActions"])
-        assert any(a.endswith(":ec2:stop") for a in one["AlarmActions"]) == stops
+    for declared in found:
+        assert any(":ColdStandbyStartFunction" in a or FUNCTION in a for a in declared["AlarmActions"])
+        assert any(a.endswith(":ec2:stop") for a in declared["AlarmActions"]) == stops
 
 
 def test_any_alarm_of_the_account_and_region_may_call() -> None:
     permissions = of_type(expanded(GIVEN), "AWS::Lambda::Permission").values()
-    [one] = [p for p in permissions if p["Principal"] == "lambda.alarms.cloudwatch.amazonaws.com"]
-    assert one["SourceAccount"] == "123456789012"
-    assert one["SourceArn"] == "arn:aws:cloudwatch:ap-northeast-1:123456789012:alarm:*"
+    [permission] = [p for p in permissions if p["Principal"] == "lambda.alarms.cloudwatch.amazonaws.com"]
+    assert permission["SourceAccount"] == "123456789012"
+    assert permission["SourceArn"] == "arn:aws:cloudwatch:ap-northeast-1:123456789012:alarm:*"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from functions.nlb_sorry_switchover.app import Config as SwitchoverConfig
 from functions.nlb_switchback.app import Config as SwitchbackConfig
 from kirikae import env
-from kirikae.env import InputError
+from kirikae.errors import InputError
 
 ELB = "arn:aws:elasticloadbalancing:ap-northeast-1:123456789012"
 LISTENER = f"{ELB}:listener/net/shop/50dc6c495c0c9188/0467ef3c8400ae65"
@@ -21,7 +21,7 @@ GOOD = {
     "SERVICE_NAME": "shop",
     "TOPIC_ARN": "arn:aws:sns:ap-northeast-1:123456789012:shop",
     "HOLD_PARAMETER": "/shop/hold",
-    "LISTENER_ARNS": LISTENER,
+    "NLB_LISTENER_ARNS": LISTENER,
     "PRIMARY_TARGET_GROUP_ARN": GROUP,
     "SORRY_TARGET_GROUP_ARN": GROUP.replace("primary", "sorry"),
     "OUTAGE_ALARM_NAME": "shop-nlb-outage",
@@ -138,11 +138,11 @@ def test_defaults_are_those_of_the_template(kind: Any) -> None:
 @pytest.mark.parametrize(
     ("variable", "text", "expected"),
     [
-        pytest.param("LISTENER_ARNS", "shop", "listener ARNs", id="no ARN"),
-        pytest.param("LISTENER_ARNS", GROUP, "listener ARNs", id="ARN of something else"),
-        pytest.param("LISTENER_ARNS", f"{LISTENER}/more", "listener ARNs", id="ARN of a rule"),
-        pytest.param("LISTENER_ARNS", f"{LISTENER},shop", "'shop', expected listener ARNs", id="second of two"),
-        pytest.param("LISTENER_ARNS", LISTENER.replace("/net/", "/gwy/"), "listener ARNs", id="gateway listener"),
+        pytest.param("NLB_LISTENER_ARNS", "shop", "listener ARNs", id="no ARN"),
+        pytest.param("NLB_LISTENER_ARNS", GROUP, "listener ARNs", id="ARN of something else"),
+        pytest.param("NLB_LISTENER_ARNS", f"{LISTENER}/more", "listener ARNs", id="ARN of a rule"),
+        pytest.param("NLB_LISTENER_ARNS", f"{LISTENER},shop", "'shop', expected listener ARNs", id="second of two"),
+        pytest.param("NLB_LISTENER_ARNS", LISTENER.replace("/net/", "/gwy/"), "listener ARNs", id="gateway listener"),
         pytest.param("PRIMARY_TARGET_GROUP_ARN", LISTENER, "target group ARNs", id="listener for group"),
         pytest.param("PRIMARY_TARGET_GROUP_ARN", f"{GROUP} {GROUP}", "target group ARNs", id="two groups"),
         pytest.param("SORRY_TARGET_GROUP_ARN", GROUP.replace("123456789012", "1"), "target group ARNs", id="account"),
@@ -167,7 +167,7 @@ def test_a_value_of_the_wrong_form_names_variable_parameter_and_value(variable: 
 @pytest.mark.parametrize("partition", ["aws", "aws-cn", "aws-us-gov"])
 def test_every_partition_and_region_is_accepted(partition: str, region: str) -> None:
     arn = LISTENER.replace("arn:aws:", f"arn:{partition}:").replace("ap-northeast-1", region)
-    assert env.load(SwitchoverConfig, GOOD | {"LISTENER_ARNS": arn}).listener_arns == (arn,)
+    assert env.load(SwitchoverConfig, GOOD | {"NLB_LISTENER_ARNS": arn}).nlb_listener_arns == (arn,)
 
 
 @pytest.mark.parametrize(

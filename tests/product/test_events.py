@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kirikae import events
-from kirikae.env import InputError
+from kirikae.errors import InputError
 from kirikae.events import Hint, Request
 
 EVENTS = {path.stem: json.loads(path.read_text()) for path in (Path(__file__).parents[2] / "events").glob("*.json")}

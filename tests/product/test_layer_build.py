@@ -3,7 +3,6 @@
 Needs `make build`.
 """
 
-import ast
 import importlib.util
 import io
 import itertools
@@ -34,7 +33,8 @@ ROOT = Path(__file__).parents[2]
 BUILD = ROOT / ".aws-sam" / "build"
 SITE = BUILD / "KirikaeLayer" / "python"
 MODELS = SITE / "kirikae" / "models"
-OPERATIONS = [(service, name) for service, names in build_models.OPERATIONS.items() for name in names]
+BY_SERVICE = build_models.operations()
+OPERATIONS = [(service, name) for service, names in BY_SERVICE.items() for name in names]
 WHEN = datetime(2026, 11, 1, 3, 0, tzinfo=UTC)
 
 
@@ -217,7 +217,7 @@ def test_an_error_of_the_service_reads_the_same() -> None:
 
 def test_no_endpoint_of_any_partition_or_region_is_lost() -> None:
     full, reduced = (EndpointResolver(SESSIONS[kind].get_data("endpoints"), False) for kind in (False, True))
-    prefixes = {client(service, reduced=True).meta.service_model.endpoint_prefix for service in build_models.OPERATIONS}
+    prefixes = {client(service, reduced=True).meta.service_model.endpoint_prefix for service in BY_SERVICE}
     compared = 0
     for prefix, partition in itertools.product(prefixes, full.get_available_partitions()):
         regions = full.get_available_endpoints(prefix, partition, allow_non_regional=True)
@@ -238,7 +238,7 @@ def endpoint(resolver: EndpointResolver, prefix: str, region: str, fips: bool, d
         return None
 
 
-@pytest.mark.parametrize("service", build_models.OPERATIONS)
+@pytest.mark.parametrize("service", BY_SERVICE)
 @pytest.mark.parametrize(
     "region",
     ["ap-northeast-1", "us-east-1", "cn-north-1", "us-gov-west-1", "us-iso-east-1", "eusc-de-east-1", "ap-new-9"],
@@ -251,20 +251,33 @@ def test_a_reduced_client_calls_the_same_host(service: str, region: str) -> None
 
 
 def test_the_models_are_for_exactly_the_operations_that_the_code_calls() -> None:
-    called: set[tuple[str, str]] = set()
-    clients = 0
-    for path in [*(ROOT / "layer" / "kirikae").rglob("*.py"), *(ROOT / "functions").glob("*/app.py")]:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            match node:
-                case ast.Attribute(
-                    value=ast.Call(func=ast.Attribute(attr="client"), args=[ast.Constant(value=str(service))]),
-                    attr=method,
-                ):
-                    called.add((service, method))
-                    clients += 1
-            clients -= isinstance(node, ast.Call) and ast.unparse(node.func) == "aws.client"
-    assert clients == 0, "every client is written as aws.client('service').operation(...), or this test is blind"
-    assert {(service, xform_name(name)) for service, name in OPERATIONS} == called
+    for service, operations in BY_SERVICE.items():
+        [reduced] = (MODELS / service).glob("*/service-2.json")
+        assert sorted(json.loads(reduced.read_text(encoding="utf-8"))["operations"]) == operations
+
+
+def sources(directory: Path, text: str) -> Path:
+    """Return a layer of one module in a package."""
+    (directory / "nlb").mkdir()
+    (directory / "nlb" / "switch.py").write_text(text, encoding="utf-8")
+    return directory
+
+
+def test_every_client_in_the_sources_is_found_in_packages_too(tmp_path: Path) -> None:
+    text = "aws.client('ec2').describe_instances()\naws.client('ssm', 1).send_command(aws.client('sns').publish)"
+    assert build_models.operations(sources(tmp_path, text)) == {
+        "ec2": ["DescribeInstances"],
+        "sns": ["Publish"],
+        "ssm": ["SendCommand"],
+    }
+
+
+@pytest.mark.parametrize(
+    "text", ["client = aws.client('ec2')\nclient.stop()", "aws.client(name).stop()", "f(aws.client('ec2'))"]
+)
+def test_a_client_whose_operations_cannot_be_told_ends_the_build(tmp_path: Path, text: str) -> None:
+    with pytest.raises(SystemExit, match=r"switch\.py:1: expected aws\.client"):
+        build_models.operations(sources(tmp_path, text))
 
 
 def test_the_runtimes_own_botocore_takes_the_models() -> None:
@@ -276,13 +289,13 @@ def test_the_runtimes_own_botocore_takes_the_models() -> None:
         "print(json.dumps({n: s.create_client(n, 'cn-north-1').meta.endpoint_url for n in sys.argv[2:]}))"
     )
     run = subprocess.run(
-        [ROOT / ".venv-lambda" / "bin" / "python", "-c", program, MODELS, *build_models.OPERATIONS],
+        [ROOT / ".venv-lambda" / "bin" / "python", "-c", program, MODELS, *BY_SERVICE],
         capture_output=True,
         text=True,
         check=True,
     )
     assert json.loads(run.stdout) == {
-        service: client(service, "cn-north-1", reduced=False).meta.endpoint_url for service in build_models.OPERATIONS
+        service: client(service, "cn-north-1", reduced=False).meta.endpoint_url for service in BY_SERVICE
     }
 
 

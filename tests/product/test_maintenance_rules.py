@@ -11,11 +11,13 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from functions.alb_maintenance_priority.app import Config, act, decide, observe
-from kirikae import aws, reconcile
+from functions.alb_maintenance_priority.app import act, decide, observe
+from kirikae import aws, clock
+from kirikae.errors import UnfinishedError
 from kirikae.events import Hint
 from kirikae.maintenance import priorities, rules, windows
 from kirikae.maintenance.rules import LAST, Memory, Order
+from kirikae.maintenance.world import Config
 
 ELB = "arn:aws:elasticloadbalancing:ap-northeast-1:123456789012"
 LISTENER = f"{ELB}:listener/app/shop/50dc6c495c0c9188/0467ef3c8400ae65"
@@ -45,7 +47,7 @@ class Listener:
         assert ListenerArn == LISTENER
         listed = [*self.numbers.items(), ("default", 0)]
         start, size = int(Marker), min(PageSize, 60)
-        page = [self.described(*one) for one in listed[start : start + size]]
+        page = [self.described(*rule) for rule in listed[start : start + size]]
         return {"Rules": page} | ({"NextMarker": str(start + size)} if len(listed) > start + size else {})
 
     def described(self, rule_id: str, number: int) -> dict[str, Any]:
@@ -57,7 +59,8 @@ class Listener:
 
     def describe_tags(self, ResourceArns: list[str]) -> dict[str, Any]:  # noqa: N803
         assert ResourceArns == [PREFIX + OURS]
-        return {"TagDescriptions": [{"Tags": [{"Key": key, "Value": value} for key, value in self.tags.items()]}]}
+        tags = [{"Key": key, "Value": value} for key, value in self.tags.items()]
+        return {"TagDescriptions": [{"ResourceArn": PREFIX + OURS, "Tags": tags}]}
 
     def add_tags(self, ResourceArns: list[str], Tags: list[dict[str, str]]) -> None:  # noqa: N803
         assert ResourceArns == [PREFIX + OURS]
@@ -66,7 +69,7 @@ class Listener:
         assert all(len(value) <= 256 and not set(value) - ALLOWED for value in self.tags.values())
 
     def set_rule_priorities(self, RulePriorities: list[dict[str, Any]]) -> None:  # noqa: N803
-        wanted = {one["RuleArn"].removeprefix(PREFIX): one["Priority"] for one in RulePriorities}
+        wanted = {pair["RuleArn"].removeprefix(PREFIX): pair["Priority"] for pair in RulePriorities}
         assert wanted, "a call that moves nothing"
         assert len(wanted) == len(RulePriorities)
         assert wanted.keys() <= self.numbers.keys()
@@ -85,11 +88,11 @@ class Listener:
         return sorted(self.others, key=self.others.__getitem__)
 
     def free(self, near: int) -> int:
-        """Return the free number that is nearest to one."""
+        """Return the free number that is nearest to another."""
         taken = set(self.numbers.values())
         return min(
-            (one for one in range(max(1, near - 210), min(LAST, near + 210) + 1) if one not in taken),
-            key=lambda one: abs(one - near),
+            (number for number in range(max(1, near - 210), min(LAST, near + 210) + 1) if number not in taken),
+            key=lambda number: abs(number - near),
         )
 
 
@@ -104,13 +107,13 @@ def run(config: Config, listener: Listener, *open_windows: str, started: bool = 
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(aws, "client", {"elbv2": listener}.__getitem__)
-        patch.setattr(reconcile, "now", lambda: now)
+        patch.setattr(clock, "now", lambda: now)
         seen = observe(config, Hint("tick", wish=stored))
         decided = decide(config, seen)
         assert not decided.refused, decided.reason
         if decided.change:
             act(config, seen, decided.change)
-    return (decided.change or {}).get("to", "")
+    return decided.change.to if decided.change else ""
 
 
 # Numbers close together, and all over the place; LivePriority among them, before them and after them.
@@ -206,7 +209,8 @@ def test_whatever_others_do_meanwhile_the_rest_is_restored(
     parked = listener.numbers[OURS]
     others = set(listener.others.values())
     home, live = config.parked_priority, config.places[OURS]
-    assert parked == next(one for one in [*range(home, live, -1), *range(home, LAST + 1)] if one not in others)
+    free = (number for number in [*range(home, live, -1), *range(home, LAST + 1)] if number not in others)
+    assert parked == next(free)
     numbers, moves = dict(listener.numbers), listener.moves
     assert run(config, listener) == ""
     assert (listener.numbers, listener.moves) == (numbers, moves)
@@ -278,6 +282,18 @@ def test_a_run_that_dies_is_finished_by_the_next(world: tuple[Config, Listener],
     assert run(config, listener) == "parked"
     assert listener.numbers == before
     assert run(config, listener) == ""
+
+
+def test_an_order_that_reads_back_otherwise_is_an_unfinished_move() -> None:
+    listener = Listener({"a": 1} | CONFIG.homes)
+
+    def silent(RulePriorities: list[dict[str, Any]]) -> None:  # noqa: N803
+        assert RulePriorities
+
+    listener.set_rule_priorities = silent  # type: ignore[method-assign]
+    with pytest.raises(UnfinishedError, match=rf"the rules read back as .*'{OURS}': 49999.*, expected .*'{OURS}': 1"):
+        run(CONFIG, listener, "a", started=True)
+    assert listener.tags[rules.TAG] == "state=moving rules=1"
 
 
 RULE_IDS = st.text("0123456789abcdef", min_size=16, max_size=16)

@@ -8,18 +8,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
+from types import SimpleNamespace
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from botocore.exceptions import ClientError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kirikae import aws
-from kirikae.env import InputError
+from kirikae.errors import InputError, UnfinishedError
 from kirikae.maintenance import schedules, windows, wishes
 from kirikae.maintenance.windows import Stored, Window, Wish
-from kirikae.reconcile import UnfinishedError
 from sandbox.services.schedules import occurrences
 
 NOW = datetime(2026, 12, 1, 2, 0, tzinfo=UTC)
@@ -97,7 +98,7 @@ def test_names_and_reasons_may_be_written_as_the_japanese_write_them() -> None:
         pytest.param({"type": "start", "minutes": 5, "reason": "x" * 501}, "500", id="long reason"),
         pytest.param({"type": "start", "minutes": 5, "reason": "\ud800"}, "reason is '\\ud800'", id="no UTF-8"),
         pytest.param({"type": "start", "minutes": 5, "reason": "a\0b"}, "reason is 'a\\x00b'", id="a control sign"),
-        pytest.param({"type": "start", "minutes": 5, "reason": "{{ssm:x}}"}, "nowhere {{", id="a reference"),
+        pytest.param({"type": "start", "minutes": 5, "reason": "{{ssm:x}}"}, 'must not contain "{{"', id="a reference"),
         pytest.param({"type": "start", "until": "MaintenanceEnd"}, "MaintenanceEnd is ''", id="no schedule to end it"),
         pytest.param({"type": "start", "until": "MaintenanceEnd", "at": "02:00"}, "at is '02:00'", id="a time of day"),
     ],
@@ -200,34 +201,46 @@ def start(name: str, hours: int = 1) -> Wish:
     return Wish(name, Window(NOW + hours * HOUR))
 
 
-def keep(asked: Wish, *, dry_run: bool = False) -> Stored:
-    return windows.keep(NAME, asked, NOW, dry_run=dry_run)
+def store(asked: Wish, *, dry_run: bool = False) -> Stored:
+    return windows.store(NAME, asked, NOW, dry_run=dry_run)
 
 
 def test_the_same_wish_twice_is_written_once(parameter: Parameter) -> None:
-    keep(start("a"))
-    assert keep(start("a")).windows == {"a": Window(NOW + HOUR)}
+    store(start("a"))
+    assert store(start("a")).windows == {"a": Window(NOW + HOUR)}
     assert len(parameter.versions) == 2
 
 
 def test_an_end_of_an_unknown_window_writes_nothing_and_says_so(parameter: Parameter) -> None:
-    keep(start("a"))
-    stored = keep(Wish("b", None))
+    store(start("a"))
+    stored = store(Wish("b", None))
     assert stored.note == "no window 'b' is open, so there is nothing to end"
     assert parameter.windows.keys() == {"a"}
     assert len(parameter.versions) == 2
 
 
 def test_a_dry_run_writes_nothing_and_sees_what_would_be(parameter: Parameter) -> None:
-    assert keep(start("a"), dry_run=True).windows.keys() == {"a"}
+    assert store(start("a"), dry_run=True).windows.keys() == {"a"}
     assert parameter.versions == ["{}"]
 
 
 def test_a_wish_is_not_merged_into_what_cannot_be_understood(parameter: Parameter) -> None:
     parameter.versions.append("oops")
     with pytest.raises(InputError, match="/shop/maintenance: 'oops' holds no windows"):
-        keep(start("a"))
+        store(start("a"))
     assert parameter.versions == ["{}", "oops"]
+
+
+def test_a_deleted_parameter_is_named_for_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(**_: str) -> None:
+        raise ClientError({"Error": {"Code": "ParameterNotFound", "Message": "gone"}}, "GetParameter")
+
+    monkeypatch.setattr(aws, "client", lambda _service: SimpleNamespace(get_parameter=gone))
+    words = (
+        f"^the stack's Systems Manager parameter for maintenance windows is '{NAME}', but AWS says ParameterNotFound"
+    )
+    with pytest.raises(InputError, match=words):
+        windows.read(NAME)
 
 
 @pytest.mark.parametrize(
@@ -246,9 +259,9 @@ def test_two_wishes_at_once_lose_none(
 ) -> None:
     """Each of the others reads and writes wholly between our read and our write."""
     for name in before:
-        keep(start(name))
-    parameter.meanwhile = [lambda other=other: keep(other) for other in meanwhile]  # type: ignore[misc]
-    keep(asked)
+        store(start(name))
+    parameter.meanwhile = [lambda other=other: store(other) for other in meanwhile]  # type: ignore[misc]
+    store(asked)
     assert parameter.windows.keys() == after
     if Wish("b", Window(NOW + 5 * HOUR)) in meanwhile:
         assert parameter.windows["b"].until == NOW + 5 * HOUR
@@ -280,7 +293,7 @@ def test_however_two_writers_interleave_both_wishes_come_true(seed: int, ends: b
     def work(number: int) -> None:
         local.client = Client(number)
         try:
-            keep(Wish("old", None) if ends and number else start(f"w{number}"))
+            store(Wish("old", None) if ends and number else start(f"w{number}"))
         except UnfinishedError as error:
             given_up.append(error)
         finally:
@@ -307,7 +320,7 @@ def test_writes_without_an_end_are_given_up_aloud(parameter: Parameter) -> None:
         lambda n=n: parameter.versions.append(windows.write({f"{n}": Window(None)})) for n in range(99)
     ]  # type: ignore[misc]
     with pytest.raises(UnfinishedError, match="by others all the time"):
-        keep(start("a"))
+        store(start("a"))
 
 
 @pytest.mark.parametrize(
@@ -428,7 +441,7 @@ def test_the_next_time_is_the_scheduler_s_own_but_for_times_that_clocks_skip(
     expression = f"cron({minutes} {hours} {days[0]} {months} {days[1]} {years})"
     after = moment.replace(tzinfo=UTC)
     horizon = after + timedelta(days=31)
-    due = list(takewhile(lambda one: one <= horizon, occurrences(expression, after, zone)))
+    due = list(takewhile(lambda time: time <= horizon, occurrences(expression, after, zone)))
     try:
         found = schedules.next_time(expression, zone, after).astimezone(UTC)
     except ValueError:

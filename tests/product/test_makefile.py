@@ -223,7 +223,15 @@ def test_help_is_the_default_and_names_every_target() -> None:
 
 def test_make_test_and_the_check_of_a_fresh_clone_run_everything() -> None:
     planned = make(ROOT, "-n", "test")
-    for command in ("ruff check", "ruff format --check", "mypy", "sam validate --lint", "cfn-lint", "pytest"):
+    for command in (
+        "ruff check",
+        "ruff format --check",
+        "mypy",
+        "lint-imports",
+        "sam validate --lint",
+        "cfn-lint",
+        "pytest",
+    ):
         assert f".venv/bin/{command}" in planned
     check = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert check.rstrip().endswith("exec make test")

@@ -1,16 +1,14 @@
 """What both directions of the NLB switch do to listeners: every one is tried, read back, and named when it fails."""
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
 from kirikae import elb
-from kirikae.env import InputError
+from kirikae.errors import InputError, UnfinishedError
 from kirikae.nlb import switch
-from kirikae.nlb.switch import Config
-from kirikae.reconcile import UnfinishedError
+from kirikae.nlb.world import Adopt, Config, Switch
 from sandbox.account import Account
 from sandbox.estates import nlb as estate
 from sandbox.estates.nlb import NlbService
@@ -31,15 +29,15 @@ def config(service: NlbService) -> Config:
         service_name="shop",
         topic_arn="arn:aws:sns:ap-northeast-1:123456789012:shop",
         hold_parameter="/shop/hold",
-        listener_arns=service.listener_arns,
+        nlb_listener_arns=service.listener_arns,
         primary_target_group_arn=service.primary_arn,
         sorry_target_group_arn=service.sorry_arn,
     )
 
 
-def to_sorry(service: NlbService) -> dict[str, Any]:
+def to_sorry(service: NlbService) -> Switch:
     """Return the change that brings every listener to the sorry page."""
-    return {"to": "sorry", "listeners": list(service.listener_arns)}
+    return Switch("sorry", service.listener_arns)
 
 
 def writes(account: Account) -> list[str]:
@@ -49,7 +47,7 @@ def writes(account: Account) -> list[str]:
 
 def tagged(service: NlbService) -> list[bool]:
     """Tell which listeners remember that AWS refused."""
-    return [elb.tags(arn).get(switch.REFUSED_TAG) == "refused" for arn in service.listener_arns]
+    return [tags.get(switch.REFUSED_TAG) == "refused" for tags in elb.tags(service.listener_arns).values()]
 
 
 @pytest.mark.parametrize("mode", ["weighted", "replace"])
@@ -57,26 +55,26 @@ def test_a_switch_keeps_both_groups_attached_or_one_as_the_mode_says(
     ours: Account, service: NlbService, config: Config, mode: str
 ) -> None:
     config = replace(config, switch_mode=mode)
-    assert switch.act(config, switch.observe(config), to_sorry(service)) == mode
+    assert switch.make(config, switch.look(config), to_sorry(service)) == mode
     kept = {service.primary_arn: 0} if mode == "weighted" else {}
     assert set(service.weights()) == set(service.listener_arns)
     for weights in service.weights().values():
         assert weights == {service.sorry_arn: 1} | kept
     assert writes(ours) == list(service.listener_arns)
-    assert switch.due(config, switch.observe(config), "sorry") == []
-    assert switch.due(config, switch.observe(config), "primary") == list(service.listener_arns)
+    assert switch.due(config, switch.look(config), "sorry") == ()
+    assert switch.due(config, switch.look(config), "primary") == service.listener_arns
 
 
 def test_an_adoption_leaves_each_listener_on_its_side(service: NlbService, config: Config) -> None:
     first, second = service.listener_arns
     service.forward({service.sorry_arn: 1}, second)
-    seen = switch.observe(config)
+    seen = switch.look(config)
     change = switch.adoption(config, seen)
-    assert change == {"adopt": {first: "primary", second: "sorry"}}
-    switch.act(config, seen, change)
+    assert change == Adopt({first: "primary", second: "sorry"})
+    switch.make(config, seen, change)
     assert service.serving() == {first: service.primary_arn, second: service.sorry_arn}
     assert [len(weights) for weights in service.weights().values()] == [2, 2]
-    assert switch.adoption(config, switch.observe(config)) is None
+    assert switch.adoption(config, switch.look(config)) is None
 
 
 def reset(service: NlbService) -> None:
@@ -94,10 +92,10 @@ def test_a_weighted_action_that_aws_refuses_becomes_replace_mode_on_all_listener
     for code in sorted(switch._REFUSALS):
         reset(service)
         ours.faults.add("elbv2", "ModifyListener", code, times=1)
-        assert switch.act(config, switch.observe(config), to_sorry(service)) == "replace", code
+        assert switch.make(config, switch.look(config), to_sorry(service)) == "replace", code
         assert list(service.weights().values()) == [{service.sorry_arn: 1}] * 2, code
         assert tagged(service) == [True, True], code
-        assert switch.observe(config).mode == "replace", code
+        assert switch.look(config).mode == "replace", code
 
 
 def test_any_other_refusal_is_named_and_the_other_listener_is_switched(
@@ -108,7 +106,7 @@ def test_any_other_refusal_is_named_and_the_other_listener_is_switched(
         reset(service)
         ours.faults.add("elbv2", "ModifyListener", code, times=1)
         with pytest.raises(UnfinishedError, match=rf"1 of 2 listeners .*{first}: .*{code}"):
-            switch.act(config, switch.observe(config), to_sorry(service))
+            switch.make(config, switch.look(config), to_sorry(service))
         assert writes(ours) == [first, second], code
         assert service.serving() == {first: service.primary_arn, second: service.sorry_arn}, code
         assert tagged(service) == [False, False], code
@@ -118,7 +116,7 @@ def test_in_replace_mode_a_refusal_is_a_refusal(ours: Account, service: NlbServi
     config = replace(config, switch_mode="replace")
     ours.faults.add("elbv2", "ModifyListener", "InvalidLoadBalancerAction")
     with pytest.raises(UnfinishedError, match="2 of 2 listeners"):
-        switch.act(config, switch.observe(config), to_sorry(service))
+        switch.make(config, switch.look(config), to_sorry(service))
     assert writes(ours) == list(service.listener_arns)
 
 
@@ -130,7 +128,7 @@ def test_a_listener_that_nobody_answers_for_does_not_keep_the_other_from_its_swi
         "elbv2", "ModifyListener", "ServiceUnavailable", status=503, when=lambda p: p["ListenerArn"] == first
     )
     with pytest.raises(UnfinishedError, match=first):
-        switch.act(config, switch.observe(config), to_sorry(service))
+        switch.make(config, switch.look(config), to_sorry(service))
     assert service.serving()[second] == service.sorry_arn
 
 
@@ -138,26 +136,26 @@ def test_what_reads_back_otherwise_is_named_although_no_call_failed(
     ours: Account, service: NlbService, config: Config
 ) -> None:
     first, second = service.listener_arns
-    seen = switch.observe(config)
+    seen = switch.look(config)
     ours.before("elbv2", "DescribeListeners", lambda: service.forward({service.primary_arn: 1}, second))
     with pytest.raises(UnfinishedError, match=rf"1 of 2 listeners .*{second}: reads back as") as caught:
-        switch.act(config, seen, to_sorry(service))
+        switch.make(config, seen, to_sorry(service))
     assert first not in str(caught.value)
 
 
 def test_an_answer_that_is_lost_after_the_write_is_a_write(ours: Account, service: NlbService, config: Config) -> None:
     ours.faults.add("elbv2", "ModifyListener", "", after=True)
-    assert switch.act(config, switch.observe(config), to_sorry(service)) == "weighted"
+    assert switch.make(config, switch.look(config), to_sorry(service)) == "weighted"
     assert set(service.serving().values()) == {service.sorry_arn}
 
 
 def test_tags_are_not_asked_where_the_mode_cannot_depend_on_them(
     ours: Account, service: NlbService, config: Config
 ) -> None:
-    assert switch.observe(replace(config, switch_mode="replace")).mode == "replace"
-    switch.act(config, switch.observe(config), to_sorry(service))
+    assert switch.look(replace(config, switch_mode="replace")).mode == "replace"
+    switch.make(config, switch.look(config), to_sorry(service))
     ours.calls.clear()
-    assert switch.observe(config).mode == "weighted"
+    assert switch.look(config).mode == "weighted"
     assert {call.operation for call in ours.calls} == {"DescribeListeners", "DescribeRules"}
 
 
@@ -167,7 +165,7 @@ def test_a_group_of_another_load_balancer_is_seen_and_named(ours: Account, servi
     other = made["LoadBalancers"][0]["LoadBalancerArn"]
     action = {"Type": "forward", "TargetGroupArn": service.sorry_arn}
     client.create_listener(LoadBalancerArn=other, Protocol="TCP", Port=9443, DefaultActions=[action])
-    seen = switch.observe(config)
+    seen = switch.look(config)
     assert (dict(seen.elsewhere), seen.ruled) == ({service.sorry_arn: other}, ())
     reason = switch.hands_off(config, seen)
     assert reason is not None
@@ -183,7 +181,7 @@ def test_a_listener_with_rules_is_seen_and_named(ours: Account, service: NlbServ
         Conditions=[{"Field": "source-ip", "SourceIpConfig": {"Values": ["10.0.0.0/8"]}}],
         Actions=[{"Type": "forward", "TargetGroupArn": service.primary_arn}],
     )
-    seen = switch.observe(config)
+    seen = switch.look(config)
     assert seen.ruled == (second,)
     reason = switch.hands_off(config, seen)
     assert reason is not None
@@ -192,20 +190,20 @@ def test_a_listener_with_rules_is_seen_and_named(ours: Account, service: NlbServ
 
 def test_one_group_for_both_sides_is_refused(config: Config) -> None:
     config = replace(config, sorry_target_group_arn=config.primary_target_group_arn)
-    reason = switch.hands_off(config, switch.observe(config))
+    reason = switch.hands_off(config, switch.look(config))
     assert reason is not None
     assert "the same target group" in reason.en
 
 
 def test_what_is_gone_is_named_by_its_parameter(config: Config) -> None:
     listener, group = (f"arn:aws:elasticloadbalancing:ap-northeast-1:123456789012:{kind}" for kind in GONE)
-    with pytest.raises(InputError, match=f"^ListenerArns is '{listener}'"):
-        switch.observe(replace(config, listener_arns=(listener,)))
+    with pytest.raises(InputError, match=f"^NlbListenerArns is '{listener}'"):
+        switch.look(replace(config, nlb_listener_arns=(listener,)))
     with pytest.raises(InputError, match=f"SorryTargetGroupArn.*{group}"):
-        switch.observe(replace(config, sorry_target_group_arn=group))
+        switch.look(replace(config, sorry_target_group_arn=group))
 
 
 def test_a_read_that_is_not_permitted_is_no_input_error(ours: Account, config: Config) -> None:
     ours.faults.add("elbv2", "DescribeListeners", "AccessDenied", status=403)
     with pytest.raises(ClientError, match="AccessDenied"):
-        switch.observe(config)
+        switch.look(config)

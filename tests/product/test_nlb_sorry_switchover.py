@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 from conftest import Shop
 
-from functions.nlb_sorry_switchover.app import INITIAL_PATIENCE, Config, Observed, decide, tell
+from functions.nlb_sorry_switchover.app import INITIAL_PATIENCE, Config, Observed, decide, mail
 from kirikae import notify
 from kirikae.alarms import Alarm
-from kirikae.elb import Listener, Target
-from kirikae.nlb.switch import Switches
-from kirikae.reconcile import Times
+from kirikae.decision import Result
+from kirikae.elb import Target
+from kirikae.listeners import Listener
+from kirikae.nlb.world import Adopt, Switch, Switches
+from kirikae.notify import Times
 
 NOW = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)
 ELB = "arn:aws:elasticloadbalancing:ap-northeast-1:123456789012"
@@ -29,7 +31,7 @@ CONFIG = Config(
     service_name="shop",
     topic_arn="arn:aws:sns:ap-northeast-1:123456789012:shop",
     hold_parameter="/shop/hold",
-    listener_arns=(LISTENER,),
+    nlb_listener_arns=(LISTENER,),
     primary_target_group_arn=PRIMARY,
     sorry_target_group_arn=SORRY,
     outage_alarm_name="shop-nlb-outage",
@@ -64,7 +66,7 @@ def seen(primary: str, instances: str | None = None, **world: Any) -> Observed:
     return Observed(NOW, Switches(**switches), targets(primary), sorry, states, outage)
 
 
-SWITCH = {"to": "sorry", "listeners": [LISTENER]}
+SWITCH = Switch("sorry", (LISTENER,))
 STAY = None
 ILL_SORRY = (Target("alb", 443, "unhealthy"),)
 UNUSED_SORRY = (Target("alb", 443, "unused", "Target.NotInUse"),)
@@ -173,7 +175,7 @@ def test_a_plain_action_is_adopted_without_moving_its_traffic(plain: str) -> Non
     side = "primary" if plain == PRIMARY else "sorry"
     weighted = decide(CONFIG, seen("healthy", "running", listener=listener({plain: 1})))
     in_replace_mode = decide(CONFIG, seen("healthy", "running", listener=listener({plain: 1}), mode="replace"))
-    assert weighted.change == {"adopt": {LISTENER: side}}
+    assert weighted.change == Adopt({LISTENER: side})
     assert in_replace_mode.change is None
 
 
@@ -182,13 +184,13 @@ def test_a_plain_action_is_adopted_without_moving_its_traffic(plain: str) -> Non
 def test_the_mail_tells_what_why_when_what_to_check_and_how_to_undo(language: str, caused: datetime | None) -> None:
     world = seen("unused unused", sorry=ILL_SORRY)
     times = Times(caused, NOW - timedelta(seconds=3), NOW)
-    mail = tell(CONFIG, world, decide(CONFIG, world), "weighted", times)
-    assert mail is not None
-    text = notify.letter(mail.sections, language)
+    letter = mail(CONFIG, world, Result(SWITCH, decide(CONFIG, world).reason, "weighted", times))
+    assert letter is not None
+    text = notify.plain_text(letter.sections, language)
     undo = text[text.index("aws elbv2 modify-listener") :]
     action = json.loads(undo[undo.index("'") + 1 : undo.rindex("'")])
-    assert mail.subject.isascii()
-    assert len(mail.subject) < 100
+    assert letter.subject.isascii()
+    assert len(letter.subject) < 100
     assert ("i-1 is stopped" if language == "en" else "i-1 (停止または終了)") in text
     assert LISTENER in text
     assert ("4.0" in text) == (caused is not None)
@@ -514,6 +516,18 @@ def test_an_api_that_fails_is_not_an_outage_and_is_reported(shop: Shop) -> None:
     assert len(shop.alarm_mails("NlbSorrySwitchoverErrors")) == 1
     assert len(shop.alarm_mails("FailedEvents")) == 1
     assert shop.mails == []
+
+
+def test_with_a_key_a_switch_is_mailed_and_a_failure_is_reported(new_shop: Callable[..., Shop]) -> None:
+    shop = new_shop(KmsKeyArn="arn:aws:kms:ap-northeast-1:123456789012:key/00000000-0000-4000-8000-000000000000")
+    shop.deployed()
+    shop.minutes(5)
+    shop.stops()
+    assert (shop.serves, shop.subjects) == (["sorry"], ["sorry page ON, the primary cannot serve"])
+    shop.account.faults.add("elbv2", "DescribeTargetHealth", "AccessDenied", status=403)
+    shop.minutes(6)
+    assert len(shop.alarm_mails("FailedEvents")) == 1
+    assert shop.alarm_mails("MailFailed") == []
 
 
 def test_a_throttled_read_is_never_taken_for_an_answer(shop: Shop) -> None:

@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 from conftest import Shop
 
-from functions.nlb_switchback.app import Config, Observed, decide, tell
+from functions.nlb_switchback.app import Config, Observed, decide, mail
 from kirikae import notify
 from kirikae.alarms import Alarm
+from kirikae.decision import Result
 from kirikae.ec2 import Status
-from kirikae.elb import Listener, Target
-from kirikae.nlb.switch import Switches
-from kirikae.reconcile import Times
+from kirikae.elb import Target
+from kirikae.listeners import Listener
+from kirikae.nlb.world import Switch, Switches
+from kirikae.notify import Times
 
 NOW = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)
 ELB = "arn:aws:elasticloadbalancing:ap-northeast-1:123456789012"
@@ -28,7 +30,7 @@ CONFIG = Config(
     service_name="shop",
     topic_arn="arn:aws:sns:ap-northeast-1:123456789012:shop",
     hold_parameter="/shop/hold",
-    listener_arns=(LISTENER,),
+    nlb_listener_arns=(LISTENER,),
     primary_target_group_arn=PRIMARY,
     sorry_target_group_arn=SORRY,
     recovery_alarm_name="shop-nlb-recovery",
@@ -51,7 +53,7 @@ def seen(states: str = "", recovery: str = "", flapping: str = "OK", **world: An
     return Observed(Switches(**switches), targets, states, statuses, alarm, Alarm("shop-nlb-flapping", flapping, NOW))
 
 
-BACK = {"to": "primary", "listeners": [LISTENER]}
+BACK = Switch("primary", (LISTENER,))
 STAY = None
 FIT, ILL, NEW = ("ok", "ok", "not-applicable"), ("ok", "impaired", "not-applicable"), ("initializing",) * 3
 APP_ILL = ("ok", "ok", "impaired")
@@ -123,10 +125,9 @@ def test_in_replace_mode_every_ready_minute_counts_while_it_waits() -> None:
 @pytest.mark.parametrize("world", [seen("healthy", "OK"), seen(recovery="ALARM", statuses=(FIT,), **REPLACED)])
 def test_the_mail_tells_the_evidence_and_how_to_undo(language: str, world: Observed) -> None:
     mode = world.switches.mode
-    mail = tell(CONFIG, world, decide(CONFIG, world), mode, Times(None, NOW, NOW))
-    assert mail is not None
-    text = notify.letter(mail.sections, language)
-    assert mail.subject == f"[kirikae] shop: {OFF}"
+    letter = mail(CONFIG, world, Result(BACK, decide(CONFIG, world).reason, mode, Times(None, NOW, NOW)))
+    text = notify.plain_text(letter.sections, language)
+    assert letter.subject == f"[kirikae] shop: {OFF}"
     assert "i-1" in text
     assert (world.recovery.name if world.recovery else "") in text
     assert f'"TargetGroupArn": "{SORRY}", "Weight": 1' in text
@@ -140,9 +141,10 @@ def test_the_mail_of_a_forced_way_back_tells_the_evidence_and_that_it_was_forced
     language: str, words: str, flapping: str
 ) -> None:
     config, world = replace(CONFIG, auto_switchback=False), seen("healthy unhealthy", "OK", flapping)
-    mail = tell(config, world, decide(config, world), "weighted", Times(None, NOW, NOW))
-    assert mail is not None
-    why = notify.letter([mail.sections[1]], language)
+    decided = decide(config, world)
+    assert (decided.change, decided.forced) == (None, BACK)
+    letter = mail(config, world, Result(BACK, decided.reason, "weighted", Times(None, NOW, NOW), forced=True))
+    why = notify.plain_text([letter.sections[1]], language)
     assert "i-1 healthy; i-2 unhealthy" in why
     assert words in why
     assert "staying on" not in why

@@ -9,7 +9,7 @@ from kirikae.notify import Mail, Words
 from sandbox.account import Account
 from sandbox.services import sns
 
-SECTIONS = ((notify.WHY, Words("because", "なぜなら")), (notify.CHECK, Words("the site")))
+SECTIONS = ((Words("Why", "理由"), Words("because", "なぜなら")), (Words("Later"), Words("the site")))
 
 
 @pytest.mark.parametrize(
@@ -22,12 +22,12 @@ SECTIONS = ((notify.WHY, Words("because", "なぜなら")), (notify.CHECK, Words
     ],
 )
 def test_a_subject_is_one_short_line_of_printable_ascii(service: str, text: str, subject: str) -> None:
-    assert notify.subject(service, text) == subject
+    assert notify.subject_line(service, text) == subject
 
 
 @given(st.text(), st.text())
 def test_every_subject_is_one_that_sns_takes(service: str, text: str) -> None:
-    subject = notify.subject(service, text)
+    subject = notify.subject_line(service, text)
     assert sns.problem(subject, "x") is None
     assert len(subject) < 100  # the API reference says fewer, whatever AWS takes
     assert subject.startswith("[kirikae] ")
@@ -36,12 +36,12 @@ def test_every_subject_is_one_that_sns_takes(service: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("language", "text"),
     [
-        ("en", "■ Why\nbecause\n\n■ What to check\nthe site\n"),
-        ("ja", "■ 理由\nなぜなら\n\n■ 確認すること\nthe site\n"),
+        ("en", "■ Why\nbecause\n\n■ Later\nthe site\n"),
+        ("ja", "■ 理由\nなぜなら\n\n■ Later\nthe site\n"),
     ],
 )
-def test_a_letter_says_each_section_in_the_language_asked_for(language: str, text: str) -> None:
-    assert notify.letter(SECTIONS, language) == text
+def test_the_text_says_each_section_in_the_language_asked_for(language: str, text: str) -> None:
+    assert notify.plain_text(SECTIONS, language) == text
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_a_published_mail_arrives_in_its_language(ours: Account, topic: str) -> 
     assert notify.publish(topic, Mail("[kirikae] shop: test", SECTIONS), "ja") == ""
     [arrived] = ours.mails
     assert (arrived.topic_arn, arrived.subject) == (topic, "[kirikae] shop: test")
-    assert arrived.body == notify.letter(SECTIONS, "ja")
+    assert arrived.body == notify.plain_text(SECTIONS, "ja")
 
 
 @pytest.mark.parametrize("code", ["AuthorizationError", "NotFound", "InvalidParameter", "KMSDisabled"])

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from botocore.stub import Stubber
 
-from kirikae import alarms, aws, ec2, elb
+from kirikae import alarms, aws, ec2, elb, listeners
 from kirikae.alarms import Alarm
 from kirikae.ec2 import Status
-from kirikae.elb import Target
-from kirikae.env import InputError
+from kirikae.elb import Target, TargetGroup
+from kirikae.errors import InputError
+from kirikae.listeners import Rule
 from sandbox.account import Account
 
 ARN = "arn:aws:elasticloadbalancing:ap-northeast-1:123456789012"
@@ -72,7 +73,7 @@ def groups(**weights: int | None) -> dict[str, Any]:
 )
 def test_a_listeners_action_in_each_form(answer: Answer, action: dict[str, Any], weights: dict[str, int]) -> None:
     answer("elbv2", "describe_listeners", {"Listeners": [listener(FIRST, {"Type": "forward"} | action)]})
-    [found] = elb.listeners([FIRST])
+    [found] = listeners.read([FIRST])
     assert (found.weights, found.action) == (weights, action.get("Type", "forward"))
     assert (found.arn, found.protocol, found.port) == (FIRST, "TCP", 443)
 
@@ -80,19 +81,26 @@ def test_a_listeners_action_in_each_form(answer: Answer, action: dict[str, Any],
 def test_the_last_action_is_where_requests_go(answer: Answer) -> None:
     login, forward = {"Type": "authenticate-oidc", "Order": 1}, {"Type": "forward", "TargetGroupArn": ONE, "Order": 2}
     answer("elbv2", "describe_listeners", {"Listeners": [listener(FIRST, login, forward)]})
-    assert [found.weights for found in elb.listeners([FIRST])] == [{ONE: 1}]
+    assert [found.weights for found in listeners.read([FIRST])] == [{ONE: 1}]
 
 
 def test_listeners_come_in_the_order_asked_for(answer: Answer) -> None:
     forward = {"Type": "forward", "TargetGroupArn": ONE}
     answer("elbv2", "describe_listeners", {"Listeners": [listener(SECOND, forward), listener(FIRST, forward)]})
-    assert [found.arn for found in elb.listeners([FIRST, SECOND])] == [FIRST, SECOND]
+    assert [found.arn for found in listeners.read([FIRST, SECOND])] == [FIRST, SECOND]
 
 
-def test_the_default_rule_is_no_rule_besides_it(answer: Answer) -> None:
-    described = [{"RuleArn": "default", "IsDefault": True}, {"RuleArn": "mine", "IsDefault": False}]
-    answer("elbv2", "describe_rules", {"Rules": described}, {"Rules": described[:1]})
-    assert [elb.rules(FIRST), elb.rules(FIRST)] == [("mine",), ()]
+def test_the_default_rule_has_no_priority(answer: Answer) -> None:
+    action, conditions = {"Actions": [{"Type": "forward"}]}, [{"Field": "path-pattern", "Values": ["/a"]}]
+    described = [
+        {"RuleArn": "…/default", "IsDefault": True, "Priority": "default", "Conditions": []} | action,
+        {"RuleArn": "…/mine", "IsDefault": False, "Priority": "7", "Conditions": conditions} | action,
+    ]
+    answer("elbv2", "describe_rules", {"Rules": described})
+    assert listeners.rules(FIRST) == (
+        Rule("…/default", None, (), "forward"),
+        Rule("…/mine", 7, tuple(conditions), "forward"),
+    )
 
 
 def test_target_health_with_and_without_port_and_reason(answer: Answer) -> None:
@@ -137,7 +145,7 @@ def test_the_type_and_the_load_balancers_of_each_group(answer: Answer) -> None:
         {"TargetGroupArn": TWO, "TargetType": "alb", "LoadBalancerArns": []},
     ]
     answer("elbv2", "describe_target_groups", {"TargetGroups": described})
-    assert elb.groups([ONE, TWO]) == {ONE: ("instance", ("nlb",)), TWO: ("alb", ())}
+    assert elb.target_groups([TWO, ONE]) == (TargetGroup(TWO, "alb", ()), TargetGroup(ONE, "instance", ("nlb",)))
 
 
 def reservations(*states: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,15 +11,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kirikae import notify, reconcile
-from kirikae.env import InputError, Stack
+from kirikae import clock, errors, reconcile
+from kirikae.decision import Change, Decision, Made, Result, plain
+from kirikae.env import Stack
+from kirikae.errors import InputError
 from kirikae.events import Hint
-from kirikae.notify import Mail, Words
-from kirikae.reconcile import Decision, Times
+from kirikae.log import logger
+from kirikae.log import metrics as powertools
+from kirikae.notify import Mail, Times, Words
 from sandbox.account import Account
 
 FORCE = {"action": "reconcile", "force": True, "reason": "because I say so"}
-DUE = Decision(Words("the lamp is off", "消えている"), {"lamp": "on"}, counts="LampLit")
+
+
+@dataclass(frozen=True)
+class Light(Change):
+    """Make the lamp be like this."""
+
+    lamp: str
+
+
+DUE = Decision(Words("the lamp is off", "消えている"), Light("on"), counts="LampLit")
 FINE = Decision(Words("the lamp is on"))
 WRITE, MAIL, HOLD = "PutParameter", "Publish", "GetParameter"
 
@@ -37,33 +49,35 @@ class Lamp:
     """The four steps of a handler that keeps a lamp on, written down as parameter /lamp."""
 
     account: Account
-    decision: Decision = DUE
+    decision: Decision[Light] = DUE
     fails: Exception | None = None
-    mail: Callable[[Times], Mail | None] = lambda times: Mail("[kirikae] lamp: on", ((notify.WHEN, Words(str(times))),))
-    times: list[Times] = field(default_factory=list)
+    letter: Callable[[Times], Mail | None] = lambda times: Mail(
+        "[kirikae] lamp: on", ((Words("When"), Words(str(times))),)
+    )
+    results: list[Result[Light, str]] = field(default_factory=list)
 
     def observe(self, _config: Stack, _hint: Hint) -> Seen:
         return Seen("off", datetime(2026, 11, 22, tzinfo=UTC))
 
-    def decide(self, _config: Stack, _seen: Seen) -> Decision:
+    def decide(self, _config: Stack, _seen: Seen) -> Decision[Light]:
         return self.decision
 
-    def act(self, _config: Stack, _seen: Seen, change: Mapping[str, Any]) -> str:
+    def act(self, _config: Stack, _seen: Seen, change: Light) -> str:
         ssm = self.account.client("ssm")
-        ssm.put_parameter(Name="/lamp", Value=change["lamp"], Type="String", Overwrite=True)
+        ssm.put_parameter(Name="/lamp", Value=change.lamp, Type="String", Overwrite=True)
         if self.fails:
             raise self.fails
         return "done"
 
-    def tell(self, _config: Stack, _seen: Seen, _decision: Decision, done: str, times: Times) -> Mail | None:
-        assert done == "done"
-        self.times.append(times)
-        return self.mail(times)
+    def mail(self, _config: Stack, _seen: Seen, result: Result[Light, str]) -> Mail | None:
+        assert result.done == "done"
+        self.results.append(result)
+        return self.letter(result.times)
 
     def run(self, event: object = None) -> dict[str, Any]:
         """Run the steps."""
         event = {} if event is None else event
-        return reconcile.reconcile(event, Stack, self.observe, self.decide, self.act, self.tell)
+        return reconcile.reconcile(event, Stack, self.observe, self.decide, self.act, self.mail)
 
     @property
     def calls(self) -> list[str]:
@@ -77,7 +91,7 @@ def lamp(ours: Account, monkeypatch: pytest.MonkeyPatch) -> Lamp:
     monkeypatch.setenv("SERVICE_NAME", "lamp")
     monkeypatch.setenv("TOPIC_ARN", ours.client("sns").create_topic(Name="lamp")["TopicArn"])
     monkeypatch.setenv("HOLD_PARAMETER", "/lamp-stack/hold")
-    monkeypatch.setattr(reconcile.metrics.provider, "service", "lamp")  # read from the environment at the import
+    monkeypatch.setattr(powertools.provider, "service", "lamp")  # read from the environment at the import
     hold(ours, "off")
     ours.calls.clear()
     return Lamp(ours)
@@ -116,9 +130,9 @@ class Lines(logging.Handler):
 def log() -> Iterator[Lines]:
     """Return the log of the run."""
     lines = Lines()
-    reconcile.logger.addHandler(lines)
+    logger.addHandler(lines)
     yield lines
-    reconcile.logger.removeHandler(lines)
+    logger.removeHandler(lines)
 
 
 def metrics(capsys: pytest.CaptureFixture[str]) -> dict[str, float]:
@@ -151,10 +165,10 @@ def test_the_change_is_made_before_anybody_is_told_and_both_once(lamp: Lamp) -> 
     [
         pytest.param(FINE, "unchanged", id="all is well"),
         pytest.param(replace(FINE, refused=True), "refused", id="not ours"),
-        pytest.param(replace(FINE, forced={"lamp": "on"}), "unchanged", id="only a person may"),
+        pytest.param(replace(FINE, forced=Light("on")), "unchanged", id="only a person may"),
     ],
 )
-def test_without_a_change_not_even_the_hold_is_read(lamp: Lamp, decision: Decision, outcome: str) -> None:
+def test_without_a_change_not_even_the_hold_is_read(lamp: Lamp, decision: Decision[Light], outcome: str) -> None:
     lamp.decision = decision
     assert lamp.run()["outcome"] == outcome
     assert lamp.calls == []
@@ -162,21 +176,21 @@ def test_without_a_change_not_even_the_hold_is_read(lamp: Lamp, decision: Decisi
 
 @pytest.mark.parametrize(
     ("change", "outcome"),
-    [pytest.param({"lamp": "dim"}, "changed", id="less"), pytest.param(None, "unchanged", id="none")],
+    [pytest.param(Light("dim"), "changed", id="less"), pytest.param(None, "unchanged", id="none")],
 )
 def test_what_the_act_really_made_is_what_is_reported(
-    lamp: Lamp, monkeypatch: pytest.MonkeyPatch, change: dict[str, str] | None, outcome: str
+    lamp: Lamp, monkeypatch: pytest.MonkeyPatch, change: Light | None, outcome: str
 ) -> None:
-    made = reconcile.Made(change=change, reason=Words("the bulb is old"))
+    made = Made(change=change, reason=Words("the bulb is old"))
     monkeypatch.setattr(lamp, "act", lambda *_: made)
-    monkeypatch.setattr(lamp, "tell", lambda *_: lamp.mail(None))
+    monkeypatch.setattr(lamp, "mail", lambda *_: lamp.letter(None))
     report = lamp.run()
-    assert (report["change"], report["reason"], report["outcome"]) == (change, "the bulb is old", outcome)
+    assert (report["change"], report["reason"], report["outcome"]) == (plain(change), "the bulb is old", outcome)
     assert lamp.calls == [HOLD, MAIL], "the mail is the function's to decide"
 
 
 def test_a_change_that_needs_no_mail_sends_none(lamp: Lamp) -> None:
-    lamp.mail = lambda _: None
+    lamp.letter = lambda _: None
     assert lamp.run()["outcome"] == "changed"
     assert lamp.calls == [HOLD, WRITE]
 
@@ -215,7 +229,7 @@ def test_force_does_not_read_the_hold_and_its_reason_is_logged(lamp: Lamp, log: 
 
 @pytest.mark.parametrize(("event", "outcome"), [({}, "refused"), (FORCE, "changed")])
 def test_what_only_a_person_may_do_takes_force(lamp: Lamp, event: object, outcome: str) -> None:
-    lamp.decision = replace(FINE, refused=True, forced={"lamp": "on"})
+    lamp.decision = replace(FINE, refused=True, forced=Light("on"))
     report = lamp.run(event)
     assert (report["outcome"], WRITE in lamp.calls) == (outcome, outcome == "changed")
 
@@ -251,8 +265,8 @@ def test_a_dry_run_with_nothing_to_do_is_unchanged(lamp: Lamp) -> None:
 def test_an_act_that_raises_is_logged_as_failed_told_nobody_and_raised(
     lamp: Lamp, log: Lines, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lamp.fails = reconcile.UnfinishedError("1 of 2 lamps")
-    with pytest.raises(reconcile.UnfinishedError, match="1 of 2 lamps"):
+    lamp.fails = errors.UnfinishedError("1 of 2 lamps")
+    with pytest.raises(errors.UnfinishedError, match="1 of 2 lamps"):
         lamp.run()
     assert lamp.calls == [HOLD, WRITE]
     assert (log.decision["outcome"], log.decision["change"]) == ("failed", {"lamp": "on"})
@@ -268,7 +282,7 @@ def test_what_lasts_is_counted_even_when_the_act_raises(lamp: Lamp, capsys: pyte
 
 
 @pytest.mark.parametrize("decision", [FINE, DUE, replace(FINE, refused=True)])
-def test_every_run_logs_what_it_returns(lamp: Lamp, log: Lines, decision: Decision) -> None:
+def test_every_run_logs_what_it_returns(lamp: Lamp, log: Lines, decision: Decision[Light]) -> None:
     lamp.decision = decision
     assert lamp.run() == log.decision
 
@@ -286,12 +300,13 @@ CAUSED = {"detail-type": "Anything", "source": "test"}
 
 
 def test_the_time_from_the_cause_to_the_change_is_counted(lamp: Lamp, capsys: pytest.CaptureFixture[str]) -> None:
-    caused = reconcile.now() - timedelta(seconds=5)
+    caused = clock.now() - timedelta(seconds=5)
     lamp.run(CAUSED | {"time": caused.isoformat()})
     found = metrics(capsys)
     assert found["LampLit"] == 1
     assert 5_000 <= found["EventToSwitched"] < 15_000
-    [times] = lamp.times
+    [result] = lamp.results
+    times = result.times
     assert times.caused == caused
     assert caused < times.began <= times.done
 
@@ -302,19 +317,19 @@ def test_without_the_time_of_a_cause_none_is_counted(lamp: Lamp, capsys: pytest.
 
 
 def test_a_clock_that_is_ahead_of_ours_counts_as_no_time(lamp: Lamp, capsys: pytest.CaptureFixture[str]) -> None:
-    lamp.run(CAUSED | {"time": (reconcile.now() + timedelta(hours=1)).isoformat()})
+    lamp.run(CAUSED | {"time": (clock.now() + timedelta(hours=1)).isoformat()})
     assert metrics(capsys)["EventToSwitched"] == 0
 
 
 def test_a_change_that_nobody_counts_is_not_counted(lamp: Lamp, capsys: pytest.CaptureFixture[str]) -> None:
     lamp.decision = replace(DUE, counts="")
-    lamp.run(CAUSED | {"time": reconcile.now().isoformat()})
+    lamp.run(CAUSED | {"time": clock.now().isoformat()})
     assert metrics(capsys) == {}
 
 
 def test_a_broken_environment_is_named_before_anything_is_asked(lamp: Lamp, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOPIC_ARN", "")
-    with pytest.raises(InputError, match="TopicArn"):
+    with pytest.raises(InputError, match=r"^TOPIC_ARN .*is not set$"):
         lamp.run()
     assert lamp.calls == []
 
@@ -334,13 +349,13 @@ plain_values = st.recursive(
 
 @given(plain_values)
 def test_whatever_is_seen_can_be_returned_from_lambda(value: Any) -> None:
-    plain = reconcile.plain(value)
-    assert json.loads(json.dumps(plain)) == plain
+    written = plain(value)
+    assert json.loads(json.dumps(written)) == written
 
 
 def test_words_are_returned_in_english_and_times_with_their_offset() -> None:
     moment = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)
-    assert reconcile.plain({"why": Words("en", "ja"), "seen": (Seen("off", moment),)}) == {
+    assert plain({"why": Words("en", "ja"), "seen": (Seen("off", moment),)}) == {
         "why": "en",
         "seen": [{"lamp": "off", "since": "2026-11-22T02:15:00+00:00"}],
     }

@@ -15,8 +15,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from pair_tools import TICK, WRITES, Inside
 
 from kirikae import aws
+from kirikae.errors import UnfinishedError
 from kirikae.pair import move
-from kirikae.reconcile import UnfinishedError
 from sandbox.account import Account
 
 IPV4 = ("10.0.0.50", "10.0.0.51")

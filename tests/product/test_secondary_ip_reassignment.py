@@ -12,10 +12,11 @@ from pair_tools import Deployed, Inside
 
 from functions.secondary_ip_reassignment.app import decide
 from kirikae import env
+from kirikae.decision import plain
+from kirikae.errors import InputError, UnfinishedError
 from kirikae.pair import move
 from kirikae.pair.addresses import ElasticIp, Interface, RouteTable
-from kirikae.pair.plan import Config, Observed
-from kirikae.reconcile import UnfinishedError
+from kirikae.pair.world import Config, Move, Observed
 from sandbox.account import Account
 
 I0, I1, OTHER = "i-00000000000000000", "i-11111111111111111", "i-99999999999999999"
@@ -82,6 +83,7 @@ def eip(interface_id: str = "", private_ip: str = "") -> dict[str, ElasticIp]:
 
 
 def to1(*names: str, source: str = E0) -> dict[str, Any]:
+    """Return the move to the second side, as it is logged."""
     return {"to": E1, "from": dict.fromkeys(names, source)}
 
 
@@ -202,10 +204,14 @@ WORLDS = {
 @pytest.mark.parametrize(("config", "world", "change"), WORLDS.values(), ids=WORLDS.keys())
 def test_decide(config: Config, world: Observed, change: dict[str, Any] | None) -> None:
     decided = decide(config, world)
-    assert decided.change == change, decided.reason
+    assert plain(decided.change) == change, decided.reason
     assert decided.reason.en
-    assert json.dumps(decided.change)
     assert not decided.refused or decided.change is None
+
+
+def test_a_move_is_logged_with_its_sources_as_from() -> None:
+    logged = json.dumps(plain(Move(E1, {IP: E0, R1: ""})))
+    assert logged == '{"to": "eni-11111111", "from": {"10.0.0.50": "eni-00000000", "rtb-1 192.168.99.1/32": ""}}'
 
 
 REFUSED = {
@@ -303,7 +309,7 @@ def test_what_cannot_be_right_is_refused_in_one_sentence(config: Config, world: 
 def test_a_network_around_the_vpc_is_no_network_inside_it() -> None:
     config = replace(OVERLAY, overlay_cidrs=("0.0.0.0/0",))
     world = seen("stopped running", "", tables=routes(E0, E0, cidr="0.0.0.0/0"))
-    assert decide(config, world).change == to1(f"{TABLE} 0.0.0.0/0", f"{TABLE2} 0.0.0.0/0")
+    assert plain(decide(config, world).change) == to1(f"{TABLE} 0.0.0.0/0", f"{TABLE2} 0.0.0.0/0")
 
 
 def test_both_down_is_a_condition_that_lasts() -> None:
@@ -335,7 +341,7 @@ def test_a_malformed_parameter_is_named(variable: str, text: str, words: str) ->
         "PAIR_INSTANCE_IDS": f"{I0},{I1}",
         "PAIR_INTERFACE_IDS": f"{E0},{E1}",
     }
-    with pytest.raises(env.InputError) as refused:
+    with pytest.raises(InputError) as refused:
         env.load(Config, told | {variable: text})
     assert words in str(refused.value)
 
@@ -648,7 +654,7 @@ def undo(world: Inside, body: str) -> None:
     for line in body.splitlines():
         if not line.startswith("aws ec2 "):
             continue
-        option, region, operation, *words = shlex.split(line)[2:]
+        operation, option, region, *words = shlex.split(line)[2:]
         assert (option, region) == ("--region", world.account.region)
         params: dict[str, Any] = {}
         for word in words:

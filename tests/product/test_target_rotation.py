@@ -15,6 +15,7 @@ from sandbox.services.stepfunctions import Execution
 from sandbox.stack import cloudformation
 
 PORT = 8080
+KEY = "arn:aws:kms:ap-northeast-1:123456789012:key/00000000-0000-4000-8000-000000000000"
 
 
 class Site:
@@ -262,6 +263,14 @@ def test_the_schedule_starts_a_rotation_with_the_defaults(new_site: Callable[...
     assert execution.states[-1] == "Ask"
 
 
+@pytest.mark.parametrize("key", ["", KEY], ids=["without a key", "with a key"])
+def test_a_schedule_that_cannot_start_the_rotation_is_told_of(new_site: Callable[..., Site], key: str) -> None:
+    site = new_site().deployed(RotationSchedule="rate(30 minutes)", KmsKeyArn=key)
+    site.account.states.delete(site.machine.rpartition(":")[2])
+    site.account.advance(2100)
+    assert [mail.subject for mail in site.account.mails if "FailedEventsAlarm" in mail.subject]
+
+
 def test_a_dry_run_says_what_would_be_rotated(new_site: Callable[..., Site]) -> None:
     site = new_site().deployed(DryRun="true")
     execution = site.rotates()
@@ -449,7 +458,7 @@ def test_what_cannot_be_healthy_after_its_hook_stays_out_and_is_named(site: Site
     assert (site.health()[site.ids[1]], site.health().get(site.ids[0], "out")) == ("healthy", "draining")
     body = site.mails[-1].body
     assert f"NOT BACK: {site.ids[0]}:80 is unhealthy in service-primary" in body
-    assert f"register-targets --target-group-arn {site.group} --targets Id={site.ids[0]},Port=80" in body
+    assert f"--target-group-arn {site.group} --targets Id={site.ids[0]},Port=80" in body
     assert site.claims() == []
 
 

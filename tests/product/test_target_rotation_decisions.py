@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from kirikae import aws
+from kirikae import aws, elb
 from kirikae.elb import Target, TargetGroup
-from kirikae.env import InputError
+from kirikae.errors import InputError
 from kirikae.notify import Words
-from kirikae.rotation import claims, executions, guard, plan, request, steps
+from kirikae.rotation import claims, executions, guard, membership, request, steps
 from kirikae.rotation.claims import Claim
-from kirikae.rotation.plan import World
+from kirikae.rotation.plan import judge
 from kirikae.rotation.request import Request
-from kirikae.rotation.world import Config, Member, Place, Rotation
+from kirikae.rotation.world import Config, Member, Observed, Place, Rotation, by_group
 
 NOW = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)
 ELB = "arn:aws:elasticloadbalancing:ap-northeast-1:123456789012"
@@ -56,8 +56,8 @@ def health(**groups: str) -> dict[str, tuple[Target, ...]]:
     return {{"a": A, "b": B, "c": C}[name]: targets(states) for name, states in groups.items()}
 
 
-def group(arn: str, *balancers: str, delay: int = 300, kind: str = "instance") -> TargetGroup:
-    return TargetGroup(arn, kind, "TCP", "vpc-1", balancers, delay)
+def group(arn: str, *balancers: str, kind: str = "instance") -> TargetGroup:
+    return TargetGroup(arn, kind, balancers)
 
 
 def ago(seconds: float) -> str:
@@ -163,18 +163,19 @@ def claim(by: str = "a", seconds: float = 0, *places: Place) -> Claim:
     ],
 )
 def test_a_claim_keeps_how_a_target_was_registered(one: Member) -> None:
-    tags = {p["group"]: {claims.TAG + one["id"]: claims.claim_text(one, p["group"], "x", NOW)} for p in one["places"]}
-    assert claims.claims(tags) == {one["id"]: Claim(NOW, "x", tuple(one["places"]))}
+    key = claims.TAG + one["id"]
+    tags = {group: {key: claims.claim_text(places, "x", NOW)} for group, places in by_group(one["places"]).items()}
+    assert claims.from_tags(tags) == {one["id"]: Claim(NOW, "x", tuple(one["places"]))}
 
 
 def test_other_tags_of_a_group_are_no_claims() -> None:
-    assert claims.claims({A: {"Name": "a", "kirikae:min-size": "2"}, B: {}}) == {}
+    assert claims.from_tags({A: {"Name": "a", "kirikae:min-size": "2"}, B: {}}) == {}
 
 
 def test_a_claim_fits_a_tag_whoever_makes_it() -> None:
-    text = claims.claim_text(member("i-1", *(place(A, 8000 + n) for n in range(20))), A, "夜間 " + "x" * 77, NOW)
+    text = claims.claim_text([place(A, 8000 + n) for n in range(20)], "夜間 " + "x" * 77, NOW)
     assert len(text) <= 256
-    [found] = claims.claims({A: {claims.TAG + "i-1": text}}).values()
+    [found] = claims.from_tags({A: {claims.TAG + "i-1": text}}).values()
     assert found.by == claims.owner("夜間 " + "x" * 77)
     assert len(found.places) == 20
 
@@ -286,7 +287,7 @@ def test_the_oldest_execution_on_the_same_groups_goes_on(
         describe_execution=lambda executionArn: {"input": inputs[executionArn]},  # noqa: N803
     )
     monkeypatch.setattr(aws, "client", lambda *_, **__: client)
-    assert executions.older("machine", ARN + mine if mine else "", [A], [A, B]) == name
+    assert executions.older(CONFIG, ARN + mine if mine else "", [A]) == name
 
 
 # The input.
@@ -373,9 +374,15 @@ def test_an_input_is_laid_over_the_defaults_and_names_nothing_twice() -> None:
 # The plan: everything is judged before the first change.
 
 
-def world(**given: Any) -> World:
+def world(**given: Any) -> Observed:
     """Build a world in which a rotation of i-1 and i-2 in the group a of an NLB may begin."""
-    return World(**{"groups": (group(A, NLB),), "health": health(a="healthy healthy")} | given)
+    seen = {
+        "groups": (group(A, NLB),),
+        "health": health(a="healthy healthy"),
+        "drain_seconds": 300,
+        "tail_seconds": 120,
+    }
+    return Observed(**seen | given)
 
 
 def asked(*ids: str, **given: Any) -> Request:
@@ -383,7 +390,7 @@ def asked(*ids: str, **given: Any) -> Request:
     return replace(Request(ids, (A,), {"type": "none"}, 0, 900, 1), **given)
 
 
-BAD_WORLDS: dict[str, tuple[Request, World, str]] = {
+BAD_WORLDS: dict[str, tuple[Request, Observed, str]] = {
     "an instance in none of the groups": (asked("i-3"), world(), "i-3 is registered in none of the groups"),
     "an instance on its way out": (asked("i-2"), world(health=health(a="healthy draining")), "i-2 is registered in no"),
     "an empty group": (asked(), world(health=health(a="")), "a has no registered target"),
@@ -429,19 +436,19 @@ BAD_WORLDS: dict[str, tuple[Request, World, str]] = {
 
 
 @pytest.mark.parametrize(("given", "seen", "words"), BAD_WORLDS.values(), ids=BAD_WORLDS.keys())
-def test_a_rotation_that_cannot_be_made_is_refused_before_it_begins(given: Request, seen: World, words: str) -> None:
-    made = plan.plan(CONFIG, given, seen, NOW)
+def test_a_rotation_that_cannot_be_made_is_refused_before_it_begins(given: Request, seen: Observed, words: str) -> None:
+    made = judge(CONFIG, given, seen, NOW)
     assert (made["next"], made["ending"]) == ("finish", "Refused")
     assert words in made["reason"]["en"]
 
 
 def test_all_that_is_in_the_way_is_named_at_once_and_once() -> None:
     seen = world(hold="held", sorry=True, running="b", managed=frozenset(), health=health(a="unhealthy"))
-    said = plan.plan(CONFIG, asked("i-1", "i-9"), seen, NOW)["reason"]["en"].split("; ")
+    said = judge(CONFIG, asked("i-1", "i-9"), seen, NOW)["reason"]["en"].split("; ")
     assert len(said) == len(set(said)) == 7
 
 
-GOOD_WORLDS: dict[str, tuple[list[str], Request, World]] = {
+GOOD_WORLDS: dict[str, tuple[list[str], Request, Observed]] = {
     "everything that is registered": (["i-1", "i-2"], asked(), world()),
     "only those named, in their order": (["i-2", "i-1"], asked("i-2", "i-1"), world()),
     "not what is being deregistered": (["i-1", "i-2"], asked(), world(health=health(a="healthy healthy draining"))),
@@ -454,37 +461,81 @@ GOOD_WORLDS: dict[str, tuple[list[str], Request, World]] = {
 
 
 @pytest.mark.parametrize(("ids", "given", "seen"), GOOD_WORLDS.values(), ids=GOOD_WORLDS.keys())
-def test_the_plan_names_whom_it_takes_and_begins_with_the_first(ids: list[str], given: Request, seen: World) -> None:
-    made = plan.plan(CONFIG, given, seen, NOW)
+def test_the_plan_names_whom_it_takes_and_begins_with_the_first(ids: list[str], given: Request, seen: Observed) -> None:
+    made = judge(CONFIG, given, seen, NOW)
     assert (made["next"], [one["id"] for one in made["queue"]], made.get("reason")) == ("take-out", ids, None)
 
 
+def test_the_document_of_a_plan_is_plain_json_and_whole() -> None:
+    config, ip = replace(CONFIG, rotation_allow_standby=True), Target("10.0.0.5", 80, "healthy", "", "all")
+    seen = world(
+        groups=(group(A, NLB), group(B, kind="ip")),
+        health={A: tuple(replace(one, availability_zone="1a") for one in targets("healthy " * 3)), B: (ip,)},
+        scaling={"i-1": ("web", "InService"), "i-2": ("web", "Standby")},
+    )
+    given = asked("i-1", "i-2", "10.0.0.5", groups=(A, B), hook={"type": "approval", "timeout_seconds": 600})
+    made = judge(config, given, seen, NOW)
+    assert made == json.loads(json.dumps(made))
+    assert made == {
+        "groups": [A, B],
+        "hook": {"type": "approval", "timeout_seconds": 600},
+        "batch_size": 1,
+        "drain_seconds": 300,
+        "tail_seconds": 120,
+        "drain_timeout_seconds": 600,
+        "healthy_timeout_seconds": 900,
+        "started": "2026-11-22T02:15:00+00:00",
+        "queue": [
+            {
+                "id": "i-1",
+                "places": [{"group": A, "port": 80, "zone": "", "quic_server_id": ""}],
+                "scaling_group": "web",
+            },
+            {
+                "id": "10.0.0.5",
+                "places": [{"group": B, "port": 80, "zone": "all", "quic_server_id": ""}],
+                "scaling_group": "",
+            },
+        ],
+        "out": [],
+        "done": [],
+        "skipped": [{"id": "i-2", "reason": "Standby in Auto Scaling group web"}],
+        "unused": [B],
+        "next": "take-out",
+    }
+
+
 def test_a_dry_run_names_whom_it_would_take() -> None:
-    made = plan.plan(replace(CONFIG, dry_run=True), asked(), world(), NOW)
+    made = judge(replace(CONFIG, dry_run=True), asked(), world(), NOW)
     assert (made["next"], made["ending"]) == ("finish", "DryRun")
     assert made["reason"]["en"].endswith("Would be rotated: i-1, i-2")
 
 
 def test_a_member_of_an_auto_scaling_group_is_taken_with_leave_for_standby() -> None:
     config = replace(CONFIG, rotation_allow_standby=True)
-    made = plan.plan(config, asked("i-1"), world(scaling={"i-1": ("web", "InService")}), NOW)
+    made = judge(config, asked("i-1"), world(scaling={"i-1": ("web", "InService")}), NOW)
     assert [one["scaling_group"] for one in made["queue"]] == ["web"]
 
 
-DELAYS = {
-    "behind an ALB, as the group says": ((30, 0), [group(A, ALB, delay=30)]),
-    "behind an ALB, at once": ((0, 0), [group(A, ALB, delay=0)]),
-    "behind an NLB, its tail at least": ((120, 120), [group(A, NLB, delay=30)]),
-    "behind an NLB, longer than its tail": ((300, 120), [group(A, NLB)]),
-    "behind both": ((200, 120), [group(A, NLB, delay=0), group(B, ALB, delay=200)]),
-    "behind nothing": ((0, 0), [group(A)]),
-    "the longest of those in use": ((60, 0), [group(A, ALB, delay=60), group(B, delay=3600)]),
+DELAYS: dict[str, tuple[tuple[int, int], Mapping[str, int], list[TargetGroup]]] = {
+    "behind an ALB, as the group says": ((30, 0), {A: 30}, [group(A, ALB)]),
+    "behind an ALB, at once": ((0, 0), {A: 0}, [group(A, ALB)]),
+    "behind an NLB, its tail at least": ((120, 120), {A: 30}, [group(A, NLB)]),
+    "behind an NLB, longer than its tail": ((300, 120), {A: 300}, [group(A, NLB)]),
+    "behind both": ((200, 120), {A: 0, B: 200}, [group(A, NLB), group(B, ALB)]),
+    "behind nothing": ((0, 0), {}, [group(A)]),
+    "the longest of those in use": ((60, 0), {A: 60}, [group(A, ALB), group(B)]),
 }
 
 
-@pytest.mark.parametrize(("seconds", "groups"), DELAYS.values(), ids=DELAYS.keys())
-def test_draining_takes_as_long_as_aws_says(seconds: tuple[int, int], groups: list[TargetGroup]) -> None:
-    assert plan.delays(groups) == seconds
+@pytest.mark.parametrize(("seconds", "told", "groups"), DELAYS.values(), ids=DELAYS.keys())
+def test_draining_takes_as_long_as_aws_says_of_groups_in_use(
+    seconds: tuple[int, int], told: Mapping[str, int], groups: list[TargetGroup], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        elb, "deregistration_delay_seconds", told.__getitem__
+    )  # a group that is not in use is not asked
+    assert membership.drain_and_tail_seconds(groups) == seconds
 
 
 # Drained?
@@ -787,9 +838,14 @@ def test_a_turn_is_waited_for_but_not_for_ever(
     assert WORDS.en in after["reason"]["en"]
 
 
+def test_a_hold_of_a_day_is_named_in_both_languages() -> None:
+    after = steps.paused(going(phase="held", since=ago(86401)), NOW, Words("held until noon: backup"))
+    assert all(said.endswith("held until noon: backup") for said in after["reason"].values())
+
+
 @pytest.mark.parametrize(("following", "taken"), [("finish", []), ("back", [out(60)])])
-def test_whoever_stops_puts_back_first_what_is_out(following: str, taken: list[Member]) -> None:
-    after = steps.stopped(going(out=taken), "Failed", WORDS)
+def test_whoever_ends_puts_back_first_what_is_out(following: str, taken: list[Member]) -> None:
+    after = steps.ended(going(out=taken), "Failed", WORDS)
     assert (after["next"], after["ending"], after["reason"]) == (following, "Failed", {"en": WORDS.en, "ja": WORDS.ja})
 
 
@@ -812,4 +868,4 @@ def test_an_end_has_a_name_and_a_whole_table(ending: str, before: Rotation) -> N
 
 def test_an_end_without_a_name_says_who_is_out() -> None:
     after = steps.finished(going(out=[out(60), out(60, member("i-2"))]))
-    assert after["reason"]["en"] == "i-1 is out; i-2 is out"
+    assert (after["reason"]["en"], after["next"]) == ("i-1 is out; i-2 is out", "finish")

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from functions.target_rotation import app
-from kirikae import aws, reconcile
+from kirikae import aws, clock, log
 from sandbox import iam
 from sandbox.clock import Clock
 from sandbox.services import stepfunctions
@@ -148,7 +148,8 @@ class World:
 
     def describe_target_groups(self, TargetGroupArns: list[str]) -> Any:  # noqa: N803
         balancer = "arn:aws:elasticloadbalancing:ap-northeast-1:123456789012:loadbalancer/app/web/0123456789abcdef"
-        return {"TargetGroups": [{"TargetGroupArn": arn, "LoadBalancerArns": [balancer]} for arn in TargetGroupArns]}
+        group = {"TargetType": "instance", "LoadBalancerArns": [balancer]}
+        return {"TargetGroups": [{"TargetGroupArn": arn, **group} for arn in TargetGroupArns]}
 
     def describe_target_group_attributes(self, **_: Any) -> Any:
         return {"Attributes": [{"Key": "deregistration_delay.timeout_seconds", "Value": str(DELAY)}]}
@@ -219,10 +220,10 @@ def in_world(world: World) -> Iterator[None]:
         }.items():
             patch.setenv(name, value)
         patch.setattr(aws, "client", lambda _service, **_: Client(world))
-        patch.setattr(reconcile, "now", world.clock.now)
-        patch.setattr(reconcile.metrics, "add_metric", lambda *_, **__: None)
-        patch.setattr(reconcile.logger, "info", lambda *_, **__: None)
-        patch.setattr(reconcile.logger, "error", lambda *_, **__: None)
+        patch.setattr(clock, "now", world.clock.now)
+        patch.setattr(log.metrics, "add_metric", lambda *_, **__: None)
+        patch.setattr(log.logger, "info", lambda *_, **__: None)
+        patch.setattr(log.logger, "error", lambda *_, **__: None)
         yield
 
 

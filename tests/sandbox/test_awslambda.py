@@ -475,6 +475,25 @@ def test_a_role_that_may_not_publish_leaves_only_a_metric(account: Account, code
     assert sums(account, "AsyncEventsDropped") == 1
 
 
+def test_a_role_that_may_not_use_the_key_of_the_queue_leaves_only_a_metric(account: Account, code: Path) -> None:
+    key = account.arn("kms", "key/00000000-0000-4000-8000-000000000000")
+    attributes = {"KmsMasterKeyId": key}
+    url = account.client("sqs").create_queue(QueueName="failed", Attributes=attributes)["QueueUrl"]
+    queue = account.arn("sqs", "failed")
+    account.roles["role"] = Role({}, [policy("sqs:SendMessage", queue)])
+    make_function(account, code)
+    account.functions.event_invoke_config("f", 0, 60, queue)
+    account.functions.invoke_async("f", {"do": "raise"})
+    account.settle()
+    assert sums(account, "DestinationDeliveryFailures") == 1
+    assert "Messages" not in account.client("sqs").receive_message(QueueUrl=url)
+    account.roles["role"].policies.append(policy("kms:*", key))
+    account.functions.invoke_async("f", {"do": "raise"})
+    account.settle()
+    assert sums(account, "DestinationDeliveryFailures") == 1
+    assert len(account.client("sqs").receive_message(QueueUrl=url)["Messages"]) == 1
+
+
 def test_invocations_errors_and_embedded_metrics_are_counted(account: Account, code: Path) -> None:
     make_function(account, code)
     account.functions.invoke("f", {"do": "raise"})

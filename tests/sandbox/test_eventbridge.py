@@ -433,3 +433,19 @@ def test_a_function_that_is_gone_leaves_a_dead_letter(account: Account, schedule
     account.settle()
     (message,) = messages(account, "dlq")
     assert message["MessageAttributes"]["ERROR_CODE"]["StringValue"] == "ResourceNotFoundException"
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_a_dead_letter_queue_with_a_key_takes_nothing_from_a_role_without_the_key(
+    account: Account, scheduler: dict[str, Any], allowed: bool
+) -> None:
+    key = account.arn("kms", "key/00000000-0000-4000-8000-000000000000")
+    url = account.client("sqs").get_queue_url(QueueName="dlq")["QueueUrl"]
+    account.client("sqs").set_queue_attributes(QueueUrl=url, Attributes={"KmsMasterKeyId": key})
+    if allowed:
+        statement = {"Effect": "Allow", "Action": ["kms:GenerateDataKey", "kms:Decrypt"], "Resource": key}
+        account.roles["scheduler"].policies.append({"Statement": [statement]})
+    account.functions.delete("f")
+    schedule(account, scheduler, "rate(1 hour)")
+    account.settle()
+    assert len(messages(account, "dlq")) == (1 if allowed else 0)

@@ -2,10 +2,13 @@
 
 import json
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from sandbox import kms
 from sandbox.account import Account
+from sandbox.iam import Role
 from sandbox.services.delivery import DeliveryError
 from sandbox.services.sns import problem
 
@@ -92,6 +95,64 @@ def test_a_publish_whose_answer_is_lost_has_sent_its_mail(account: Account, topi
     with pytest.raises(ClientError, match="InternalError"):
         account.client("sns").publish(TopicArn=topic, Message="text")
     assert [mail.body for mail in account.mails] == ["text"]
+
+
+KEY = "arn:aws:kms:ap-northeast-1:123456789012:key/00000000-0000-4000-8000-000000000000"
+SENDS = ["sns:Publish", "sqs:SendMessage"]
+
+
+@pytest.mark.parametrize(
+    ("allowed", "on", "lacks"),
+    [
+        ([], KEY, "kms:GenerateDataKey"),
+        (["kms:Decrypt"], KEY, "kms:GenerateDataKey"),
+        (["kms:GenerateDataKey"], KEY, "kms:Decrypt"),
+        (["kms:GenerateDataKey*", "kms:Decrypt"], KEY[:-1] + "1", "kms:GenerateDataKey"),
+        (["kms:GenerateDataKey*", "kms:Decrypt"], KEY, None),
+    ],
+)
+@pytest.mark.parametrize("written", [KEY, KEY.rpartition("/")[2]], ids=["ARN", "id"])
+def test_who_sends_to_what_a_key_encrypts_needs_the_key(
+    account: Account, allowed: list[str], on: str, lacks: str | None, written: str
+) -> None:
+    topic = account.client("sns").create_topic(Name="secret", Attributes={"KmsMasterKeyId": written})["TopicArn"]
+    url = account.client("sqs").create_queue(QueueName="secret", Attributes={"KmsMasterKeyId": written})["QueueUrl"]
+    statements = [{"Effect": "Allow", "Action": SENDS, "Resource": "*"}]
+    statements += [{"Effect": "Allow", "Action": allowed, "Resource": on}] if allowed else []
+    account.roles["role"] = Role({}, [{"Statement": statements}])
+    names = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+    given = dict(zip(names, account.credentials_for("role"), strict=True))
+    session = boto3.Session(region_name=account.region, **given)
+
+    sends = {
+        "KMSAccessDenied": lambda: session.client("sns", endpoint_url=account.endpoint).publish(
+            TopicArn=topic, Message="text"
+        ),
+        "KMS.AccessDeniedException": lambda: session.client("sqs", endpoint_url=account.endpoint).send_message(
+            QueueUrl=url, MessageBody="text"
+        ),
+    }
+    for code, send in sends.items():
+        if lacks is None:
+            send()
+            continue
+        with pytest.raises(ClientError, match=f"{lacks} on resource: {KEY}") as caught:
+            send()
+        assert caught.value.response["Error"]["Code"] == code
+    arrived = account.client("sqs").receive_message(QueueUrl=url).get("Messages", [])
+    assert (len(account.mails), len(arrived)) == ((0, 0) if lacks else (1, 1))
+
+
+def test_the_key_of_aws_admits_everybody_and_an_alias_is_not_looked_up(account: Account) -> None:
+    role = Role({}, [])
+    for name, key in (("of-aws", "alias/aws/sqs"), ("none", ""), ("alias", "alias/mine")):
+        attributes = {"KmsMasterKeyId": key} if key else {}
+        account.client("sqs").create_queue(QueueName=name, Attributes=attributes)
+    assert kms.missing(account, role, account.arn("sqs", "of-aws")) is None
+    assert kms.missing(account, role, account.arn("sqs", "none")) is None
+    assert kms.missing(account, role, account.arn("sqs", "not-there")) is None
+    with pytest.raises(NotImplementedError, match="alias/mine"):
+        kms.missing(account, role, account.arn("sqs", "alias"))
 
 
 def test_a_queue_takes_from_a_service_only_what_its_policy_allows(account: Account) -> None:

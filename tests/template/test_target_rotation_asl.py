@@ -3,13 +3,15 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 from template_tools import event_pattern_matches, expanded, of_type
 
 from functions.target_rotation import app
+from kirikae.rotation import request
+from kirikae.rotation.world import Ending, HookType, Next
 from sandbox.services import stepfunctions
 
 ROOT = Path(__file__).parents[2]
@@ -80,6 +82,20 @@ def test_the_machine_goes_where_the_document_says(name: str, said: str) -> None:
     choice = known[known[name]["Next"]]
     taken = [rule["Next"] for rule in choice["Choices"] if rule["StringEquals"] == said] or [choice["Default"]]
     assert taken == [ROADS[name, said]]
+
+
+def compared(variable: str) -> set[str]:
+    """Return what the choices of the machine compare a part of the document with."""
+    choices = [choice for state in machine()["States"].values() for choice in state.get("Choices", [])]
+    return {choice["StringEquals"] for choice in choices if choice["Variable"] == variable}
+
+
+def test_the_words_of_the_document_are_those_that_the_machine_knows() -> None:
+    assert {said for _, said in ROADS} == set(get_args(Next.__value__))
+    assert compared("$.next") == set(get_args(Next.__value__)) - {"finish"}  # wherever it may be said, the default
+    assert compared("$.hook.type") == set(get_args(HookType.__value__)) - {"none"}  # the default too
+    assert compared("$.ending") == set(get_args(Ending.__value__)) - {"Stopped", "Failed", "Refused"}
+    assert request.HOOKS.keys() == set(get_args(HookType.__value__))
 
 
 def test_every_task_is_an_operation_of_the_function_and_nothing_else() -> None:

@@ -4,6 +4,7 @@ import importlib
 import re
 from collections import Counter
 from dataclasses import fields
+from typing import Any
 
 import pytest
 from stacks import (
@@ -233,15 +234,27 @@ def test_a_parameter_that_cannot_work_is_refused_when_it_is_deployed(parameters:
         expanded(parameters)
 
 
-# Functions and what they are told.
+# Functions and their settings.
+
+
+def config_of(function: str) -> Any:
+    """Return the dataclass into which a function reads its environment."""
+    return importlib.import_module(f"functions.{FUNCTIONS[function]}.app").Config
+
+
+@every_acting_function
+def test_an_error_about_the_environment_names_a_parameter_of_the_template(function: str) -> None:
+    for field in fields(config_of(function)):
+        named = env.parameter(field)
+        assert (named in SOURCE["Parameters"]) == (named != "which the template sets"), field.name
 
 
 @every_way
-def test_a_function_is_told_exactly_what_its_config_reads(parameters: dict[str, str]) -> None:
+def test_the_environment_of_a_function_is_exactly_what_its_config_reads(parameters: dict[str, str]) -> None:
     stack = expanded(parameters)
     for function, properties in acting(stack).items():
         variables = properties["Environment"]["Variables"]
-        config = importlib.import_module(f"functions.{FUNCTIONS[function]}.app").Config
+        config = config_of(function)
         names = {name for name in variables if not name.startswith("POWERTOOLS_")}
         # Lambda itself tells a function its name.
         assert names == {field.name.upper() for field in fields(config)} - {"AWS_LAMBDA_FUNCTION_NAME"}, function
@@ -263,7 +276,11 @@ def test_a_parameter_reaches_the_function_that_names_a_field_after_it(function: 
         "MaxSwitchesPerHour": "7",
     }
     variables = expanded(changed)["Resources"][function]["Properties"]["Environment"]["Variables"]
-    by_parameter = {env.parameter(name.lower()): value for name, value in variables.items()}
+    by_parameter = {
+        env.parameter(field): variables[field.name.upper()]
+        for field in fields(config_of(function))
+        if field.name.upper() in variables
+    }
     by_parameter["NlbListenerArns"] = by_parameter.pop("ListenerArns", changed["NlbListenerArns"])
     shared = by_parameter.keys() & changed.keys()
     assert {name: by_parameter[name] for name in shared} == {name: changed[name] for name in shared}

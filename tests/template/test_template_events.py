@@ -138,7 +138,6 @@ def test_no_rule_of_another_stack_or_account_puts_events_into_the_queue(paramete
     for rule in rules:
         foreign = rule.replace(ACCOUNT_ID, "210987654321")
         assert not delivers(stack, foreign, queue)
-        assert not delivers(stack, rule, queue, account="210987654321")
         assert not delivers(stack, rule.replace(REGION, "eu-west-1"), queue)
         assert not delivers(stack, rule.replace(":rule/", ":rule/x"), queue)
 
@@ -152,7 +151,7 @@ def test_every_rule_delivers_however_long_the_stacks_name_is(parameters: dict[st
         assert len(rule["Ref"]) <= 64, name
 
 
-def delivers(stack: Mapping[str, Any], rule: str, queue: str, account: str | None = None) -> bool:
+def delivers(stack: Mapping[str, Any], rule: str, queue: str) -> bool:
     """Tell whether the queue's policy takes undelivered events of a rule, whose account is that of its ARN."""
     statements = [
         {key: value for key, value in statement.items() if key != "Principal"}
@@ -160,7 +159,7 @@ def delivers(stack: Mapping[str, Any], rule: str, queue: str, account: str | Non
         for statement in policy["PolicyDocument"]["Statement"]
         if statement["Principal"] == {"Service": "events.amazonaws.com"}
     ]
-    context: iam.Context = {"aws:SourceArn": rule, "aws:SourceAccount": account or rule.split(":")[4]}
+    context: iam.Context = {"aws:SourceArn": rule}  # the one key that EventBridge is documented to send with it
     return iam.evaluate([{"Statement": statements}], "sqs:SendMessage", queue, context)
 
 

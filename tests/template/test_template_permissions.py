@@ -26,6 +26,7 @@ from stacks import (
     SHARED,
     STANDBY_GROUP,
     STANDBYS,
+    acting,
     all_of,
     every_function,
     every_way,
@@ -38,7 +39,7 @@ from sandbox import ACCOUNT_ID, REGION, iam
 
 BY_METHOD = {
     (service, xform_name(operation)): f"{iam.PREFIXES.get(service, service)}:{operation}"
-    for service, operations in build_models.OPERATIONS.items()
+    for service, operations in build_models.operations().items()
     for operation in operations
 }
 
@@ -319,6 +320,23 @@ def test_each_function_has_a_role_of_its_own_that_only_lambda_assumes(parameters
             [statement] = role["Properties"]["AssumeRolePolicyDocument"]["Statement"]
             assert statement["Principal"] == {"Service": "lambda.amazonaws.com"}
             assert "ManagedPolicyArns" not in role["Properties"]
+
+
+@every_way
+def test_whatever_role_writes_to_the_queue_or_the_topic_may_use_their_key_and_no_other_role_may(
+    parameters: dict[str, str],
+) -> None:
+    stack = expanded(parameters | {"KmsKeyArn": KEY})
+    [queue] = [one["Attributes"]["Arn"] for one in all_of(stack, "AWS::SQS::Queue").values()]
+    writers = set()
+    for name, role in of_type(stack, "AWS::IAM::Role").items():
+        policies = [policy["PolicyDocument"] for policy in role["Policies"]]
+        places = {"sqs:SendMessage": queue, "sns:Publish": topic(stack)}
+        writes = any(iam.evaluate(policies, action, place, {}) for action, place in places.items())
+        for action in ("kms:GenerateDataKey", "kms:Decrypt"):
+            assert iam.evaluate(policies, action, KEY, {}) == writes, (name, action)
+        writers |= {name} if writes else set()
+    assert len(writers) >= len(acting(stack)) + bool(all_of(stack, "AWS::Scheduler::Schedule"))
 
 
 def test_a_key_encrypts_topic_queue_and_log() -> None:

@@ -13,7 +13,7 @@ def lambda_handler(event: dict[str, Any], context: object) -> dict[str, str]:
     cloudwatch = boto3.client("cloudwatch")
     ssm = boto3.client("ssm")
     sns = boto3.client("sns")
-    listener_arn = os.environ["LISTENER_ARNS"]
+    listener_arn = os.environ["NLB_LISTENER_ARNS"]
     primary, sorry = os.environ["PRIMARY_TARGET_GROUP_ARN"], os.environ["SORRY_TARGET_GROUP_ARN"]
     if ssm.get_parameter(Name=os.environ["HOLD_PARAMETER"])["Parameter"]["Value"] != "off":
         return {"result": "on hold"}

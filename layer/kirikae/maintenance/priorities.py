@@ -1,28 +1,19 @@
-"""How the maintenance rule gets to the front, and everything back to where it was: pure plans of priorities."""
+"""Pure plans of priorities: the maintenance rule to the front, and every rule back to where it was."""
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from kirikae.maintenance.rules import LAST, OURS, RULES_PER_TAG, TAGS, Memory
+from kirikae.maintenance.world import GoLive, Park
 from kirikae.notify import Words
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Which rules get which priority, what to remember, and what is not as it was."""
+def front(priorities: Mapping[str, int], memory: Memory, places: Mapping[str, int]) -> GoLive | None:
+    """Plan the moves that put our rules at their live priorities; None if there is no room.
 
-    priorities: dict[str, int]
-    numbers: dict[str, tuple[int, int]]
-    notes: tuple[Words, ...] = ()
-
-
-def front(priorities: Mapping[str, int], memory: Memory, places: Mapping[str, int]) -> Plan | None:
-    """Plan how `places` (our rules -> consecutive live numbers) become true; None if there is no room.
-
-    Rules in the way move down by the least that works, and so do those that these meet, until there is a gap: the
-    order of the others stays what it was. A move that an earlier run left half remembered starts from what was there
-    before that.
+    `places` gives our rules consecutive priorities. Rules in the way move down by the least that works, and so do
+    those that these meet, until there is a gap: the order of the others stays the same. A move that an earlier run left
+    half remembered starts from the order before that run.
     """
     others, _ = _restored(priorities, memory, set(places))
     room, free = dict(others), max(places.values()) + 1
@@ -36,14 +27,14 @@ def front(priorities: Mapping[str, int], memory: Memory, places: Mapping[str, in
     if free - 1 > LAST or len(others) > RULES_PER_TAG * TAGS:
         return None
     numbers = {rule_id: (number, room[rule_id]) for rule_id, number in others.items()}
-    return Plan(_moves(priorities, {**room, **places}), numbers)
+    return GoLive(_moves(priorities, {**room, **places}), numbers)
 
 
-def back(priorities: Mapping[str, int], memory: Memory, places: Mapping[str, int], homes: Mapping[str, int]) -> Plan:
-    """Plan how our rules go from their live places to their parked homes, and those that made room to where they were.
+def back(priorities: Mapping[str, int], memory: Memory, places: Mapping[str, int], homes: Mapping[str, int]) -> Park:
+    """Plan the moves that park our rules at `homes` and give those that made room their numbers back.
 
-    A rule that others moved meanwhile, or whose number they took, stays where it is. A taken home: the next free
-    number below it, as long as that is not live.
+    A rule that others moved meanwhile, or whose number they took, stays where it is. If a home is taken, our rule gets
+    the next free number below it, as long as that is not live.
     """
     final, notes = _restored(priorities, memory, set(homes))
     for rule_id, home in homes.items():
@@ -61,49 +52,49 @@ def back(priorities: Mapping[str, int], memory: Memory, places: Mapping[str, int
                         f"これより後ろにあり、リクエストが届かない可能性のあるルール: {', '.join(behind) or 'なし'}",
                     )
                 )
-    return Plan(_moves(priorities, final), {}, tuple(notes))
+    return Park(_moves(priorities, final), tuple(notes))
 
 
 def _restored(priorities: Mapping[str, int], memory: Memory, ours: set[str]) -> tuple[dict[str, int], list[Words]]:
-    """Return the others' numbers with every move that we made undone where that is still possible, and what is not."""
+    """Return the others' numbers with our moves undone where that is still possible, and notes on the rest."""
     final = {rule_id: number for rule_id, number in priorities.items() if rule_id not in ours}
-    notes: list[Words] = []
     if memory.state not in OURS:
-        return final, notes
+        return final, []
+    notes: list[Words] = []
     for rule_id, (before, given) in sorted(memory.numbers.items(), key=lambda item: item[1]):
-        now = final.get(rule_id)
-        if now is None:
-            notes.append(
-                Words(
-                    f"rule {rule_id}, which had priority {before}, was removed",
-                    f"優先度 {before} だったルール {rule_id} は削除されています",
-                )
-            )
-        elif now not in (before, given):
-            notes.append(
-                Words(
-                    f"rule {rule_id} was moved by others to {now} (it had {before}): left there",
-                    f"ルール {rule_id} は他者により {before} から {now} に変更されたため、そのままにしました",
-                )
-            )
-        elif now != before and before in final.values():
-            notes.append(
-                Words(
-                    f"rule {rule_id} stays at {now}: its priority {before} was taken by others",
-                    f"ルール {rule_id} の元の優先度 {before} は使用中のため、{now} のままにしました",
-                )
-            )
+        if obstacle := _obstacle(final, rule_id, before, given):
+            notes.append(obstacle)
         else:
             final[rule_id] = before
-    added = final.keys() - memory.numbers.keys()
-    notes += [
-        Words(
-            f"rule {rule_id} was added by others at {final[rule_id]}: left there",
-            f"ルール {rule_id} は他者により優先度 {final[rule_id]} に追加されました (変更していません)",
+    for rule_id in sorted(final.keys() - memory.numbers.keys()):
+        notes.append(
+            Words(
+                f"rule {rule_id} was added by others at {final[rule_id]}: left there",
+                f"ルール {rule_id} は他者により優先度 {final[rule_id]} に追加されました (変更していません)",
+            )
         )
-        for rule_id in sorted(added)
-    ]
     return final, notes
+
+
+def _obstacle(final: Mapping[str, int], rule_id: str, before: int, given: int) -> Words | None:
+    """Return why a rule cannot have its earlier number back; None if it can."""
+    if rule_id not in final:
+        return Words(
+            f"rule {rule_id}, which had priority {before}, was removed",
+            f"優先度 {before} だったルール {rule_id} は削除されています",
+        )
+    now = final[rule_id]
+    if now not in (before, given):
+        return Words(
+            f"rule {rule_id} was moved by others to {now} (it had {before}): left there",
+            f"ルール {rule_id} は他者により {before} から {now} に変更されたため、そのままにしました",
+        )
+    if now != before and before in final.values():
+        return Words(
+            f"rule {rule_id} stays at {now}: its priority {before} was taken by others",
+            f"ルール {rule_id} の元の優先度 {before} は使用中のため、{now} のままにしました",
+        )
+    return None
 
 
 def _moves(priorities: Mapping[str, int], final: Mapping[str, int]) -> dict[str, int]:

@@ -1,19 +1,19 @@
-"""The rules of a listener, and what the tags of the maintenance rule remember of their order.
+"""The rules of a listener, and the memory of their order in the tags of the maintenance rule.
 
-Rules are named by their id, the last part of their ARN. What was there before is remembered in tags of the
-maintenance rule, where an operator can read it: `state=live rules=12`, and `0467ef3c8400ae65=10+1` for a rule that had
-priority 10 and was moved by one.
+Rules are named by their id, the last part of their ARN. The earlier order is remembered in tags of the maintenance
+rule, where an operator can read it: `state=live rules=12`, and `0467ef3c8400ae65=10+1` for a rule that had priority 10
+and was moved by one.
 """
 
 import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from kirikae import aws, elb
+from kirikae import aws, elb, listeners
+from kirikae.errors import UnfinishedError
+from kirikae.listeners import Rule
 
-PAGE = 400  # rules in an answer, at most
 LAST = 50000  # https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_SetRulePriorities.html
 TAG = "kirikae:maintenance"
 NUMBERS_TAG = "kirikae:maintenance-{}"
@@ -33,7 +33,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Memory:
-    """What the tags of the maintenance rule say.
+    """The memory in the tags of the maintenance rule.
 
     state: "" (no tag), parked, moving (about to be made live), live, left (moved by others, hands off) or broken.
     """
@@ -43,48 +43,46 @@ class Memory:
 
 
 def read(listener_arn: str) -> Order:
-    """Return the rules of a listener.
-
-    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeRules.html
-    """
-    found: list[dict[str, Any]] = []
-    page: dict[str, Any] = {"NextMarker": None}
-    while "NextMarker" in page:
-        more = {"Marker": page["NextMarker"]} if page["NextMarker"] else {}
-        page = aws.client("elbv2").describe_rules(ListenerArn=listener_arn, PageSize=PAGE, **more)
-        found += page["Rules"]
-    own = {rule["RuleArn"].rpartition("/")[2]: rule for rule in found if not rule["IsDefault"]}
+    """Return the rules of a listener."""
+    found = listeners.rules(listener_arn)
     return Order(
-        {rule_id: int(rule["Priority"]) for rule_id, rule in own.items()},
-        frozenset(rule_id for rule_id, rule in own.items() if _matches_everything(rule["Conditions"])),
-        next((rule["Actions"][-1]["Type"] for rule in found if rule["IsDefault"]), ""),
+        {rule.id: rule.priority for rule in found if rule.priority is not None},
+        frozenset(rule.id for rule in found if _matches_everything(rule)),
+        next((rule.action for rule in found if rule.priority is None), ""),
     )
 
 
-def _matches_everything(conditions: list[dict[str, Any]]) -> bool:
-    if [condition["Field"] for condition in conditions] != ["path-pattern"]:
+def _matches_everything(rule: Rule) -> bool:
+    if [condition["Field"] for condition in rule.conditions] != ["path-pattern"]:
         return False
-    paths = conditions[0].get("PathPatternConfig", {}).get("Values") or conditions[0].get("Values", [])
+    [condition] = rule.conditions
+    paths = condition.get("PathPatternConfig", {}).get("Values") or condition.get("Values", [])
     return bool({"*", "/*"} & set(paths))
 
 
 def recall(rule_arn: str) -> Memory:
-    """Return what the rule's tags say."""
-    return decoded(elb.tags(rule_arn))
+    """Return the memory in the rule's tags."""
+    return decoded(elb.tags([rule_arn])[rule_arn])
 
 
 def remember(rule_arn: str, memory: Memory) -> None:
-    """Make the rule's tags say this."""
+    """Write the memory into the rule's tags."""
     elb.tag(rule_arn, encoded(memory))
 
 
-def arrange(prefix: str, priorities: Mapping[str, int]) -> None:
+def arrange(listener_arn: str, prefix: str, priorities: Mapping[str, int]) -> None:
     """Give the rules these priorities, all of them in one call: it is judged by the final order, all or nothing.
 
+    Raises UnfinishedError if they read back otherwise.
     https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_SetRulePriorities.html
     """
+    if not priorities:
+        return
     wanted = [{"RuleArn": prefix + rule_id, "Priority": number} for rule_id, number in priorities.items()]
     aws.client("elbv2").set_rule_priorities(RulePriorities=wanted)
+    found = read(listener_arn).priorities
+    if wrong := {rule: found.get(rule) for rule, number in priorities.items() if found.get(rule) != number}:
+        raise UnfinishedError(f"the rules read back as {wrong}, expected {dict(priorities)}")
 
 
 def encoded(memory: Memory) -> dict[str, str]:
@@ -99,7 +97,7 @@ def encoded(memory: Memory) -> dict[str, str]:
 
 
 def decoded(tags: Mapping[str, str]) -> Memory:
-    """Return what the tags say; tags of an earlier window beyond the counted ones mean nothing."""
+    """Return the memory in the tags; tags of an earlier window beyond the counted ones mean nothing."""
     if TAG not in tags:
         return Memory()
     if not (head := re.fullmatch(r"state=(parked|moving|live|left) rules=(\d{1,3})", tags[TAG])):

@@ -1,5 +1,6 @@
-"""When an EventBridge Scheduler expression is due next, in a time zone.
+"""The next time of an EventBridge Scheduler expression in a time zone.
 
+The sandbox's scheduler has a parser of its own on purpose: the tests compare the two, each an oracle for the other.
 https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html
 """
 

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 
-from kirikae import aws, env, hold
-from kirikae.env import InputError
+from kirikae import aws, env
+from kirikae.clock import moment
+from kirikae.errors import InputError, UnfinishedError
 from kirikae.notify import Words
-from kirikae.reconcile import UnfinishedError
 
 EXPECTED = 'expected {} or {"<window>": {"until": "2026-12-01T06:00:00+09:00", "reason": "..."}}'
 REMINDER = timedelta(hours=1)
@@ -35,7 +35,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Wish:
-    """What somebody asked for, validated; `window` is None for an end."""
+    """A validated start or end; `window` is None for an end."""
 
     name: str
     window: Window | None
@@ -43,7 +43,7 @@ class Wish:
 
 @dataclass(frozen=True)
 class Stored:
-    """The parameter as it is; `problem` says why it cannot be understood, `note` what a wish did not find."""
+    """The parameter as it is; `problem` says why it cannot be understood, `note` that an end found no window."""
 
     windows: Mapping[str, Window]
     written: datetime
@@ -60,11 +60,11 @@ class Stored:
 def parse(text: str) -> dict[str, Window]:
     """Return the windows that the parameter's text holds; raise ValueError that says what is wrong."""
     try:
-        found = json.loads(text)
-        return {
-            str(name): Window(None if one["until"] is None else hold.moment(one["until"]), str(one.get("reason", "")))
-            for name, one in found.items()
-        }
+        found = dict[str, Window]()
+        for name, wish in json.loads(text).items():
+            until = None if wish["until"] is None else moment(wish["until"], "until")
+            found[name] = Window(until, str(wish.get("reason", "")))
+        return found
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{text!r} holds no windows ({type(error).__name__}: {error}); {EXPECTED}") from error
 
@@ -90,10 +90,10 @@ def after(windows: Mapping[str, Window], wanted: Wish, now: datetime) -> dict[st
 def merge(
     ours: Mapping[str, Window], first: Mapping[str, Window], overwritten: Sequence[Mapping[str, Window]]
 ) -> dict[str, Window]:
-    """Return `ours` with what others made of the windows that we `first` read, by the versions that we overwrote.
+    """Three-way merge: apply to `ours` what the overwritten versions changed since `first`.
 
-    What any of them added or changed counts. What is missing counts only in the last, and only if we knew it from the
-    beginning: a version may miss what its writer has not seen yet, and is about to put back.
+    A window that any of them added or changed counts. A missing one counts only in the last version, and only if it is
+    in `first`: a version may miss a window that its writer has not seen yet, and is about to put back.
     """
     merged = dict(ours)
     for theirs in overwritten:
@@ -108,7 +108,7 @@ def read(name: str) -> Stored:
 
     https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameter.html
     """
-    with env.naming("MaintenanceParameter", name):
+    with env.naming("the stack's Systems Manager parameter for maintenance windows", name):
         found = aws.client("ssm").get_parameter(Name=name)["Parameter"]
     try:
         return Stored(parse(found["Value"]), found["LastModifiedDate"], found["Version"])
@@ -116,12 +116,12 @@ def read(name: str) -> Stored:
         return Stored({}, found["LastModifiedDate"], found["Version"], str(error))
 
 
-def keep(name: str, wanted: Wish, now: datetime, *, dry_run: bool) -> Stored:
-    """Store the wish and return what is stored then; InputError if what was stored cannot be understood.
+def store(name: str, wanted: Wish, now: datetime, *, dry_run: bool) -> Stored:
+    """Store the wish and return the parameter as it is then; raise InputError if it cannot be understood.
 
-    Systems Manager has no conditional write, but it numbers the versions. A write that was not given the next number
-    has overwritten what others stored in between: these versions are read, merged with ours and written again, so
-    that of two wishes at the same moment none is lost.
+    Systems Manager has no conditional write, but it numbers the versions. A write that does not get the next number has
+    overwritten those of others in between: these versions are read, merged with ours and written again, so that of two
+    wishes at the same moment none is lost.
     https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html
     """
     first = base = _understood(name)
@@ -148,9 +148,9 @@ def _understood(name: str) -> Stored:
 
 
 def reminds(stored: Stored, now: datetime) -> bool:
-    """Tell whether it is time to say again that a window without an end is open: half of every hour but the first.
+    """Tell whether the hourly reminder is due; true for half an hour, so that its alarm goes on and off each hour.
 
-    An alarm on this goes on and off, and so mails every hour, whatever the pace of the ticks is.
+    It is due while a window without an end is open, from an hour after the last write on.
     """
     if all(window.until for window in stored.open(now).values()):
         return False

@@ -1,4 +1,4 @@
-"""What a start and an end of maintenance may say."""
+"""Validation of the starts and ends of maintenance that people and schedules ask for."""
 
 import re
 from collections.abc import Mapping
@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from kirikae import hold
-from kirikae.env import InputError
-from kirikae.maintenance import schedules
+from kirikae.clock import moment
+from kirikae.errors import InputError
+from kirikae.maintenance.schedules import next_time
 from kirikae.maintenance.windows import Window, Wish
 
 DEFAULT = "default"  # the window of a wish that names none
@@ -20,7 +20,7 @@ COMMON = {"type", "window", "reason", "at", "action", "force"}
 
 
 def read(event: Mapping[str, Any], now: datetime, end_expression: str, timezone: str) -> Wish:
-    """Validate a start or an end as a whole; raise InputError that names what is wrong."""
+    """Validate a start or an end as a whole; raise InputError that names the problem."""
     kind = event.get("type")
     if not isinstance(kind, str) or kind not in FIELDS:
         raise InputError(f'type is {kind!r}, expected "start" or "end"')
@@ -33,7 +33,8 @@ def read(event: Mapping[str, Any], now: datetime, end_expression: str, timezone:
     if not isinstance(reason, str) or len(reason) > 500 or CONTROLS.search(re.sub(r"[\t\n\r]", "", reason)):
         raise InputError(f"reason is {reason!r}, expected a text of at most 500 characters, none a control character")
     if reference := next((text for text in (name, reason) if "{{" in text), ""):
-        raise InputError(f"window or reason is {reference!r}, expected nowhere {{{{: to SSM a reference")
+        refused = 'window and reason must not contain "{{", which Systems Manager reads as a reference'
+        raise InputError(f"{refused}: {reference!r}")
     if kind == "end":
         return Wish(name, None)
     return Wish(name, Window(_until(event, now, end_expression, timezone), reason))
@@ -53,16 +54,15 @@ def _until(event: Mapping[str, Any], now: datetime, end_expression: str, timezon
                 raise ValueError(f"minutes is {minutes!r}, expected a whole number from 1")
             if minutes > LONGEST / timedelta(minutes=1):
                 raise ValueError(f'minutes is {minutes}, more than {LONGEST.days} days; "until": null has no end')
-            moment = (now + timedelta(minutes=minutes)).astimezone(ZoneInfo(timezone)).replace(microsecond=0)
+            end = (now + timedelta(minutes=minutes)).astimezone(ZoneInfo(timezone)).replace(microsecond=0)
         elif until == BY_SCHEDULE:
-            start = hold.moment(event["at"], "at") if "at" in event else now
-            moment = schedules.next_time(end_expression, timezone, start)
+            end = next_time(end_expression, timezone, moment(event["at"], "at") if "at" in event else now)
         else:
-            moment = hold.moment(until)
+            end = moment(until, "until")
     except (ValueError, OverflowError) as error:
         raise InputError(str(error)) from error
-    if moment <= now:
-        raise InputError(f"until {moment.isoformat()} is already past at {now:%FT%TZ}, expected a time to come")
-    if moment - now > LONGEST:
-        raise InputError(f'until {moment.isoformat()} is more than {LONGEST.days} days away; "until": null has no end')
-    return moment
+    if end <= now:
+        raise InputError(f"until {end.isoformat()} is already past at {now:%FT%TZ}, expected a time to come")
+    if end - now > LONGEST:
+        raise InputError(f'until {end.isoformat()} is more than {LONGEST.days} days away; "until": null has no end')
+    return end

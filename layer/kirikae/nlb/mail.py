@@ -1,4 +1,4 @@
-"""What the mails of the two directions of the NLB switch share."""
+"""The mails of the NLB switch."""
 
 import json
 from collections.abc import Iterable
@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from kirikae import hold, notify
 from kirikae.elb import Target
 from kirikae.nlb import switch
-from kirikae.notify import Mail, Words
-from kirikae.reconcile import Times
+from kirikae.nlb.world import Config, Side, Switches
+from kirikae.notify import Mail, Times, Words
 
 
 def sorry_path(targets: Iterable[Target]) -> Words:
-    """Say whether the sorry page itself is known to answer."""
+    """Return whether the sorry page itself is known to answer."""
     found = "; ".join(f"{target.id} {target.state} {target.reason}".strip() for target in targets)
     if any(target.healthy for target in targets):
         return Words(f"The sorry page is healthy: {found}.", f"sorry ページは正常です: {found}。")
@@ -21,65 +21,56 @@ def sorry_path(targets: Iterable[Target]) -> Words:
     )
 
 
-def switched(seen: switch.Switches, side: switch.Side, mode: str) -> Words:
-    """Say which listeners now go where."""
+def switched(seen: Switches, side: Side, mode: str) -> Words:
+    """Return which listeners now go where."""
     ports = ", ".join(f"{listener.protocol}:{listener.port} {listener.arn}" for listener in seen.listeners)
     place = {"primary": Words("the primary", "プライマリ"), "sorry": Words("the sorry page", " sorry ページ")}[side]
     said = Words(
         f"New connections of these listeners now go to {place.en}: {ports}.",
         f"次のリスナーへの新しい接続は{place.ja}に振り向けられます: {ports}",
     )
-    if mode == seen.mode:
-        return said
-    return Words(
-        f"{said.en}\nAWS refused both groups in one weighted action, so one group was set: replace mode is in force.",
-        f"{said.ja}\nAWS が加重アクションを拒否したため、一方のグループだけを設定しました。"
-        f"以後は replace モードで動作します。",
+    replaced = Words(
+        "AWS refused both groups in one weighted action, so one group was set: replace mode is in force.",
+        "AWS が加重アクションを拒否したため、一方のグループだけを設定しました。以後は replace モードで動作します。",
     )
+    return said if mode == seen.mode else notify.lines([said, replaced])
 
 
-def undo(config: switch.Config, seen: switch.Switches, side: switch.Side, mode: str, times: Times) -> Words:
+def undo(config: Config, seen: Switches, side: Side, mode: str, times: Times) -> Words:
     """Return the exact commands that bring the listeners back to `side`, and hold kirikae off meanwhile."""
-    groups = [
-        {"TargetGroupArn": group, "Weight": weight} for group, weight in switch.weights(config, side, mode).items()
-    ]
+    weights = switch.weights(config, side, mode)
+    groups = [{"TargetGroupArn": group, "Weight": weight} for group, weight in weights.items()]
     action = json.dumps([{"Type": "forward", "ForwardConfig": {"TargetGroups": groups}}])
-    region = f"--region {config.listener_arns[0].split(':')[3]}"
-    commands = [hold.command(config, times.done)]
-    commands += [
-        f"aws elbv2 modify-listener {region} --listener-arn {listener.arn} --default-actions '{action}'"
+    commands = [
+        notify.aws_command(
+            config, "elbv2 modify-listener", f"--listener-arn {listener.arn} --default-actions '{action}'"
+        )
         for listener in seen.listeners
     ]
-    return Words(
-        "First hold kirikae off, or it will switch again; then move the listeners:\n" + "\n".join(commands),
+    said = Words(
+        "First hold kirikae off, or it will switch again; then move the listeners:",
         "kirikae が再び切り替えないよう、先に 1 行目のコマンドで保留 (2 時間) にし、"
-        "その後 2 行目以降でリスナーを戻してください:\n" + "\n".join(commands),
+        "その後 2 行目以降でリスナーを戻してください:",
     )
+    return notify.with_commands(said, [hold.command(config, times.done), *commands])
 
 
-def refused_mail(config: switch.Config, mode: str) -> Mail | None:
-    """Say that AWS did not take the weighted action when it was adopted; an adoption that went well is only logged."""
+def refused(config: Config, mode: str) -> Mail | None:
+    """Return the mail of an adoption that AWS refused; one that went well is only logged."""
     if mode == config.switch_mode:
         return None
-    return Mail(
-        notify.subject(config.service_name, "weighted switching refused by AWS, replace mode in force"),
-        (
-            (
-                notify.HAPPENED,
-                Words(
-                    "AWS did not take both target groups in one weighted action, so SwitchMode=replace is in force "
-                    "from now on. No traffic was moved. The sorry path is not health-checked until it is used.",
-                    "AWS が 2 つのターゲットグループの加重アクションを受け付けなかったため、"
-                    "以後 SwitchMode=replace で動作します。トラフィックは移動していません。"
-                    "sorry 側のターゲットグループは、切り替わるまでヘルスチェックされません。",
-                ),
-            ),
-            (
-                notify.CHECK,
-                Words(
-                    f"To try again, remove the tag {switch.REFUSED_TAG} from the listeners.",
-                    f"再試行するには、リスナーからタグ {switch.REFUSED_TAG} を削除してください。",
-                ),
-            ),
+    return notify.mail(
+        config,
+        "weighted switching refused by AWS, replace mode in force",
+        happened=Words(
+            "AWS did not take both target groups in one weighted action, so SwitchMode=replace is in force "
+            "from now on. No traffic was moved. The sorry path is not health-checked until it is used.",
+            "AWS が 2 つのターゲットグループの加重アクションを受け付けなかったため、"
+            "以後 SwitchMode=replace で動作します。トラフィックは移動していません。"
+            "sorry 側のターゲットグループは、切り替わるまでヘルスチェックされません。",
+        ),
+        check=Words(
+            f"To try again, remove the tag {switch.REFUSED_TAG} from the listeners.",
+            f"再試行するには、リスナーからタグ {switch.REFUSED_TAG} を削除してください。",
         ),
     )

@@ -11,7 +11,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from kirikae import aws
-from kirikae.reconcile import UnfinishedError
+from kirikae.errors import UnfinishedError
 
 # What EC2 answers to unassigning an address that is no longer there, or whose interface is gone.
 _NOT_THERE = frozenset({"InvalidParameterValue", "InvalidNetworkInterfaceID.NotFound"})
@@ -55,21 +55,26 @@ class RouteTable:
 
 
 def interfaces(filter_name: str, values: Iterable[str], vpc_id: str = "") -> dict[str, Interface]:
-    """Return by id the interfaces that a filter finds; unlike ids, a filter does not fail for those that are gone.
+    """Return by id the interfaces that a filter finds; unlike a list of ids, it does not fail for those that are gone.
 
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeNetworkInterfaces.html
     """
-    if not (wanted := sorted(values)):
-        return {}
-    filters = [{"Name": filter_name, "Values": wanted}]
-    if vpc_id:
-        filters.append({"Name": "vpc-id", "Values": [vpc_id]})
-    answer = aws.client("ec2").describe_network_interfaces(Filters=filters)["NetworkInterfaces"]
-    return {described["NetworkInterfaceId"]: _interface(described) for described in answer}
+    call = aws.client("ec2").describe_network_interfaces
+    found = _found(call, "NetworkInterfaces", filter_name, values, vpc_id)
+    return {described["NetworkInterfaceId"]: _interface(described) for described in found}
+
+
+def _found(call: Any, key: str, filter_name: str, values: Iterable[str], vpc_id: str = "") -> list[dict[str, Any]]:
+    """Return what EC2 describes by a filter, in a VPC if one is named; without values nothing is asked."""
+    filters = [{"Name": filter_name, "Values": sorted(values)}]
+    filters += [{"Name": "vpc-id", "Values": [vpc_id]}] if vpc_id else []
+    return list(call(Filters=filters)[key]) if filters[0]["Values"] else []
 
 
 def _interface(described: Mapping[str, Any]) -> Interface:
     private, ipv6 = described["PrivateIpAddresses"], described.get("Ipv6Addresses", [])
+    primary = [a["PrivateIpAddress"] for a in private if a["Primary"]]
+    primary += [a["Ipv6Address"] for a in ipv6 if a.get("IsPrimaryIpv6")]
     addresses = {a["PrivateIpAddress"]: a.get("Association", {}).get("AllocationId", "") for a in private}
     return Interface(
         id=described["NetworkInterfaceId"],
@@ -78,10 +83,7 @@ def _interface(described: Mapping[str, Any]) -> Interface:
         zone=described["AvailabilityZone"],
         vpc_id=described["VpcId"],
         source_dest_check=described["SourceDestCheck"],
-        primary=(
-            *(a["PrivateIpAddress"] for a in private if a["Primary"]),
-            *(a["Ipv6Address"] for a in ipv6 if a.get("IsPrimaryIpv6")),
-        ),
+        primary=tuple(primary),
         addresses=addresses | {a["Ipv6Address"]: "" for a in ipv6},
     )
 
@@ -91,14 +93,11 @@ def subnet_cidrs(subnet_ids: Iterable[str]) -> dict[str, tuple[str, ...]]:
 
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSubnets.html
     """
-    answer = aws.client("ec2").describe_subnets(SubnetIds=sorted(subnet_ids))["Subnets"]
-    return {
-        subnet["SubnetId"]: (
-            subnet["CidrBlock"],
-            *(each["Ipv6CidrBlock"] for each in subnet.get("Ipv6CidrBlockAssociationSet", [])),
-        )
-        for subnet in answer
-    }
+    found = {}
+    for subnet in aws.client("ec2").describe_subnets(SubnetIds=sorted(subnet_ids))["Subnets"]:
+        blocks = subnet.get("Ipv6CidrBlockAssociationSet", [])
+        found[subnet["SubnetId"]] = (subnet["CidrBlock"], *(block["Ipv6CidrBlock"] for block in blocks))
+    return found
 
 
 def elastic_ips(allocation_ids: Iterable[str]) -> dict[str, ElasticIp]:
@@ -106,16 +105,11 @@ def elastic_ips(allocation_ids: Iterable[str]) -> dict[str, ElasticIp]:
 
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeAddresses.html
     """
-    if not (wanted := list(allocation_ids)):
-        return {}
-    filters = [{"Name": "allocation-id", "Values": wanted}]
-    answer = aws.client("ec2").describe_addresses(Filters=filters)["Addresses"]
-    return {
-        a["AllocationId"]: ElasticIp(
-            a["AllocationId"], a["PublicIp"], a.get("NetworkInterfaceId", ""), a.get("PrivateIpAddress", "")
-        )
-        for a in answer
-    }
+    found = {}
+    for a in _found(aws.client("ec2").describe_addresses, "Addresses", "allocation-id", allocation_ids):
+        place = a.get("NetworkInterfaceId", ""), a.get("PrivateIpAddress", "")
+        found[a["AllocationId"]] = ElasticIp(a["AllocationId"], a["PublicIp"], *place)
+    return found
 
 
 def route_tables(table_ids: Iterable[str]) -> dict[str, RouteTable]:
@@ -123,11 +117,8 @@ def route_tables(table_ids: Iterable[str]) -> dict[str, RouteTable]:
 
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeRouteTables.html
     """
-    if not (wanted := list(table_ids)):
-        return {}
-    filters = [{"Name": "route-table-id", "Values": wanted}]
-    answer = aws.client("ec2").describe_route_tables(Filters=filters)["RouteTables"]
-    return {described["RouteTableId"]: _table(described) for described in answer}
+    found = _found(aws.client("ec2").describe_route_tables, "RouteTables", "route-table-id", table_ids)
+    return {described["RouteTableId"]: _table(described) for described in found}
 
 
 def _table(described: Mapping[str, Any]) -> RouteTable:
@@ -179,23 +170,20 @@ def move_ipv6(interface_id: str, ipv6: Iterable[str], source_id: str = "") -> No
 
 
 def _give_back(source_id: str, ipv6: list[str], refused: Exception) -> None:
-    """Assign the addresses to where they were; say so if they are now nobody's."""
+    """Assign the addresses back to their source; raise UnfinishedError if that fails too and nobody holds them."""
     try:
         aws.client("ec2").assign_ipv6_addresses(NetworkInterfaceId=source_id, Ipv6Addresses=ipv6)
     except (ClientError, BotoCoreError) as error:
         raise UnfinishedError(f"assigned to nobody: {refused}; nor did {source_id} take it back: {error}") from error
 
 
-def associate(allocation_id: str, interface_id: str, private_ip: str) -> None:
+def associate(allocation_id: str, interface_id: str, address: str) -> None:
     """Make the Elastic IP lead to a private address of the interface.
 
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AssociateAddress.html
     """
     aws.client("ec2").associate_address(
-        AllocationId=allocation_id,
-        NetworkInterfaceId=interface_id,
-        PrivateIpAddress=private_ip,
-        AllowReassociation=True,
+        AllocationId=allocation_id, NetworkInterfaceId=interface_id, PrivateIpAddress=address, AllowReassociation=True
     )
 
 

@@ -1,31 +1,30 @@
 """The mail of an address pair."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
-from kirikae import ec2, hold, notify, reconcile
+from kirikae import ec2, hold, notify
+from kirikae.decision import Result
 from kirikae.notify import Mail, Words
-from kirikae.pair import plan as pair
 from kirikae.pair.move import Done
-from kirikae.pair.plan import Config, Observed, Plan
-from kirikae.reconcile import Decision, Times
+from kirikae.pair.plan import is_ipv4, is_ipv6, is_route, plan
+from kirikae.pair.world import Config, Move, Observed
 
 
-def why(seen: Observed, plan: Plan) -> Words:
-    """Say what has to move: where it is, and what is the matter with that."""
+def why(seen: Observed, change: Move) -> Words:
+    """Return what has to move, from which interface, and the state of its instance."""
     en, ja = list[str](), list[str]()
-    for place in dict.fromkeys(plan.moves.values()):
-        names = [name for name in plan.moves if plan.moves[name] == place]
-        few, holder, state = ", ".join(names) if len(names) < 4 else "", seen.interfaces.get(place), _state(seen, place)
-        known = f" ({state})" if state else ""
+    for place in dict.fromkeys(change.sources.values()):
+        names, holder = _on(place, change.sources), seen.interfaces.get(place)
+        few = ", ".join(names) if len(names) < 4 else ""
+        known = f" ({seen.instances[holder.instance_id]})" if holder and holder.instance_id in seen.instances else ""
         en.append(f"{few or f'{len(names)} addresses and routes'} on {holder or place or 'no interface'}{known}")
         ja.append(f"{few or f'{len(names)} 件のアドレスとルート'} の現在の場所: {_place_ja(seen, place)}{known}")
-    instance = seen.interfaces[plan.to].instance_id
+    instance = seen.interfaces[change.to].instance_id
     return Words(f"{'; '.join(en)}; {instance} is running", f"{'、'.join(ja)}。{instance} は稼働中 (running) です。")
 
 
-def _state(seen: Observed, interface_id: str) -> str:
-    holder = seen.interfaces.get(interface_id)
-    return seen.instances.get(holder.instance_id, "") if holder else ""
+def _on(place: str, places: Mapping[str, str]) -> list[str]:
+    return [name for name in places if places[name] == place]
 
 
 def _place_ja(seen: Observed, place: str) -> str:
@@ -34,115 +33,104 @@ def _place_ja(seen: Observed, place: str) -> str:
     return f"{place} ({holder.instance_id or '未アタッチ'})" if holder else place or "インターフェイスなし"
 
 
-def _stopped_ja(instance: str, state: str) -> str:
+def moved(config: Config, seen: Observed, result: Result[Move, Done]) -> Mail:
+    """Return the mail of a move: what stopped, what moved from where to where and was seen there, how to undo it."""
+    done, target = result.done, seen.interfaces[result.change.to].instance_id
+    others = {instance: state for instance, state in seen.instances.items() if instance != target}
+    down = ", ".join(f"{instance} is {state}" for instance, state in others.items())
+    down_ja = "\n".join(_down_ja(instance, state) for instance, state in others.items())
+    finished = f"addresses moved to {target}" if not done.unseen else f"ATTENTION, not all addresses are on {target}"
+    return notify.mail(
+        config,
+        f"{finished}, {down}",
+        happened=notify.lines(_happened(config, seen, result, Words(f"{down}.", down_ja))),
+        why=result.reason,
+        since=notify.since(result.times),
+        check=_check(target, [*done.moved, *done.unseen]),
+        undo=_undo(config, seen, result),
+    )
+
+
+def _down_ja(instance: str, state: str) -> str:
     down = state in ec2.DOWN or state == ec2.MISSING
     return f"{instance} の停止を検知しました (状態: {state})。" if down else f"{instance} は {state} です。"
 
 
-def moved(config: Config, seen: Observed, decision: Decision, done: Done, times: Times) -> Mail:
-    """Say what stopped, what moved from where to where, what was seen, and how to undo it."""
-    target = seen.interfaces[done.to].instance_id
-    down = ", ".join(f"{instance} is {state}" for instance, state in seen.instances.items() if instance != target)
-    finished = f"addresses moved to {target}" if not done.unseen else f"ATTENTION, not all addresses are on {target}"
-    return Mail(
-        notify.subject(config.service_name, f"{finished}, {down}"),
-        (
-            (notify.HAPPENED, _happened(config, seen, done, target)),
-            (notify.WHY, decision.reason),
-            (notify.WHEN, reconcile.since(times)),
-            (notify.CHECK, _check(seen, done)),
-            (notify.UNDO, _undo(config, seen, done, times)),
-        ),
-    )
-
-
-def _happened(config: Config, seen: Observed, done: Done, target: str) -> Words:
-    others = {instance: state for instance, state in seen.instances.items() if instance != target}
-    en = [", ".join(f"{instance} is {state}" for instance, state in others.items()) + "."]
-    ja = [_stopped_ja(instance, state) for instance, state in others.items()]
+def _happened(config: Config, seen: Observed, result: Result[Move, Done], down: Words) -> Iterator[Words]:
+    """Yield what stopped, what moved, what was not seen to move, and what was left."""
+    yield down
+    to, done = result.change.to, result.done
     if done.moved:
-        en.append(f"Moved to {seen.interfaces[done.to]}, and seen there afterwards:")
-        ja.append(f"次を {_place_ja(seen, done.to)} へ移動し、移動後の状態を確認しました:")
-    for name, place in done.moved.items():
-        public = f" ({seen.elastic[name].public_ip})" if name in seen.elastic else ""
-        en.append(f"  {name}{public}, {f'was on {seen.interfaces.get(place, place)}' if place else 'was nowhere'}")
-        ja.append(f"  {name}{public}、移動元: {_place_ja(seen, place)}")
-    if done.unseen:
-        problems = [f"  {name}: {problem}" for name, problem in done.unseen.items()]
-        en += ["ATTENTION, not seen there; the next run looks again and finishes it:", *problems]
-        ja += ["注意: 次は移動を確認できていません (次回の実行で再試行します):", *problems]
-    if left := pair.plan(config, seen).left:
-        en += ["Not moved:", *(f"  {reason}" for reason in left.values())]
-        ja += ["移動していないもの:", *(f"  {reason}" for reason in left.values())]
-    return Words("\n".join(en), "\n".join(ja))
-
-
-def _check(seen: Observed, done: Done) -> Words:
-    private = [name for name in (*done.moved, *done.unseen) if pair.is_ipv4(name) or pair.is_ipv6(name)]
-    networks = {name.split()[1] for name in (*done.moved, *done.unseen) if pair.is_route(name)}
-    configured = ", ".join([*private, *sorted(networks)])
-    target = seen.interfaces[done.to].instance_id
-    en = ja = ""
-    if configured:
-        en = (
-            f"EC2 delivers to {target} now, but its operating system must have {configured} configured: `ip address`.\n"
+        yield Words(
+            f"Moved to {seen.interfaces[to]}, and seen there afterwards:",
+            f"次を {_place_ja(seen, to)} へ移動し、移動後の状態を確認しました:",
         )
-        ja = f"通信は {target} に届きますが、OS 側にも {configured} の設定が必要です (`ip address` で確認)。\n"
+    for name, place in done.moved.items():
+        item = f"  {name} ({seen.elastic[name].public_ip})" if name in seen.elastic else f"  {name}"
+        was = f"was on {seen.interfaces.get(place, place)}" if place else "was nowhere"
+        yield Words(f"{item}, {was}", f"{item}、移動元: {_place_ja(seen, place)}")
+    if done.unseen:
+        yield Words(
+            "ATTENTION, not seen there; the next run looks again and finishes it:",
+            "注意: 次は移動を確認できていません (次回の実行で再試行します):",
+        )
+    yield from (Words(f"  {name}: {problem}") for name, problem in done.unseen.items())
+    if left := plan(config, seen).left.values():
+        yield Words("Not moved:", "移動していないもの:")
+        yield from (Words(f"  {reason}") for reason in left)
+
+
+def _check(target: str, names: list[str]) -> Words:
+    en, ja = "The service itself, from a client.", "クライアントからサービスを確認してください。"
+    networks = sorted({name.split()[1] for name in names if is_route(name)})
+    if configured := ", ".join([name for name in names if is_ipv4(name) or is_ipv6(name)] + networks):
+        system = f"EC2 delivers to {target} now, but its operating system must have {configured} configured"
+        en = f"{system}: `ip address`.\n{en}"
+        ja = f"通信は {target} に届きますが、OS 側にも {configured} の設定が必要です (`ip address` で確認)。\n{ja}"
     return Words(
-        f"{en}The service itself, from a client. The addresses stay on {target} when the other instance is back.",
-        f"{ja}クライアントからサービスを確認してください。もう一方が復帰しても、アドレスは {target} に残ります。",
+        f"{en} The addresses stay on {target} when the other instance is back.",
+        f"{ja}もう一方が復帰しても、アドレスは {target} に残ります。",
     )
 
 
-def _undo(config: Config, seen: Observed, done: Done, times: Times) -> Words:
-    region = config.topic_arn.split(":")[3]
-    back = [command.replace("aws ec2 ", f"aws ec2 --region {region} ", 1) for command in _back(seen, done)]
-    commands = [hold.command(config, times.done), *back]
-    if not done.moved:
+def _undo(config: Config, seen: Observed, result: Result[Move, Done]) -> Words:
+    if not result.done.moved:
         return Words(
             "Nothing was seen to move yet, so there is nothing to undo.",
             "移動をまだ確認できていないため、元に戻す操作はありません。",
         )
-    if len(commands) == 1:
+    back = [notify.aws_command(config, *command) for command in _back(seen, result.done.moved, result.change.to)]
+    if not back:
         return Words(
             "There is nowhere to go back to: the instance it was on is gone.",
             "移動元のインスタンスは存在しないため、元に戻す先はありません。",
         )
-    text = "\n".join(commands)
-    return Words(
-        f"Start the other instance, hold kirikae off, or it will move them again; then move them back:\n{text}",
-        f"もう一方のインスタンスを起動し、kirikae を保留にしてから元に戻してください (しないと再び移動します):\n{text}",
+    said = Words(
+        "Start the other instance, hold kirikae off, or it will move them again; then move them back:",
+        "もう一方のインスタンスを起動し、kirikae を保留にしてから元に戻してください (しないと再び移動します):",
     )
+    return notify.with_commands(said, [hold.command(config, result.times.done), *back])
 
 
-def _back(seen: Observed, done: Done) -> Iterator[str]:
-    """Yield the commands that bring back what was on an instance that can come back."""
-    kept = {each.id for each in seen.interfaces.values() if seen.instances.get(each.instance_id, "") not in ec2.GONE}
-    there = {name: place for name, place in done.moved.items() if place in kept}
-    for place in dict.fromkeys(there.values()):
-        ipv4 = _on(place, there, filter(pair.is_ipv4, there))
-        ipv6 = _on(place, there, filter(pair.is_ipv6, there))
-        if ipv4:
-            yield (
-                f"aws ec2 assign-private-ip-addresses --allow-reassignment --network-interface-id {place} "
-                f"--private-ip-addresses {' '.join(ipv4)}"
-            )
-        if ipv6:
-            given = f"--ipv6-addresses {' '.join(ipv6)}"
-            yield f"aws ec2 unassign-ipv6-addresses --network-interface-id {done.to} {given}"
-            yield f"aws ec2 assign-ipv6-addresses --network-interface-id {place} {given}"
-        for allocation in _on(place, there, filter(pair.is_elastic, there)):
+def _back(seen: Observed, moved: Mapping[str, str], now_on: str) -> Iterator[tuple[str, str]]:
+    """Yield operation and arguments of the commands that bring back what was on an instance that can come back."""
+    for place in dict.fromkeys(moved.values()):
+        holder, names = seen.interfaces.get(place), _on(place, moved)
+        if holder is None or seen.instances.get(holder.instance_id, "") in ec2.GONE:
+            continue
+        to = f"--network-interface-id {place}"
+        if ipv4 := list(filter(is_ipv4, names)):
+            given = f"--private-ip-addresses {' '.join(ipv4)}"
+            yield "ec2 assign-private-ip-addresses", f"--allow-reassignment {to} {given}"
+        if ipv6 := " ".join(filter(is_ipv6, names)):
+            yield "ec2 unassign-ipv6-addresses", f"--network-interface-id {now_on} --ipv6-addresses {ipv6}"
+            yield "ec2 assign-ipv6-addresses", f"{to} --ipv6-addresses {ipv6}"
+        for allocation in filter(seen.elastic.__contains__, names):
             private_ip = seen.elastic[allocation].private_ip
             if private_ip not in ipv4:  # it goes with its address
-                yield (
-                    f"aws ec2 associate-address --allow-reassociation --allocation-id {allocation} "
-                    f"--network-interface-id {place} --private-ip-address {private_ip}"
-                )
-        for name in _on(place, there, filter(pair.is_route, there)):
+                given = f"--allocation-id {allocation} {to} --private-ip-address {private_ip}"
+                yield "ec2 associate-address", f"--allow-reassociation {given}"
+        for name in filter(is_route, names):
             table, cidr = name.split()
             option = "--destination-ipv6-cidr-block" if ":" in cidr else "--destination-cidr-block"
-            yield f"aws ec2 replace-route --route-table-id {table} {option} {cidr} --network-interface-id {place}"
-
-
-def _on(place: str, places: Mapping[str, str], names: Iterable[str]) -> list[str]:
-    return [name for name in names if places[name] == place]
+            yield "ec2 replace-route", f"--route-table-id {table} {option} {cidr} {to}"

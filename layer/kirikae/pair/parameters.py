@@ -1,15 +1,18 @@
-"""What can be wrong with the parameters of an address pair, in one sentence each, found before anything is written."""
+"""Errors in the parameters of an address pair, one sentence each, found before anything is written."""
 
 import ipaddress
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 from kirikae import ec2
-from kirikae.pair import plan
-from kirikae.pair.plan import Config, Observed
+from kirikae.notify import aws_command
+from kirikae.pair.addresses import Interface
+from kirikae.pair.plan import sides
+from kirikae.pair.world import Config, Observed
 
 
 def static_problems(config: Config) -> Iterator[str]:
-    """Say what is wrong with the parameters whatever the world looks like."""
+    """Yield parameter errors that show without calling AWS."""
     instances, interfaces = config.pair_instance_ids, config.pair_interface_ids
     if len(instances) != 2 or len(interfaces) != 2:
         yield (
@@ -26,21 +29,30 @@ def static_problems(config: Config) -> Iterator[str]:
 
 
 def problems(config: Config, seen: Observed) -> Iterator[str]:
-    """Say what about the parameters does not fit the world: until it is corrected, nothing is written."""
-    own = [seen.interfaces[each] for each in config.pair_interface_ids if each in seen.interfaces]
+    """Yield parameter errors that only AWS can show; nothing is written until they are mended."""
+    own = [seen.interfaces[interface] for interface in config.pair_interface_ids if interface in seen.interfaces]
     if not own:
         yield f"PairInterfaceIds: there is neither {' nor '.join(config.pair_interface_ids)}; expected two that exist"
         return
-    for instance, interface_id in plan.sides(config):
-        interface, state = seen.interfaces.get(interface_id), seen.instances[instance]
-        if interface and interface.instance_id not in ("", instance):
-            yield f"PairInterfaceIds: {interface} does not belong to {instance}; expected an interface of {instance}"
-        elif interface is None and state in ("pending", "running"):
-            yield f"PairInterfaceIds: there is no {interface_id}, and {instance} is {state}; expected its interface"
-        elif interface and interface.instance_id and state == ec2.MISSING:
-            yield f"PairInstanceIds: EC2 does not know {instance}; expected an instance of this account and region"
+    for instance, interface_id in sides(config):
+        yield from _side(seen, instance, interface_id)
+    yield from _addresses(config, seen, own)
+    yield from _tables(config, seen, own)
+
+
+def _side(seen: Observed, instance: str, interface_id: str) -> Iterator[str]:
+    interface, state = seen.interfaces.get(interface_id), seen.instances[instance]
+    if interface and interface.instance_id not in ("", instance):
+        yield f"PairInterfaceIds: {interface} does not belong to {instance}; expected an interface of {instance}"
+    elif interface is None and state in ("pending", "running"):
+        yield f"PairInterfaceIds: there is no {interface_id}, and {instance} is {state}; expected its interface"
+    elif interface and interface.instance_id and state == ec2.MISSING:
+        yield f"PairInstanceIds: EC2 does not know {instance}; expected an instance of this account and region"
+
+
+def _addresses(config: Config, seen: Observed, own: list[Interface]) -> Iterator[str]:
     if config.floating_ip_addresses and len({interface.subnet_id for interface in own}) > 1:
-        named = " and ".join(f"{each.id} is in {each.subnet_id} ({each.zone})" for each in own)
+        named = " and ".join(f"{interface.id} is in {interface.subnet_id} ({interface.zone})" for interface in own)
         yield (
             f"FloatingIpAddresses cannot move between subnets: {named}; expected one subnet, or overlay routes "
             f"(OverlayCidrs with OverlayRouteTableIds) instead of private addresses"
@@ -52,38 +64,40 @@ def problems(config: Config, seen: Observed) -> Iterator[str]:
         if seen.subnets and not _inside(address, [cidr for cidrs in seen.subnets.values() for cidr in cidrs]):
             named = "; ".join(f"{subnet} has {', '.join(cidrs)}" for subnet, cidrs in seen.subnets.items())
             yield f"FloatingIpAddresses: {address} is outside the subnet of the pair; {named}"
+
+
+def _tables(config: Config, seen: Observed, own: list[Interface]) -> Iterator[str]:
     for table in seen.tables.values():
         for cidr in config.overlay_cidrs:
             if _inside(cidr, table.local):
                 yield f"OverlayCidrs: {cidr} lies inside the VPC of {table.id}, which has {', '.join(table.local)}"
-        if strangers := [each.vpc_id for each in own if each.vpc_id != table.vpc_id]:
-            yield f"OverlayRouteTableIds: {table.id} is of {table.vpc_id}, and the pair of {strangers[0]}"
+        if other := [interface.vpc_id for interface in own if interface.vpc_id != table.vpc_id]:
+            yield f"OverlayRouteTableIds: {table.id} is of {table.vpc_id}, and the pair of {other[0]}"
 
 
 def _inside(name: str, cidrs: Iterable[str]) -> bool:
     network = ipaddress.ip_network(name)
-    return any(
-        network.version == other.version and network.subnet_of(other)  # type: ignore[arg-type]  # of one version
-        for other in map(ipaddress.ip_network, cidrs)
-    )
+    others = [other for other in map(ipaddress.ip_network, cidrs) if other.version == network.version]
+    return any(network.subnet_of(other) for other in others)  # type: ignore[arg-type]  # of one version
 
 
 def checks(config: Config, seen: Observed) -> list[str]:
-    """Say which of the pair drops the traffic of overlay routes, because its source/destination check is on."""
+    """Return a sentence for each interface that drops overlay traffic because its source/destination check is on."""
+    change = partial(aws_command, config, "ec2 modify-network-interface-attribute")
     return [
-        f"the source/destination check of {each} is on, so it drops the traffic of overlay routes: aws ec2 "
-        f"modify-network-interface-attribute --network-interface-id {each} --no-source-dest-check"
-        for each in config.pair_interface_ids
-        if config.overlay_cidrs and each in seen.interfaces and seen.interfaces[each].source_dest_check
+        f"the source/destination check of {interface} is on, so it drops the traffic of overlay routes: "
+        + change(f"--network-interface-id {interface} --no-source-dest-check")
+        for interface in config.pair_interface_ids
+        if config.overlay_cidrs and interface in seen.interfaces and seen.interfaces[interface].source_dest_check
     ]
 
 
-def lonely(config: Config, seen: Observed) -> list[str]:
-    """Say which side of the pair does not exist any more."""
+def missing_side(config: Config, seen: Observed) -> list[str]:
+    """Return the sides of the pair that do not exist any more, each with its remedy."""
     return [
         f"the pair has one side only, {instance} is {seen.instances[instance]}"
         f"{'' if interface in seen.interfaces else f' and there is no {interface}'}; put a new instance and its "
         f"interface into PairInstanceIds and PairInterfaceIds"
-        for instance, interface in plan.sides(config)
+        for instance, interface in sides(config)
         if seen.instances[instance] in ("terminated", ec2.MISSING) or interface not in seen.interfaces
     ]

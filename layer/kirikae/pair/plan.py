@@ -1,41 +1,13 @@
 """The rules of an address pair: what is declared, where it is, where it belongs, and what is not ours to move.
 
 Everything declared has a name: `10.0.0.50`, `2001:db8::50`, `eipalloc-…`, `rtb-… 192.168.99.1/32`.  Everything here is
-a pure function of what was seen; `kirikae.addresses` does the reading and the writing.
+a pure function of what was seen.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from kirikae import env
-from kirikae.pair.addresses import ElasticIp, Interface, RouteTable
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config(env.Stack):
-    """The pair, and what belongs on the one that runs."""
-
-    pair_instance_ids: tuple[str, ...] = env.instance_ids()
-    pair_interface_ids: tuple[str, ...] = env.interface_ids()  # in the order of the instances
-    floating_ip_addresses: tuple[str, ...] = env.ip_addresses(default=())
-    elastic_ip_allocation_ids: tuple[str, ...] = env.must(
-        r"eipalloc-[0-9a-f]{8,17}", "allocation ids like eipalloc-0123456789abcdef0", default=()
-    )
-    overlay_cidrs: tuple[str, ...] = env.cidrs(default=())
-    overlay_route_table_ids: tuple[str, ...] = env.must(
-        r"rtb-[0-9a-f]{8,17}", "route table ids like rtb-0123456789abcdef0", default=()
-    )
-
-
-@dataclass(frozen=True)
-class Observed:
-    """The world as far as the decision needs it."""
-
-    instances: Mapping[str, str]  # id -> state
-    interfaces: Mapping[str, Interface]  # the pair's, and others that hold something declared
-    subnets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # asked only for addresses outside the pair
-    elastic: Mapping[str, ElasticIp] = field(default_factory=dict)
-    tables: Mapping[str, RouteTable] = field(default_factory=dict)
+from kirikae.pair.world import Config, Observed
 
 
 def is_ipv6(name: str) -> bool:
@@ -53,11 +25,6 @@ def is_route(name: str) -> bool:
     return " " in name
 
 
-def is_elastic(name: str) -> bool:
-    """Tell the allocation of an Elastic IP from the other names."""
-    return name.startswith("eipalloc-")
-
-
 def routes(config: Config) -> list[str]:
     """Name every overlay route."""
     return [f"{table} {cidr}" for cidr in config.overlay_cidrs for table in config.overlay_route_table_ids]
@@ -70,22 +37,15 @@ def sides(config: Config) -> list[tuple[str, str]]:
 
 def up(config: Config, seen: Observed) -> list[str]:
     """Return the interfaces that are attached to a running instance: running, not about to be and not about to stop."""
-    return [
-        interface
-        for instance, interface in sides(config)
-        if seen.instances[instance] == "running"
-        and interface in seen.interfaces
-        and seen.interfaces[interface].instance_id == instance
-    ]
+    attached = {interface.id: interface.instance_id for interface in seen.interfaces.values()}
+    running = [(instance, interface) for instance, interface in sides(config) if seen.instances[instance] == "running"]
+    return [interface for instance, interface in running if attached.get(interface) == instance]
 
 
 def led_to(config: Config, seen: Observed) -> dict[str, str]:
     """Return what the Elastic IPs and routes lead to, also when that does not exist any more."""
-    found = {
-        allocation: seen.elastic[allocation].interface_id
-        for allocation in config.elastic_ip_allocation_ids
-        if allocation in seen.elastic
-    }
+    allocations = [allocation for allocation in config.elastic_ip_allocation_ids if allocation in seen.elastic]
+    found = {allocation: seen.elastic[allocation].interface_id for allocation in allocations}
     for name in routes(config):
         table, cidr = name.split()
         if table in seen.tables and cidr in seen.tables[table].routes:
@@ -100,8 +60,8 @@ def places(config: Config, seen: Observed) -> dict[str, str]:
     was and where it went, the side that is up counts.
     """
     settled = up(config, seen)
-    last = sorted(seen.interfaces.values(), key=lambda each: each.id in settled)
-    holders = {address: each.id for each in last for address in each.addresses}
+    last = sorted(seen.interfaces.values(), key=lambda interface: interface.id in settled)
+    holders = {address: interface.id for interface in last for address in interface.addresses}
     found = {address: holders.get(address, "") for address in config.floating_ip_addresses}
     for name, target in led_to(config, seen).items():
         found[name] = "" if target.startswith("eni-") and target not in seen.interfaces else target
@@ -119,10 +79,10 @@ class Plan:
 
 
 def plan(config: Config, seen: Observed) -> Plan:
-    """Say what has to move: what is on a side that is not up, on no interface, or, for a route, on the wrong one.
+    """Return what moves: whatever is on a side that is not up, on no interface or, for a route, on the wrong one.
 
-    What is on a side that is up stays there, wherever the rest is; only the routes of one CIDR are one thing.  Of two
-    sides that are up, what has to move goes to the one that holds more.
+    Everything on a side that is up stays there, wherever the rest is; only the routes of one CIDR belong together.  If
+    both sides are up, the moves go to the one that holds more.
     """
     here, settled = places(config, seen), up(config, seen)
     left = dict(_left(config, seen, here))
@@ -137,52 +97,46 @@ def plan(config: Config, seen: Observed) -> Plan:
     if seen.interfaces[to].source_dest_check:
         left |= {name: f"{name} would be dropped by {to}" for name in wrong if is_route(name)}
     landings = _landings(config, seen, to, wrong)
-    left |= {
-        name: f"{name} finds no private address without an Elastic IP on {to}"
-        for name in wrong
-        if is_elastic(name) and name not in landings
-    }
+    stranded = [name for name in wrong if name in seen.elastic and name not in landings]
+    left |= {name: f"{name} finds no private address without an Elastic IP on {to}" for name in stranded}
     return Plan(to, {name: place for name, place in wrong.items() if name not in left}, landings, left)
 
 
 def _left(config: Config, seen: Observed, here: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Say what does not exist, and what is in other hands: neither on the pair nor nowhere."""
+    """Yield each name that does not exist, or is on something outside the pair, with the reason to leave it."""
     own = ("", *config.pair_interface_ids)
     for name in (*config.floating_ip_addresses, *config.elastic_ip_allocation_ids, *routes(config)):
         if name not in here:
             table, _, cidr = name.partition(" ")
-            exists = f"{table} has no route for {cidr}; aws ec2 create-route makes it" if table in seen.tables else ""
+            exists = f"{table} has no route for {cidr}; create it, to either interface" if table in seen.tables else ""
             yield name, exists or f"there is no {table} in this account and region"
         elif here[name] not in own:
             holder = seen.interfaces.get(here[name])
-            if not (
-                is_route(name) and holder and holder.instance_id in config.pair_instance_ids
-            ):  # a route beside ours
+            # A route to another interface of the pair's instances is ours.
+            if not (is_route(name) and holder and holder.instance_id in config.pair_instance_ids):
                 yield name, f"hands off: {name} is on {holder or here[name]}, which is neither of the pair"
 
 
 def _landings(config: Config, seen: Observed, to: str, wrong: Iterable[str]) -> dict[str, str]:
     """Choose for each Elastic IP that moves a private address on `to` that has none.
 
-    One on an address that moves goes along with it; one on nothing goes to the floating address in the same place of
-    the list; every other one goes to the primary address.
+    An Elastic IP on an address that moves goes along with it; one that is not associated goes to the floating address
+    in the same place of the list; every other one goes to the primary address.
     """
     arriving = {name for name in wrong if is_ipv4(name)}
     target = seen.interfaces[to]
     free = {address for address, allocation in target.addresses.items() if not allocation and not is_ipv6(address)}
-    carried = {each.private_ip for each in seen.elastic.values() if each.private_ip in arriving}
-    free |= arriving - carried
+    free |= arriving - {elastic.private_ip for elastic in seen.elastic.values()}
     floating = [address for address in config.floating_ip_addresses if not is_ipv6(address)]
     chosen = dict[str, str]()
     for number, allocation in enumerate(config.elastic_ip_allocation_ids):
         if allocation not in wrong:
             continue
         now = seen.elastic[allocation]
+        wanted = [*floating[number : number + 1] * (not now.interface_id), *target.primary]
         if now.private_ip in arriving:
             chosen[allocation] = now.private_ip
-            continue
-        wanted = [*floating[number : number + 1] * (not now.interface_id), *target.primary]
-        if fitting := [address for address in wanted if address in free]:
+        elif fitting := [address for address in wanted if address in free]:
             chosen[allocation] = fitting[0]
             free.remove(fitting[0])
     return chosen

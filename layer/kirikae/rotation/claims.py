@@ -1,10 +1,11 @@
-"""The tags that say who takes a target out, written before it is touched, so that nobody forgets how it was."""
+"""Claims: tags on the groups that record, before a target is touched, who takes it out and how it was registered."""
 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from kirikae.clock import iso, moment
 from kirikae.rotation.guard import absent
 from kirikae.rotation.world import Health, Member, Place, Rotation
 
@@ -15,30 +16,26 @@ HAND = "hand-"  # begins the owner of a claim that no execution made
 
 @dataclass(frozen=True)
 class Claim:
-    """The tag that is written before a target is taken out: who took it, when, and how it was registered."""
+    """Who takes a target out, since when, and how it was registered."""
 
     at: datetime
     by: str
     places: tuple[Place, ...]
 
 
-def claim_text(member: Member, group: str, by: str, at: datetime) -> str:
-    """Return the value of the tag on one group; tags take letters, digits, spaces and _.:/=+-@."""
-    ports = [
-        "/".join((str(place["port"]), place["zone"], place["quic_server_id"])).rstrip("/")
-        for place in member["places"]
-        if place["group"] == group
-    ]
-    return " ".join((f"{at:%Y-%m-%dT%H:%M:%SZ}", owner(by), *ports))[:256]
+def claim_text(places: Iterable[Place], by: str, at: datetime) -> str:
+    """Return the value of the tag on a group with these places; tags take letters, digits, spaces and _.:/=+-@."""
+    ports = ["/".join((str(place["port"]), place["zone"], place["quic_server_id"])).rstrip("/") for place in places]
+    return " ".join((iso(at), owner(by), *ports))[:256]
 
 
 def owner(by: str) -> str:
-    """Return a name as a tag's value can hold it."""
+    """Return the name without characters that a tag cannot hold."""
     return re.sub(r"[^\w.:/=+@-]", "_", by) or "_"
 
 
-def claims(tags: Mapping[str, Mapping[str, str]]) -> dict[str, Claim]:
-    """Return the claims that the groups carry, by target id; group ARN -> its tags."""
+def from_tags(tags: Mapping[str, Mapping[str, str]]) -> dict[str, Claim]:
+    """Return the claims among the tags of groups (group ARN -> its tags), by target id."""
     found: dict[str, Claim] = {}
     for group, of_group in tags.items():
         for key, value in of_group.items():
@@ -46,7 +43,7 @@ def claims(tags: Mapping[str, Mapping[str, str]]) -> dict[str, Claim]:
                 at, by, *ports = value.split()
                 target = key.removeprefix(TAG)
                 so_far = found[target].places if target in found else ()
-                found[target] = Claim(datetime.fromisoformat(at), by, so_far + tuple(_place(group, p) for p in ports))
+                found[target] = Claim(moment(at), by, so_far + tuple(_place(group, p) for p in ports))
     return found
 
 
@@ -56,13 +53,13 @@ def _place(group: str, text: str) -> Place:
 
 
 def leaving(found: Mapping[str, Claim], by: str, now: datetime) -> list[str]:
-    """Return the targets that somebody else is about to take out."""
+    """Return the targets that others are about to take out."""
     young = timedelta(seconds=CLAIM_SECONDS)
     return [target for target, claim in found.items() if claim.by != owner(by) and now - claim.at < young]
 
 
 def whole(registered: Member | None, claim: Claim | None, target: str) -> Member | None:
-    """Return a target as it is registered now, or as its claim says that it was where it is out of a group."""
+    """Return the target's registrations, completed from its claim for groups it has left."""
     claimed = claim.places if claim else ()
     if claimed and not {p["group"] for p in claimed} <= {p["group"] for p in (registered or {"places": []})["places"]}:
         return Member(id=target, places=list(claimed), scaling_group="")
@@ -70,9 +67,9 @@ def whole(registered: Member | None, claim: Claim | None, target: str) -> Member
 
 
 def left_out(found: Mapping[str, Claim], running: Iterable[str], ended: str, now: datetime) -> dict[str, Claim]:
-    """Return what ended executions left out; what was taken out by hand stays out until it is registered by hand.
+    """Return the claims of ended executions; what was taken out by hand stays out until it is registered by hand.
 
-    ended: the execution that an event says has ended; a list of running ones may not show the youngest yet.
+    ended: the execution that has ended according to an event; the list of running ones may lack the youngest.
     """
     alive, young = {owner(name) for name in running}, timedelta(seconds=CLAIM_SECONDS)
     return {
@@ -84,12 +81,12 @@ def left_out(found: Mapping[str, Claim], running: Iterable[str], ended: str, now
 
 
 def adopted(rotation: Rotation, found: Mapping[str, Claim], by: str, health: Health) -> Rotation:
-    """Count as out what this execution took out when the answer was lost: its claim says so, and so does health."""
-    lost = [
+    """Count as out what an earlier try of the task took out before its answer was lost: claim and health agree."""
+    lost: list[Member] = [
         {**member, "out_at": found[member["id"]].at.isoformat()}
         for member in rotation["queue"]
         if member["id"] in found and found[member["id"]].by == owner(by) and absent(member, health)
     ]
     ids = {member["id"] for member in lost}
     rest = [member for member in rotation["queue"] if member["id"] not in ids]
-    return {**rotation, "out": [*rotation["out"], *lost], "queue": rest}  # type: ignore[list-item]  # a Member with a time
+    return {**rotation, "out": [*rotation["out"], *lost], "queue": rest}

@@ -1,26 +1,41 @@
-"""What we ask of Systems Manager: whether a document exists, whom it reaches, and commands with their results."""
+"""Systems Manager: documents, the instances that it reaches, and commands with their results."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 from itertools import batched
-from typing import Any
+from typing import assert_never
 
 from botocore.exceptions import ClientError
 
 from kirikae import aws
+from kirikae.clock import iso
+from kirikae.rotation.world import Hook
 
 ENDED = frozenset({"Success", "Cancelled", "TimedOut", "Failed"})
 _DELIVERY_SECONDS = 600  # for an agent to pick a command up
 _SHELLS = {"Windows": "AWS-RunPowerShellScript"}
 
 
-def shell(platform: str) -> str:
-    """Return the document that runs shell lines on Linux, macOS or Windows."""
-    return _SHELLS.get(platform, "AWS-RunShellScript")
+def document(hook: Hook, platform: str) -> str:
+    """Return the document that a hook runs: its own, or the one for shell lines on Linux, macOS or Windows."""
+    return hook.get("document") or _SHELLS.get(platform, "AWS-RunShellScript")
+
+
+def parameters(hook: Hook) -> dict[str, list[str]] | None:
+    """Return the parameters of the hook's document, or None if the hook runs no command."""
+    match hook["type"]:
+        case "none" | "approval":
+            return None
+        case "ssm-document":
+            return hook.get("parameters", {})
+        case "ssm-command":
+            return {"commands": hook["commands"], "executionTimeout": [str(hook["timeout_seconds"])]}
+        case _:
+            assert_never(hook["type"])
 
 
 def document_problem(name: str) -> str:
-    """Say why a document cannot be run on an instance, or nothing.
+    """Return why a document cannot be run on an instance, or "".
 
     https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_DescribeDocument.html
     """
@@ -36,7 +51,7 @@ def document_problem(name: str) -> str:
 
 
 def platforms(instance_ids: Iterable[str]) -> dict[str, str]:
-    """Return the platform (Linux, Windows or MacOS) of the instances that the agent is online on.
+    """Return the platform (Linux, Windows or MacOS) of the instances whose agent is online.
 
     https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_DescribeInstanceInformation.html
     """
@@ -50,24 +65,19 @@ def platforms(instance_ids: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def send(
-    document: str, instance_ids: Iterable[str], parameters: Mapping[str, Any], comment: str, since: datetime
-) -> str:
-    """Run the document once: a command of this comment since then is the same one, whose answer was lost.
+def send(document: str, instance_ids: list[str], hook: Hook, comment: str, since: datetime) -> str:
+    """Run the document once and return the command's id; a command with this comment since then is an earlier try.
 
     https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_SendCommand.html
     """
-    ids = list(instance_ids)
-    earlier = aws.client("ssm").list_commands(
-        InstanceId=ids[0], Filters=[{"key": "InvokedAfter", "value": f"{since:%Y-%m-%dT%H:%M:%SZ}"}]
-    )["Commands"]
-    for command in earlier:
+    recent = [{"key": "InvokedAfter", "value": iso(since)}]
+    for command in aws.client("ssm").list_commands(InstanceId=instance_ids[0], Filters=recent)["Commands"]:
         if command["Comment"] == comment and command["DocumentName"] == document:
             return str(command["CommandId"])
     sent = aws.client("ssm", attempts=1).send_command(
         DocumentName=document,
-        InstanceIds=ids,
-        Parameters=dict(parameters),
+        InstanceIds=instance_ids,
+        Parameters=parameters(hook) or {},
         Comment=comment,
         TimeoutSeconds=_DELIVERY_SECONDS,
     )
@@ -75,7 +85,7 @@ def send(
 
 
 def results(command_id: str) -> dict[str, tuple[str, str]]:
-    """Return status and details by instance; one that is missing has not shown yet.
+    """Return status and details by instance, without instances that Systems Manager does not show yet.
 
     https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_ListCommandInvocations.html
     """
@@ -84,7 +94,7 @@ def results(command_id: str) -> dict[str, tuple[str, str]]:
 
 
 def cancel(command_id: str) -> None:
-    """Stop the command where it can still be stopped.
+    """Stop the command on instances where it has not ended.
 
     https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_CancelCommand.html
     """

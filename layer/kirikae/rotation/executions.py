@@ -1,10 +1,11 @@
-"""What we ask of Step Functions."""
+"""Executions of the state machine, read from Step Functions."""
 
 import json
 from collections.abc import Iterable
 from typing import Any
 
 from kirikae import aws
+from kirikae.rotation.world import Config
 
 
 def running(machine_arn: str) -> list[str]:
@@ -13,15 +14,13 @@ def running(machine_arn: str) -> list[str]:
     https://docs.aws.amazon.com/step-functions/latest/apireference/API_ListExecutions.html
     """
     found: list[dict[str, Any]] = []
-    token: dict[str, str] = {}
+    more: dict[str, str] = {}
     while True:
-        answer = aws.client("stepfunctions").list_executions(
-            stateMachineArn=machine_arn, statusFilter="RUNNING", **token
-        )
-        found += answer["executions"]
-        if "nextToken" not in answer:
-            return [one["executionArn"] for one in sorted(found, key=lambda o: (o["startDate"], o["executionArn"]))]
-        token = {"nextToken": answer["nextToken"]}
+        page = aws.client("stepfunctions").list_executions(stateMachineArn=machine_arn, statusFilter="RUNNING", **more)
+        found += page["executions"]
+        if "nextToken" not in page:
+            return [e["executionArn"] for e in sorted(found, key=lambda e: (e["startDate"], e["executionArn"]))]
+        more = {"nextToken": page["nextToken"]}
 
 
 def name(execution_arn: str) -> str:
@@ -29,16 +28,16 @@ def name(execution_arn: str) -> str:
     return execution_arn.rpartition(":")[2]
 
 
-def older(machine_arn: str, execution_arn: str, groups: Iterable[str], defaults: Iterable[str]) -> str:
-    """Return the name of a running execution that was started earlier and works on one of these groups, or nothing.
+def older(config: Config, execution_arn: str, groups: Iterable[str]) -> str:
+    """Return the name of a running execution that was started earlier and works on one of these groups, or "".
 
-    Of several the oldest goes on, so no lock is needed, and one that crashed or was aborted is not running.
-    Whoever is no execution is younger than all.
+    Of several the oldest goes on, so no lock is needed, and a crashed or aborted one is not running.  Every execution
+    is older than an operation by hand, which has no ARN.
     """
-    for arn in running(machine_arn):
+    for arn in running(config.state_machine_arn):
         if arn == execution_arn:
             return ""
-        if set(_groups(arn) or defaults) & set(groups):
+        if set(_groups(arn) or config.rotation_target_group_arns) & set(groups):
             return name(arn)
     return ""
 
@@ -52,7 +51,7 @@ def _groups(execution_arn: str) -> list[str]:
 
 
 def is_running(execution_arn: str) -> bool:
-    """Tell whether the execution has not been aborted.
+    """Tell whether the execution still runs, and was not aborted.
 
     https://docs.aws.amazon.com/step-functions/latest/apireference/API_DescribeExecution.html
     """

@@ -1,8 +1,9 @@
-"""What target health says: whether a target may leave, whether it is gone, and whether it is back."""
+"""Target health, judged: whether a target may leave, whether it is gone, and whether it is back."""
 
 from collections.abc import Iterable
 
-from kirikae.rotation.world import Health, Member, Place, group_name
+from kirikae.elb import group_name
+from kirikae.rotation.world import Health, Member, Place
 
 
 def idle(health: Health, unused: Iterable[str]) -> set[str]:
@@ -11,18 +12,18 @@ def idle(health: Health, unused: Iterable[str]) -> set[str]:
 
 
 def state_of(member: Member, place: Place, health: Health) -> str:
-    """Return the state of one registration; draining, if it is both going and coming, tells less than the other."""
+    """Return the state of one registration; if it drains and is registered again, the new registration's counts."""
     found = {t.state for t in health[place["group"]] if t.id == member["id"] and t.port == place["port"]}
     return min(found, key=lambda state: state == "draining", default="")
 
 
 def absent(member: Member, health: Health) -> list[Place]:
-    """Return the places where a member is not registered; one that is draining is not."""
+    """Return the places where a target is not registered, or is draining."""
     return [place for place in member["places"] if state_of(member, place, health) in ("", "draining")]
 
 
 def ailing(member: Member, health: Health, unused: Iterable[str]) -> str:
-    """Say what of a member is not healthy; nothing is waited for in a group that no load balancer uses."""
+    """Return where a target is not healthy and in what state, or ""; a group that no load balancer uses is skipped."""
     quiet = idle(health, unused)
     found = [
         f"{member['id']}:{place['port']} is {state_of(member, place, health) or 'not registered'} "
@@ -34,7 +35,7 @@ def ailing(member: Member, health: Health, unused: Iterable[str]) -> str:
 
 
 def shortfall(least: int, health: Health, member: Member, unused: Iterable[str], leaving: Iterable[str] = ()) -> str:
-    """Say which group has too few healthy targets without this member and those leaving; nothing if none has."""
+    """Return which group has too few healthy targets without this one and those leaving, or ""."""
     gone = {member["id"], *leaving}
     for group in sorted({place["group"] for place in member["places"]} - idle(health, unused)):
         left = [target for target in health[group] if target.healthy and target.id not in gone]

@@ -1,18 +1,17 @@
 """Where targets are registered, who took them out, and the writes that take them out and put them back."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
-from itertools import batched
 
 from botocore.exceptions import ClientError
 
-from kirikae import aws, elb
-from kirikae.rotation import claims as rotation_claims
-from kirikae.rotation import guard, world
-from kirikae.rotation.claims import Claim
-from kirikae.rotation.world import Health, Member
+from kirikae import elb
+from kirikae.elb import TargetGroup
+from kirikae.rotation import guard
+from kirikae.rotation.claims import TAG, Claim, claim_text, from_tags
+from kirikae.rotation.world import Health, Member, by_group, description
 
-_TAGGED_AT_ONCE = 20  # resources in one DescribeTags
+NLB_TAIL_SECONDS = 120  # a Network Load Balancer may send new connections for this long after a deregistration
 
 
 def health(groups: Iterable[str]) -> Health:
@@ -20,48 +19,43 @@ def health(groups: Iterable[str]) -> Health:
     return {group: elb.target_health(group) for group in groups}
 
 
-def claims(groups: Iterable[str]) -> dict[str, Claim]:
-    """Return who is out, or about to be, by target id.
+def drain_and_tail_seconds(groups: Iterable[TargetGroup]) -> tuple[int, int]:
+    """Return how long draining takes in groups that are in use, and how long new connections may still come."""
+    in_use = [group for group in groups if group.load_balancer_arns]
+    tail = NLB_TAIL_SECONDS if any(group.of_nlb for group in in_use) else 0
+    return max([tail, *(elb.deregistration_delay_seconds(group.arn) for group in in_use)]), tail
 
-    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTags.html
-    """
-    tags: dict[str, Mapping[str, str]] = {}
-    for arns in batched(groups, _TAGGED_AT_ONCE, strict=False):
-        for found in aws.client("elbv2").describe_tags(ResourceArns=list(arns))["TagDescriptions"]:
-            tags[found["ResourceArn"]] = {tag["Key"]: tag["Value"] for tag in found["Tags"]}
-    return rotation_claims.claims(tags)
+
+def claims(groups: Iterable[str]) -> dict[str, Claim]:
+    """Return the claims on targets that are out, or about to be, by target id."""
+    return from_tags(elb.tags(groups))
 
 
 def claim(member: Member, by: str, at: datetime) -> None:
-    """Write on every group how the target is registered, before it is not any more."""
-    for group in _groups(member):
-        elb.tag(group, {rotation_claims.TAG + member["id"]: rotation_claims.claim_text(member, group, by, at)})
+    """Tag every group with how the target is registered, before it leaves."""
+    for group, places in by_group(member["places"]).items():
+        elb.tag(group, {TAG + member["id"]: claim_text(places, by, at)})
 
 
 def unclaim(member: Member) -> None:
-    """Forget that the target was out."""
-    for group in _groups(member):
-        elb.untag(group, rotation_claims.TAG + member["id"])
+    """Remove the tags that say that the target is out."""
+    for group in by_group(member["places"]):
+        elb.untag(group, TAG + member["id"])
 
 
 def take_out(member: Member) -> None:
     """Deregister the target everywhere, with the ports that it is registered on."""
-    for group in _groups(member):
-        elb.deregister_targets(group, [world.description(member, p) for p in member["places"] if p["group"] == group])
+    for group, places in by_group(member["places"]).items():
+        elb.deregister_targets(group, [description(member, place) for place in places])
 
 
 def put_back(member: Member, seen: Health) -> str:
-    """Register the target wherever it is not, exactly as it was; say why Elastic Load Balancing does not take it."""
-    missing = guard.absent(member, seen)
-    for group in sorted({place["group"] for place in missing}):
+    """Register the target wherever it is not, exactly as it was; return why Elastic Load Balancing does not take it."""
+    for group, places in by_group(guard.absent(member, seen)).items():
         try:
-            elb.register_targets(group, [world.description(member, p) for p in missing if p["group"] == group])
+            elb.register_targets(group, [description(member, place) for place in places])
         except ClientError as error:
             if error.response["Error"]["Code"] != "InvalidTarget":  # not running, or gone
                 raise
             return f"{member['id']} cannot be registered: {error.response['Error']['Message']}"
     return ""
-
-
-def _groups(member: Member) -> list[str]:
-    return sorted({place["group"] for place in member["places"]})

@@ -1,22 +1,21 @@
 """One target out of its groups and back, guarded; and what keeps a rotation from beginning."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
-from kirikae import elb, hold, reconcile
+from kirikae import clock, ec2, hold, listeners
+from kirikae.errors import UnfinishedError
 from kirikae.notify import Words
-from kirikae.reconcile import UnfinishedError
 from kirikae.rotation import claims, guard, membership, scaling
-from kirikae.rotation.world import Config, Health, Member
-
-type Event = Mapping[str, Any]
+from kirikae.rotation.world import Config, Health, Member, by_group
 
 
 def leave(config: Config, member: Member, unused: list[str], by: str, wanted: Callable[[], bool]) -> str:
-    """Look, say so, look for others who said so, deregister, and look again; say why the target is not out."""
-    least, groups = config.rotation_min_healthy, sorted({place["group"] for place in member["places"]})
-    now = reconcile.now()
-    seen = membership.health(groups)
+    """Take one target out safely: check, claim, check for other claims, deregister, check again.
+
+    Return why it stayed, or "".  `wanted` is asked last: False if the execution was aborted meanwhile.
+    """
+    least, groups = config.rotation_min_healthy, list(by_group(member["places"]))
+    now, seen = clock.now(), membership.health(groups)
     if short := guard.shortfall(least, seen, member, unused):
         return short
     other = membership.claims(groups).get(member["id"])
@@ -40,14 +39,25 @@ def leave(config: Config, member: Member, unused: list[str], by: str, wanted: Ca
 
 
 def give_back(member: Member, seen: Health) -> str:
-    """Put one target back as it was; say why that is not possible."""
+    """Put one target back as it was; return why that is not possible, or ""."""
     if member["scaling_group"]:
         scaling.in_service(member["id"], member["scaling_group"])
     return membership.put_back(member, seen)
 
 
+def give_back_running(members: list[Member], seen: Health) -> dict[str, str]:
+    """Put back every target whose instance runs; return by id why it is not possible, or ""."""
+    states = ec2.instance_states(member["id"] for member in members if member["id"].startswith("i-"))
+    return {
+        member["id"]: f"{member['id']} is {states[member['id']]}"
+        if states.get(member["id"], "running") != "running"
+        else give_back(member, seen)
+        for member in members
+    }
+
+
 def close(members: list[Member]) -> None:
-    """Forget that these were out."""
+    """Remove all traces of a rotation: the MinSize that Standby cost, and the claims."""
     for group in sorted({member["scaling_group"] for member in members} - {""}):
         scaling.restore_min_size(group)
     for member in members:
@@ -55,8 +65,8 @@ def close(members: list[Member]) -> None:
 
 
 def held(config: Config) -> Words:
-    """Say why nothing may begin: unlike a failover, maintenance waits for a hold that cannot be read."""
-    wish = hold.read(config.hold_parameter, reconcile.now())
+    """Return why nothing may begin, or "": unlike a failover, a rotation waits for a hold that cannot be read."""
+    wish = hold.read(config.hold_parameter, clock.now())
     if wish is None:
         return Words(f"{config.hold_parameter} cannot be read", f"{config.hold_parameter} を読み取れません")
     if wish.problem:
@@ -67,4 +77,4 @@ def held(config: Config) -> Words:
 def sorry(config: Config) -> bool:
     """Tell whether an NLB listener of this stack serves the sorry page."""
     group = config.sorry_target_group_arn
-    return bool(group) and any(li.weights.get(group) for li in elb.listeners(config.nlb_listener_arns))
+    return bool(group) and any(listener.weights.get(group) for listener in listeners.read(config.nlb_listener_arns))

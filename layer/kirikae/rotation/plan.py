@@ -1,72 +1,36 @@
 """Judge a whole rotation before its first change."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 
-from kirikae.elb import Target, TargetGroup
+from kirikae.elb import group_name
 from kirikae.notify import Words
 from kirikae.rotation.guard import shortfall
 from kirikae.rotation.request import Request
 from kirikae.rotation.steps import ended
-from kirikae.rotation.world import Config, Health, Member, Rotation, members
+from kirikae.rotation.world import Config, Member, Observed, Rotation, members, unused
 
-NLB_TAIL_SECONDS = 120  # a Network Load Balancer may send new connections for this long after a deregistration
 MOST_TARGETS = 100  # of one execution, whose history has 25,000 events
 
 
-@dataclass(frozen=True)
-class World:
-    """What a plan is judged by."""
-
-    groups: tuple[TargetGroup, ...]
-    health: Health
-    scaling: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # instance -> group, life cycle state
-    running: str = ""  # the older execution on the same groups
-    hold: str = ""  # why nothing may begin
-    sorry: bool = False
-    document: str = ""  # what is wrong with the hook's document
-    managed: frozenset[str] | None = None  # instances that Systems Manager can reach; None: not asked
-
-
-def plan(config: Config, asked: Request, world: World, started: datetime) -> Rotation:
-    """Judge the whole rotation before its first change; the document's next is take-out, or finish when refused."""
-    problems = [*_busy(world), *_unfit(config, asked, world)]
-    registered = members(world.health, {group.arn: group.target_type for group in world.groups})
-    skipped: list[dict[str, str]] = []
-    queue: list[Member] = []
-    unused = [group.arn for group in world.groups if not group.load_balancer_arns]
-    hopeful = {group: tuple(map(_hopeful, targets)) for group, targets in world.health.items()}
-    for target in asked.ids or registered:
-        scaling_group, state = world.scaling.get(target, ("", ""))
-        if scaling_group and state != "InService":
-            skipped.append({"id": target, "reason": f"{state} in Auto Scaling group {scaling_group}"})
-            continue
-        if target not in registered:
-            problems.append(f"{target} is registered in none of the groups, or is being deregistered")
-            continue
-        member = registered[target]
-        if scaling_group and not config.rotation_allow_standby:
-            problems.append(
-                f"{member['id']} is in Auto Scaling group {scaling_group}, which would replace it; "
-                f"RotationAllowStandby=true lets it enter Standby"
-            )
-        queue.append({**member, "scaling_group": scaling_group})
-        if short := shortfall(config.rotation_min_healthy, hopeful, member, unused):
-            problems.append(short)
+def judge(config: Config, asked: Request, seen: Observed, started: datetime) -> Rotation:
+    """Return the document of the rotation; its `next` is take-out, or finish where it is refused or a dry run."""
+    seen, drain = _hopeful(seen), seen.drain_seconds
+    queue, skipped, unfit = _queue(config, asked, seen)
+    problems = [*_obstacles(config, asked, seen), *unfit]
     if len(queue) > MOST_TARGETS:
         problems.append(f"{len(queue)} targets are more than one execution takes ({MOST_TARGETS}); name some")
     if not queue and not problems:
         problems.append("no target is left to rotate: " + "; ".join(f"{s['id']} is {s['reason']}" for s in skipped))
-    drain, tail = delays(world.groups)
     if 0 < asked.drain_timeout_seconds < drain:
         problems.append(f"drain_timeout_seconds is {asked.drain_timeout_seconds}, but draining takes {drain} s here")
     made = Rotation(
         groups=list(asked.groups),
-        hook=dict(asked.hook),
+        hook=asked.hook,
         batch_size=asked.batch_size,
         drain_seconds=drain,
-        tail_seconds=tail,
+        tail_seconds=seen.tail_seconds,
         drain_timeout_seconds=asked.drain_timeout_seconds or drain + 300,
         healthy_timeout_seconds=asked.healthy_timeout_seconds,
         started=started.isoformat(timespec="seconds"),
@@ -74,7 +38,7 @@ def plan(config: Config, asked: Request, world: World, started: datetime) -> Rot
         out=[],
         done=[],
         skipped=skipped,
-        unused=unused,
+        unused=unused(seen.groups),
         next="take-out",
     )
     if problems:
@@ -85,44 +49,63 @@ def plan(config: Config, asked: Request, world: World, started: datetime) -> Rot
     return made
 
 
-def _hopeful(target: Target) -> Target:
-    """Count a target in its first health check as healthy: it will have to be before another one leaves."""
-    return replace(target, state="healthy") if target.state == "initial" else target
+def _hopeful(seen: Observed) -> Observed:
+    """Count targets in their first health check as healthy: they will have to be before another one leaves."""
+    health = {
+        group: tuple(replace(target, state="healthy") if target.state == "initial" else target for target in targets)
+        for group, targets in seen.health.items()
+    }
+    return replace(seen, health=health)
 
 
-def delays(groups: Iterable[TargetGroup]) -> tuple[int, int]:
-    """Return how long draining takes, and how long new connections may go on to come, in seconds."""
-    in_use = [group for group in groups if group.load_balancer_arns]
-    tail = NLB_TAIL_SECONDS if any(group.of_nlb for group in in_use) else 0
-    return max([tail, *(group.deregistration_delay_seconds for group in in_use)]), tail
+def _queue(config: Config, asked: Request, seen: Observed) -> tuple[list[Member], list[dict[str, str]], list[str]]:
+    """Return the targets to rotate, those that Auto Scaling keeps out of service, and problems of the others."""
+    registered = members(seen.health, seen.groups)
+    queue, skipped, problems = list[Member](), list[dict[str, str]](), list[str]()
+    for target in asked.ids or registered:
+        scaling_group, state = seen.scaling.get(target, ("", ""))
+        if scaling_group and state != "InService":
+            skipped.append({"id": target, "reason": f"{state} in Auto Scaling group {scaling_group}"})
+        elif target not in registered:
+            problems.append(f"{target} is registered in none of the groups, or is being deregistered")
+        else:
+            member: Member = {**registered[target], "scaling_group": scaling_group}
+            queue.append(member)
+            problems += _unfit(config, member, seen)
+    return queue, skipped, problems
 
 
-def _busy(world: World) -> list[str]:
-    """Say why no rotation may begin now."""
-    problems = []
-    if world.running:
-        problems.append(f"the execution {world.running} rotates the same groups")
-    if world.hold:
-        problems.append(world.hold)
-    if world.sorry:
-        problems.append("the sorry page is on")
-    return problems
+def _unfit(config: Config, member: Member, seen: Observed) -> Iterator[str]:
+    """Yield why a registered target cannot be rotated."""
+    if member["scaling_group"] and not config.rotation_allow_standby:
+        yield (
+            f"{member['id']} is in Auto Scaling group {member['scaling_group']}, which would replace it; "
+            f"RotationAllowStandby=true lets it enter Standby"
+        )
+    if short := shortfall(config.rotation_min_healthy, seen.health, member, unused(seen.groups)):
+        yield short
 
 
-def _unfit(config: Config, asked: Request, world: World) -> list[str]:
-    """Say what is wrong with the groups and the hook."""
-    problems = [world.document] if world.document else []
-    for group in world.groups:
-        targets = world.health[group.arn]
-        healthy, least = sum(_hopeful(target).healthy for target in targets), config.rotation_min_healthy
+def _obstacles(config: Config, asked: Request, seen: Observed) -> Iterator[str]:
+    """Yield why no rotation may begin now, whichever its targets."""
+    if seen.running:
+        yield f"the execution {seen.running} rotates the same groups"
+    if seen.hold:
+        yield seen.hold
+    if seen.sorry:
+        yield "the sorry page is on"
+    if seen.document:
+        yield seen.document
+    for group in seen.groups:
+        targets = seen.health[group.arn]
+        healthy, least = sum(target.healthy for target in targets), config.rotation_min_healthy
         if group.target_type not in ("instance", "ip"):
-            problems.append(f"{group.name} has targets of type {group.target_type}, expected instance or ip")
+            yield f"{group_name(group.arn)} has targets of type {group.target_type}, expected instance or ip"
         elif not targets:
-            problems.append(f"{group.name} has no registered target")
+            yield f"{group_name(group.arn)} has no registered target"
         elif group.load_balancer_arns and healthy < least:
-            problems.append(f"{group.name} has {healthy} healthy targets, needed {least} to begin with")
-    if world.managed is not None:
-        ids = {target.id for targets in world.health.values() for target in targets}
-        if deaf := sorted((set(asked.ids) & ids or ids) - world.managed):
-            problems.append(f"Systems Manager does not reach {', '.join(deaf)}: is the agent online?")
-    return problems
+            yield f"{group_name(group.arn)} has {healthy} healthy targets, needed {least} to begin with"
+    if seen.managed is not None:
+        ids = {target.id for targets in seen.health.values() for target in targets}
+        if deaf := sorted((set(asked.ids) & ids or ids) - seen.managed):
+            yield f"Systems Manager does not reach {', '.join(deaf)}: is the agent online?"

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from kirikae.env import InputError
-from kirikae.rotation.world import Config
+from kirikae.errors import InputError
+from kirikae.rotation.world import Config, Hook, HookType
 
-HOOKS: Mapping[str, frozenset[str]] = {  # type -> what it takes besides the type
+HOOKS: Mapping[HookType, frozenset[str]] = {  # type -> what it takes besides the type
     "none": frozenset(),
     "approval": frozenset({"timeout_seconds"}),
     "ssm-document": frozenset({"document", "parameters", "timeout_seconds"}),
@@ -28,7 +28,7 @@ class Request:
 
     ids: tuple[str, ...]
     groups: tuple[str, ...]
-    hook: Mapping[str, Any]
+    hook: Hook
     drain_timeout_seconds: int  # 0: from the groups
     healthy_timeout_seconds: int
     batch_size: int
@@ -73,15 +73,14 @@ def _number(given: Mapping[str, Any], name: str, problems: list[str]) -> int:
     return value
 
 
-def _hook(config: Config, hook: object, problems: list[str]) -> dict[str, Any]:
+def _hook(config: Config, hook: object, problems: list[str]) -> Hook:
     if not isinstance(hook, dict) or str(hook.get("type")) not in HOOKS:
         problems.append(f'hook is {hook!r}, expected {{"type": …}} with one of {", ".join(HOOKS)}')
-        return {}
-    kind = hook["type"]
+        return Hook(type="none", timeout_seconds=0)
+    kind: HookType = hook["type"]
     if unknown := sorted(hook.keys() - HOOKS[kind] - {"type"}):
-        problems.append(
-            f"the hook {kind} has {', '.join(unknown)}; it takes {', '.join(sorted(HOOKS[kind])) or 'none'}"
-        )
+        takes = ", ".join(sorted(HOOKS[kind])) or "none"
+        problems.append(f"the hook {kind} has {', '.join(unknown)}; it takes {takes}")
     made = {**hook, "timeout_seconds": _number(hook, "timeout_seconds", problems)}
     if kind == "ssm-command":
         if not _texts(hook, "commands", problems):
@@ -98,4 +97,4 @@ def _hook(config: Config, hook: object, problems: list[str]) -> dict[str, Any]:
             isinstance(value, list) and all(isinstance(item, str) for item in value) for value in parameters.values()
         ):
             problems.append(f"parameters is {parameters!r}, expected an object of lists of texts")
-    return made
+    return cast("Hook", made)  # its parts were found to be what they must be

@@ -1,4 +1,4 @@
-"""What we ask of EC2 Auto Scaling: instances in and out of Standby, and the MinSize that it costs."""
+"""EC2 Auto Scaling: instances into and out of Standby, and the MinSize that makes room for it."""
 
 from collections.abc import Iterable
 from itertools import batched
@@ -30,14 +30,12 @@ def stand_by(instance_id: str, group_name: str) -> None:
     if places([instance_id]).get(instance_id, ("", ""))[1] in ("EnteringStandby", "Standby"):
         return
     group = _group(group_name)
-    if group["DesiredCapacity"] - 1 < group["MinSize"]:
+    smaller = group["DesiredCapacity"] - 1
+    if smaller < group["MinSize"]:
         if _remembered(group) is None:
-            aws.client("autoscaling").create_or_update_tags(
-                Tags=[{**_tag(group_name, str(group["MinSize"])), "PropagateAtLaunch": False}]
-            )
-        aws.client("autoscaling").update_auto_scaling_group(
-            AutoScalingGroupName=group_name, MinSize=group["DesiredCapacity"] - 1
-        )
+            tag = {**_tag(group_name, str(group["MinSize"])), "PropagateAtLaunch": False}
+            aws.client("autoscaling").create_or_update_tags(Tags=[tag])
+        aws.client("autoscaling").update_auto_scaling_group(AutoScalingGroupName=group_name, MinSize=smaller)
     aws.client("autoscaling").enter_standby(
         InstanceIds=[instance_id], AutoScalingGroupName=group_name, ShouldDecrementDesiredCapacity=True
     )
@@ -54,8 +52,7 @@ def in_service(instance_id: str, group_name: str) -> None:
 
 def restore_min_size(group_name: str) -> None:
     """Set MinSize as it was before the first Standby."""
-    remembered = _remembered(_group(group_name))
-    if remembered is not None:
+    if (remembered := _remembered(_group(group_name))) is not None:
         aws.client("autoscaling").update_auto_scaling_group(AutoScalingGroupName=group_name, MinSize=remembered)
         aws.client("autoscaling").delete_tags(Tags=[_tag(group_name, str(remembered))])
 

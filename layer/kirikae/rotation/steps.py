@@ -1,22 +1,26 @@
-"""What comes next in a rotation: each step makes a new document of the one before and of what is seen."""
+"""What comes next in a rotation: each step returns a new document, made from the last one and from what is seen."""
 
 import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from kirikae.clock import moment
+from kirikae.elb import group_name
 from kirikae.notify import Words
+from kirikae.rotation.commands import ENDED
 from kirikae.rotation.guard import ailing, shortfall, state_of
-from kirikae.rotation.world import Health, Member, Rotation, group_name
+from kirikae.rotation.world import Ending, Health, Member, Next, Phase, Rotation
 
 POLL_SECONDS = 15
 HELD_POLL_SECONDS = 300  # an execution has 25,000 events of history: a pause must be frugal
 HELD_LIMIT_SECONDS = 86400
 
 
-def ended(rotation: Rotation, ending: str, reason: Words) -> Rotation:
-    """End it: nothing is out any more that can be put back."""
-    return {**rotation, "next": "finish", "ending": ending, "reason": said(reason)}
+def ended(rotation: Rotation, ending: Ending, reason: Words) -> Rotation:
+    """End the rotation; what is out is put back first."""
+    following: Next = "back" if rotation.get("out") else "finish"
+    return {**rotation, "next": following, "ending": ending, "reason": said(reason)}
 
 
 def said(words: Words) -> dict[str, str]:
@@ -24,8 +28,8 @@ def said(words: Words) -> dict[str, str]:
     return {"en": words.en, "ja": words.ja or words.en}
 
 
-def timed(rotation: Rotation, phase: str, now: datetime) -> Rotation:
-    """Start the phase's time, unless it runs already."""
+def timed(rotation: Rotation, phase: Phase, now: datetime) -> Rotation:
+    """Count time from now on, unless it counts for this phase already."""
     if rotation.get("phase") == phase:
         return rotation
     return {**rotation, "phase": phase, "since": now.isoformat(timespec="seconds")}
@@ -33,41 +37,34 @@ def timed(rotation: Rotation, phase: str, now: datetime) -> Rotation:
 
 def elapsed(rotation: Rotation, now: datetime) -> float:
     """Return the seconds since the phase began."""
-    return (now - datetime.fromisoformat(rotation["since"])).total_seconds()
+    return (now - moment(rotation["since"])).total_seconds()
 
 
-def wait(rotation: Rotation, following: str, seconds: float, reason: Words | None = None) -> Rotation:
+def wait(rotation: Rotation, following: Next, seconds: float, reason: Words | None = None) -> Rotation:
     """Go on after so many seconds."""
     waiting: Rotation = {**rotation, "next": following, "wait_seconds": max(1, round(seconds))}
     return {**waiting, "reason": said(reason)} if reason else waiting
 
 
-def stopped(rotation: Rotation, ending: str, reason: Words) -> Rotation:
-    """Stop it: what is out comes back first."""
-    following = "back" if rotation.get("out") else "finish"
-    return {**rotation, "next": following, "ending": ending, "reason": said(reason)}
-
-
 def paused(rotation: Rotation, now: datetime, reason: Words) -> Rotation:
-    """Wait for the end of a hold, a day at the most; nothing is out meanwhile."""
+    """Wait for the end of a hold, for a day at most; nothing is out meanwhile."""
     rotation = timed(rotation, "held", now)
     if elapsed(rotation, now) > HELD_LIMIT_SECONDS:
-        return stopped(
-            rotation, "Stopped", Words(f"held for a day: {reason.en}", f"保留が 1 日続きました: {reason.ja}")
-        )
+        words = Words(f"held for a day: {reason.en}", f"保留が 1 日続きました: {reason.of('ja')}")
+        return ended(rotation, "Stopped", words)
     return wait(rotation, "wait", HELD_POLL_SECONDS, reason)
 
 
 def crowded(rotation: Rotation, now: datetime, reason: Words) -> Rotation:
-    """Wait until taking the next one out is safe again, as long as a target may take to become healthy."""
+    """Wait until the next target can be spared, for as long as a target may take to become healthy."""
     rotation = timed(rotation, "crowded", now)
     if elapsed(rotation, now) > rotation["healthy_timeout_seconds"]:
-        return stopped(rotation, "Stopped", reason)
+        return ended(rotation, "Stopped", reason)
     return wait(rotation, "wait", POLL_SECONDS, reason)
 
 
 def failed(rotation: Rotation) -> Rotation:
-    """Take note of what a Catch of the state machine left; a person's abort is no failure."""
+    """Turn what a Catch of the state machine left into an ending with its reason; a person's abort is no failure."""
     failure = rotation.get("failure")
     if not failure or "ending" in rotation:
         return rotation
@@ -85,31 +82,31 @@ def failed(rotation: Rotation) -> Rotation:
 
 
 def drained(rotation: Rotation, health: Health, least: int, now: datetime) -> Rotation:
-    """Go on to the hook when every group says gone and AWS's own delay is over; put back what the service needs.
+    """Go on to the hook when every target is gone from its groups and the tail is over; put back what is needed.
 
-    Whatever is still registered is not drained, be it that somebody registered it again or that the answer is old.
+    A target that is still registered is not drained: somebody registered it again, or health is not up to date.
     """
     for member in rotation["out"]:
         if short := shortfall(least, health, member, rotation["unused"]):
-            return stopped(rotation, "Stopped", _needed(short))
-    passed = (now - max(datetime.fromisoformat(member["out_at"]) for member in rotation["out"])).total_seconds()
-    there = [
+            return ended(rotation, "Stopped", _needed(short))
+    passed = (now - max(moment(member["out_at"]) for member in rotation["out"])).total_seconds()
+    present = [
         f"{member['id']}:{place['port']} is {state} in {group_name(place['group'])}"
         for member in rotation["out"]
         for place in member["places"]
         if (state := state_of(member, place, health))
     ]
     tail = rotation["tail_seconds"] - passed
-    if not there:
+    if not present:
         return wait(rotation, "drain", tail) if tail > 0 else {**timed(rotation, "hook", now), "next": "hook"}
     if passed > rotation["drain_timeout_seconds"]:
-        still, limit = ", ".join(there), rotation["drain_timeout_seconds"]
+        still, limit = ", ".join(present), rotation["drain_timeout_seconds"]
         words = Words(
             f"still draining or registered after {limit} s: {still}",
             f"{limit} 秒経っても登録解除が終わりません: {still}",
         )
-        return stopped(rotation, "Failed", words)
-    # Ever more seldom, because an application's group may be drained early and a slow one must not fill the history.
+        return ended(rotation, "Failed", words)
+    # Less and less often: targets of an ALB may be drained early, and a long wait must not fill the history.
     soon = min(max(POLL_SECONDS, passed / 4), max(POLL_SECONDS, rotation["drain_seconds"] - passed))
     return wait(rotation, "drain", max(tail, soon))
 
@@ -119,37 +116,32 @@ def _needed(short: str) -> Words:
 
 
 def ran(rotation: Rotation, found: Mapping[str, tuple[str, str]], now: datetime) -> Rotation:
-    """Judge the hook's command by its status and details on each instance; one that has not shown yet is pending."""
+    """Judge the hook's command by its status and details on each instance; Pending where none is shown yet."""
     outcomes = {member["id"]: found.get(member["id"], ("Pending", "")) for member in rotation["out"]}
     said_so = "; ".join(f"{instance} {status} {details}".strip() for instance, (status, details) in outcomes.items())
     statuses = {status for status, _ in outcomes.values()}
     commands = ", ".join(rotation["command_ids"])
     if statuses == {"Success"}:
         return {**rotation, "next": "back"}
-    if statuses <= {"Success", "Cancelled", "TimedOut", "Failed"}:
-        return stopped(
-            rotation,
-            "Failed",
-            Words(f"command {commands} failed: {said_so}", f"コマンド {commands} が失敗しました: {said_so}"),
+    limit = rotation["hook"]["timeout_seconds"]
+    if statuses <= ENDED:
+        words = Words(f"command {commands} failed: {said_so}", f"コマンド {commands} が失敗しました: {said_so}")
+    elif elapsed(rotation, now) > limit:
+        words = Words(
+            f"command {commands} has not ended within {limit} s: {said_so}",
+            f"コマンド {commands} が {limit} 秒以内に終わりませんでした: {said_so}",
         )
-    if elapsed(rotation, now) > (limit := rotation["hook"]["timeout_seconds"]):
-        return stopped(
-            rotation,
-            "Failed",
-            Words(
-                f"command {commands} has not ended within {limit} s: {said_so}",
-                f"コマンド {commands} が {limit} 秒以内に終わりませんでした: {said_so}",
-            ),
-        )
-    return wait(rotation, "result", max(POLL_SECONDS, elapsed(rotation, now) / 4))
+    else:
+        return wait(rotation, "result", max(POLL_SECONDS, elapsed(rotation, now) / 4))
+    return ended(rotation, "Failed", words)
 
 
 def finished(rotation: Rotation) -> Rotation:
-    """Say how it ended: what a task could not do, even after its retries, is a failure; so is a target left out."""
+    """Complete the document for the last mail; a rotation that no task has ended has failed."""
     state: Rotation = {"done": [], "queue": [], "out": [], "skipped": [], "unused": [], **rotation}
     if "ending" not in state:
         problem = Words("; ".join(f"{member['id']} is out" for member in state["out"]) or "ended for no known reason")
-        state = ended(state, "Failed", problem)
+        state = {**ended(state, "Failed", problem), "next": "finish"}
     if state["ending"] == "Failed" and rotation.get("failure", {}).get("Error") == "InputError":
         state["ending"] = "Refused"
     return state
@@ -158,21 +150,17 @@ def finished(rotation: Rotation) -> Rotation:
 def back(rotation: Rotation, health: Health, problems: Mapping[str, str], now: datetime) -> Rotation:
     """Go on when everything that was out is healthy again, or when the time for that is over.
 
-    problems: why a target could not even be registered, by its id.
+    problems: why a target could not be registered, by its id.
     """
     rotation = timed(rotation, "back", now)
     sick = {
         member["id"]: problems.get(member["id"]) or ailing(member, health, rotation["unused"])
         for member in rotation["out"]
     }
-    late = elapsed(rotation, now) > rotation["healthy_timeout_seconds"]
-    if any(sick.values()) and not late:
+    if any(sick.values()) and elapsed(rotation, now) <= rotation["healthy_timeout_seconds"]:
         return wait(rotation, "back", POLL_SECONDS)
     good = "put back" if "ending" in rotation else "rotated"
-    rows = [
-        _row(member, f"NOT BACK: {problem}" if (problem := sick[member["id"]]) else good, now)
-        for member in rotation["out"]
-    ]
+    rows = [_row(member, good, sick[member["id"]], now) for member in rotation["out"]]
     following: Rotation = {**rotation, "out": [], "done": [*rotation["done"], *rows], "phase": ""}
     if any(sick.values()):
         limit, named = rotation["healthy_timeout_seconds"], "; ".join(text for text in sick.values() if text)
@@ -185,14 +173,14 @@ def back(rotation: Rotation, health: Health, problems: Mapping[str, str], now: d
     return {**following, "next": "finish" if "ending" in rotation else "take-out"}
 
 
-def _row(member: Member, result: str, now: datetime) -> dict[str, Any]:
-    """Return a line of the table; one that is not back says how it was registered."""
+def _row(member: Member, good: str, problem: str, now: datetime) -> dict[str, Any]:
+    """Return a line of the table, with the way that a target was registered if it is not back."""
     out_at = member.get("out_at") or now.isoformat()
     row = {
         "id": member["id"],
         "out_at": out_at,
         "back_at": now.isoformat(timespec="seconds"),
-        "minutes": round((now - datetime.fromisoformat(out_at)).total_seconds() / 60, 1),
-        "result": result,
+        "minutes": round((now - moment(out_at)).total_seconds() / 60, 1),
+        "result": f"NOT BACK: {problem}" if problem else good,
     }
-    return {**row, "member": member} if result.startswith("NOT BACK") else row
+    return {**row, "member": member} if problem else row

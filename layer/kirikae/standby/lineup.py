@@ -2,52 +2,51 @@
 
 from datetime import datetime, timedelta
 
-from kirikae.ec2 import Instance
+from kirikae.ec2 import GONE, Instance
 from kirikae.standby.notes import FAILED, REFUSED, STARTED, failure
-from kirikae.standby.world import GONE, Observed
+from kirikae.standby.world import Observed
 
 BY_A_PERSON = "Client.UserInitiatedShutdown"
 # The shortest spacing is longer than the function's timeout: no run of one round is alive in the next.
 SHORTEST, LONGEST = timedelta(minutes=1), timedelta(minutes=30)
 
 
-def started(seen: Observed, candidate: Instance) -> bool:
-    """Tell whether the candidate was started, or found running, in this outage, and has not been counted as failed."""
-    noted = seen.notes(candidate)
-    return STARTED in noted and FAILED not in noted
+def down_again(seen: Observed) -> list[Instance]:
+    """Return the candidates that were up in this outage, are not any more, and have not been counted as failed."""
+    down = [standby for standby in seen.standbys if standby.state in ("stopping", "stopped")]
+    return [standby for standby in down if STARTED in (noted := seen.notes(standby)) and FAILED not in noted]
 
 
 def undone(seen: Observed) -> list[Instance]:
     """Return the candidates that were started for this outage and stopped by a person since."""
-    down = [one for one in seen.standbys if one.state in ("stopping", "stopped") and started(seen, one)]
-    return [one for one in down if one.reason.startswith(BY_A_PERSON)]
+    return [standby for standby in down_again(seen) if standby.reason.startswith(BY_A_PERSON)]
 
 
-def fallen(seen: Observed) -> list[Instance]:
+def fallen(seen: Observed) -> tuple[str, ...]:
     """Return the candidates whose accepted start has ended in `stopped`, for a reason of EC2 or of their own."""
-    down = [one for one in seen.standbys if one.state == "stopped" and started(seen, one)]
-    return [one for one in down if not one.reason.startswith(BY_A_PERSON)]
+    stopped = [standby for standby in down_again(seen) if standby.state == "stopped"]
+    return tuple(standby.id for standby in stopped if not standby.reason.startswith(BY_A_PERSON))
 
 
-def candidates(seen: Observed) -> list[Instance]:
+def candidates(seen: Observed) -> tuple[str, ...]:
     """Return those to try now, in order: up to the first that is still stopping."""
     chosen, out = [], fallen(seen)
-    for one in seen.standbys:
-        if one.state in GONE or one in out or FAILED in seen.notes(one):
+    for candidate in seen.standbys:
+        if candidate.state in GONE or candidate.id in out or FAILED in seen.notes(candidate):
             continue
-        if one.state != "stopped":
+        if candidate.state != "stopped":
             break
-        chosen.append(one)
-    return chosen
+        chosen.append(candidate.id)
+    return tuple(chosen)
 
 
 def refused(seen: Observed) -> dict[str, datetime]:
-    """Return the candidates that EC2 did not start for want of something that may come back, and when."""
+    """Return when EC2 refused each candidate for a temporary reason, such as capacity."""
     found = {}
-    for one in seen.standbys:
-        match one.state, failure(seen.notes(one).get(FAILED, "")):
+    for candidate in seen.standbys:
+        match candidate.state, failure(seen.notes(candidate).get(FAILED, "")):
             case "stopped", (at, how) if how == REFUSED:
-                found[one.id] = at
+                found[candidate.id] = at
     return found
 
 

@@ -1,8 +1,9 @@
-"""What a later run must know about an outage: tags on the candidates, where an operator sees and can change it."""
+"""What a later run must know about an outage: tags on the candidates, where an operator sees and can change them."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 
+from kirikae.clock import moment_if_any
 from kirikae.ec2 import Instance
 
 OUTAGE = "kirikae:outage"  # when the outage began that the other notes are about
@@ -13,13 +14,9 @@ SERVING = "kirikae:serving"  # when it was reported as serving
 UNFENCED = "kirikae:unfenced"  # why the active could not be stopped
 TYPE = "kirikae:instance-type"  # the type it had before another one was tried
 NOTES = (OUTAGE, STARTED, FAILED, RUNNING, SERVING, UNFENCED, TYPE)
+OF_START = (STARTED, RUNNING, SERVING)  # gone when that start falls back
 
 REFUSED, FELL_BACK = "refused", "fell-back"  # the second word of FAILED
-
-
-def written(moment: datetime) -> str:
-    """Write a time in UTC, as it stands in a tag."""
-    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def value(*words: str) -> str:
@@ -27,18 +24,14 @@ def value(*words: str) -> str:
     return "".join(c if c.isalnum() or c in " +-=._:/@" else " " for c in " ".join(words))[:256].strip()
 
 
-def moment(text: str) -> datetime | None:
-    """Read the time with which a note begins; None if it begins with something else."""
-    try:
-        parsed = datetime.fromisoformat(text.split(" ")[0])
-    except ValueError:
-        return None
-    return parsed if parsed.tzinfo else None
+def time_of(note: str) -> datetime | None:
+    """Return the time with which a note begins; None if it begins with something else."""
+    return moment_if_any(note.split(" ")[0])
 
 
-def failure(text: str) -> tuple[datetime, str] | None:
-    """Return when and how a start failed, refused or fell-back; None if a person wrote the mark."""
-    match moment(text), text.split(" ")[1:2]:
+def failure(note: str) -> tuple[datetime, str] | None:
+    """Return when and how a start failed, refused or fell-back; None if a person wrote the note."""
+    match time_of(note), note.split(" ")[1:2]:
         case datetime() as at, [str(how)] if how in (REFUSED, FELL_BACK):
             return at, how
     return None
@@ -57,7 +50,7 @@ def ours(candidate: Instance) -> dict[str, str]:
 
 def over(candidate: Instance, active: Instance) -> dict[str, str]:
     """Return the notes of an outage that ended with the active's last start, though nobody has removed them."""
-    began = moment(candidate.tags.get(OUTAGE, ""))
+    began = time_of(candidate.tags.get(OUTAGE, ""))
     ended = began is None or (active.launched is not None and began < active.launched)
     return ours(candidate) if ended else {}
 
@@ -70,5 +63,5 @@ def current(candidate: Instance, active: Instance) -> Mapping[str, str]:
 
 def since_start(candidate: Instance, noted: Mapping[str, str], key: str) -> datetime | None:
     """Return the time in a note, unless it is of an earlier start than the candidate's last."""
-    at = moment(noted.get(key, ""))
+    at = time_of(noted.get(key, ""))
     return at if at and candidate.launched and at >= candidate.launched else None

@@ -1,4 +1,4 @@
-"""Start one standby: fence the active, walk down the ladder, and note what came of it.
+"""Start one standby: stop the active if asked, try candidates and types in order, record the result in tags.
 
 Only one candidate is started for one outage, also when runs overlap.  A run tries a candidate only when every earlier
 one is gone or carries FAILED, and after that looks again at all of them.  Another run can start an earlier one only
@@ -9,29 +9,17 @@ written than any run lives.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
-from typing import Any
 
 from botocore.exceptions import ClientError
 
-from kirikae import ec2, reconcile
-from kirikae.ec2 import Instance
+from kirikae import clock, ec2
+from kirikae.clock import iso
+from kirikae.decision import Made
+from kirikae.ec2 import GONE, Instance
+from kirikae.errors import OtherRunError
 from kirikae.notify import Words
-from kirikae.standby.notes import (
-    FAILED,
-    FELL_BACK,
-    OUTAGE,
-    REFUSED,
-    RUNNING,
-    SERVING,
-    STARTED,
-    TYPE,
-    UNFENCED,
-    over,
-    value,
-    written,
-)
-from kirikae.standby.world import GONE, UP, Config, Observed, outage
+from kirikae.standby.notes import FAILED, FELL_BACK, OF_START, OUTAGE, REFUSED, STARTED, TYPE, UNFENCED, over, value
+from kirikae.standby.world import UP, Config, Observed, Start, Started, outage_began
 
 # This type or this candidate cannot be started now, another one may: capacity, limits, what the instance is.
 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
@@ -65,109 +53,99 @@ NOT_STOPPED = frozenset({"IncorrectInstanceState", "IncorrectState"})
 
 
 @dataclass(frozen=True, kw_only=True)
-class Done(reconcile.Made):
-    """What the run made."""
+class Done(Made):
+    """What came of a start."""
 
-    fenced: str = ""  # the active that this run stopped
-    unfenced: str = ""  # why it could not
+    change: Started | None
+    unfenced: str = ""  # why the active could not be stopped
     started: Instance | None = None  # as it is right afterwards
-    own_type: str = ""  # of the started one, if another type was set
+    own_type: str = ""  # of the started standby, if another type was set
     failed: Mapping[str, str] = field(default_factory=dict)  # candidate -> why, those of this run
-    news: bool = True  # a person has not been told yet
+    news: bool = True  # not mailed yet
 
 
-class OtherRunError(Exception):
-    """Another run is further than this one."""
-
-
-def start(config: Config, seen: Observed, change: Mapping[str, Any]) -> Done:
+def start(config: Config, seen: Observed, change: Start) -> Done:
     """Bring up the first candidate that EC2 starts; never more than one."""
-    found = outage(seen)
-    began = found.began if found else seen.now  # a forced start, perhaps
-    candidates = {one.id: one for one in seen.standbys}
-    fenced = ""
-    if active := change.get("fence"):
-        if problem := _fence(active):
-            return _unfenced(seen, began, problem)
-        fenced = active
-    done = Done(change={"fenced": fenced} if fenced else None, reason=Words(""), fenced=fenced)
+    candidates = {standby.id: standby for standby in seen.standbys}
+    if change.fence and (problem := _fence(change.fence)):
+        return _unfenced(seen, problem)
+    done = Done(change=Started(change.fence) if change.fence else None, reason=Words(""))
     try:
-        failed = _note_fallen(config, began, [candidates[one] for one in change["fallen"]])
-        for one in change["start"]:
+        failed = _note_fallen(config, seen, [candidates[name] for name in change.fallen])
+        for name in change.start:
             if failed:
-                _look_again(config, one)
-            result = _climb(config, seen, candidates[one], began)
+                _look_again(config, name)
+            result = _start_candidate(config, seen, candidates[name])
             if isinstance(result, Instance):
-                own = candidates[one].type if result.type != candidates[one].type else ""
-                made = {**(done.change or {}), "started": one, "type": result.type}
-                said = Words(f"the start of {one} was accepted")
-                return replace(done, change=made, reason=said, started=result, own_type=own, failed=failed)
-            failed[one] = result
+                own = candidates[name].type if result.type != candidates[name].type else ""
+                made = Started(change.fence, name, result.type)
+                accepted = Words(f"the start of {name} was accepted")
+                return replace(done, change=made, reason=accepted, started=result, own_type=own, failed=failed)
+            failed[name] = result
     except OtherRunError as other:
         return replace(done, reason=Words(str(other)), news=False)
-    named = "; ".join(f"{one}: {why}" for one, why in failed.items())
-    said = Words(f"no standby was started: {named}")
-    waiting = any(one.state == "stopping" for one in seen.standbys) and not change["fallen"]
-    return replace(done, reason=said, failed=failed, news="retry" not in change and not waiting)
+    named = "; ".join(f"{name}: {why}" for name, why in failed.items())
+    waiting = any(standby.state == "stopping" for standby in seen.standbys) and not change.fallen
+    reason = Words(f"no standby was started: {named}")
+    return replace(done, reason=reason, failed=failed, news=not change.retry and not waiting)
 
 
 def _fence(active_id: str) -> str:
-    """Stop the active; say why EC2 does not, or nothing when it is on its way down."""
+    """Stop the active; return why EC2 does not, or "" when it is on its way down."""
     try:
-        state, said = ec2.stop(active_id), ""
+        state, problem = ec2.stop(active_id), ""
     except ClientError as error:  # whatever EC2 has against it: unless it is down all the same, nothing is started
-        state, said = ec2.instances([active_id])[0].state, str(error)
-    return "" if state in ec2.DOWN or state == ec2.MISSING else said or f"it is {state}"
+        state, problem = ec2.instances([active_id])[0].state, str(error)
+    return "" if state in ec2.DOWN or state == ec2.MISSING else problem or f"it is {state}"
 
 
-def _unfenced(seen: Observed, began: datetime, problem: str) -> Done:
-    """Note that the active could not be fenced, so that the next run does not tell it again."""
-    known = any(UNFENCED in seen.notes(one) for one in seen.standbys)
+def _unfenced(seen: Observed, problem: str) -> Done:
+    """Note that the active could not be stopped, so that the next run does not mail it again."""
+    known = any(UNFENCED in seen.notes(standby) for standby in seen.standbys)
     if not known:
-        there = [one for one in seen.standbys if one.state not in GONE]
-        for one in there:
-            if past := over(one, seen.active):
-                ec2.untag(one.id, past)
-        note = {OUTAGE: written(began), UNFENCED: value(written(seen.now), problem)}
-        ec2.tag([one.id for one in there], note)
-    said = Words(f"{seen.active.id} could not be stopped, so no standby is started: {problem}")
-    return Done(change=None, reason=said, unfenced=problem, news=not known)
+        there = [standby for standby in seen.standbys if standby.state not in GONE]
+        for standby in there:
+            ec2.untag(standby.id, over(standby, seen.active))
+        note = {OUTAGE: iso(outage_began(seen)), UNFENCED: value(iso(seen.now), problem)}
+        ec2.tag([standby.id for standby in there], note)
+    reason = Words(f"{seen.active.id} could not be stopped, so no standby is started: {problem}")
+    return Done(change=None, reason=reason, unfenced=problem, news=not known)
 
 
-def _note_fallen(config: Config, began: datetime, fallen: list[Instance]) -> dict[str, str]:
+def _note_fallen(config: Config, seen: Observed, fallen: list[Instance]) -> dict[str, str]:
     """Count candidates whose start fell back to `stopped` as failed, with EC2's own reason."""
     if fallen:
-        present = {one.id: one for one in ec2.instances(config.standby_instance_ids)}
-        if any(FAILED in present[one.id].tags for one in fallen):
+        present = {standby.id: standby for standby in ec2.instances(config.standby_instance_ids)}
+        if any(FAILED in present[standby.id].tags for standby in fallen):
             raise OtherRunError("another run has counted the start that fell back")
-    for one in fallen:
-        _note_failed(one.id, began, FELL_BACK, one.reason or "no reason given")
-        ec2.untag(one.id, {key: one.tags[key] for key in (STARTED, RUNNING, SERVING) if key in one.tags})
-    return {one.id: f"its start was accepted and fell back: {one.reason}" for one in fallen}
+    for standby in fallen:
+        _note_failed(seen, standby.id, FELL_BACK, standby.reason or "no reason given")
+        ec2.untag(standby.id, {key: standby.tags[key] for key in OF_START if key in standby.tags})
+    return {standby.id: f"its start was accepted and fell back: {standby.reason}" for standby in fallen}
 
 
 def _look_again(config: Config, candidate_id: str) -> None:
     """Make sure, right before a start, that every earlier candidate is out and none is up."""
     order = config.standby_instance_ids
-    for one in ec2.instances(order):
-        if one.state in UP:
-            raise OtherRunError(f"{one.id} is {one.state}: another run has started it")
-        if order.index(one.id) < order.index(candidate_id) and one.state not in GONE and FAILED not in one.tags:
-            raise OtherRunError(f"another run tries {one.id}")
+    for standby in ec2.instances(order):
+        if standby.state in UP:
+            raise OtherRunError(f"{standby.id} is {standby.state}: another run has started it")
+        earlier = order.index(standby.id) < order.index(candidate_id)
+        if earlier and standby.state not in GONE and FAILED not in standby.tags:
+            raise OtherRunError(f"another run tries {standby.id}")
 
 
-def _climb(config: Config, seen: Observed, candidate: Instance, began: datetime) -> Instance | str:
+def _start_candidate(config: Config, seen: Observed, candidate: Instance) -> Instance | str:
     """Start the candidate with its own type or the next that EC2 has; return it, or why not."""
-    own = seen.notes(candidate).get(TYPE, candidate.type)
+    own, began = seen.notes(candidate).get(TYPE, candidate.type), outage_began(seen)
     failed = {FAILED: candidate.tags[FAILED]} if FAILED in candidate.tags else {}
-    past = over(candidate, seen.active) | failed
-    if past:  # only as it was seen: what another run has noted since stays, and forbids the start
-        ec2.untag(candidate.id, past)
+    # Only as it was seen: what another run has noted since stays, and forbids the start.
+    ec2.untag(candidate.id, over(candidate, seen.active) | failed)
     problems, current = [], candidate.type
     for kind in dict.fromkeys((own, *config.standby_instance_types)):
         try:
             if kind != current:
-                ec2.tag([candidate.id], {OUTAGE: written(began), TYPE: own})
+                ec2.tag([candidate.id], {OUTAGE: iso(began), TYPE: own})
                 ec2.set_type(candidate.id, kind)
                 current = kind
             before = ec2.start(candidate.id)
@@ -178,12 +156,12 @@ def _climb(config: Config, seen: Observed, candidate: Instance, began: datetime)
             raise OtherRunError(f"{candidate.id} was {before} already: another run has started it")
         [now] = ec2.instances([candidate.id])
         if now.state == "stopped" or now.launched is None:  # EC2 does not show it yet
-            now = replace(now, state="pending", launched=reconcile.now())
-        ec2.tag([candidate.id], {OUTAGE: written(began), STARTED: written(now.launched or began)})
+            now = replace(now, state="pending", launched=clock.now())
+        ec2.tag([candidate.id], {OUTAGE: iso(began), STARTED: iso(now.launched or began)})
         return now
     if current != own:
         ec2.set_type(candidate.id, own)
-    _note_failed(candidate.id, began, REFUSED, ", ".join(problems))
+    _note_failed(seen, candidate.id, REFUSED, ", ".join(problems))
     return ", ".join(problems)
 
 
@@ -199,6 +177,6 @@ def _refusal(candidate: Instance, error: ClientError) -> str:
     raise error
 
 
-def _note_failed(candidate_id: str, began: datetime, how: str, why: str) -> None:
-    at = written(reconcile.now())
-    ec2.tag([candidate_id], {OUTAGE: written(began), FAILED: value(at, how, why)})
+def _note_failed(seen: Observed, candidate_id: str, how: str, why: str) -> None:
+    """Note that the start failed; IAM denies the next one while the note stands."""
+    ec2.tag([candidate_id], {OUTAGE: iso(outage_began(seen)), FAILED: value(iso(clock.now()), how, why)})

@@ -1,0 +1,67 @@
+"""The values between observe, decide, act and mail: a decision, its change, and the result."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from kirikae.notify import Times, Words
+
+
+def plain(value: Any) -> Any:
+    """Return plain JSON values: a return value that is not JSON fails only in Lambda, after the act."""
+    if isinstance(value, Words):
+        return value.en
+    if isinstance(value, Change):
+        return value.record()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _fields(value)
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, frozenset)):
+        return [plain(item) for item in value]
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+
+
+class Change:
+    """One thing that an act can do; each capability declares its own as frozen dataclasses in its `world`."""
+
+    def record(self) -> dict[str, Any]:
+        """Return the change as it is logged and returned, in plain JSON: its fields, unless a kind says otherwise."""
+        return _fields(self)
+
+
+@dataclass(frozen=True)
+class Decision[X: Change]:
+    """Why, and what to change; no change means that the world is as it should be, or is not ours to change."""
+
+    reason: Words
+    change: X | None = None
+    refused: bool = False
+    forced: X | None = None  # the change to make only when a person forces it
+    counts: str = ""  # the metric that counts this change
+    lasting: tuple[str, ...] = ()  # conditions reported at every run until they end: metrics with an alarm
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """What came of a change that only trying could tell: all of it, less, or nothing."""
+
+    change: Change | None
+    reason: Words
+
+
+@dataclass(frozen=True)
+class Result[X: Change, D]:
+    """What a run did: the change, why, what its act returned, and when."""
+
+    change: X
+    reason: Words
+    done: D
+    times: Times
+    forced: bool = False  # by a person, where the decision was to wait

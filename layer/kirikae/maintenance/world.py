@@ -1,0 +1,112 @@
+"""The maintenance mode as values: settings, what is seen of the world, and what can be changed in it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from kirikae import env
+from kirikae.decision import Change
+from kirikae.errors import InputError
+from kirikae.maintenance.rules import LAST, Memory, Order
+from kirikae.maintenance.windows import Stored
+from kirikae.notify import Words
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(env.Stack):
+    """The listener, the maintenance rule, and where this rule stands in and out of maintenance."""
+
+    maintenance_parameter: str = env.of_stack()
+    maintenance_listener_arn: str = env.arn(
+        "elasticloadbalancing", r"listener/app/[^/]+/[^/]+/[^/]+", "the ARN of an ALB listener (…:listener/app/…)"
+    )
+    maintenance_rule_arn: str = env.arn(
+        "elasticloadbalancing", r"listener-rule/app/[^/]+/[^/]+/[^/]+/[^/]+", "the ARN of a rule of an ALB listener"
+    )
+    maintenance_bypass_rule_arn: str = env.of_stack(default="")
+    live_priority: int = env.must("[1-9][0-9]{0,4}", "a priority from 1 to 49998", default=1)
+    parked_priority: int = env.must("[1-9][0-9]{0,4}", "a priority from 2 to 49999", default=49999)
+    maintenance_end: str = ""
+    maintenance_timezone: str = "Asia/Tokyo"
+
+    def __post_init__(self) -> None:
+        """Refuse what does not fit together; raise InputError."""
+        if not self.maintenance_rule_arn.startswith(self.prefix):
+            raise InputError(
+                f"MaintenanceRuleArn is {self.maintenance_rule_arn}, a rule of another listener; expected one of "
+                f"MaintenanceListenerArn, {self.maintenance_listener_arn}"
+            )
+        if not self.places[self.rule] < self.parked_priority < LAST:
+            raise InputError(
+                f"LivePriority is {self.live_priority} and ParkedPriority {self.parked_priority}, expected a parked "
+                f"one above {self.places[self.rule]}, where the rule is while live, and below {LAST}"
+            )
+
+    @property
+    def prefix(self) -> str:
+        """What the ARNs of the listener's rules begin with."""
+        return self.maintenance_listener_arn.replace(":listener/", ":listener-rule/") + "/"
+
+    @property
+    def rule(self) -> str:
+        """The id of the maintenance rule."""
+        return self.maintenance_rule_arn.rpartition("/")[2]
+
+    @property
+    def ours(self) -> list[str]:
+        """The ids of our rules in the order in which they stand while live: testers come first."""
+        return [arn.rpartition("/")[2] for arn in (self.maintenance_bypass_rule_arn, self.maintenance_rule_arn) if arn]
+
+    @property
+    def places(self) -> dict[str, int]:
+        """Our rules with their live numbers."""
+        return {rule_id: self.live_priority + number for number, rule_id in enumerate(self.ours)}
+
+    @property
+    def homes(self) -> dict[str, int]:
+        """Our rules with their parked numbers; behind the maintenance rule nothing reaches that of the testers."""
+        return {self.rule: self.parked_priority} | {rule: LAST for rule in self.ours if rule != self.rule}
+
+
+@dataclass(frozen=True)
+class Observed:
+    """The world as far as the decision needs it."""
+
+    now: datetime
+    stored: Stored
+    order: Order
+    memory: Memory
+
+
+@dataclass(frozen=True)
+class GoLive(Change):
+    """Put our rules at their live priorities; without `numbers` they are there, and only the tag is behind."""
+
+    to: Literal["live"] = field(default="live", init=False)
+    priorities: Mapping[str, int]  # rule id -> new priority, those that change
+    numbers: Mapping[str, tuple[int, int]] | None = None  # to remember: id of another's rule -> before, given
+
+    def record(self) -> dict[str, Any]:
+        """Return the change as it is logged, without `numbers` if there are none."""
+        return {name: value for name, value in super().record().items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Park(Change):
+    """Put our rules at their parked priorities, and those that made room for them back."""
+
+    to: Literal["parked"] = field(default="parked", init=False)
+    priorities: Mapping[str, int]
+    notes: tuple[Words, ...] = ()  # for the mail: what is not as it was before
+
+    def record(self) -> dict[str, Any]:
+        """Return the change as it is logged, without the notes."""
+        return {"to": self.to, "priorities": dict(self.priorities)}
+
+
+@dataclass(frozen=True)
+class LeaveAlone(Change):
+    """Remember that others moved the maintenance rule, and mail it once."""
+
+    to: Literal["left"] = field(default="left", init=False)

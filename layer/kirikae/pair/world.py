@@ -1,0 +1,55 @@
+"""The address pair as values: settings, what is seen of the world, and the move."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+from kirikae import env
+from kirikae.decision import Change
+from kirikae.pair.addresses import ElasticIp, Interface, RouteTable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(env.Stack):
+    """The pair, and the addresses and routes that belong on its running instance."""
+
+    pair_instance_ids: tuple[str, ...] = env.instance_ids()
+    pair_interface_ids: tuple[str, ...] = env.must(
+        r"eni-[0-9a-f]{8,17}", "network interface ids like eni-0123456789abcdef0"
+    )  # in the order of the instances
+    floating_ip_addresses: tuple[str, ...] = env.read_by(
+        lambda text: str(ip_address(text)), "IP addresses like 10.0.0.50", default=()
+    )  # `2001:DB8:0::5` is kept as `2001:db8::5`, as EC2 writes it
+    elastic_ip_allocation_ids: tuple[str, ...] = env.must(
+        r"eipalloc-[0-9a-f]{8,17}", "allocation ids like eipalloc-0123456789abcdef0", default=()
+    )
+    overlay_cidrs: tuple[str, ...] = env.read_by(
+        lambda text: str(ip_network(text)), "networks without host bits like 192.168.99.1/32", default=()
+    )
+    overlay_route_table_ids: tuple[str, ...] = env.must(
+        r"rtb-[0-9a-f]{8,17}", "route table ids like rtb-0123456789abcdef0", default=()
+    )
+
+
+@dataclass(frozen=True)
+class Observed:
+    """The world as far as the decision needs it."""
+
+    instances: Mapping[str, str]  # id -> state
+    interfaces: Mapping[str, Interface]  # the pair's, and others that hold something declared
+    subnets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # asked only for addresses outside the pair
+    elastic: Mapping[str, ElasticIp] = field(default_factory=dict)
+    tables: Mapping[str, RouteTable] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Move(Change):
+    """Bring what is declared to the interface `to`; `sources` is name -> where it is now, empty if nowhere."""
+
+    to: str
+    sources: Mapping[str, str]
+
+    def record(self) -> dict[str, Any]:
+        """Return the change as it is logged; there the sources are `from`, a keyword of Python."""
+        return {"to": self.to, "from": dict(self.sources)}

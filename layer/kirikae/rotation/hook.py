@@ -1,0 +1,37 @@
+"""The tasks of the hook, while targets are out: a person is asked, or a command runs on their instances."""
+
+from kirikae import clock, notify
+from kirikae.errors import UnfinishedError
+from kirikae.rotation import commands, mail, steps
+from kirikae.rotation.world import Config, Event, Rotation
+
+
+def ask(config: Config, event: Event) -> None:
+    """Mail a person both commands; the state machine waits for one of them."""
+    asking = mail.approval(config, event["rotation"], event["token"], clock.now())
+    if problem := notify.publish(config.topic_arn, asking, config.notification_language):
+        raise UnfinishedError(f"nobody was asked: {problem}")
+
+
+def run(config: Config, event: Event) -> Rotation:  # noqa: ARG001 (every operation takes both)
+    """Send the hook's command to the instances that are out."""
+    state: Rotation = event["rotation"]
+    hook, by_document = state["hook"], dict[str, list[str]]()
+    for instance, platform in commands.platforms(member["id"] for member in state["out"]).items():
+        by_document.setdefault(commands.document(hook, platform), []).append(instance)
+    comment, since = f"kirikae {event['execution']['Name']}"[:100], clock.moment(state["since"])
+    sent = [commands.send(document, ids, hook, comment, since) for document, ids in sorted(by_document.items())]
+    return steps.wait({**state, "command_ids": sent}, "result", steps.POLL_SECONDS)
+
+
+def result(config: Config, event: Event) -> Rotation:  # noqa: ARG001 (every operation takes both)
+    """See how the command ended on every instance; cancel what the rotation no longer waits for."""
+    state: Rotation = event["rotation"]
+    found = {
+        instance: outcome for command in state["command_ids"] for instance, outcome in commands.results(command).items()
+    }
+    following = steps.ran(state, found, clock.now())
+    if following["next"] == "back" and any(status not in commands.ENDED for status, _ in found.values()):
+        for command in state["command_ids"]:
+            commands.cancel(command)
+    return following
