@@ -11,7 +11,7 @@ from kirikae import alarms, clock, ec2, elb, env, listeners, notify, reconcile
 from kirikae.decision import Decision, Result
 from kirikae.events import Hint
 from kirikae.log import logger
-from kirikae.nlb.mail import refused, sorry_path, switched, undo
+from kirikae.nlb.mail import refused, to_sorry
 from kirikae.nlb.switch import adoption, due, hands_off, look, make
 from kirikae.nlb.world import Adopt, Switch
 from kirikae.nlb.world import SwitchoverConfig as Config
@@ -122,9 +122,8 @@ def _no_outage(config: Config, seen: Observed) -> Words:
     count = f"{healthy(seen)} of {len(seen.primary)} primary targets are healthy"
     if healthy(seen) >= config.min_healthy_targets or seen.alarm is None:
         return Words(count)
-    return Words(
-        f"{count}, not known to be an outage: {seen.alarm.name} is {seen.alarm.state} since {seen.alarm.since}"
-    )
+    alarm = f"{seen.alarm.name} is {seen.alarm.state} since {seen.alarm.since}"
+    return Words(f"{count}, not known to be an outage: {alarm}")
 
 
 def act(config: Config, seen: Observed, change: Switch | Adopt) -> str:
@@ -138,21 +137,7 @@ def mail(config: Config, seen: Observed, result: Result[Switch | Adopt, str]) ->
         case Adopt():
             return refused(config, result.done)
         case Switch():
-            path = sorry_path(seen.sorry)
-            return notify.mail(
-                config,
-                "sorry page ON, the primary cannot serve",
-                happened=switched(seen.switches, "sorry", result.done),
-                why=result.reason,
-                since=notify.since(result.times),
-                check=Words(
-                    f"{path.en}\nThe primary: instance state, system log, application log. The listeners go back by "
-                    f"themselves when the primary is healthy again, unless AutoSwitchback is false.",
-                    f"{path.ja}\nプライマリのインスタンス状態、システムログ、アプリケーションログを確認してください。"
-                    f"プライマリが正常に戻れば自動で切り戻します (AutoSwitchback=false の場合を除く)。",
-                ),
-                undo=undo(config, seen.switches, "primary", result.done, result.times),
-            )
+            return to_sorry(config, seen, result.reason, result.done, result.times)
         case _:
             assert_never(result.change)
 

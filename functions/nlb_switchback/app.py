@@ -8,12 +8,12 @@ not health-checked, the instances' status checks and an alarm on them.
 from dataclasses import replace
 from typing import Any
 
-from kirikae import alarms, ec2, elb, env, listeners, notify, reconcile
+from kirikae import alarms, ec2, elb, env, listeners, reconcile
 from kirikae.decision import Decision, Result
 from kirikae.elb import Target
 from kirikae.events import Hint
 from kirikae.log import logger
-from kirikae.nlb.mail import switched, undo
+from kirikae.nlb.mail import to_primary
 from kirikae.nlb.switch import due, hands_off, look, make
 from kirikae.nlb.world import Switch
 from kirikae.nlb.world import SwitchbackConfig as Config
@@ -113,23 +113,7 @@ def act(config: Config, seen: Observed, change: Switch) -> str:
 
 def mail(config: Config, seen: Observed, result: Result[Switch, str]) -> Mail:
     """Return the mail of a switch back."""
-    alarm, evidence = seen.recovery.name if seen.recovery else "", _evidence(config, seen)
-    by_hand = Words("; forced by hand", "。手動で強制的に切り戻しました") if result.forced else Words("")
-    return notify.mail(
-        config,
-        "sorry page OFF, back on the primary",
-        happened=switched(seen.switches, "primary", result.done),
-        why=Words(
-            f"{evidence.en}, for the configured minutes (alarm {alarm}){by_hand.en}",
-            f"{evidence.ja}。この状態が設定時間続きました (アラーム {alarm}){by_hand.ja}",
-        ),
-        since=notify.since(result.times),
-        check=Words(
-            "The site itself, from outside. New connections can take some minutes to follow.",
-            "外部からサイトの表示を確認してください。新しい接続が切り替わるまで数分かかることがあります。",
-        ),
-        undo=undo(config, seen.switches, "sorry", result.done, result.times),
-    )
+    return to_primary(config, seen, _evidence(config, seen), result)
 
 
 reconcile.warm_up(

@@ -32,8 +32,8 @@ class Change:
     """One thing that an act can do; each capability declares its own as frozen dataclasses in its `world`."""
 
     def record(self) -> dict[str, Any]:
-        """Return the change as it is logged and returned, in plain JSON: its fields, unless a kind says otherwise."""
-        return _fields(self)
+        """Return the change as it is logged and returned, in plain JSON: the fields that it has, if not overridden."""
+        return {name: value for name, value in _fields(self).items() if value is not None}
 
 
 @dataclass(frozen=True)

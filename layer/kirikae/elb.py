@@ -7,8 +7,6 @@ from typing import Any
 
 from kirikae import aws
 
-TAGGED_AT_ONCE = 20  # resources in one DescribeTags
-
 
 @dataclass(frozen=True)
 class Target:
@@ -53,11 +51,6 @@ class TargetGroup:
     arn: str
     target_type: str
     load_balancer_arns: tuple[str, ...]  # those that use it, none or one
-
-    @property
-    def of_nlb(self) -> bool:
-        """Tell whether a Network Load Balancer uses it."""
-        return any(":loadbalancer/net/" in arn for arn in self.load_balancer_arns)
 
 
 def group_name(target_group_arn: str) -> str:
@@ -119,7 +112,7 @@ def tags(resource_arns: Iterable[str]) -> dict[str, dict[str, str]]:
     https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTags.html
     """
     found = {}
-    for arns in batched(resource_arns, TAGGED_AT_ONCE, strict=False):
+    for arns in batched(resource_arns, 20, strict=False):  # as many as one call takes
         for described in aws.client("elbv2").describe_tags(ResourceArns=list(arns))["TagDescriptions"]:
             found[described["ResourceArn"]] = {tag["Key"]: tag["Value"] for tag in described["Tags"]}
     return found

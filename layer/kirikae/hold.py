@@ -35,9 +35,8 @@ def parse(text: str, written: datetime, now: datetime) -> Hold:
     except (ValueError, KeyError, TypeError) as error:
         return Hold(problem=f"{text!r} is not a hold ({error}); {EXPECTED}")
     if until <= written:
-        return Hold(
-            problem=f"until {wish['until']} was already past when it was written at {written:%FT%TZ}; {EXPECTED}"
-        )
+        past = f"until {wish['until']} was already past when it was written at {written:%FT%TZ}"
+        return Hold(problem=f"{past}; {EXPECTED}")
     return Hold(on=now < until, reason=f"held until {wish['until']}: {reason}")
 
 

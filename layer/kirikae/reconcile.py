@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -24,7 +24,6 @@ from kirikae.errors import InputError, UnfinishedError
 from kirikae.notify import Mail, Times, Words
 
 WARM_UP_SECONDS = 2
-MILLISECOND = timedelta(milliseconds=1)
 _LASTING = {"held": ("Held",), "refused": ("Refused",)}
 
 
@@ -139,7 +138,8 @@ def _carry_out[X: Change, D](
     if made.change and decision.counts:
         log.count(decision.counts)
         if caused:
-            log.metrics.add_metric("EventToSwitched", "Milliseconds", max(0.0, (times.done - caused) / MILLISECOND))
+            seconds = max(0.0, (times.done - caused).total_seconds())
+            log.metrics.add_metric("EventToSwitched", "Milliseconds", 1000 * seconds)
     if unfinished:
         raise unfinished
     outcome = "changed" if made.change else "unchanged"

@@ -87,10 +87,6 @@ class GoLive(Change):
     priorities: Mapping[str, int]  # rule id -> new priority, those that change
     numbers: Mapping[str, tuple[int, int]] | None = None  # to remember: id of another's rule -> before, given
 
-    def record(self) -> dict[str, Any]:
-        """Return the change as it is logged, without `numbers` if there are none."""
-        return {name: value for name, value in super().record().items() if value is not None}
-
 
 @dataclass(frozen=True)
 class Park(Change):

@@ -1,8 +1,7 @@
 """The switch that both directions share: where the listeners point, whose they are, and the write."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from typing import assert_never
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -126,7 +125,8 @@ def make(config: Config, seen: Switches, change: Switch | Adopt) -> str:
 
     All listeners are attempted.  Raises UnfinishedError that names those that failed or do not show what was written.
     """
-    wanted, mode, problems = _wanted(change), seen.mode, dict[str, str]()
+    wanted = change.adopt if isinstance(change, Adopt) else dict.fromkeys(change.listeners, change.to)
+    mode, problems = seen.mode, dict[str, str]()
     for arn, side in wanted.items():
         try:
             mode = _forward(config, arn, side, mode)
@@ -146,17 +146,6 @@ def make(config: Config, seen: Switches, change: Switch | Adopt) -> str:
             for arn in config.nlb_listener_arns:
                 elb.tag(arn, {REFUSED_TAG: "refused"})
     return mode
-
-
-def _wanted(change: Switch | Adopt) -> Mapping[str, Side]:
-    """Return the side that each listener is to serve."""
-    match change:
-        case Switch():
-            return dict.fromkeys(change.listeners, change.to)
-        case Adopt():
-            return change.adopt
-        case _:
-            assert_never(change)
 
 
 def _read_back(wanted: Iterable[str]) -> tuple[Listener, ...]:

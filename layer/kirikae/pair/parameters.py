@@ -2,7 +2,6 @@
 
 import ipaddress
 from collections.abc import Iterable, Iterator
-from functools import partial
 
 from kirikae import ec2
 from kirikae.notify import aws_command
@@ -81,15 +80,13 @@ def _inside(name: str, cidrs: Iterable[str]) -> bool:
     return any(network.subnet_of(other) for other in others)  # type: ignore[arg-type]  # of one version
 
 
-def checks(config: Config, seen: Observed) -> list[str]:
-    """Return a sentence for each interface that drops overlay traffic because its source/destination check is on."""
-    change = partial(aws_command, config, "ec2 modify-network-interface-attribute")
-    return [
-        f"the source/destination check of {interface} is on, so it drops the traffic of overlay routes: "
-        + change(f"--network-interface-id {interface} --no-source-dest-check")
-        for interface in config.pair_interface_ids
-        if config.overlay_cidrs and interface in seen.interfaces and seen.interfaces[interface].source_dest_check
-    ]
+def checks(config: Config, seen: Observed) -> Iterator[str]:
+    """Yield each interface that drops overlay traffic because its source/destination check is on."""
+    for interface in config.pair_interface_ids:
+        if config.overlay_cidrs and interface in seen.interfaces and seen.interfaces[interface].source_dest_check:
+            off = f"--network-interface-id {interface} --no-source-dest-check"
+            command = aws_command(config, "ec2 modify-network-interface-attribute", off)
+            yield f"the source/destination check of {interface} is on, so it drops overlay traffic: {command}"
 
 
 def missing_side(config: Config, seen: Observed) -> list[str]:

@@ -22,7 +22,8 @@ def health(groups: Iterable[str]) -> Health:
 def drain_and_tail_seconds(groups: Iterable[TargetGroup]) -> tuple[int, int]:
     """Return how long draining takes in groups that are in use, and how long new connections may still come."""
     in_use = [group for group in groups if group.load_balancer_arns]
-    tail = NLB_TAIL_SECONDS if any(group.of_nlb for group in in_use) else 0
+    of_nlb = any(":loadbalancer/net/" in arn for group in in_use for arn in group.load_balancer_arns)
+    tail = NLB_TAIL_SECONDS if of_nlb else 0
     return max([tail, *(elb.deregistration_delay_seconds(group.arn) for group in in_use)]), tail
 
 

@@ -88,7 +88,8 @@ def drained(rotation: Rotation, health: Health, least: int, now: datetime) -> Ro
     """
     for member in rotation["out"]:
         if short := shortfall(least, health, member, rotation["unused"]):
-            return ended(rotation, "Stopped", _needed(short))
+            needed = f"put back before its hook, the service needs it: {short}"
+            return ended(rotation, "Stopped", Words(needed, f"サービスに必要なため戻しました: {short}"))
     passed = (now - max(moment(member["out_at"]) for member in rotation["out"])).total_seconds()
     present = [
         f"{member['id']}:{place['port']} is {state} in {group_name(place['group'])}"
@@ -109,10 +110,6 @@ def drained(rotation: Rotation, health: Health, least: int, now: datetime) -> Ro
     # Less and less often: targets of an ALB may be drained early, and a long wait must not fill the history.
     soon = min(max(POLL_SECONDS, passed / 4), max(POLL_SECONDS, rotation["drain_seconds"] - passed))
     return wait(rotation, "drain", max(tail, soon))
-
-
-def _needed(short: str) -> Words:
-    return Words(f"put back before its hook, the service needs it: {short}", f"サービスに必要なため戻しました: {short}")
 
 
 def ran(rotation: Rotation, found: Mapping[str, tuple[str, str]], now: datetime) -> Rotation:

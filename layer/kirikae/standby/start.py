@@ -21,34 +21,19 @@ from kirikae.notify import Words
 from kirikae.standby.notes import FAILED, FELL_BACK, OF_START, OUTAGE, REFUSED, STARTED, TYPE, UNFENCED, over, value
 from kirikae.standby.world import UP, Config, Observed, Start, Started, outage_began
 
-# This type or this candidate cannot be started now, another one may: capacity, limits, what the instance is.
+# This type or this candidate cannot be started now, another one may: capacity, limits, the instance itself.
 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
-NOT_THIS_ONE = frozenset(
-    {
-        "InstanceLimitExceeded",
-        "InsufficientAddressCapacity",
-        "InsufficientCapacity",
-        "InsufficientHostCapacity",
-        "InsufficientInstanceCapacity",
-        "InsufficientReservedInstanceCapacity",
-        "InvalidHostState",
-        "InvalidInstanceAttributeValue",
-        "InvalidInstanceType",
-        "InvalidParameterCombination",
-        "InvalidParameterValue",
-        "MaxSpotInstanceCountExceeded",
-        "IncorrectSpotRequestState",
-        "PendingVerification",
-        "ReservationCapacityExceeded",
-        "ResourceCountExceeded",
-        "Unsupported",
-        "UnsupportedHostConfiguration",
-        "UnsupportedInstanceTypeOnHost",
-        "UnsupportedOperation",
-        "VcpuLimitExceeded",
-        "VolumeLimitExceeded",
-    }
-)
+# fmt: off
+NOT_THIS_ONE = frozenset({
+    "InsufficientAddressCapacity", "InsufficientCapacity", "InsufficientHostCapacity", "InsufficientInstanceCapacity",
+    "InsufficientReservedInstanceCapacity", "ReservationCapacityExceeded",
+    "InstanceLimitExceeded", "MaxSpotInstanceCountExceeded", "ResourceCountExceeded", "VcpuLimitExceeded",
+    "VolumeLimitExceeded", "PendingVerification",
+    "IncorrectSpotRequestState", "InvalidHostState", "InvalidInstanceAttributeValue", "InvalidInstanceType",
+    "InvalidParameterCombination", "InvalidParameterValue", "Unsupported", "UnsupportedHostConfiguration",
+    "UnsupportedInstanceTypeOnHost", "UnsupportedOperation",
+})
+# fmt: on
 NOT_STOPPED = frozenset({"IncorrectInstanceState", "IncorrectState"})
 
 
