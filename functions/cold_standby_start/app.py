@@ -89,7 +89,7 @@ def see_through(config: Config, seen: Observed, standby: Instance) -> Decision[S
 
 def bring_up(config: Config, seen: Observed, outage: Outage) -> Decision[Start | Note | Close]:
     """No standby is up: start the next candidate, or return what that must wait for."""
-    fence = seen.active.id if config.fence_active and seen.active.state == "running" else ""
+    fence = seen.active.id if config.fence_active and seen.active.state == "running" else None
     every = tuple(standby.id for standby in seen.standbys if standby.state == "stopped" and not left_out(standby))
     forced = Start(every, fence=fence) if every else None
     if by_hand := lineup.undone(seen):
@@ -104,10 +104,10 @@ def bring_up(config: Config, seen: Observed, outage: Outage) -> Decision[Start |
         return Decision(Words(f"{outage.reason.en}; no standby is left: {states}"), refused=True, lasting=NOT_SERVING)
     if any(standby.state == "stopping" for standby in seen.standbys):
         return Decision(Words(f"{outage.reason.en}; waiting: {states}"), lasting=NOT_SERVING)
-    return try_again(seen, outage, fence, forced)
+    return retry(seen, outage, fence, forced)
 
 
-def try_again(seen: Observed, outage: Outage, fence: str, forced: Start | None) -> Decision[Start | Note | Close]:
+def retry(seen: Observed, outage: Outage, fence: str | None, forced: Start | None) -> Decision[Start | Note | Close]:
     """Every candidate has failed: try those again that EC2 refused, once the spacing is over."""
     again = lineup.next_try(seen, outage.began)
     if again and seen.now >= again:

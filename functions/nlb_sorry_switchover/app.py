@@ -14,8 +14,7 @@ from kirikae.log import logger
 from kirikae.nlb.mail import refused, to_sorry
 from kirikae.nlb.switch import adoption, due, hands_off, look, make
 from kirikae.nlb.world import Adopt, Switch
-from kirikae.nlb.world import SwitchoverConfig as Config
-from kirikae.nlb.world import SwitchoverObserved as Observed
+from kirikae.nlb.world.switchover import Config, Observed
 from kirikae.notify import Mail, Words
 
 # A target in its first health check is not known to be down; when the alarm has lasted this long, it is.
@@ -137,7 +136,7 @@ def mail(config: Config, seen: Observed, result: Result[Switch | Adopt, str]) ->
         case Adopt():
             return refused(config, result.done)
         case Switch():
-            return to_sorry(config, seen, result.reason, result.done, result.times)
+            return to_sorry(config, seen.switches, seen.sorry, result)
         case _:
             assert_never(result.change)
 

@@ -16,8 +16,7 @@ from kirikae.log import logger
 from kirikae.nlb.mail import to_primary
 from kirikae.nlb.switch import due, hands_off, look, make
 from kirikae.nlb.world import Switch
-from kirikae.nlb.world import SwitchbackConfig as Config
-from kirikae.nlb.world import SwitchbackObserved as Observed
+from kirikae.nlb.world.switchback import Config, Observed
 from kirikae.notify import Mail, Words
 
 
@@ -113,7 +112,8 @@ def act(config: Config, seen: Observed, change: Switch) -> str:
 
 def mail(config: Config, seen: Observed, result: Result[Switch, str]) -> Mail:
     """Return the mail of a switch back."""
-    return to_primary(config, seen, _evidence(config, seen), result)
+    alarm = seen.recovery.name if seen.recovery else ""
+    return to_primary(config, seen.switches, _evidence(config, seen), alarm, result)
 
 
 reconcile.warm_up(

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from kirikae.notify import Times, Words
 
@@ -32,7 +32,7 @@ class Change:
     """One thing that an act can do; each capability declares its own as frozen dataclasses in its `world`."""
 
     def record(self) -> dict[str, Any]:
-        """Return the change as it is logged and returned, in plain JSON: the fields that it has, if not overridden."""
+        """Return the change as it is logged and returned, in plain JSON: its fields, without those that are None."""
         return {name: value for name, value in _fields(self).items() if value is not None}
 
 
@@ -56,8 +56,7 @@ class Made:
     reason: Words
 
 
-@dataclass(frozen=True)
-class Result[X: Change, D]:
+class Result[X: Change, D](NamedTuple):
     """What a run did: the change, why, what its act returned, and when."""
 
     change: X

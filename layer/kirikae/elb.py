@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import batched
-from typing import Any
+from typing import Any, NamedTuple
 
 from kirikae import aws
 
@@ -44,8 +44,7 @@ def target_health(target_group_arn: str) -> tuple[Target, ...]:
     )
 
 
-@dataclass(frozen=True)
-class TargetGroup:
+class TargetGroup(NamedTuple):
     """A target group; its targets are of type `instance`, `ip`, `lambda` or `alb`."""
 
     arn: str

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from kirikae import aws
 
@@ -58,8 +58,7 @@ def forward(listener_arn: str, weights: Mapping[str, int]) -> None:
     aws.client("elbv2").modify_listener(ListenerArn=listener_arn, DefaultActions=[action])
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     """A rule of a listener; the default one has no priority."""
 
     arn: str

@@ -1,7 +1,6 @@
 """What people read: one mail for each change, to one SNS topic, in English or Japanese."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from typing import NamedTuple
 
@@ -33,8 +32,7 @@ class Mail(NamedTuple):
     sections: tuple[Section, ...]
 
 
-@dataclass(frozen=True)
-class Times:
+class Times(NamedTuple):
     """When the cause happened (where the event says so), when this run began, and when its last write was done."""
 
     caused: datetime | None

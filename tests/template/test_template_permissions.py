@@ -45,8 +45,9 @@ BY_METHOD = {
 
 
 def layer_file(module: str) -> Path:
-    """Return the file of a module of the layer, `ec2` or `pair.move`."""
-    return ROOT / "layer" / "kirikae" / f"{module.replace('.', '/')}.py"
+    """Return the file of a module of the layer, `ec2` or `pair.move`, or of a package, `nlb.world`."""
+    path = ROOT / "layer" / "kirikae" / module.replace(".", "/")
+    return path / "__init__.py" if path.is_dir() else path.with_name(f"{path.name}.py")
 
 
 @functools.cache

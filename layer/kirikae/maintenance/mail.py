@@ -3,16 +3,17 @@
 import json
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from typing import Any
 
 from kirikae import notify
-from kirikae.decision import Change, Result
+from kirikae.decision import Result
 from kirikae.maintenance.rules import OURS, Memory
 from kirikae.maintenance.windows import Window
 from kirikae.maintenance.world import Config
 from kirikae.notify import Mail, Words
 
 
-def started(config: Config, open_windows: Mapping[str, Window], result: Result[Change, None]) -> Mail:
+def started(config: Config, open_windows: Mapping[str, Window], result: Result[Any, None]) -> Mail:
     """Return the mail of a start: until when maintenance is on, and how to end it."""
     ends = [window.until for window in open_windows.values() if window.until]
     announced = len(ends) == len(open_windows)
@@ -51,7 +52,7 @@ def _end_all(config: Config) -> Words:
     return notify.with_commands(said, [_put(config, "{}")])
 
 
-def ended(config: Config, memory: Memory, notes: Sequence[Words], result: Result[Change, None]) -> Mail:
+def ended(config: Config, memory: Memory, notes: Sequence[Words], result: Result[Any, None]) -> Mail:
     """Return the mail of an end, with what is not as it was before."""
     if memory.state not in OURS:
         forgotten = Words(
@@ -85,7 +86,7 @@ def ended(config: Config, memory: Memory, notes: Sequence[Words], result: Result
     )
 
 
-def left(config: Config, result: Result[Change, None]) -> Mail:
+def left(config: Config, result: Result[Any, None]) -> Mail:
     """Return the one mail about a maintenance rule that others moved while a window is open."""
     live = " ".join(f"RuleArn={config.prefix}{rule},Priority={number}" for rule, number in config.places.items())
     back = notify.aws_command(config, "elbv2 set-rule-priorities", f"--rule-priorities {live}")

@@ -2,17 +2,18 @@
 
 import json
 from collections.abc import Iterable
+from typing import Any
 
 from kirikae import hold, notify
 from kirikae.decision import Result
 from kirikae.elb import Target
 from kirikae.nlb import switch
-from kirikae.nlb.world import Config, Side, Switch, SwitchbackObserved, Switches, SwitchoverObserved
+from kirikae.nlb.world import Config, Side, Switch, Switches
 from kirikae.notify import Mail, Times, Words
 
 
-def to_sorry(config: Config, seen: SwitchoverObserved, reason: Words, mode: str, times: Times) -> Mail:
-    """Return the mail of a switch to the sorry page, made in this mode."""
+def to_sorry(config: Config, seen: Switches, sorry: Iterable[Target], result: Result[Any, str]) -> Mail:
+    """Return the mail of a switch to the sorry page, whose targets are these."""
     primary = Words(
         "The primary: instance state, system log, application log. The listeners go back by "
         "themselves when the primary is healthy again, unless AutoSwitchback is false.",
@@ -22,22 +23,21 @@ def to_sorry(config: Config, seen: SwitchoverObserved, reason: Words, mode: str,
     return notify.mail(
         config,
         "sorry page ON, the primary cannot serve",
-        happened=_switched(seen.switches, "sorry", mode),
-        why=reason,
-        since=notify.since(times),
-        check=notify.lines([_sorry_path(seen.sorry), primary]),
-        undo=_undo(config, seen.switches, "primary", mode, times),
+        happened=_switched(seen, "sorry", result.done),
+        why=result.reason,
+        since=notify.since(result.times),
+        check=notify.lines([_sorry_path(sorry), primary]),
+        undo=_undo(config, seen, "primary", result.done, result.times),
     )
 
 
-def to_primary(config: Config, seen: SwitchbackObserved, evidence: Words, result: Result[Switch, str]) -> Mail:
-    """Return the mail of a switch back."""
-    alarm = seen.recovery.name if seen.recovery else ""
+def to_primary(config: Config, seen: Switches, evidence: Words, alarm: str, result: Result[Switch, str]) -> Mail:
+    """Return the mail of a switch back, for this evidence over the minutes that the alarm counts."""
     by_hand = Words("; forced by hand", "。手動で強制的に切り戻しました") if result.forced else Words("")
     return notify.mail(
         config,
         "sorry page OFF, back on the primary",
-        happened=_switched(seen.switches, "primary", result.done),
+        happened=_switched(seen, "primary", result.done),
         why=Words(
             f"{evidence.en}, for the configured minutes (alarm {alarm}){by_hand.en}",
             f"{evidence.ja}。この状態が設定時間続きました (アラーム {alarm}){by_hand.ja}",
@@ -47,7 +47,7 @@ def to_primary(config: Config, seen: SwitchbackObserved, evidence: Words, result
             "The site itself, from outside. New connections can take some minutes to follow.",
             "外部からサイトの表示を確認してください。新しい接続が切り替わるまで数分かかることがあります。",
         ),
-        undo=_undo(config, seen.switches, "sorry", result.done, result.times),
+        undo=_undo(config, seen, "sorry", result.done, result.times),
     )
 
 
@@ -61,8 +61,8 @@ def refused(config: Config, mode: str) -> Mail | None:
         happened=Words(
             "AWS did not take both target groups in one weighted action, so SwitchMode=replace is in force "
             "from now on. No traffic was moved. The sorry path is not health-checked until it is used.",
-            "AWS が 2 つのターゲットグループの加重アクションを受け付けなかったため、"
-            "以後 SwitchMode=replace で動作します。トラフィックは移動していません。"
+            "AWS が 2 つのターゲットグループの加重アクションを受け付けなかったため、以後 SwitchMode=replace で"
+            "動作します。トラフィックは移動していません。"
             "sorry 側のターゲットグループは、切り替わるまでヘルスチェックされません。",
         ),
         check=Words(

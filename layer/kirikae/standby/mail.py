@@ -39,7 +39,7 @@ def of_start(config: Config, seen: Observed, reason: Words, done: Done, times: T
     """Return the mail of a start, of a failure, or of an active that could not be stopped; None if nothing is new."""
     if not done.news and not done.change:
         return None
-    fenced = done.change.fenced if done.change else ""
+    fenced = (done.change.fenced if done.change else None) or ""
     if done.started:
         subject, check = f"standby {done.started.id} started", _watch(config)
     elif done.unfenced:

@@ -72,14 +72,8 @@ class Start(Change):
 
     start: tuple[str, ...]  # in order
     fallen: tuple[str, ...] = ()  # to be counted as failed first: their start fell back to `stopped`
-    fence: str = ""  # the active, to be stopped first
-    retry: bool = False  # EC2 has refused these candidates before
-
-    def record(self) -> dict[str, Any]:
-        """Return the fields, without `fence` and `retry` where they are not asked for."""
-        fence = {"fence": self.fence} if self.fence else {}
-        retry = {"retry": True} if self.retry else {}
-        return fence | {"start": list(self.start), "fallen": list(self.fallen)} | retry
+    fence: str | None = None  # the active, to be stopped first
+    retry: Literal[True] | None = None  # EC2 has refused these candidates before
 
 
 @dataclass(frozen=True)
@@ -108,13 +102,9 @@ class Close(Change):
 class Started(Change):
     """What a start came to: the active that was stopped, the standby that was started, and its type."""
 
-    fenced: str = ""
-    started: str = ""
-    type: str = ""
-
-    def record(self) -> dict[str, Any]:
-        """Return the fields that are not empty."""
-        return {key: value for key, value in super().record().items() if value}
+    fenced: str | None = None
+    started: str | None = None
+    type: str | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,33 @@
+"""The switchback as values: its settings, and what its decision sees."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from kirikae import env
+from kirikae.alarms import Alarm
+from kirikae.ec2 import Status
+from kirikae.elb import Target
+from kirikae.nlb import world
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(world.Config):
+    """Settings of the switchback, on top of those shared by both directions."""
+
+    recovery_alarm_name: str = env.of_stack()  # OK after RecoveryMinutes of enough healthy targets
+    ready_alarm_name: str = env.of_stack()  # in replace mode: ALARM after RecoveryMinutes of enough passed checks
+    flapping_alarm_name: str = env.of_stack()  # ALARM after MaxSwitchesPerHour switches
+    auto_switchback: bool = True
+    max_switches_per_hour: int = env.must("[1-9][0-9]*", "a whole number from 1", default=4)
+
+
+@dataclass(frozen=True)
+class Observed:
+    """The world as far as the decision to switch back needs it."""
+
+    switches: world.Switches
+    primary: tuple[Target, ...] = ()
+    instances: Mapping[str, str] = field(default_factory=dict)  # of the healthy targets, id -> state, in weighted mode
+    statuses: tuple[Status, ...] = ()  # of the running instances, in replace mode
+    recovery: Alarm | None = None  # of the mode in force
+    flapping: Alarm | None = None
