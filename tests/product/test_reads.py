@@ -103,6 +103,14 @@ def test_the_default_rule_has_no_priority(answer: Answer) -> None:
     )
 
 
+def test_tags_are_asked_of_twenty_resources_at_a_time(answer: Answer) -> None:
+    arns = [f"{ONE}{number}" for number in range(21)]
+    described = [{"ResourceArn": arn, "Tags": [{"Key": "kirikae:x", "Value": arn}]} for arn in arns]
+    asked = answer("elbv2", "describe_tags", {"TagDescriptions": described[:20]}, {"TagDescriptions": described[20:]})
+    assert elb.tags(arns) == {arn: {"kirikae:x": arn} for arn in arns}
+    asked.assert_no_pending_responses()
+
+
 def test_target_health_with_and_without_port_and_reason(answer: Answer) -> None:
     stopped = {"State": "unused", "Reason": "Target.InvalidState", "Description": "Target is in the stopped state"}
     described = [
