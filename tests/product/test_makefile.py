@@ -276,7 +276,7 @@ def test_the_example_environment_sets_parameters_that_the_template_takes(name: s
     declared = PARAMETERS[name]
     assert value in declared.get("AllowedValues", [value])
     values = value.split(",") if declared["Type"] == "CommaDelimitedList" else [value]
-    assert all(re.fullmatch(declared.get("AllowedPattern", ".*"), one) for one in values)
+    assert all(re.fullmatch(declared.get("AllowedPattern", ".*"), item) for item in values)
 
 
 def test_every_environment_deploys_without_a_question_about_where() -> None:

@@ -30,8 +30,8 @@ def answer(ours: Account) -> Answer:
 
     def give(service: str, operation: str, *answers: dict[str, Any]) -> Stubber:
         stubber = Stubber(aws.client(service))
-        for one in answers:
-            stubber.add_response(operation, one)
+        for given in answers:
+            stubber.add_response(operation, given)
         stubber.activate()
         return stubber
 

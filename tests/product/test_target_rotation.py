@@ -59,7 +59,7 @@ class Site:
             UnhealthyThresholdCount=2,
         )["TargetGroups"][0]["TargetGroupArn"]
         self.delay(group, 30)
-        targets = [{"Id": one, "Port": port} for one in self.ids for port in ports]
+        targets = [{"Id": target, "Port": port} for target in self.ids for port in ports]
         self.elb.register_targets(TargetGroupArn=group, Targets=targets)
         if used:
             action = {"Type": "forward", "TargetGroupArn": group}
@@ -212,7 +212,7 @@ def test_every_target_leaves_and_comes_back_as_it_was_one_after_another(site: Si
     back = site.writes("RegisterTargets")[0].time
     assert site.writes("DeregisterTargets")[1].time > back
     assert site.subjects == ["rotation of 2 targets begins", "rotation finished, 2 of 2 targets"]
-    assert all(re.search(rf"{one}  \d\d:.* min  rotated", site.mails[-1].body) for one in site.ids)
+    assert all(re.search(rf"{target}  \d\d:.* min  rotated", site.mails[-1].body) for target in site.ids)
 
 
 def test_an_instance_leaves_every_group_on_every_port_and_comes_back_so(new_site: Callable[..., Site]) -> None:
@@ -221,7 +221,7 @@ def test_an_instance_leaves_every_group_on_every_port_and_comes_back_so(new_site
     site.deployed(RotationTargetGroupArns=f"{site.group},{second}")
     before = site.registered()
     execution = site.begins({"instance_ids": [site.ids[0]]})
-    assert {json.loads(one)["Id"] for one in site.registered()[second]} == {site.ids[1]}
+    assert {json.loads(target)["Id"] for target in site.registered()[second]} == {site.ids[1]}
     assert set(site.health().values()) == {"draining", "healthy"}
     site.until(lambda: execution.status == "SUCCEEDED")
     assert site.registered() == before
@@ -275,7 +275,7 @@ def test_a_dry_run_says_what_would_be_rotated(new_site: Callable[..., Site]) -> 
     site = new_site().deployed(DryRun="true")
     execution = site.rotates()
     assert (execution.status, site.writes(), site.mails) == ("SUCCEEDED", [], [])
-    assert all(one in execution.output["reason"]["en"] for one in site.ids)
+    assert all(target in execution.output["reason"]["en"] for target in site.ids)
 
 
 # The guard.
@@ -420,7 +420,7 @@ def test_a_command_runs_on_each_instance_while_it_is_out(site: Site, kind: str) 
 
     site.account.commands.answer = answer
     execution = site.rotates({"hook": HOOKS[kind]})
-    assert (execution.status, seen) == ("SUCCEEDED", [(one, False) for one in site.ids])
+    assert (execution.status, seen) == ("SUCCEEDED", [(target, False) for target in site.ids])
     [command, _] = site.account.commands.sent
     expected = {
         "ssm-command": {"commands": HOOKS["ssm-command"].get("commands"), "executionTimeout": ["3600"]},
@@ -640,7 +640,7 @@ def test_standby_is_entered_and_left_and_min_size_is_restored(new_site: Callable
     site.account.advance(60)
     assert set(seen) == {("Standby", 1, 1)}
     assert (group.min_size, group.desired_capacity) == (2, 2)
-    assert {site.account.autoscaling.state(one) for one in site.ids} == {"InService"}
+    assert {site.account.autoscaling.state(target) for target in site.ids} == {"InService"}
     assert (site.registered(), set(site.health().values())) == (before, {"healthy"})
     assert [tag for tag in group.tags if tag["Key"].startswith("kirikae")] == []
 
@@ -705,7 +705,7 @@ def test_groups_that_cannot_be_rotated_are_refused(new_site: Callable[..., Site]
     site.service.break_application()
     site.account.advance(60)
     assert "service-primary has 0 healthy targets, needed 2 to begin with" in site.rotates().cause
-    site.elb.deregister_targets(TargetGroupArn=site.group, Targets=[{"Id": one} for one in site.ids])
+    site.elb.deregister_targets(TargetGroupArn=site.group, Targets=[{"Id": target} for target in site.ids])
     site.account.advance(60)
     assert "service-primary has no registered target" in site.rotates().cause
     assert site.writes() == []

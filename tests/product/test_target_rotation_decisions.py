@@ -470,7 +470,7 @@ def test_the_document_of_a_plan_is_plain_json_and_whole() -> None:
     config, ip = replace(CONFIG, rotation_allow_standby=True), Target("10.0.0.5", 80, "healthy", "", "all")
     seen = world(
         groups=(group(A, NLB), group(B, kind="ip")),
-        health={A: tuple(replace(one, availability_zone="1a") for one in targets("healthy " * 3)), B: (ip,)},
+        health={A: tuple(replace(target, availability_zone="1a") for target in targets("healthy " * 3)), B: (ip,)},
         scaling={"i-1": ("web", "InService"), "i-2": ("web", "Standby")},
     )
     given = asked("i-1", "i-2", "10.0.0.5", groups=(A, B), hook={"type": "approval", "timeout_seconds": 600})

@@ -171,7 +171,7 @@ class World:
     def describe_instances(self, Filters: list[Any]) -> Any:  # noqa: N803
         return {
             "Reservations": [
-                {"Instances": [{"InstanceId": one, "State": {"Name": "running"}} for one in Filters[0]["Values"]]}
+                {"Instances": [{"InstanceId": name, "State": {"Name": "running"}} for name in Filters[0]["Values"]]}
             ]
         }
 

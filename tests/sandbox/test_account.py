@@ -198,4 +198,4 @@ def test_a_mistake_in_the_sandbox_does_not_look_like_an_answer():
         account.client("sns").list_topics()
     with pytest.raises(ExceptionGroup, match="failed to serve") as mistakes:
         account.close()
-    assert [type(one) for one in mistakes.value.exceptions] == [KeyError]
+    assert [type(error) for error in mistakes.value.exceptions] == [KeyError]

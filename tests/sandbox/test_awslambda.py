@@ -382,7 +382,7 @@ def test_the_policy_is_checked_and_can_be_read(account: Account, code: Path) -> 
         with pytest.raises(DeliveryError, match="NO_PERMISSIONS"):
             account.functions.check(arn, principal=principal, source_arn=source)
     document = json.loads(account.client("lambda").get_policy(FunctionName="f")["Policy"])
-    assert [one["Sid"] for one in document["Statement"]] == ["tick"]
+    assert [statement["Sid"] for statement in document["Statement"]] == ["tick"]
     account.functions.disallow("f", "tick")
     with pytest.raises(DeliveryError, match="NO_PERMISSIONS"):
         account.functions.check(arn, principal="events.amazonaws.com", source_arn=rule)

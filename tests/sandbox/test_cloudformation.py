@@ -413,7 +413,7 @@ def test_a_stack_is_made_and_deleted(account: Account, build: Path) -> None:
     assert stack.attributes["Outage"] == {"Arn": ARN.format("cloudwatch", "alarm:demo-outage")}
     assert account.functions.invoke(stack.resources["Watch"], {}).payload == ["switched", "i-1,i-2"]
     subscriptions = account.client("sns").list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
-    assert [one["Endpoint"] for one in subscriptions] == ["ops@example.com"]
+    assert [subscription["Endpoint"] for subscription in subscriptions] == ["ops@example.com"]
     assert account.client("ssm").get_parameter(Name="/demo/hold")["Parameter"]["Value"] == "off"
     assert account.client("logs").describe_log_groups()["logGroups"][0]["retentionInDays"] == 30
     queue = account.client("sqs").get_queue_attributes(
@@ -584,13 +584,13 @@ def test_a_sorry_load_balancer_is_made_in_the_right_order(account: Account, tmp_
     assert group.endswith(f":{stack.outputs['Group']}")
     assert stack.resources["Sorry"].endswith(f":loadbalancer/{stack.outputs['Balancer']}")
     health = elb.describe_target_health(TargetGroupArn=group)["TargetHealthDescriptions"]
-    assert [one["Target"] for one in health] == [{"Id": stack.resources["Sorry"], "Port": 80}]
+    assert [target["Target"] for target in health] == [{"Id": stack.resources["Sorry"], "Port": 80}]
     attributes = elb.describe_target_group_attributes(TargetGroupArn=stack.resources["PrimaryGroup"])["Attributes"]
     assert {"Key": "deregistration_delay.timeout_seconds", "Value": "0"} in attributes
     rules = elb.describe_rules(ListenerArn=stack.resources["SorryListener"])["Rules"]
     assert [rule["Priority"] for rule in rules] == ["10", "default"]
     ingress = ec2.describe_security_groups(GroupIds=[stack.resources["Open"]])["SecurityGroups"][0]["IpPermissions"]
-    assert [one["FromPort"] for one in ingress] == [80]
+    assert [block["FromPort"] for block in ingress] == [80]
 
 
 def test_an_update_puts_a_rule_back_to_the_priority_of_the_template(account: Account, tmp_path: Path, alb: str) -> None:
@@ -632,7 +632,7 @@ def test_a_function_is_a_target_once_the_load_balancer_may_invoke_it(account: Ac
     )
     stack = cloudformation.deploy(account, build, "demo", IDS)
     health = account.client("elbv2").describe_target_health(TargetGroupArn=stack.resources["Page"])
-    targets = [one["Target"]["Id"] for one in health["TargetHealthDescriptions"]]
+    targets = [target["Target"]["Id"] for target in health["TargetHealthDescriptions"]]
     assert targets == [stack.attributes["Watch"]["Arn"]]
 
 

@@ -212,8 +212,8 @@ def test_a_state_set_by_hand_acts_and_falls_back_at_the_next_minute(account: Acc
     account.settle()
     client.set_alarm_state(AlarmName="outage", StateValue="ALARM", StateReason="again")
     account.settle()
-    events = [one for one in account.events.emitted if one["detail"]["state"]["value"] == "ALARM"]
-    assert [one["detail"]["state"]["reason"] for one in events] == ["test"], "only a transition is an event (E3)"
+    events = [event for event in account.events.emitted if event["detail"]["state"]["value"] == "ALARM"]
+    assert [event["detail"]["state"]["reason"] for event in events] == ["test"], "only a transition is an event (E3)"
     hosts(account, 2)
     to_next_minute(account)
     assert account.alarms.state("outage").value == "OK"

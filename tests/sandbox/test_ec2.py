@@ -29,7 +29,7 @@ def state(ec2, instance):
 
 
 def changes(answer):
-    return [(one["PreviousState"]["Name"], one["CurrentState"]["Name"]) for one in next(iter(answer.values()))]
+    return [(item["PreviousState"]["Name"], item["CurrentState"]["Name"]) for item in next(iter(answer.values()))]
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ def test_termination_deletes_the_interfaces_that_ask_for_it(account, ec2, subnet
     account.advance(20)
     assert state(ec2, instance) == "terminated"
     left = ec2.describe_network_interfaces()["NetworkInterfaces"]
-    assert [(one["NetworkInterfaceId"], one["Status"]) for one in left] == [(kept, "available")]
+    assert [(interface["NetworkInterfaceId"], interface["Status"]) for interface in left] == [(kept, "available")]
 
 
 def test_a_stopped_instance_terminates_at_once(account, ec2, instance):

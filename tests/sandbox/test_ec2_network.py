@@ -40,7 +40,7 @@ def assign(ec2, interface, *addresses, **more):
 
 def secondary(ec2, interface):
     (found,) = ec2.describe_network_interfaces(NetworkInterfaceIds=[interface])["NetworkInterfaces"]
-    return [one["PrivateIpAddress"] for one in found["PrivateIpAddresses"] if not one.get("Primary")]
+    return [address["PrivateIpAddress"] for address in found["PrivateIpAddresses"] if not address.get("Primary")]
 
 
 # Secondary private addresses.
@@ -48,7 +48,7 @@ def secondary(ec2, interface):
 
 def test_an_address_moves_with_reassignment_only(account, ec2, first, second):  # G1, G3
     answer = assign(ec2, first, FLOATING)
-    assert [one["PrivateIpAddress"] for one in answer["AssignedPrivateIpAddresses"]] == [FLOATING]
+    assert [address["PrivateIpAddress"] for address in answer["AssignedPrivateIpAddresses"]] == [FLOATING]
     with pytest.raises(botocore.exceptions.ClientError, match="move is not allowed"):
         assign(ec2, second, FLOATING)
     assert (secondary(ec2, first), secondary(ec2, second)) == ([FLOATING], [])
@@ -67,7 +67,7 @@ def test_the_address_shows_on_the_instance(ec2, pair, first):
     assign(ec2, first, FLOATING)
     instance = pair[0]["Attachment"]["InstanceId"]
     (found,) = ec2.describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"]
-    addresses = [one["PrivateIpAddress"] for one in found["NetworkInterfaces"][0]["PrivateIpAddresses"]]
+    addresses = [address["PrivateIpAddress"] for address in found["NetworkInterfaces"][0]["PrivateIpAddresses"]]
     assert FLOATING in addresses
 
 
@@ -117,7 +117,8 @@ def test_filters_find_secondary_addresses_by_their_whole_text(ec2, first):
     def found(address):
         filters = [{"Name": "addresses.private-ip-address", "Values": [address]}]
         return [
-            one["NetworkInterfaceId"] for one in ec2.describe_network_interfaces(Filters=filters)["NetworkInterfaces"]
+            interface["NetworkInterfaceId"]
+            for interface in ec2.describe_network_interfaces(Filters=filters)["NetworkInterfaces"]
         ]
 
     assert found(FLOATING) == [first]
@@ -155,9 +156,9 @@ def test_each_address_shows_its_elastic_ip(ec2, first, second):
     def shown(interface):
         (found,) = ec2.describe_network_interfaces(NetworkInterfaceIds=[interface])["NetworkInterfaces"]
         return {
-            one["PrivateIpAddress"]: one["Association"]["AllocationId"]
-            for one in found["PrivateIpAddresses"]
-            if "Association" in one
+            address["PrivateIpAddress"]: address["Association"]["AllocationId"]
+            for address in found["PrivateIpAddresses"]
+            if "Association" in address
         }
 
     assign(ec2, first, FLOATING)
@@ -174,7 +175,7 @@ def test_each_address_shows_its_elastic_ip(ec2, first, second):
 def test_ipv6_addresses_must_be_given_up_first(ec2, first, second):  # G6
     def held(interface):
         (found,) = ec2.describe_network_interfaces(NetworkInterfaceIds=[interface])["NetworkInterfaces"]
-        return [one["Ipv6Address"] for one in found["Ipv6Addresses"]]
+        return [address["Ipv6Address"] for address in found["Ipv6Addresses"]]
 
     ec2.assign_ipv6_addresses(NetworkInterfaceId=first, Ipv6Addresses=["2600:1f14:0001:0::0100"])
     call = error_of(ec2.assign_ipv6_addresses, NetworkInterfaceId=second, Ipv6Addresses=[FLOATING_IPV6])
@@ -242,10 +243,10 @@ def test_an_overlay_route_moves_and_turns_into_a_blackhole(account, ec2, vpc, pa
 
     def route():
         (found,) = ec2.describe_route_tables(RouteTableIds=[table])["RouteTables"]
-        (overlaid,) = [one for one in found["Routes"] if one.get("DestinationCidrBlock") == "192.168.0.1/32"]
+        (overlaid,) = [route for route in found["Routes"] if route.get("DestinationCidrBlock") == "192.168.0.1/32"]
         return overlaid["NetworkInterfaceId"], overlaid["InstanceId"], overlaid["State"]
 
-    instances = [one["Attachment"]["InstanceId"] for one in pair]
+    instances = [instance["Attachment"]["InstanceId"] for instance in pair]
     assert error_of(ec2.replace_route, NetworkInterfaceId=first, **overlay) == "InvalidParameterValue"
     ec2.create_route(NetworkInterfaceId=first, **overlay)
     assert route() == (first, instances[0], "active")

@@ -34,7 +34,7 @@ def group(elb, vpc_id, name, **settings):
 def health(elb, group_arn, **params):
     """Return (state, reason) of all targets of a group."""
     found = elb.describe_target_health(TargetGroupArn=group_arn, **params)["TargetHealthDescriptions"]
-    return [(one["TargetHealth"]["State"], one["TargetHealth"].get("Reason")) for one in found]
+    return [(item["TargetHealth"]["State"], item["TargetHealth"].get("Reason")) for item in found]
 
 
 # ARNs and actions.
@@ -273,7 +273,7 @@ def test_a_port_override_must_be_named_to_deregister(service, elb):  # G11
     elb.register_targets(TargetGroupArn=service.primary_arn, Targets=[{"Id": first, "Port": 8080}])
     elb.deregister_targets(TargetGroupArn=service.primary_arn, Targets=[{"Id": first}])
     states = elb.describe_target_health(TargetGroupArn=service.primary_arn)["TargetHealthDescriptions"]
-    assert {(one["Target"]["Id"], one["Target"]["Port"], one["TargetHealth"]["State"]) for one in states} == {
+    assert {(state["Target"]["Id"], state["Target"]["Port"], state["TargetHealth"]["State"]) for state in states} == {
         (first, 80, "draining"),
         (first, 8080, "initial"),
         (service.instance_ids[1], 80, "healthy"),
@@ -494,7 +494,9 @@ def test_host_counts_are_published_for_groups_in_use(account, service):  # F1, F
 
 
 def test_host_counts_need_registered_targets(account, service, elb):  # F1
-    elb.deregister_targets(TargetGroupArn=service.primary_arn, Targets=[{"Id": one} for one in service.instance_ids])
+    elb.deregister_targets(
+        TargetGroupArn=service.primary_arn, Targets=[{"Id": target} for target in service.instance_ids]
+    )
     assert published(account) == {}
 
 
@@ -517,7 +519,7 @@ def rules(elb, alb_listener):
 
 
 def priorities(elb, listener, *arns):
-    found = {one["RuleArn"]: one["Priority"] for one in elb.describe_rules(ListenerArn=listener)["Rules"]}
+    found = {rule["RuleArn"]: rule["Priority"] for rule in elb.describe_rules(ListenerArn=listener)["Rules"]}
     return tuple(found[arn] for arn in arns)
 
 
@@ -528,7 +530,7 @@ def move(elb, *moves):
 def test_rules_swap_in_one_call(elb, alb_listener, rules):  # H1
     first, second = rules
     answer = move(elb, (first, 20), (second, 10))
-    assert [one["Priority"] for one in answer["Rules"]] == ["20", "10"]
+    assert [rule["Priority"] for rule in answer["Rules"]] == ["20", "10"]
     assert priorities(elb, alb_listener, *rules) == ("20", "10")
 
 
@@ -548,7 +550,7 @@ def test_a_rule_may_move_to_where_it_is(elb, alb_listener, rules):  # H1
     ],
 )
 def test_what_is_refused_moves_nothing(elb, alb_listener, rules, moves, code):  # H1
-    default = next(one for one in elb.describe_rules(ListenerArn=alb_listener)["Rules"] if one["IsDefault"])
+    default = next(rule for rule in elb.describe_rules(ListenerArn=alb_listener)["Rules"] if rule["IsDefault"])
     arns = {"first": rules[0], "second": rules[1], "default": default["RuleArn"], "missing": rules[0] + "0"}
     with pytest.raises(botocore.exceptions.ClientError) as refused:
         move(elb, *[(arns[name], number) for name, number in moves])
@@ -580,4 +582,4 @@ def test_an_nlb_listener_can_have_rules(service, elb):  # A16
     )["Rules"][0]
     assert ":listener-rule/net/" in rule["RuleArn"]
     found = elb.describe_rules(ListenerArn=service.listener_arn)["Rules"]
-    assert sorted(one["Priority"] for one in found) == ["1", "default"]
+    assert sorted(item["Priority"] for item in found) == ["1", "default"]

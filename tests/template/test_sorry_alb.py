@@ -45,9 +45,9 @@ def test_the_sorry_alb_says_503_in_two_languages_and_is_healthy_on_a_path_of_its
         assert "申し訳" in page["MessageBody"]
         assert "sorry" in page["MessageBody"]
         [rule] = [
-            one["Properties"]
-            for one in all_of(stack, "AWS::ElasticLoadBalancingV2::ListenerRule").values()
-            if one["Properties"]["ListenerArn"] == listener["Ref"]
+            resource["Properties"]
+            for resource in all_of(stack, "AWS::ElasticLoadBalancingV2::ListenerRule").values()
+            if resource["Properties"]["ListenerArn"] == listener["Ref"]
         ]
         [condition], [action] = rule["Conditions"], rule["Actions"]
         health = group["Properties"]

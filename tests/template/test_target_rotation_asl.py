@@ -147,9 +147,9 @@ def test_the_machine_may_invoke_its_function_and_nothing_more() -> None:
 def test_every_write_of_the_function_is_scoped() -> None:
     role = expanded({"RotationTargetGroupArns": GROUP, "RotationDocuments": "Patch", "RotationAllowStandby": "true"})
     statements = role["Resources"]["TargetRotationRole"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
-    free = {action for one in statements if one["Resource"] == "*" for action in one["Action"]}
+    free = {action for statement in statements if statement["Resource"] == "*" for action in statement["Action"]}
     assert {action for action in free if not re_read(action)} == {"ssm:CancelCommand"}
-    [targets] = [one for one in statements if "elasticloadbalancing:RegisterTargets" in one["Action"]]
+    [targets] = [statement for statement in statements if "elasticloadbalancing:RegisterTargets" in statement["Action"]]
     assert targets["Resource"] == [GROUP]
 
 
@@ -172,8 +172,8 @@ def test_what_is_not_allowed_by_a_parameter_is_not_allowed_by_the_role(
     policy = of_type(template, "AWS::IAM::Role")["TargetRotationRole"]["Policies"][0]["PolicyDocument"]
     allowed = {
         action
-        for one in policy["Statement"]
-        for action in ([one["Action"]] if isinstance(one["Action"], str) else one["Action"])
+        for statement in policy["Statement"]
+        for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
     }
     assert allowed & {"ssm:SendCommand", "autoscaling:EnterStandby"} == prefixes
 

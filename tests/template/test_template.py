@@ -318,7 +318,11 @@ def test_two_stacks_in_one_account_share_no_name(parameters: dict[str, str]) -> 
         resources = expanded(parameters, stack_name=stack_name)["Resources"].values()
         keys = {"Name", "AlarmName", "DashboardName", "StateMachineName"}
         given.append(
-            {(one["Type"], one["Properties"][key]) for one in resources for key in one["Properties"].keys() & keys}
+            {
+                (resource["Type"], resource["Properties"][key])
+                for resource in resources
+                for key in resource["Properties"].keys() & keys
+            }
         )
     assert len(given[0]) == len(given[1]) > 1
     assert given[0] & given[1] == set()

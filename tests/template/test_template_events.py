@@ -35,7 +35,7 @@ from sandbox import ACCOUNT_ID, REGION, iam
 def callers(stack: Mapping[str, Any]) -> dict[str, Counter[tuple[str, str]]]:
     """Return who invokes each function, and on whose behalf, by the function's ARN."""
     found: dict[str, Counter[tuple[str, str]]] = {
-        one["Attributes"]["Arn"]: Counter() for one in all_of(stack, "AWS::Lambda::Function").values()
+        resource["Attributes"]["Arn"]: Counter() for resource in all_of(stack, "AWS::Lambda::Function").values()
     }
     for rule in all_of(stack, "AWS::Events::Rule").values():
         for target in rule["Properties"]["Targets"]:
@@ -63,7 +63,9 @@ def callers(stack: Mapping[str, Any]) -> dict[str, Counter[tuple[str, str]]]:
 @every_way
 def test_each_caller_has_exactly_one_permission_and_nobody_else_has_any(parameters: dict[str, str]) -> None:
     stack = expanded(parameters)
-    names = {one["Ref"]: one["Attributes"]["Arn"] for one in all_of(stack, "AWS::Lambda::Function").values()}
+    names = {
+        resource["Ref"]: resource["Attributes"]["Arn"] for resource in all_of(stack, "AWS::Lambda::Function").values()
+    }
     permitted: dict[str, Counter[tuple[str, str]]] = {arn: Counter() for arn in names.values()}
     for permission in of_type(stack, "AWS::Lambda::Permission").values():
         function = names.get(permission["FunctionName"], permission["FunctionName"])
@@ -76,7 +78,7 @@ def test_each_caller_has_exactly_one_permission_and_nobody_else_has_any(paramete
 
 def scheduled(stack: Mapping[str, Any]) -> set[str]:
     """Return the ARNs of functions that EventBridge Scheduler invokes."""
-    functions = {one["Attributes"]["Arn"] for one in all_of(stack, "AWS::Lambda::Function").values()}
+    functions = {resource["Attributes"]["Arn"] for resource in all_of(stack, "AWS::Lambda::Function").values()}
     return functions & {schedule["Target"]["Arn"] for schedule in of_type(stack, "AWS::Scheduler::Schedule").values()}
 
 
@@ -103,8 +105,12 @@ def test_an_event_that_a_function_cannot_finish_is_soon_given_up_and_reported(pa
         for function, who in callers(stack).items()
         if {principal for principal, _ in who} - {"elasticloadbalancing.amazonaws.com"}
     } | scheduled(stack)
-    names = {one["Attributes"]["Arn"]: one["Ref"] for one in all_of(stack, "AWS::Lambda::Function").values()}
-    settings = {one["FunctionName"]: one for one in of_type(stack, "AWS::Lambda::EventInvokeConfig").values()}
+    names = {
+        resource["Attributes"]["Arn"]: resource["Ref"] for resource in all_of(stack, "AWS::Lambda::Function").values()
+    }
+    settings = {
+        resource["FunctionName"]: resource for resource in of_type(stack, "AWS::Lambda::EventInvokeConfig").values()
+    }
     assert asynchronous
     for function in asynchronous:
         invocation = settings[names[function]]
@@ -127,7 +133,7 @@ def test_an_event_that_cannot_be_delivered_is_reported_and_an_old_one_is_dropped
 @every_way
 def test_no_rule_of_another_stack_or_account_puts_events_into_the_queue(parameters: dict[str, str]) -> None:
     stack = expanded(parameters)
-    [queue] = [one["Attributes"]["Arn"] for one in all_of(stack, "AWS::SQS::Queue").values()]
+    [queue] = [resource["Attributes"]["Arn"] for resource in all_of(stack, "AWS::SQS::Queue").values()]
     # One of the same parameters, whose name begins with this one's.
     other = expanded(parameters, stack_name=f"{STACK_NAME}-shop")
     rules = [rule["Attributes"]["Arn"] for rule in all_of(stack, "AWS::Events::Rule").values()]
@@ -145,7 +151,7 @@ def test_no_rule_of_another_stack_or_account_puts_events_into_the_queue(paramete
 @every_way
 def test_every_rule_delivers_however_long_the_stacks_name_is(parameters: dict[str, str]) -> None:
     stack = expanded(parameters, stack_name="StackSet-kirikae-shop-466df9e0-0dff-11e8-8e2f-5088487c4896")
-    [queue] = [one["Attributes"]["Arn"] for one in all_of(stack, "AWS::SQS::Queue").values()]
+    [queue] = [resource["Attributes"]["Arn"] for resource in all_of(stack, "AWS::SQS::Queue").values()]
     for name, rule in all_of(stack, "AWS::Events::Rule").items():
         assert delivers(stack, rule["Attributes"]["Arn"], queue), name
         assert len(rule["Ref"]) <= 64, name
@@ -256,10 +262,10 @@ SAID = set().union(*(constants(path) for path in MODULES))
 @every_way
 def test_an_alarm_watches_something_that_is_there(parameters: dict[str, str]) -> None:
     stack = expanded(parameters)
-    functions = {one["Ref"] for one in all_of(stack, "AWS::Lambda::Function").values()}
-    queues = {one["Attributes"]["QueueName"] for one in all_of(stack, "AWS::SQS::Queue").values()}
+    functions = {resource["Ref"] for resource in all_of(stack, "AWS::Lambda::Function").values()}
+    queues = {resource["Attributes"]["QueueName"] for resource in all_of(stack, "AWS::SQS::Queue").values()}
     for name, alarm in of_type(stack, "AWS::CloudWatch::Alarm").items():
-        dimensions = {one["Name"]: one["Value"] for one in alarm["Dimensions"]}
+        dimensions = {dimension["Name"]: dimension["Value"] for dimension in alarm["Dimensions"]}
         match alarm["Namespace"]:
             case "kirikae":
                 assert alarm["MetricName"] in SAID, name
@@ -275,7 +281,7 @@ def test_an_alarm_watches_something_that_is_there(parameters: dict[str, str]) ->
                     "TargetGroup": "targetgroup/primary/73e2d6bc24d8a067",
                 }, name
             case "AWS/States":
-                machines = {one["Ref"] for one in all_of(stack, "AWS::StepFunctions::StateMachine").values()}
+                machines = {resource["Ref"] for resource in all_of(stack, "AWS::StepFunctions::StateMachine").values()}
                 assert dimensions["StateMachineArn"] in machines, name
             case "AWS/EC2":
                 assert dimensions == {"InstanceId": ACTIVE}, name
@@ -286,7 +292,7 @@ def test_an_alarm_watches_something_that_is_there(parameters: dict[str, str]) ->
 @every_way
 def test_an_alarm_tells_a_person_or_a_function_and_says_what_it_means(parameters: dict[str, str]) -> None:
     stack = expanded(parameters)
-    functions = {one["Attributes"]["Arn"] for one in all_of(stack, "AWS::Lambda::Function").values()}
+    functions = {resource["Attributes"]["Arn"] for resource in all_of(stack, "AWS::Lambda::Function").values()}
     for name, alarm in of_type(stack, "AWS::CloudWatch::Alarm").items():
         told = {*alarm.get("AlarmActions", []), *alarm.get("OKActions", [])}
         assert told, name

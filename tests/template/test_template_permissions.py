@@ -143,7 +143,7 @@ def named(statement: Mapping[str, Any]) -> list[str]:
                 continue  # narrower still
             assert operator == "StringEquals"
             assert key in iam.IDENTITIES.values()
-            resources = [f"{resource.removesuffix('*')}{one}" for resource in resources for one in listed(ids)]
+            resources = [f"{resource.removesuffix('*')}{target}" for resource in resources for target in listed(ids)]
     return resources
 
 
@@ -186,10 +186,10 @@ GIVEN = {
     "elasticloadbalancing:ModifyListener": set(LISTENERS),
     "elasticloadbalancing:AddTags": set(LISTENERS),
     "ec2:StopInstances": {INSTANCE.format(ACTIVE)},
-    "ec2:StartInstances": {INSTANCE.format(one) for one in STANDBYS},
-    "ec2:ModifyInstanceAttribute": {INSTANCE.format(one) for one in STANDBYS},
-    "ec2:CreateTags": {INSTANCE.format(one) for one in STANDBYS},
-    "ec2:DeleteTags": {INSTANCE.format(one) for one in STANDBYS},
+    "ec2:StartInstances": {INSTANCE.format(standby) for standby in STANDBYS},
+    "ec2:ModifyInstanceAttribute": {INSTANCE.format(standby) for standby in STANDBYS},
+    "ec2:CreateTags": {INSTANCE.format(standby) for standby in STANDBYS},
+    "ec2:DeleteTags": {INSTANCE.format(standby) for standby in STANDBYS},
     "elasticloadbalancing:RegisterTargets": {STANDBY_GROUP},
     "kms:Decrypt": {KEY},
     "kms:GenerateDataKey*": {KEY},
@@ -237,11 +237,11 @@ def reads(action: str) -> bool:
 @every_way
 def test_a_write_is_allowed_on_exactly_what_it_is_for(parameters: dict[str, str]) -> None:
     stack = expanded(parameters)
-    queues = {one["Attributes"]["Arn"] for one in all_of(stack, "AWS::SQS::Queue").values()}
+    queues = {resource["Attributes"]["Arn"] for resource in all_of(stack, "AWS::SQS::Queue").values()}
     for function, properties in of_type(stack, "AWS::Lambda::Function").items():
         logs = properties["LoggingConfig"]["LogGroup"]
         groups = all_of(stack, "AWS::Logs::LogGroup").values()
-        own = queues | {topic(stack)} | {one["Attributes"]["Arn"] for one in groups if one["Ref"] == logs}
+        own = queues | {topic(stack)} | {group["Attributes"]["Arn"] for group in groups if group["Ref"] == logs}
         for action, resources in allowed(stack, function).items():
             if not reads(action):
                 assert resources, (function, action)
@@ -297,7 +297,7 @@ def test_every_action_exists_and_takes_the_resource_it_is_allowed_on(function: s
     for action, resources in allowed(expanded(EVERYTHING | SHARED), function).items():
         found = details(action)
         assert found, f"there is no action {action}"
-        kinds = {kind["name"] for one in found for kind in one["resourceTypes"]}
+        kinds = {kind["name"] for item in found for kind in item["resourceTypes"]}
         service = action.partition(":")[0]
         forms = [IAM.resources.get_resource_type_details(service, kind)["arn"] for kind in kinds]
         for resource in resources - {"*"}:
@@ -314,7 +314,7 @@ def test_every_action_exists_and_takes_the_resource_it_is_allowed_on(function: s
 @every_way
 def test_each_function_has_a_role_of_its_own_that_only_lambda_assumes(parameters: dict[str, str]) -> None:
     stack = expanded(parameters)
-    roles = Counter(one["Role"] for one in of_type(stack, "AWS::Lambda::Function").values())
+    roles = Counter(resource["Role"] for resource in of_type(stack, "AWS::Lambda::Function").values())
     assert set(roles.values()) == {1}
     for role in all_of(stack, "AWS::IAM::Role").values():
         if role["Attributes"]["Arn"] in roles:
@@ -328,7 +328,7 @@ def test_whatever_role_writes_to_the_queue_or_the_topic_may_use_their_key_and_no
     parameters: dict[str, str],
 ) -> None:
     stack = expanded(parameters | {"KmsKeyArn": KEY})
-    [queue] = [one["Attributes"]["Arn"] for one in all_of(stack, "AWS::SQS::Queue").values()]
+    [queue] = [resource["Attributes"]["Arn"] for resource in all_of(stack, "AWS::SQS::Queue").values()]
     writers = set()
     for name, role in of_type(stack, "AWS::IAM::Role").items():
         policies = [policy["PolicyDocument"] for policy in role["Policies"]]
