@@ -128,8 +128,10 @@ def publish(topic_arn: str, mail: Mail, language: str) -> str:
     return ""
 
 
-def announce(config: env.Stack, mail: Mail | None) -> None:
-    """Publish the mail of a change, if there is one; a failure is logged and counted, and never undoes the change."""
+def announce(config: env.Stack, mail: Mail | None) -> bool:
+    """Publish the mail, if there is one; a failure is logged and counted, returns False and never undoes a change."""
     if mail and (problem := publish(config.topic_arn, mail, config.notification_language)):
         log.logger.error("the mail was not sent", subject=mail.subject, problem=problem)
         log.count("MailFailed")
+        return False
+    return True

@@ -173,6 +173,17 @@ class Environment:
             start_new_session=True,  # what the function starts ends with it, and Ctrl-C reaches only the sandbox
         )
 
+    @property
+    def access_key(self) -> str:
+        """The key that its requests are signed with."""
+        return str(self._variables.get("AWS_ACCESS_KEY_ID", ""))
+
+    def kill(self) -> None:
+        """End the function where it is, by a signal; whoever waits for its answer sees that it is gone."""
+        if self._process:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
     def _kill(self) -> None:
         if self._process is None:
             return

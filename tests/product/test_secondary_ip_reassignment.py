@@ -28,6 +28,7 @@ CONFIG = Config(
     service_name="mail server",
     topic_arn="arn:aws:sns:ap-northeast-1:123456789012:pair",
     hold_parameter="/pair/hold",
+    told_parameter="/told/it",
     pair_instance_ids=(I0, I1),
     pair_interface_ids=(E0, E1),
     floating_ip_addresses=(IP,),
@@ -338,6 +339,7 @@ def test_a_malformed_parameter_is_named(variable: str, text: str, words: str) ->
         "SERVICE_NAME": "mail server",
         "TOPIC_ARN": "arn",
         "HOLD_PARAMETER": "/pair/hold",
+        "TOLD_PARAMETER": "/pair/told/it",
         "PAIR_INSTANCE_IDS": f"{I0},{I1}",
         "PAIR_INTERFACE_IDS": f"{E0},{E1}",
     }
@@ -351,6 +353,7 @@ def test_an_ipv6_address_is_known_however_it_is_written() -> None:
         "SERVICE_NAME": "x",
         "TOPIC_ARN": "x",
         "HOLD_PARAMETER": "x",
+        "TOLD_PARAMETER": "x/told/it",
         "PAIR_INSTANCE_IDS": I0,
         "PAIR_INTERFACE_IDS": E0,
     }
