@@ -2,9 +2,8 @@
 
 A handler is its Config and four functions. Two parts are for few: `store_wish`, of a handler that takes wishes,
 validates and stores the one in the event before anything is observed, and what it returns is `hint.wish`; a hold does
-not stop it, because the wish comes true when the hold is over. `rehearse` names kinds of hints for which a stack with
-DryRun=true mails besides alarms and wishes; never the tick.  `tells` says what people should know of the capability, so
-that every change is told once, whatever dies, and an outage that may not be answered is told at once.
+not stop it, because the wish comes true when the hold is over. `tells` says what people should know of the capability,
+so that every change is told once, whatever dies, and an outage that may not be answered is told at once.
 """
 
 import gc
@@ -58,7 +57,6 @@ def reconcile[C: env.Stack, S, X: Change, D](
     act: Callable[[C, S, X], D],
     mail: Callable[[C, S, Result[X, D]], Mail | None],
     store_wish: Callable[[C, events.Request, datetime], Any] | None = None,
-    rehearse: tuple[str, ...] = (),
     tells: Tells[C, S, X, D] | None = None,
 ) -> dict[str, Any]:
     """Bring the world to where `decide` says it should be, and mail it once if that took a change.
@@ -83,7 +81,7 @@ def reconcile[C: env.Stack, S, X: Change, D](
             report |= _carry_out(config, decision, change, *parts, standing, hint.at, began)
         else:
             report["outcome"] = outcome
-            _tell_of_no_change(config, request, seen, tells, rehearse, decision, change, outcome, why_not)
+            _tell_of_no_change(config, request, seen, tells, decision, change, outcome, why_not)
     finally:
         log.logger.info("decision", decision=report, forced=request.reason)
         for condition in decision.lasting + _LASTING.get(outcome, ()):
@@ -97,7 +95,6 @@ def _tell_of_no_change[C: env.Stack, S, X: Change, D](
     request: events.Request,
     seen: S,
     tells: Tells[C, S, X, D] | None,
-    rehearse: tuple[str, ...],
     decision: Decision[X],
     change: X | None,
     outcome: str,
@@ -109,7 +106,7 @@ def _tell_of_no_change[C: env.Stack, S, X: Change, D](
         tell.owed(config, seen, tells, decision, Withheld(outcome, why_not) if withheld else None)
         if withheld:
             return
-    if outcome == "dry-run" and config.dry_run and request.hint.kind in ("alarm", "wish", *rehearse):
+    if outcome == "dry-run" and config.dry_run and request.hint.kind in ("alarm", "wish"):
         notify.announce(config, _rehearsal(config, decision.reason, change))
 
 
