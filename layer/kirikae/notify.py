@@ -135,3 +135,17 @@ def announce(config: env.Stack, mail: Mail | None) -> bool:
         log.count("MailFailed")
         return False
     return True
+
+
+def nobody_hears(topic_arn: str) -> bool:
+    """Tell whether the topic has no confirmed subscription; not if it cannot be asked.
+
+    A subscription by mail counts once its link was followed, and until somebody follows the link that ends it.
+    https://docs.aws.amazon.com/sns/latest/api/API_GetTopicAttributes.html
+    """
+    try:
+        found = aws.client("sns").get_topic_attributes(TopicArn=topic_arn)["Attributes"]
+    except (ClientError, BotoCoreError) as error:
+        log.logger.warning("the topic cannot be asked", topic=topic_arn, problem=str(error))
+        return False
+    return bool(found.get("SubscriptionsConfirmed") == "0")

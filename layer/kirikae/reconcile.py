@@ -83,11 +83,17 @@ def reconcile[C: env.Stack, S, X: Change, D](
             report["outcome"] = outcome
             _tell_of_no_change(config, request, seen, tells, decision, change, outcome, why_not)
     finally:
-        log.logger.info("decision", decision=report, forced=request.reason)
-        for condition in decision.lasting + _LASTING.get(outcome, ()):
-            log.count(condition)
-        log.flush()
+        nobody = ("NobodyHears",) if hint.kind == "tick" and notify.nobody_hears(config.topic_arn) else ()
+        _record(report, request.reason, decision.lasting + _LASTING.get(outcome, ()) + nobody)
     return report
+
+
+def _record(report: dict[str, Any], forced: str, conditions: tuple[str, ...]) -> None:
+    """Log the decision in one line, and count the conditions that last."""
+    log.logger.info("decision", decision=report, forced=forced)
+    for condition in conditions:
+        log.count(condition)
+    log.flush()
 
 
 def _tell_of_no_change[C: env.Stack, S, X: Change, D](
