@@ -92,7 +92,7 @@ def outage(config: Config, seen: Observed) -> Words | None:
 def decide(config: Config, seen: Observed) -> Decision[Switch | Adopt]:
     """Switch when the primary cannot serve and a sorry page is there; else attach both groups, or do nothing."""
     if reason := hands_off(config, seen.switches):
-        return Decision(reason, refused=True, urgent=True)
+        return Decision(reason, refused=True)
     to_switch = due(config, seen.switches, "sorry")
     reason = outage(config, seen) if to_switch else None
     if reason and not seen.sorry:
