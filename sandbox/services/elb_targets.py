@@ -68,6 +68,7 @@ class Targets:
         self._functions = functions
         # What a test may set.
         self.broken_albs: set[str] = set()  # ARNs of ALBs that answer nothing
+        self.broken_ports: set[tuple[str, int]] = set()  # instance id and port of applications that hang
         self.shifted_zones: set[str] = set()  # zones that a zonal shift keeps traffic away from
         self.nlb_tail_seconds = 0.0  # how long a Network Load Balancer still sends connections to who has left (B4)
         self._targets: dict[str, dict[_Key, Target]] = {}
@@ -371,7 +372,7 @@ class Targets:
         if group.target_type == "ip":
             owners = [instance.id for instance in self._ec2.backend.all_instances() if instance.private_ip == target.id]
             instance_id = owners[0] if owners else ""
-        return self._ec2.answers(instance_id)
+        return (instance_id, target.port) not in self.broken_ports and self._ec2.answers(instance_id)
 
     def _alb_listener(self, target: Target) -> Any:
         """Return the listener that an ALB target answers on, None if it answers nothing."""

@@ -160,6 +160,49 @@ def test_a_sticky_group_needs_a_sticky_action(service, elb):  # A4
     assert elb.modify_listener(ListenerArn=service.listener_arn, DefaultActions=actions)["Listeners"]
 
 
+def test_an_action_shows_its_stickiness_and_keeps_it_only_if_it_is_repeated(service, elb):  # Q2
+    def shown():
+        (action,) = elb.describe_listeners(ListenerArns=[service.listener_arn])["Listeners"][0]["DefaultActions"]
+        return action["ForwardConfig"]["TargetGroupStickinessConfig"]
+
+    assert shown() == {"Enabled": False}
+    (action,) = forward((service.primary_arn, 1))
+    action["ForwardConfig"]["TargetGroupStickinessConfig"] = {"Enabled": True}
+    elb.modify_listener(ListenerArn=service.listener_arn, DefaultActions=[action])
+    assert shown() == {"Enabled": True}
+    elb.modify_listener(ListenerArn=service.listener_arn, DefaultActions=forward((service.primary_arn, 1)))
+    assert shown() == {"Enabled": False}
+    action["ForwardConfig"]["TargetGroupStickinessConfig"] = {"Enabled": True, "DurationSeconds": 60}
+    code = error_of(elb.modify_listener, ListenerArn=service.listener_arn, DefaultActions=[action])
+    assert code == "InvalidConfigurationRequest"
+
+
+def test_an_action_of_a_tls_listener_is_not_sticky(account, service, elb):  # Q3
+    arn = group(elb, service.vpc_id, "tls", Protocol="TLS", Port=443)
+    certificate = [{"CertificateArn": next(iter(account.elb.certificates))}]
+    (action,) = forward((arn, 1))
+    action["ForwardConfig"]["TargetGroupStickinessConfig"] = {"Enabled": True}
+    made = {"LoadBalancerArn": service.nlb_arn, "Protocol": "TLS", "Port": 8443, "Certificates": certificate}
+    assert error_of(elb.create_listener, **made, DefaultActions=[action]) == "InvalidLoadBalancerAction"
+
+
+def test_reads_of_listeners_can_lag(account, service, elb):  # Q8
+    def read():
+        (action,) = elb.describe_listeners(ListenerArns=[service.listener_arn])["Listeners"][0]["DefaultActions"]
+        return action["ForwardConfig"]["TargetGroups"][0]["TargetGroupArn"]
+
+    account.elb.late_reads = 2
+    service.forward({service.sorry_arn: 1})
+    assert [read(), read(), read()] == [service.primary_arn, service.primary_arn, service.sorry_arn]
+
+
+def test_an_application_can_hang_on_one_port(account, service):
+    first, second = service.instance_ids
+    account.targets.broken_ports.add((first, 80))
+    account.advance(30)
+    assert account.targets.health(service.primary_arn) == {first: "unhealthy", second: "healthy"}
+
+
 def test_a_group_of_another_vpc_is_refused(account, service, elb):
     elsewhere = account.client("ec2").create_vpc(CidrBlock="10.1.0.0/16")["Vpc"]["VpcId"]
     foreign = group(elb, elsewhere, "foreign")
