@@ -62,18 +62,27 @@ def build() -> Path:
 class Shop:
     """A service behind an NLB, protected by the stack `shop`; time passes only when a verb lets it pass."""
 
-    def __init__(self, account: Account, build: Path, ports: tuple[int, ...] = (443,), **parameters: str) -> None:
+    def __init__(
+        self,
+        account: Account,
+        build: Path,
+        ports: tuple[int, ...] = (443,),
+        *,
+        each: bool = False,
+        addresses: bool = False,
+        **parameters: str,
+    ) -> None:
         self.account = account
         self.build = build
-        self.service = estate.nlb_service(account, ports=ports)
+        self.service = estate.nlb_service(account, ports=ports, each=each, addresses=addresses)
         self.given = parameters
 
     def deployed(self, **parameters: str) -> "Shop":
         """Deploy the stack onto the service."""
         given = {
             "NlbListenerArns": ",".join(self.service.listener_arns),
-            "PrimaryTargetGroupArn": self.service.primary_arn,
-            "SorryTargetGroupArn": self.service.sorry_arn,
+            "PrimaryTargetGroupArns": ",".join(self.service.primary_arns),
+            "SorryTargetGroupArns": ",".join(self.service.sorry_arns),
             "PrimaryInstanceIds": ",".join(self.service.instance_ids),
             "NotificationEmail": "oncall@example.com",
         }
@@ -130,7 +139,7 @@ class Shop:
     @property
     def serves(self) -> list[str]:
         """Name the side that each listener serves: primary, sorry, or what else it is."""
-        names = {self.service.primary_arn: "primary", self.service.sorry_arn: "sorry"}
+        names = dict.fromkeys(self.service.primary_arns, "primary") | dict.fromkeys(self.service.sorry_arns, "sorry")
         return [names.get(arn, arn) for arn in self.service.serving().values()]
 
     @property
