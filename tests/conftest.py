@@ -79,6 +79,14 @@ class Shop:
 
     def deployed(self, **parameters: str) -> "Shop":
         """Deploy the stack onto the service."""
+        self.stack = cloudformation.deploy(self.account, self.build, "shop", self._all(parameters))
+        return self
+
+    def deployed_again(self, **parameters: str) -> None:
+        """Update the stack."""
+        self.stack = cloudformation.update(self.account, self.stack, self.build, self._all(parameters))
+
+    def _all(self, parameters: dict[str, str]) -> dict[str, str]:
         given = {
             "NlbListenerArns": ",".join(self.service.listener_arns),
             "PrimaryTargetGroupArns": ",".join(self.service.primary_arns),
@@ -86,8 +94,7 @@ class Shop:
             "PrimaryInstanceIds": ",".join(self.service.instance_ids),
             "NotificationEmail": "oncall@example.com",
         }
-        self.stack = cloudformation.deploy(self.account, self.build, "shop", given | self.given | parameters)
-        return self
+        return given | self.given | parameters
 
     # What happens.
 
