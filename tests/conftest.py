@@ -1,6 +1,7 @@
 """Worlds with verbs: an account on this machine, a service in it, and the built stack that protects it."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,6 +49,7 @@ def ours(account: Account, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", ADMINISTRATOR_KEY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda _: None))  # retry without waiting
+    monkeypatch.setattr("kirikae.patience.time", SimpleNamespace(sleep=lambda _: None, time=time.time))
     aws._session.cache_clear()
     aws.client.cache_clear()
     yield account
@@ -66,23 +68,39 @@ def build() -> Path:
 class Shop:
     """A service behind an NLB, protected by the stack `shop`; time passes only when a verb lets it pass."""
 
-    def __init__(self, account: Account, build: Path, ports: tuple[int, ...] = (443,), **parameters: str) -> None:
+    def __init__(
+        self,
+        account: Account,
+        build: Path,
+        ports: tuple[int, ...] = (443,),
+        *,
+        each: bool = False,
+        addresses: bool = False,
+        **parameters: str,
+    ) -> None:
         self.account = account
         self.build = build
-        self.service = estate.nlb_service(account, ports=ports)
+        self.service = estate.nlb_service(account, ports=ports, each=each, addresses=addresses)
         self.given = parameters
 
     def deployed(self, **parameters: str) -> "Shop":
         """Deploy the stack onto the service."""
+        self.stack = cloudformation.deploy(self.account, self.build, "shop", self._all(parameters))
+        return self
+
+    def deployed_again(self, **parameters: str) -> None:
+        """Update the stack."""
+        self.stack = cloudformation.update(self.account, self.stack, self.build, self._all(parameters))
+
+    def _all(self, parameters: dict[str, str]) -> dict[str, str]:
         given = {
             "NlbListenerArns": ",".join(self.service.listener_arns),
-            "PrimaryTargetGroupArn": self.service.primary_arn,
-            "SorryTargetGroupArn": self.service.sorry_arn,
+            "PrimaryTargetGroupArns": ",".join(self.service.primary_arns),
+            "SorryTargetGroupArns": ",".join(self.service.sorry_arns),
             "PrimaryInstanceIds": ",".join(self.service.instance_ids),
             "NotificationEmail": "oncall@example.com",
         }
-        self.stack = cloudformation.deploy(self.account, self.build, "shop", given | self.given | parameters)
-        return self
+        return given | self.given | parameters
 
     # What happens.
 
@@ -134,7 +152,7 @@ class Shop:
     @property
     def serves(self) -> list[str]:
         """Name the side that each listener serves: primary, sorry, or what else it is."""
-        names = {self.service.primary_arn: "primary", self.service.sorry_arn: "sorry"}
+        names = dict.fromkeys(self.service.primary_arns, "primary") | dict.fromkeys(self.service.sorry_arns, "sorry")
         return [names.get(arn, arn) for arn in self.service.serving().values()]
 
     @property

@@ -93,6 +93,13 @@ WAYS = {
         "MaintenanceStart": "cron(0 2 ? * SUN *)",
         "MaintenanceEnd": "cron(0 6 ? * SUN *)",
     },
+    "nlb with a pair of groups for each listener": NLB
+    | {
+        "PrimaryTargetGroupArn": "",
+        "SorryTargetGroupArn": "",
+        "PrimaryTargetGroupArns": f"{PRIMARY},{PRIMARY}2",
+        "SorryTargetGroupArns": f"{SORRY},{SORRY}2",
+    },
     "nlb without instance ids": NLB | {"PrimaryInstanceIds": ""},
     "nlb with a sorry ALB": NLB_ALB,
     "nlb with a sorry ALB on port 80": NLB_ALB | {"SorryPort": "80", "SorryCertificateArn": ""},

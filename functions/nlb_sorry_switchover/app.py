@@ -1,149 +1,158 @@
-"""Send the NLB listeners to the sorry target group while the primary cannot serve.
+"""Send the NLB listeners to the sorry target groups while the primary cannot serve.
 
 One direction only: the way back is `functions/nlb_switchback`.
 """
 
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any, assert_never
 
-from kirikae import alarms, clock, ec2, elb, env, listeners, notify, reconcile
+from kirikae import alarms, clock, ec2, elb, env, listeners, reconcile
 from kirikae.decision import Decision, Result
 from kirikae.events import Hint
 from kirikae.log import logger
+from kirikae.nlb import servers
+from kirikae.nlb.look import due, later, look
 from kirikae.nlb.mail import refused, to_sorry
+from kirikae.nlb.outage import down, healthy, known, outage, too_many_down
+from kirikae.nlb.parameters import hands_off
 from kirikae.nlb.standing import found, standing
-from kirikae.nlb.switch import adoption, due, hands_off, look, make
-from kirikae.nlb.world import Adopt, Switch
+from kirikae.nlb.switch import adoption, make
+from kirikae.nlb.world import SIDES, Adopt, Done, Side, Switch, by_group
 from kirikae.nlb.world.switchover import Config, Observed
 from kirikae.notify import Mail, Words
 from kirikae.tell import Tells
 
-# A target in its first health check is not known to be down; when the alarm has lasted this long, it is.
-INITIAL_PATIENCE = timedelta(minutes=5)
-
 
 def observe(config: Config, hint: Hint) -> Observed:
-    """Read listeners and target health; ask EC2, then CloudWatch, only for what these do not show."""
-    seen = Observed(clock.now(), look(config))
+    """Read listeners and target health; ask EC2, then CloudWatch, only for what these do not show.
+
+    A due switch is made whatever it can do without; where none is due, a read that failed is an error after all.
+    """
+    missed: list[Exception] = []
+    seen = Observed(clock.now(), look(config, missed, guess_mode=True))
     if hands_off(config, seen.switches):
-        return seen
-    with env.naming("PrimaryTargetGroupArn", config.primary_target_group_arn):
-        seen = replace(seen, primary=elb.target_health(config.primary_target_group_arn))
-    with env.naming("SorryTargetGroupArn", config.sorry_target_group_arn):
-        seen = replace(seen, sorry=elb.target_health(config.sorry_target_group_arn))
-    if too_many_down(config, seen) or not due(config, seen.switches, "sorry"):
-        return seen
-    if asked := servers(config, seen):
-        seen = replace(seen, instances=ec2.instance_states(asked, hint.stopped_instance))
-    if not too_many_down(config, seen) and healthy(seen) < config.min_healthy_targets:
-        seen = replace(seen, alarm=alarms.read(config.outage_alarm_name)[config.outage_alarm_name])
+        return _unanswered(config, seen, hint)
+    seen = _servers(config, _health(config, seen, missed), hint, missed)
+    decided = decide(config, seen)
+    if missed and not decided.refused and not isinstance(decided.change, Switch):
+        raise missed[0]
     return seen
 
 
-def healthy(seen: Observed) -> int:
-    """Count the healthy primary targets."""
-    return sum(target.healthy for target in seen.primary)
+def _unanswered(config: Config, seen: Observed, hint: Hint) -> Observed:
+    """Read, for listeners that are not ours to change, what tells an outage that is not answered, if it can be read."""
+    missed: list[Exception] = []
+    with later(missed):
+        return _servers(config, _health(config, seen, missed), hint, missed)
+    return seen
 
 
-def servers(config: Config, seen: Observed) -> tuple[str, ...]:
-    """Return the instances behind the primary: those registered and those declared."""
-    registered = {target.id for target in seen.primary if target.id.startswith("i-")}
-    return tuple(sorted(registered | set(config.primary_instance_ids)))
+def _health(config: Config, seen: Observed, missed: list[Exception]) -> Observed:
+    """Read the health of every group; one that cannot be read is absent, not empty."""
+    found: dict[Side, dict[str, tuple[elb.Target, ...]]] = {"primary": {}, "sorry": {}}
+    for side in SIDES:
+        for group in dict.fromkeys(config.groups(side)):
+            with later(missed), env.naming(config.names(side), group):
+                found[side][group] = elb.target_health(group)
+        if not found["primary"]:
+            raise missed[0]  # nothing can be decided
+    return replace(seen, primary=found["primary"], sorry=found["sorry"])
 
 
-def down(seen: Observed) -> dict[str, str]:
-    """Return the instances known to be stopping, stopped or gone, with their state; health alone shows some of them."""
-    told = {target.id: "stopped or gone" for target in seen.primary if target.reason == "Target.InvalidState"}
-    return told | {instance: state for instance, state in (seen.instances or {}).items() if state in ec2.DOWN}
-
-
-def too_many_down(config: Config, seen: Observed) -> bool:
-    """Tell whether too few servers are left up, whatever their health checks still say."""
-    unknown = {instance for instance, state in (seen.instances or {}).items() if state == ec2.MISSING}
-    up = {*(target.id for target in seen.primary), *config.primary_instance_ids} - unknown - down(seen).keys()
-    return bool(down(seen)) and len(up) < config.min_healthy_targets
-
-
-def outage(config: Config, seen: Observed) -> Words | None:
-    """Return why the primary cannot serve; None while it can, or while nobody knows."""
-    if too_many_down(config, seen):
-        states = sorted(down(seen).items())
-        named = ", ".join(f"{instance} is {state}" for instance, state in states)
-        named_ja = "、".join(f"{instance} ({ec2.DOWN_JA.get(state, '停止または終了')})" for instance, state in states)
-        return Words(f"no primary target can serve: {named}", f"プライマリが応答できる状態にありません: {named_ja}")
-    count, total, least = healthy(seen), len(seen.primary), config.min_healthy_targets
-    if count >= least or seen.alarm is None or seen.alarm.state != "ALARM":
-        return None
-    # In replace mode the alarm is in ALARM for as long as the group is in no listener: its age means nothing then.
-    patient = seen.switches.mode == "replace" or seen.now - seen.alarm.since < INITIAL_PATIENCE
-    if patient and any(target.state == "initial" for target in seen.primary):
-        return None
-    found = "; ".join(f"{target.id} {target.state} {target.reason}".strip() for target in seen.primary) or "no targets"
-    since = notify.at(seen.alarm.since)
-    return Words(
-        f"{count} of {total} primary targets are healthy, needed {least} ({found}), "
-        f"and the alarm {seen.alarm.name} is in ALARM since {since.en}",
-        f"正常なプライマリターゲットは {total} 台中 {count} 台です (必要数 {least} 台): {found}。"
-        f"アラーム {seen.alarm.name} は {since.ja} から ALARM 状態が続いています",
-    )
+def _servers(config: Config, seen: Observed, hint: Hint, missed: list[Exception]) -> Observed:
+    """Read what the health of the primary does not tell: who is stopped, and whether the alarms agree."""
+    if not due(config, seen.switches, "sorry") or any(too_many_down(config, seen, group) for group in seen.primary):
+        return seen
+    with later(missed):
+        seen = replace(seen, behind=servers.behind(config, seen.primary))
+        if asked := known(config, seen):
+            seen = replace(seen, instances=ec2.instance_states(asked, hint.stopped_instance))
+    ill = [group for group in seen.primary if healthy(seen, group) < config.min_healthy_targets]
+    if ill and not any(too_many_down(config, seen, group) for group in seen.primary):
+        with later(missed):
+            names = {group: name for group, name in by_group(config, config.outage_alarm_name).items() if group in ill}
+            found = alarms.read(*names.values(), made_with="NlbListenerArns")
+            seen = replace(seen, alarms={group: found[name] for group, name in names.items()})
+    return seen
 
 
 def decide(config: Config, seen: Observed) -> Decision[Switch | Adopt]:
     """Switch when the primary cannot serve and a sorry page is there; else attach both groups, or do nothing."""
     if reason := hands_off(config, seen.switches):
-        return Decision(reason, refused=True)
+        unanswered = outage(config, seen) if _in_use(config, seen) else None
+        if unanswered:
+            reason = Words(f"{reason.en}; {unanswered.en}", f"{reason.of('ja')}。{unanswered.of('ja')}")
+        return Decision(reason, refused=True, urgent=bool(unanswered))
     to_switch = due(config, seen.switches, "sorry")
     reason = outage(config, seen) if to_switch else None
-    if reason and not seen.sorry:
-        nobody = "but SorryTargetGroupArn has no registered target: nobody would answer there either"
+    served = tuple(arn for arn in to_switch if seen.sorry.get(config.group("sorry", arn)) != ())
+    if reason and not served:
+        nobody = f"but {config.names('sorry')} has no registered target: nobody would answer there either"
         return Decision(Words(f"{reason.en}; {nobody}"), refused=True, urgent=True)
-    known = len(servers(config, seen))
-    if reason and config.primary_instance_ids and known < config.min_healthy_targets and not down(seen):
-        few = f"but only {known} servers are known; lower it or register more"
+    servers_known = len(known(config, seen))
+    if reason and config.primary_instance_ids and servers_known < config.min_healthy_targets and not down(seen):
+        few = f"but only {servers_known} servers are known; lower it or register more"
         return Decision(Words(f"MinHealthyTargets is {config.min_healthy_targets}, {few}"), refused=True, urgent=True)
+    no_way = servers.no_way_back(config, seen.primary, seen.behind) if seen.switches.mode == "replace" else None
+    if no_way and (not reason or servers.all_outside(seen.primary, seen.behind or {})):
+        return Decision(no_way, refused=True, urgent=bool(reason))
     if reason:
-        return Decision(reason, Switch("sorry", to_switch), urgent=True, counts="SwitchedToSorry")
+        return Decision(reason, Switch("sorry", served), urgent=True, counts="SwitchedToSorry")
     if missing := [instance for instance, state in (seen.instances or {}).items() if state == ec2.MISSING]:
         expected = "which EC2 does not know; expected instances of this account and region"
         return Decision(Words(f"PrimaryInstanceIds names {', '.join(missing)}, {expected}"), refused=True)
-    lasting: tuple[str, ...] = ("SorryUnhealthy",) if elb.known_unhealthy(seen.sorry) else ()
-    if not to_switch:
-        lasting = ("OnSorryPage", *lasting)
     calm, adopt = _no_outage(config, seen), adoption(config, seen.switches)
     if adopt:
         calm = Words(f"attaching both groups to the listeners without moving their traffic; {calm.en}")
-    return Decision(calm, adopt, lasting=lasting)
+    return Decision(calm, adopt, lasting=_lasting(config, seen))
+
+
+def _lasting(config: Config, seen: Observed) -> tuple[str, ...]:
+    """Return the conditions that an alarm tells about."""
+    attached = {group for listener in seen.switches.listeners for group in listener.weights}
+    ill = any(elb.known_unhealthy(targets, group in attached) for group, targets in seen.sorry.items())
+    away = not due(config, seen.switches, "sorry")
+    return (*(("OnSorryPage",) if away else ()), *(("SorryUnhealthy",) if ill else ()))
+
+
+def _in_use(config: Config, seen: Observed) -> bool:
+    """Tell whether a listener, whosesoever its action is, sends traffic to a primary group."""
+    used = {group for listener in seen.switches.listeners for group, weight in listener.weights.items() if weight > 0}
+    return bool(used & set(config.groups("primary")))
 
 
 def _no_outage(config: Config, seen: Observed) -> Words:
     """Return why nothing is switched."""
     if not due(config, seen.switches, "sorry"):
         return Words("every listener is on the sorry page already")
-    count = f"{healthy(seen)} of {len(seen.primary)} primary targets are healthy"
-    if healthy(seen) >= config.min_healthy_targets or seen.alarm is None:
-        return Words(count)
-    alarm = f"{seen.alarm.name} is {seen.alarm.state} since {seen.alarm.since}"
-    return Words(f"{count}, not known to be an outage: {alarm}")
+    said = []
+    for group, targets in seen.primary.items():
+        count = f"{healthy(seen, group)} of {len(targets)} primary targets are healthy"
+        of = f" in {group}" if len(seen.primary) > 1 else ""
+        alarm = seen.alarms.get(group)
+        unsure = f", not known to be an outage: {alarm.name} is {alarm.state} since {alarm.since}" if alarm else ""
+        said.append(f"{count}{of}{unsure}")
+    return Words("; ".join(said))
 
 
-def act(config: Config, seen: Observed, change: Switch | Adopt) -> str:
-    """Make the change on every listener; return the mode it was made in."""
+def act(config: Config, seen: Observed, change: Switch | Adopt) -> Done:
+    """Make the change on every listener."""
     return make(config, seen.switches, change)
 
 
-def mail(config: Config, seen: Observed, result: Result[Switch | Adopt, str]) -> Mail | None:
+def mail(config: Config, seen: Observed, result: Result[Switch | Adopt, Done]) -> Mail | None:
     """Return the mail of a switch; an adoption is only logged, unless AWS refused it."""
     match result.change:
         case Adopt():
             return refused(config, result.done)
         case Switch():
-            return to_sorry(config, seen.switches, seen.sorry, result)
+            by_hand = servers.no_way_back(config, seen.primary, seen.behind) if result.done.mode == "replace" else None
+            return to_sorry(config, seen.switches, seen.sorry, by_hand, result)
         case _:
             assert_never(result.change)
 
 
-TELLS: Tells[Config, Observed, Switch | Adopt, str] = Tells(standing, found, outages=True)
+TELLS: Tells[Config, Observed, Switch | Adopt, Done] = Tells(standing, found, outages=True)
 
 reconcile.warm_up(
     Config,

@@ -13,44 +13,81 @@ from kirikae.decision import Decision, Result
 from kirikae.elb import Target
 from kirikae.events import Hint
 from kirikae.log import logger
+from kirikae.nlb import servers
+from kirikae.nlb.look import due, look
 from kirikae.nlb.mail import to_primary
+from kirikae.nlb.parameters import hands_off
 from kirikae.nlb.standing import found, standing
-from kirikae.nlb.switch import due, hands_off, look, make
-from kirikae.nlb.world import Switch
+from kirikae.nlb.switch import make
+from kirikae.nlb.world import Done, Switch, by_group
 from kirikae.nlb.world.switchback import Config, Observed
 from kirikae.notify import Mail, Words
 from kirikae.tell import Tells
 
 
 def observe(config: Config, hint: Hint) -> Observed:
-    """Read the listeners; while one is on the sorry page, also the evidence that the primary is back."""
-    seen = Observed(look(config))
-    if hands_off(config, seen.switches) or not due(config, seen.switches, "primary"):
+    """Read the listeners; while one is on the sorry page, also the evidence that the primary is back.
+
+    What only lets us refuse earlier than AWS would does not stand in the way of a due switch.
+    """
+    missed: list[Exception] = []
+    seen = Observed(look(config, missed))
+    if hands_off(config, seen.switches):
         return seen
-    with env.naming("PrimaryTargetGroupArn", config.primary_target_group_arn):
-        seen = replace(seen, primary=elb.target_health(config.primary_target_group_arn))
-    if seen.switches.mode == "replace":
-        declared = config.primary_instance_ids or tuple(target.id for target in seen.primary)
-        states = ec2.instance_states(declared)
-        running = [instance for instance, state in states.items() if state == "running"]
-        seen = replace(seen, statuses=ec2.instance_statuses(running))
-    elif fit(seen) >= config.min_healthy_targets:
-        # An instance that has begun to stop passes its health checks until its application ends, and the recovery alarm
-        # is still OK from before: without this look a switch would be taken back while the servers go down.
-        healthy = [target.id for target in seen.primary if target.healthy and target.id.startswith("i-")]
-        seen = replace(seen, instances=ec2.instance_states(healthy))
-    if fit(seen) < config.min_healthy_targets:
-        return seen
-    name = config.ready_alarm_name if seen.switches.mode == "replace" else config.recovery_alarm_name
-    found = alarms.read(name, config.flapping_alarm_name)
-    return replace(seen, recovery=found[name], flapping=found[config.flapping_alarm_name])
+    if due(config, seen.switches, "primary"):
+        for group in dict.fromkeys(config.groups("primary")):
+            with env.naming(config.names("primary"), group):
+                seen = replace(seen, primary={**seen.primary, group: elb.target_health(group)})
+        seen = _evidence_of_mode(config, seen)
+        if enough(config, seen):
+            seen = _alarms(config, seen)
+    if missed and decide(config, seen).change is None:
+        raise missed[0]
+    return seen
 
 
-def fit(seen: Observed) -> int:
-    """Count the primary servers that can serve, by the best evidence that the mode in force has."""
+def _evidence_of_mode(config: Config, seen: Observed) -> Observed:
+    """Ask EC2 for the status checks in replace mode; in weighted mode whether healthy instances have begun to stop."""
     if seen.switches.mode == "replace":
-        return sum(status.ready for status in seen.statuses)
-    return sum(target.healthy and seen.instances.get(target.id) not in ec2.DOWN for target in seen.primary)
+        seen = replace(seen, behind={} if config.primary_instance_ids else servers.behind(config, seen.primary))
+        asked = sorted({server for group in seen.primary for server in _checked(config, seen, group)})
+        running = [instance for instance, state in ec2.instance_states(asked).items() if state == "running"]
+        return replace(seen, statuses={status.instance_id: status for status in ec2.instance_statuses(running)})
+    if not enough(config, seen):
+        return seen
+    # An instance that has begun to stop passes its health checks until its application ends, and the recovery alarm
+    # is still OK from before: without this look a switch would be taken back while the servers go down.
+    seen = replace(seen, behind=servers.behind(config, seen.primary))
+    healthy = {seen.behind.get(t.id, t.id) for targets in seen.primary.values() for t in targets if t.healthy}
+    return replace(seen, instances=ec2.instance_states(sorted(server for server in healthy if server.startswith("i-"))))
+
+
+def _alarms(config: Config, seen: Observed) -> Observed:
+    """Ask CloudWatch for how long the primary has been back, and how often the listeners have moved."""
+    replaced = seen.switches.mode == "replace"
+    names = [config.ready_alarm_name] if replaced else [*by_group(config, config.recovery_alarm_name).values()]
+    found = alarms.read(*names, config.flapping_alarm_name, made_with="NlbListenerArns")
+    return replace(seen, recovery=tuple(found[name] for name in names), flapping=found[config.flapping_alarm_name])
+
+
+def _checked(config: Config, seen: Observed, group: str) -> set[str]:
+    """Return the instances of a group whose status checks count: those declared, else those registered."""
+    declared = servers.declared(config, seen.primary, seen.behind, group)
+    found = servers.registered(seen.primary[group], seen.behind)
+    return declared or {server for server in found if server.startswith("i-")}
+
+
+def fit(config: Config, seen: Observed, group: str) -> int:
+    """Count the servers of a group that can serve, by the best evidence that the mode in force has."""
+    if seen.switches.mode == "replace":
+        return sum(seen.statuses[server].ready for server in _checked(config, seen, group) & seen.statuses.keys())
+    states = {target.id: seen.instances.get(seen.behind.get(target.id, target.id)) for target in seen.primary[group]}
+    return sum(target.healthy and states[target.id] not in ec2.DOWN for target in seen.primary[group])
+
+
+def enough(config: Config, seen: Observed) -> bool:
+    """Tell whether every group has enough servers that can serve."""
+    return all(fit(config, seen, group) >= config.min_healthy_targets for group in seen.primary)
 
 
 def decide(config: Config, seen: Observed) -> Decision[Switch]:
@@ -60,16 +97,19 @@ def decide(config: Config, seen: Observed) -> Decision[Switch]:
     to_switch = due(config, seen.switches, "primary")
     if not to_switch:
         return Decision(Words("every listener is on the primary"))
-    evidence = _evidence(config, seen)
-    if fit(seen) < config.min_healthy_targets:
+    evidence, back = _evidence(config, seen), Switch("primary", to_switch)
+    replaced = seen.switches.mode == "replace"
+    if replaced and (no_way := servers.no_way_back(config, seen.primary, seen.behind)):
+        return Decision(no_way, refused=True, forced=back, counts="SwitchedToPrimary")
+    if not enough(config, seen):
         return Decision(Words(f"staying on the sorry page: {evidence.en}"))
     # In replace mode every run that finds enough servers raises a metric, and an alarm on it counts the minutes.
-    ready = ("PrimaryReady",) if seen.switches.mode == "replace" else ()
-    if seen.recovery is None or seen.recovery.state != ("ALARM" if ready else "OK"):
-        state = f"{seen.recovery.name} is {seen.recovery.state}" if seen.recovery else "its alarm was not asked"
-        waiting = f"staying on the sorry page: {evidence.en}, but not for long enough: {state}"
-        return Decision(Words(waiting), lasting=ready)
-    back = Switch("primary", to_switch)
+    ready = ("PrimaryReady",) if replaced else ()
+    waiting = [alarm for alarm in seen.recovery if alarm.state != ("ALARM" if replaced else "OK")]
+    if waiting or not seen.recovery:
+        state = ", ".join(f"{alarm.name} is {alarm.state}" for alarm in waiting) or "its alarm was not asked"
+        patient = f"staying on the sorry page: {evidence.en}, but not for long enough: {state}"
+        return Decision(Words(patient), lasting=ready)
     if seen.flapping is None or seen.flapping.state == "ALARM":
         often = f"{config.max_switches_per_hour} switches to the sorry page within an hour"
         return Decision(
@@ -80,51 +120,54 @@ def decide(config: Config, seen: Observed) -> Decision[Switch]:
             lasting=ready,
         )
     if not config.auto_switchback:
-        waiting = f"AutoSwitchback is false and the primary is ready: {evidence.en}"
-        return Decision(Words(waiting), forced=back, counts="SwitchedToPrimary", lasting=("WaitingForPerson", *ready))
+        ask = f"AutoSwitchback is false and the primary is ready: {evidence.en}"
+        return Decision(Words(ask), forced=back, counts="SwitchedToPrimary", lasting=("WaitingForPerson", *ready))
     return Decision(evidence, back, counts="SwitchedToPrimary", lasting=ready)
 
 
 def _evidence(config: Config, seen: Observed) -> Words:
     """Return how many servers are fit, by which evidence."""
-    if seen.switches.mode == "replace":
-        found = "; ".join(f"{s.instance_id} {s.system}/{s.instance}/{s.application}" for s in seen.statuses)
-        return Words(
-            f"{fit(seen)} primary instances pass their status checks ({found or 'none runs'})",
-            f"プライマリの {fit(seen)} 台がステータスチェックに合格 ({found})",
-        )
-    found = "; ".join(_target(seen, target) for target in seen.primary) or "no targets"
-    return Words(
-        f"{fit(seen)} of {len(seen.primary)} primary targets are healthy ({found})",
-        f"プライマリターゲットは {len(seen.primary)} 台中 {fit(seen)} 台が正常 ({found})",
-    )
+    said = []
+    for group, targets in seen.primary.items():
+        of, of_ja = (f" of {group}", f"{group} の") if len(seen.primary) > 1 else ("", "")
+        count = fit(config, seen, group)
+        if seen.switches.mode == "replace":
+            checks = [seen.statuses[server] for server in sorted(_checked(config, seen, group) & seen.statuses.keys())]
+            found = "; ".join(f"{s.instance_id} {s.system}/{s.instance}/{s.application}" for s in checks)
+            en = f"{count} primary instances{of} pass their status checks ({found or 'none runs'})"
+            said.append(Words(en, f"{of_ja}プライマリの {count} 台がステータスチェックに合格 ({found})"))
+        else:
+            found = "; ".join(_target(seen, target) for target in targets) or "no targets"
+            en = f"{count} of {len(targets)} primary targets{of} are healthy ({found})"
+            said.append(Words(en, f"{of_ja}プライマリターゲットは {len(targets)} 台中 {count} 台が正常 ({found})"))
+    return Words("; ".join(words.en for words in said), "、".join(words.ja for words in said))
 
 
 def _target(seen: Observed, target: Target) -> str:
     """Return the health of a target, and its instance's state where that adds something."""
-    if (state := seen.instances.get(target.id)) in ec2.DOWN:
+    if (state := seen.instances.get(seen.behind.get(target.id, target.id))) in ec2.DOWN:
         return f"{target.id} {target.state}, but {state}"
-    return f"{target.id} {target.state} {target.reason}".strip()
+    return f"{target.id} {target.override or target.state} {target.reason}".strip()
 
 
-def act(config: Config, seen: Observed, change: Switch) -> str:
-    """Make the change on every listener; return the mode it was made in."""
+def act(config: Config, seen: Observed, change: Switch) -> Done:
+    """Make the change on every listener."""
     return make(config, seen.switches, change)
 
 
-def mail(config: Config, seen: Observed, result: Result[Switch, str]) -> Mail:
+def mail(config: Config, seen: Observed, result: Result[Switch, Done]) -> Mail:
     """Return the mail of a switch back."""
-    alarm = seen.recovery.name if seen.recovery else ""
-    return to_primary(config, seen.switches, _evidence(config, seen), alarm, result)
+    alarms_asked = ", ".join(alarm.name for alarm in seen.recovery)
+    return to_primary(config, seen.switches, _evidence(config, seen), alarms_asked, result)
 
 
-TELLS: Tells[Config, Observed, Switch, str] = Tells(standing, found)
+TELLS: Tells[Config, Observed, Switch, Done] = Tells(standing, found)
 
 reconcile.warm_up(
     Config,
     lambda config: listeners.read(config.nlb_listener_arns),
     lambda config: ec2.instance_states(config.primary_instance_ids),
-    lambda config: alarms.read(config.recovery_alarm_name),
+    lambda config: alarms.read(config.recovery_alarm_name, made_with="NlbListenerArns"),
 )
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from kirikae import aws
-from kirikae.errors import InputError
+from kirikae.errors import InputError, part
 
 
 @dataclass(frozen=True)
@@ -18,15 +18,19 @@ class Alarm:
     since: datetime
 
 
-def read(*names: str) -> dict[str, Alarm]:
-    """Return the alarms as they are now, by name; raise InputError if one is gone.
+def read(*names: str, made_with: str) -> dict[str, Alarm]:
+    """Return the alarms as they are now, by name; raise InputError if one is gone, which the stack made `made_with` a
+    parameter: CloudFormation makes nothing anew in a stack that did not change.
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_DescribeAlarms.html
     """
-    found = aws.client("cloudwatch").describe_alarms(AlarmNames=list(names), AlarmTypes=["MetricAlarm"])["MetricAlarms"]
-    seen = {described["AlarmName"]: _alarm(described) for described in found}
+    answer = aws.client("cloudwatch").describe_alarms(AlarmNames=list(names), AlarmTypes=["MetricAlarm"])
+    seen = {described["AlarmName"]: _alarm(described) for described in part(answer, "MetricAlarms")}
     if missing := [name for name in names if name not in seen]:
-        raise InputError(f"no alarm named {', '.join(missing)}: the stack makes it; deploy the stack again")
+        raise InputError(
+            f"no alarm named {', '.join(missing)}: it was deleted, and a deployment that changes nothing does not "
+            f'bring it back. Deploy twice: once with {made_with}="", which removes what it made, then with its value'
+        )
     return seen
 
 
@@ -49,5 +53,5 @@ def in_alarm(action_arn: str) -> tuple[Alarm, ...]:
 
 
 def _alarm(described: Mapping[str, Any]) -> Alarm:
-    since = described.get("StateTransitionedTimestamp", described["StateUpdatedTimestamp"])
-    return Alarm(described["AlarmName"], described["StateValue"], since)
+    since = described.get("StateTransitionedTimestamp") or part(described, "StateUpdatedTimestamp")
+    return Alarm(described["AlarmName"], part(described, "StateValue"), since)

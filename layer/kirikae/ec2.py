@@ -5,9 +5,11 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from typing import Any
 
 from kirikae import aws
+from kirikae.errors import part
 
 DOWN_JA = {"stopping": "停止処理中", "stopped": "停止済み", "shutting-down": "終了処理中", "terminated": "終了済み"}
 DOWN = frozenset(DOWN_JA)
@@ -48,13 +50,33 @@ def instances(instance_ids: Iterable[str], said_down: str = "") -> tuple[Instanc
         answer = aws.client("ec2").describe_instances(Filters=[{"Name": "instance-id", "Values": wanted}])
         found = {
             described["InstanceId"]: _instance(described)
-            for reservation in answer["Reservations"]
+            for reservation in part(answer, "Reservations")
             for described in reservation["Instances"]
         }
         if said_down not in found or found[said_down].state in DOWN:
             break
         time.sleep(pause)
     return tuple(found.get(instance_id, Instance(instance_id, MISSING)) for instance_id in wanted)
+
+
+def instances_behind(addresses: Iterable[str], vpc_id: str) -> dict[str, str]:
+    """Return the instance that has each private address in the VPC, without addresses that no instance has.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeNetworkInterfaces.html
+    """
+    wanted = {str(ip_address(address)): address for address in addresses}
+    found = dict[str, str]()
+    for version, name in ((4, "addresses.private-ip-address"), (6, "ipv6-addresses.ipv6-address")):
+        if values := [address for address in wanted if ip_address(address).version == version]:
+            filters = [{"Name": name, "Values": values}, {"Name": "vpc-id", "Values": [vpc_id]}]
+            answer = aws.client("ec2").describe_network_interfaces(Filters=filters)
+            for interface in part(answer, "NetworkInterfaces"):
+                instance_id = interface.get("Attachment", {}).get("InstanceId", "")
+                listed = [held.get("PrivateIpAddress", "") for held in interface.get("PrivateIpAddresses", [])]
+                listed += [held["Ipv6Address"] for held in interface.get("Ipv6Addresses", [])]
+                found |= {address: instance_id for address in filter(None, listed) if instance_id}
+    shown = {str(ip_address(address)): instance_id for address, instance_id in found.items()}
+    return {given: shown[address] for address, given in wanted.items() if address in shown}
 
 
 def _instance(described: Mapping[str, Any]) -> Instance:

@@ -6,6 +6,7 @@ from itertools import batched
 from typing import Any, NamedTuple
 
 from kirikae import aws
+from kirikae.errors import part
 
 
 @dataclass(frozen=True)
@@ -18,11 +19,18 @@ class Target:
     reason: str = ""
     availability_zone: str = ""
     quic_server_id: str = ""
+    description: str = ""  # of the reason; in words that AWS may change
+    override: str = ""  # `zonal_shift_active` while a zonal shift keeps traffic away from it
 
     @property
     def healthy(self) -> bool:
         """Tell whether the load balancer itself would send traffic here: failing open is not health."""
-        return self.state == "healthy"
+        return self.state == "healthy" and not self.shifted
+
+    @property
+    def shifted(self) -> bool:
+        """Tell whether a zonal shift keeps traffic away from it, whatever its health."""
+        return self.override == "zonal_shift_active"
 
 
 def target_health(target_group_arn: str) -> tuple[Target, ...]:
@@ -30,7 +38,9 @@ def target_health(target_group_arn: str) -> tuple[Target, ...]:
 
     https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTargetHealth.html
     """
-    answer = aws.client("elbv2").describe_target_health(TargetGroupArn=target_group_arn)
+    answer = part(
+        aws.client("elbv2").describe_target_health(TargetGroupArn=target_group_arn), "TargetHealthDescriptions"
+    )
     return tuple(
         Target(
             t["Target"]["Id"],
@@ -39,8 +49,10 @@ def target_health(target_group_arn: str) -> tuple[Target, ...]:
             t["TargetHealth"].get("Reason", ""),
             t["Target"].get("AvailabilityZone", ""),
             t["Target"].get("QuicServerId", ""),
+            t["TargetHealth"].get("Description", ""),
+            t.get("AdministrativeOverride", {}).get("State", ""),
         )
-        for t in answer["TargetHealthDescriptions"]
+        for t in answer
     )
 
 
@@ -50,6 +62,7 @@ class TargetGroup(NamedTuple):
     arn: str
     target_type: str
     load_balancer_arns: tuple[str, ...]  # those that use it, none or one
+    vpc_id: str = ""
 
 
 def group_name(target_group_arn: str) -> str:
@@ -63,24 +76,31 @@ def target_groups(target_group_arns: Iterable[str]) -> tuple[TargetGroup, ...]:
     https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTargetGroups.html
     """
     wanted = list(target_group_arns)
-    answer = aws.client("elbv2").describe_target_groups(TargetGroupArns=wanted)["TargetGroups"]
+    answer = part(aws.client("elbv2").describe_target_groups(TargetGroupArns=wanted), "TargetGroups")
     found = {
         described["TargetGroupArn"]: TargetGroup(
-            described["TargetGroupArn"], described["TargetType"], tuple(described["LoadBalancerArns"])
+            described["TargetGroupArn"],
+            described["TargetType"],
+            tuple(described.get("LoadBalancerArns", ())),
+            described.get("VpcId", ""),
         )
         for described in answer
     }
-    return tuple(found[arn] for arn in wanted)
+    return tuple(part(found, arn) for arn in wanted)
 
 
-def deregistration_delay_seconds(target_group_arn: str) -> int:
-    """Return how long a deregistered target of the group drains at most.
+def attributes(target_group_arn: str) -> dict[str, str]:
+    """Return the attributes of a target group.
 
     https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTargetGroupAttributes.html
     """
-    answer = aws.client("elbv2").describe_target_group_attributes(TargetGroupArn=target_group_arn)["Attributes"]
-    attributes = {attribute["Key"]: attribute["Value"] for attribute in answer}
-    return int(attributes.get("deregistration_delay.timeout_seconds", 0))
+    answer = aws.client("elbv2").describe_target_group_attributes(TargetGroupArn=target_group_arn)
+    return {attribute["Key"]: attribute.get("Value", "") for attribute in part(answer, "Attributes")}
+
+
+def deregistration_delay_seconds(target_group_arn: str) -> int:
+    """Return how long a deregistered target of the group drains at most."""
+    return int(attributes(target_group_arn).get("deregistration_delay.timeout_seconds", 0))
 
 
 def register_targets(target_group_arn: str, targets: Iterable[Mapping[str, Any]]) -> None:
@@ -99,10 +119,15 @@ def deregister_targets(target_group_arn: str, targets: Iterable[Mapping[str, Any
     aws.client("elbv2").deregister_targets(TargetGroupArn=target_group_arn, Targets=list(targets))
 
 
-def known_unhealthy(targets: Iterable[Target]) -> bool:
-    """Tell whether a group is health-checked and no target of it passes; `unused` and `initial` are not known."""
-    states = {target.state for target in targets}
-    return not states & {"healthy", "unused", "initial"}
+def known_unhealthy(targets: Iterable[Target], attached: bool) -> bool:
+    """Tell whether it is known that no target can serve, of a group that is `attached` to a listener, or is not.
+
+    `initial` is not known yet.  `unused` says so of a stopped target, and of others only where the group is in use.
+    """
+    found = list(targets)
+    told = ("Target.InvalidState", "Target.IpUnusable")
+    unused = any(target.state == "unused" and target.reason not in told for target in found) and not attached
+    return not unused and not any(target.state in ("healthy", "initial") for target in found)
 
 
 def tags(resource_arns: Iterable[str]) -> dict[str, dict[str, str]]:
@@ -112,7 +137,7 @@ def tags(resource_arns: Iterable[str]) -> dict[str, dict[str, str]]:
     """
     found = {}
     for arns in batched(resource_arns, 20, strict=False):  # as many as one call takes
-        for described in aws.client("elbv2").describe_tags(ResourceArns=list(arns))["TagDescriptions"]:
+        for described in part(aws.client("elbv2").describe_tags(ResourceArns=list(arns)), "TagDescriptions"):
             found[described["ResourceArn"]] = {tag["Key"]: tag["Value"] for tag in described["Tags"]}
     return found
 

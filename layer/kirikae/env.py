@@ -15,8 +15,12 @@ _PARSERS: dict[Any, Callable[[str], Any]] = {
     str: str,
     int: int,
     bool: lambda text: {"true": True, "false": False}[text.lower()],
-    tuple[str, ...]: lambda text: tuple(part.strip() for part in text.split(",") if part.strip()),
+    tuple[str, ...]: lambda text: tuple(part.strip() for part in text.split(",")),
 }
+
+
+# SAM CLI takes a blank for the end of a value: `PrimaryInstanceIds=i-a, i-b` is one instance and an empty element.
+_CUT = "with an empty element, expected a list like a,b without blanks (in quotes where it is typed)"
 
 
 def must(pattern: str, expected: str, **options: Any) -> Any:
@@ -92,7 +96,7 @@ def load[T](cls: type[T], environ: Mapping[str, str] = os.environ) -> T:
     values: dict[str, Any] = {}
     problems: list[str] = []
     for item in fields(cls):  # type: ignore[arg-type]  # T is always a dataclass here
-        variable, text = item.name.upper(), environ.get(item.name.upper(), "").strip(" ,\n\t")
+        variable, text = item.name.upper(), environ.get(item.name.upper(), "").strip()
         if not text:
             if item.default is MISSING and item.default_factory is MISSING:
                 problems.append(f"{variable} ({parameter(item)}) is not set")
@@ -103,6 +107,9 @@ def load[T](cls: type[T], environ: Mapping[str, str] = os.environ) -> T:
         except (ValueError, KeyError):
             wanted = {int: "a whole number", bool: "true or false"}[kind]
             problems.append(f"{variable} ({parameter(item)}) is {text!r}, expected {wanted}")
+            continue
+        if isinstance(value, tuple) and "" in value:
+            problems.append(f"{variable} ({parameter(item)}) is {text!r} {_CUT}")
             continue
         values[item.name], mismatches = _read(item.metadata, value)
         problems += [f"{variable} ({parameter(item)}) has {mismatch}" for mismatch in mismatches]

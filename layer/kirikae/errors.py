@@ -1,10 +1,22 @@
 """Exceptions of kirikae; every other one is an answer of AWS, or its absence, as botocore raises it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 
 class InputError(ValueError):
     """A parameter, an event or a stored wish is not what it must be; the text names it and says what was expected."""
+
+
+class AnswerError(RuntimeError):
+    """AWS answered without what was asked for; the text names it.  A cut answer is no answer: never «there is none»."""
+
+
+def part(answer: Mapping[str, Any], name: str) -> Any:
+    """Return a field that AWS's answer always has; raise AnswerError if it is cut."""
+    if name not in answer:
+        raise AnswerError(f"AWS's answer has no {name}, only {', '.join(answer) or 'nothing'}")
+    return answer[name]
 
 
 class UnfinishedError(RuntimeError):

@@ -1,10 +1,11 @@
 """Listeners of load balancers and their rules: reads return plain values, writes name their end state."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from kirikae import aws
+from kirikae.errors import part
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class Listener:
     port: int
     action: str
     weights: Mapping[str, int]  # target group ARN -> weight; the one group of a plain forward has weight 1
+    kept: dict[str, Any] = field(default_factory=dict)  # the rest of its ForwardConfig, the groups' stickiness
 
 
 def read(listener_arns: Iterable[str]) -> tuple[Listener, ...]:
@@ -25,14 +27,15 @@ def read(listener_arns: Iterable[str]) -> tuple[Listener, ...]:
     https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeListeners.html
     """
     wanted = list(listener_arns)
-    answer = aws.client("elbv2").describe_listeners(ListenerArns=wanted)["Listeners"]
+    answer = part(aws.client("elbv2").describe_listeners(ListenerArns=wanted), "Listeners")
     found = {described["ListenerArn"]: described for described in answer}
-    return tuple(_listener(found[arn]) for arn in wanted)
+    return tuple(_listener(part(found, arn)) for arn in wanted)
 
 
 def _listener(described: Mapping[str, Any]) -> Listener:
     action = described["DefaultActions"][-1]  # the last action decides where requests go; an NLB has no other
-    groups = action.get("ForwardConfig", {}).get("TargetGroups") or [{"TargetGroupArn": action.get("TargetGroupArn")}]
+    config = dict(action.get("ForwardConfig", {}))
+    groups = config.pop("TargetGroups", None) or [{"TargetGroupArn": action.get("TargetGroupArn")}]
     return Listener(
         arn=described["ListenerArn"],
         load_balancer_arn=described["LoadBalancerArn"],
@@ -40,22 +43,27 @@ def _listener(described: Mapping[str, Any]) -> Listener:
         port=described["Port"],
         action=action["Type"],
         weights={group["TargetGroupArn"]: group.get("Weight", 1) for group in groups if group["TargetGroupArn"]},
+        kept=config,
     )
 
 
-def forward(listener_arn: str, weights: Mapping[str, int]) -> None:
-    """Make the listener's default action forward to these groups by weight; a single group makes a plain forward.
+def action(weights: Mapping[str, int], kept: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the action that forwards to these groups by weight, with what a ForwardConfig holds besides.
 
-    The weights are always spelled out: a group without one would get the default, not zero.
+    The weights are always spelled out: a group without one would get the default, not zero.  What is not repeated would
+    be switched off: AWS replaces the default action as a whole.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_ForwardActionConfig.html
+    """
+    groups = [{"TargetGroupArn": group, "Weight": weight} for group, weight in weights.items()]
+    return {"Type": "forward", "ForwardConfig": {"TargetGroups": groups, **kept}}
+
+
+def forward(listener_arn: str, weights: Mapping[str, int], kept: Mapping[str, Any]) -> None:
+    """Make the listener's default action this one.
+
     https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_ModifyListener.html
     """
-    action: dict[str, object] = {"Type": "forward"}
-    if len(weights) == 1:
-        [action["TargetGroupArn"]] = weights
-    else:
-        groups = [{"TargetGroupArn": group, "Weight": weight} for group, weight in weights.items()]
-        action["ForwardConfig"] = {"TargetGroups": groups}
-    aws.client("elbv2").modify_listener(ListenerArn=listener_arn, DefaultActions=[action])
+    aws.client("elbv2").modify_listener(ListenerArn=listener_arn, DefaultActions=[action(weights, kept)])
 
 
 class Rule(NamedTuple):
@@ -81,7 +89,7 @@ def rules(listener_arn: str) -> tuple[Rule, ...]:
     more: dict[str, str] = {}
     while True:
         page = aws.client("elbv2").describe_rules(ListenerArn=listener_arn, PageSize=400, **more)
-        found += page["Rules"]
+        found += part(page, "Rules")
         if not page.get("NextMarker"):
             return tuple(map(_rule, found))
         more = {"Marker": page["NextMarker"]}

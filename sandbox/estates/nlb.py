@@ -22,9 +22,19 @@ class NlbService:
     instance_ids: tuple[str, ...]
     nlb_arn: str
     alb_arn: str
-    primary_arn: str
-    sorry_arn: str
+    primary_arns: tuple[str, ...]  # one group for all listeners, or one for each
+    sorry_arns: tuple[str, ...]
     listener_arns: tuple[str, ...]
+
+    @property
+    def primary_arn(self) -> str:
+        """The primary group, or the first one."""
+        return self.primary_arns[0]
+
+    @property
+    def sorry_arn(self) -> str:
+        """The sorry group, or the first one."""
+        return self.sorry_arns[0]
 
     @property
     def listener_arn(self) -> str:
@@ -77,32 +87,64 @@ class NlbService:
         return found
 
     def health(self) -> dict[str, str]:
-        """Return target id -> state in the primary group."""
+        """Return target id -> state in the primary group, or in the first one."""
         return self.account.targets.health(self.primary_arn)
 
 
-def nlb_service(account: Account, name: str = "service", ports: tuple[int, ...] = (443,)) -> NlbService:
-    """Build the service, one NLB listener per port, and let time pass until all its targets are healthy."""
+def nlb_service(
+    account: Account,
+    name: str = "service",
+    ports: tuple[int, ...] = (443,),
+    *,
+    each: bool = False,
+    addresses: bool = False,
+) -> NlbService:
+    """Build the service, one NLB listener per port, and let time pass until all its targets are healthy.
+
+    each: every listener has two groups of its own, on its port.  addresses: the targets are the instances' addresses.
+    """
     vpc_id, subnet_ids = parts.network(account)
-    instance_ids = tuple(
-        parts.launch(account, subnet_id, f"{name}-{number}")["InstanceId"]
-        for number, subnet_id in enumerate(subnet_ids, 1)
-    )
+    launched = [parts.launch(account, subnet_id, f"{name}-{number}") for number, subnet_id in enumerate(subnet_ids, 1)]
+    instance_ids = tuple(instance["InstanceId"] for instance in launched)
     nlb_arn = parts.load_balancer(account, f"{name}-nlb", "network", subnet_ids)
     alb_arn = parts.load_balancer(account, f"{name}-sorry-alb", "application", subnet_ids)
-    alb_listener = parts.listener(account, alb_arn, "HTTPS", 443, parts.fixed(503, SORRY_PAGE))
-    parts.rule(account, alb_listener, 1, ["/health"], parts.fixed(200, "ok"))
-    primary_arn = parts.target_group(account, f"{name}-primary", vpc_id, Port=80, TargetType="instance")
-    checked = {"HealthCheckProtocol": "HTTPS", "HealthCheckPath": "/health"}
-    sorry_arn = parts.target_group(account, f"{name}-sorry", vpc_id, Port=443, TargetType="alb", **checked)
     account.advance(15)  # pending
-    elb = account.client("elbv2")
-    elb.register_targets(TargetGroupArn=primary_arn, Targets=[{"Id": instance_id} for instance_id in instance_ids])
-    elb.register_targets(TargetGroupArn=sorry_arn, Targets=[{"Id": alb_arn}])
-    listener_arns = tuple(parts.listener(account, nlb_arn, "TCP", port, parts.forward(primary_arn)) for port in ports)
-    service = NlbService(
-        account, vpc_id, subnet_ids, instance_ids, nlb_arn, alb_arn, primary_arn, sorry_arn, listener_arns
+    elb, kind = account.client("elbv2"), "ip" if addresses else "instance"
+    ids = [instance["PrivateIpAddress" if addresses else "InstanceId"] for instance in launched]
+    primary_arns, sorry_arns = list[str](), list[str]()
+    for number, port in enumerate(ports if each else (80,), 1):
+        suffix = f"-{number}" if each else ""
+        made = parts.target_group(account, f"{name}-primary{suffix}", vpc_id, Port=port, TargetType=kind)
+        elb.register_targets(TargetGroupArn=made, Targets=[{"Id": target_id} for target_id in ids])
+        primary_arns.append(made)
+        sorry_arns.append(_sorry_page(account, f"{name}-sorry{suffix}", vpc_id, alb_arn, port if each else 443))
+    pairs = primary_arns if each else primary_arns * len(ports)
+    listener_arns = tuple(
+        parts.listener(account, nlb_arn, "TCP", port, parts.forward(primary))
+        for port, primary in zip(ports, pairs, strict=True)
     )
-    while set(service.health().values()) != {"healthy"}:
+    service = NlbService(
+        account,
+        vpc_id,
+        subnet_ids,
+        instance_ids,
+        nlb_arn,
+        alb_arn,
+        tuple(primary_arns),
+        tuple(sorry_arns),
+        listener_arns,
+    )
+    while any(set(account.targets.health(arn).values()) != {"healthy"} for arn in primary_arns):
         account.advance(5)
     return service
+
+
+def _sorry_page(account: Account, name: str, vpc_id: str, alb_arn: str, port: int) -> str:
+    """Let the sorry ALB answer on a port, HTTP on 80; return a target group for it."""
+    protocol = "HTTP" if port == 80 else "HTTPS"
+    alb_listener = parts.listener(account, alb_arn, protocol, port, parts.fixed(503, SORRY_PAGE))
+    parts.rule(account, alb_listener, 1, ["/health"], parts.fixed(200, "ok"))
+    checked = {"HealthCheckProtocol": protocol, "HealthCheckPath": "/health"}
+    made = parts.target_group(account, name, vpc_id, Port=port, TargetType="alb", **checked)
+    account.client("elbv2").register_targets(TargetGroupArn=made, Targets=[{"Id": alb_arn}])
+    return made

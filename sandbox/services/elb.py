@@ -1,13 +1,13 @@
 """Elastic Load Balancing where moto is kinder: load balancers, target groups, listeners, rules and what AWS refuses."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from moto.elbv2 import models
 
 from sandbox.frontdoor import FrontDoor
 from sandbox.services.elb_routing import weights
-from sandbox.wire import Refusal
+from sandbox.wire import Answer, Refusal
 
 # Which protocols of target groups a listener can forward to.
 _FORWARDS_TO = {
@@ -53,7 +53,8 @@ class _Action(models.FakeAction):  # type: ignore[misc]
     def __init__(self, data: dict[str, Any]) -> None:
         if data.get("Type") == "forward":
             groups = weights(data)
-            data = {**data, "ForwardConfig": {**data.get("ForwardConfig", {}), "TargetGroups": groups}}
+            sticky = {"TargetGroupStickinessConfig": {"Enabled": False}}  # shown also where nobody has set it
+            data = {**data, "ForwardConfig": {**sticky, **data.get("ForwardConfig", {}), "TargetGroups": groups}}
             if len(groups) == 1:
                 data["TargetGroupArn"] = groups[0]["TargetGroupArn"]
         super().__init__(data)
@@ -69,10 +70,12 @@ class Elb:
     def __init__(self, account: FrontDoor) -> None:
         self._account = account
         # What a test may set.
+        self.late_reads = 0  # so many reads of listeners after each change still show what was before (Q8)
         self.refuse_mixed_weighted_action = False  # A5: instance and ALB groups in one weighted action
         self.certificates = {account.arn("acm", "certificate/00000000-0000-4000-8000-000000000001")}
         for operation, fn in {
             "CreateLoadBalancer": self._create_load_balancer,
+            "SetSubnets": self._set_subnets,
             "CreateTargetGroup": self._check_target_group,
             "ModifyTargetGroupAttributes": self._check_attributes,
             "CreateListener": self._check_new_listener,
@@ -84,6 +87,9 @@ class Elb:
         }.items():
             account.override("elbv2", operation, fn)
         account.after("elbv2", "ModifyTargetGroup", self._keep_matcher)
+        account.around("elbv2", "DescribeListeners", self._describe_listeners)
+        self._late = 0
+        self._shown: dict[str, list[Any]] = {}  # listener ARN -> the default action before the last change
 
     @property
     def backend(self) -> Any:
@@ -126,6 +132,11 @@ class Elb:
                     used.setdefault(group["TargetGroupArn"], set()).add(balancer.arn)
         return used
 
+    def zones(self, group_arn: str) -> set[str]:
+        """Return the zones that are enabled for the load balancers that use a group, none if nobody uses it."""
+        balancers = [self.load_balancer(arn) for arn in self.used().get(group_arn, ())]
+        return {subnet.availability_zone for balancer in balancers for subnet in balancer.subnets}
+
     def weights(self, listener_arn: str) -> dict[str, int]:
         """Return target group ARN -> weight of a listener's default action."""
         groups = weights(self.listener(listener_arn).default_actions[-1].data)
@@ -154,6 +165,20 @@ class Elb:
         self.backend.load_balancers[created.arn] = created
         self.backend.tagging_service.tag_resource(created.arn, params.get("Tags"))
         return {"LoadBalancers": [created]}
+
+    def _set_subnets(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
+        # The zones of a load balancer are those of its subnets, one of each; moto asks for two also for an NLB.
+        balancer = self.load_balancer(params["LoadBalancerArn"])
+        mapped = [mapping["SubnetId"] for mapping in params.get("SubnetMappings", [])]
+        ec2 = self._account.backend("ec2")
+        subnets = [ec2.get_subnet(subnet_id) for subnet_id in params.get("Subnets", []) + mapped]
+        zones = {subnet.availability_zone for subnet in subnets}
+        if len(zones) < len(subnets):
+            raise Refusal("InvalidConfigurationRequest", "A load balancer cannot be attached to two subnets of a zone")
+        if len(zones) < (1 if balancer.type == "network" else 2):
+            raise Refusal("InvalidConfigurationRequest", "At least two subnets in two zones must be specified")
+        balancer.subnets = subnets
+        return {"AvailabilityZones": balancer.availability_zones}
 
     def _check_target_group(self, params: dict[str, Any], _principal: str) -> None:
         kind = params.get("TargetType", "instance")
@@ -212,6 +237,23 @@ class Elb:
             raise Refusal("DuplicateListener", f"A listener already exists on port {port} for this load balancer")
         if "DefaultActions" in params:
             self._check_actions(balancer, params.get("Protocol", listener.protocol), params["DefaultActions"])
+            self._late = self.late_reads
+            self._shown[listener.arn] = list(listener.default_actions)
+
+    def _describe_listeners(self, _params: dict[str, Any], serve: Callable[[], Answer]) -> Answer:
+        if not self._late:
+            self._shown.clear()
+            return serve()
+        self._late -= 1
+        listeners = [held for balancer in self.backend.load_balancers.values() for held in balancer.listeners.values()]
+        real = [(listener, listener.default_actions) for listener in listeners]
+        try:
+            for listener, now in real:
+                listener.default_actions = self._shown.get(listener.arn, now)
+            return serve()
+        finally:
+            for listener, now in real:
+                listener.default_actions = now
 
     def _create_rule(self, params: dict[str, Any], _principal: str) -> dict[str, Any] | None:
         listener = self.listener(params["ListenerArn"])
@@ -277,9 +319,14 @@ class Elb:
             self._check_group(balancer, protocol, group)
         if protocol == "TLS" and len({group.protocol for group in groups}) > 1:  # A4
             raise Refusal("IncompatibleProtocols", "The target groups of a TLS listener must have the same protocol")
-        sticky = action.get("ForwardConfig", {}).get("TargetGroupStickinessConfig", {}).get("Enabled", False)
+        stickiness = action.get("ForwardConfig", {}).get("TargetGroupStickinessConfig", {})
+        sticky = stickiness.get("Enabled", False)
+        if balancer.type == "network" and "DurationSeconds" in stickiness:  # Q2
+            raise Refusal("InvalidConfigurationRequest", "A stickiness duration cannot be specified for a NLB listener")
+        if sticky and protocol == "TLS":  # Q3
+            raise Refusal("InvalidLoadBalancerAction", "Target group stickiness is not supported for TLS listeners")
         if len(groups) > 1 and not sticky and any(g.attributes.get("stickiness.enabled") == "true" for g in groups):
-            raise Refusal(  # A4
+            raise Refusal(  # A4, Q3
                 "InvalidLoadBalancerAction",
                 "Target group stickiness must be enabled for the action if a target group has stickiness enabled",
             )

@@ -47,6 +47,15 @@ class Sample:
 FULL = {"WORD": "a", "NUMBER": "1", "SEVERAL": "a", "FLAG": "true"}
 
 
+@pytest.mark.parametrize("text", ["a,", ",a", "a, ,b", "a,,b", ","])
+def test_a_list_with_an_empty_element_was_cut_somewhere_and_is_refused(text: str) -> None:
+    for variable, parameter in (("SEVERAL", "Several"), ("MANY", "Many")):
+        [problem] = problems(Sample, FULL | {variable: text})
+        assert problem.startswith(
+            f"{variable} ({parameter}) is {text!r} with an empty element, expected a list like a,b"
+        )
+
+
 def problems(kind: type, environ: dict[str, str]) -> list[str]:
     """Return what the one error says, problem by problem."""
     with pytest.raises(InputError) as caught:
@@ -64,7 +73,7 @@ def problems(kind: type, environ: dict[str, str]) -> list[str]:
         ("FLAG", "true", True),
         ("FLAG", "False", False),
         ("SEVERAL", "a,b", ("a", "b")),
-        ("SEVERAL", " a , ,b, ", ("a", "b")),
+        ("SEVERAL", " a , b ", ("a", "b")),
         ("MAYBE", "given", "given"),
         ("MAYBE", "", "as declared"),
         ("MAYBE", "   ", "as declared"),

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from conftest import Shop
 
-from functions.nlb_sorry_switchover.app import INITIAL_PATIENCE, Config, Observed, decide, mail
+from functions.nlb_sorry_switchover.app import Config, Observed, decide, mail
 from kirikae import notify
 from kirikae.alarms import Alarm
 from kirikae.decision import Result
 from kirikae.elb import Target
 from kirikae.listeners import Listener
-from kirikae.nlb.world import Adopt, Switch, Switches
+from kirikae.nlb.outage import INITIAL_PATIENCE
+from kirikae.nlb.world import Adopt, Done, Switch, Switches
 from kirikae.notify import Times
 
 NOW = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)
@@ -64,11 +65,13 @@ def seen(primary: str, instances: str | None = None, **world: Any) -> Observed:
     listeners = (world.pop("listener", ON_PRIMARY),)
     outage, sorry = world.pop("alarm", None), world.pop("sorry", SORRY_PAGE)
     switches = {"listeners": listeners, "ruled": (), "mode": "weighted", "elsewhere": {}} | world
-    return Observed(NOW, Switches(**switches), targets(primary), sorry, states, outage)
+    alarms = {PRIMARY: outage} if outage else {}
+    return Observed(NOW, Switches(**switches), {PRIMARY: targets(primary)}, {SORRY: sorry}, None, states, alarms)
 
 
 SWITCH = Switch("sorry", (LISTENER,))
 STAY = None
+DONE = Done("weighted", (LISTENER,), {LISTENER: {}})
 ILL_SORRY = (Target("alb", 443, "unhealthy"),)
 UNUSED_SORRY = (Target("alb", 443, "unused", "Target.NotInUse"),)
 TLS_LISTENER = listener({PRIMARY: 1}, protocol="TLS")
@@ -185,7 +188,7 @@ def test_a_plain_action_is_adopted_without_moving_its_traffic(plain: str) -> Non
 def test_the_mail_tells_what_why_when_what_to_check_and_how_to_undo(language: str, caused: datetime | None) -> None:
     world = seen("unused unused", sorry=ILL_SORRY)
     times = Times(caused, NOW - timedelta(seconds=3), NOW)
-    letter = mail(CONFIG, world, Result(SWITCH, decide(CONFIG, world).reason, "weighted", times))
+    letter = mail(CONFIG, world, Result(SWITCH, decide(CONFIG, world).reason, DONE, times))
     assert letter is not None
     text = notify.plain_text(letter.sections, language)
     undo = text[text.index("aws elbv2 modify-listener") :]
@@ -359,7 +362,7 @@ def test_a_plain_action_is_adopted_at_the_first_tick_without_moving_traffic_and_
 
 def test_adopted_groups_are_both_health_checked(shop: Shop) -> None:
     assert set(shop.service.health().values()) == {"healthy"}
-    assert [t["state"] for t in shop.switchover()["seen"]["sorry"]] == ["healthy"]
+    assert [t["state"] for group in shop.switchover()["seen"]["sorry"].values() for t in group] == ["healthy"]
 
 
 def test_a_refused_weighted_action_is_found_long_before_an_outage_and_said_once(new_shop: Any) -> None:
@@ -403,14 +406,15 @@ def test_a_listener_that_fails_is_named_and_finished_by_the_next_run(new_shop: A
     )
     shop.stops()
     assert shop.serves == ["primary", "sorry"]
-    assert shop.mails == []
+    assert shop.subjects == ["sorry page ON for 1 of 2 listeners, the primary cannot serve"]
+    assert f"NOT switched, tried again every minute: TCP:443 {first}: " in shop.mails[0].body
     failed = next(run.invocation for run in shop.runs(FUNCTION) if run.invocation.error)
     assert first in failed.payload["errorMessage"]
     assert "1 of 2 listeners" in failed.payload["errorMessage"]
     shop.account.faults.clear()
     shop.minutes(1)
     assert shop.serves == ["sorry", "sorry"]
-    assert len(shop.mails) == 1
+    assert shop.subjects[1:] == ["sorry page ON, the primary cannot serve"]
 
 
 def test_a_switch_whose_answer_was_lost_is_told_by_the_run_that_made_it(shop: Shop) -> None:
@@ -607,7 +611,7 @@ def test_the_mail_is_in_japanese_when_asked(new_shop: Any) -> None:
     shop = new_shop(NotificationLanguage="ja").deployed()
     shop.stops()
     [mail] = shop.mails
-    assert "新しい接続は sorry ページに振り向けられます" in mail.body
+    assert "転送先を sorry ページに変更しました" in mail.body
     assert "停止処理中" in mail.body
     assert " JST" in mail.body
     assert mail.subject.isascii()

@@ -15,7 +15,7 @@ from kirikae.decision import Result
 from kirikae.ec2 import Status
 from kirikae.elb import Target
 from kirikae.listeners import Listener
-from kirikae.nlb.world import Switch, Switches
+from kirikae.nlb.world import Done, Switch, Switches
 from kirikae.notify import Times
 
 NOW = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)
@@ -47,11 +47,13 @@ def seen(states: str = "", recovery: str = "", flapping: str = "OK", **world: An
     mode = world.get("mode", "weighted")
     targets = tuple(Target(f"i-{n}", 80, state) for n, state in enumerate(states.split(), 1))
     states = {f"i-{n}": state for n, state in enumerate(world.pop("instances", "").split(), 1)}
-    statuses = tuple(Status(f"i-{n}", *checks) for n, checks in enumerate(world.pop("statuses", ()), 1))
+    statuses = {f"i-{n}": Status(f"i-{n}", *checks) for n, checks in enumerate(world.pop("statuses", ()), 1)}
+    targets += tuple(Target(server, 80, "unused", "Target.NotInUse") for server in statuses)
     name = CONFIG.ready_alarm_name if mode == "replace" else CONFIG.recovery_alarm_name
-    alarm = Alarm(name, recovery, NOW) if recovery else None
+    alarms = (Alarm(name, recovery, NOW),) if recovery else ()
     switches = {"listeners": (listener,), "ruled": (), "mode": mode, "elsewhere": {}} | world
-    return Observed(Switches(**switches), targets, states, statuses, alarm, Alarm("shop-nlb-flapping", flapping, NOW))
+    flaps = Alarm("shop-nlb-flapping", flapping, NOW)
+    return Observed(Switches(**switches), {PRIMARY: targets}, {}, states, statuses, alarms, flaps)
 
 
 BACK = Switch("primary", (LISTENER,))
@@ -126,11 +128,12 @@ def test_in_replace_mode_every_ready_minute_counts_while_it_waits() -> None:
 @pytest.mark.parametrize("world", [seen("healthy", "OK"), seen(recovery="ALARM", statuses=(FIT,), **REPLACED)])
 def test_the_mail_tells_the_evidence_and_how_to_undo(language: str, world: Observed) -> None:
     mode = world.switches.mode
-    letter = mail(CONFIG, world, Result(BACK, decide(CONFIG, world).reason, mode, Times(None, NOW, NOW)))
+    done = Done(mode, (LISTENER,), {LISTENER: {}})
+    letter = mail(CONFIG, world, Result(BACK, decide(CONFIG, world).reason, done, Times(None, NOW, NOW)))
     text = notify.plain_text(letter.sections, language)
     assert letter.subject == f"[kirikae] shop: {OFF}"
     assert "i-1" in text
-    assert (world.recovery.name if world.recovery else "") in text
+    assert world.recovery[0].name in text
     assert f'"TargetGroupArn": "{SORRY}", "Weight": 1' in text
     assert (f'"TargetGroupArn": "{PRIMARY}", "Weight": 0' in text) == (mode == "weighted")
     assert ("理由" in text) == (language == "ja")
@@ -144,7 +147,8 @@ def test_the_mail_of_a_forced_way_back_tells_the_evidence_and_that_it_was_forced
     config, world = replace(CONFIG, auto_switchback=False), seen("healthy unhealthy", "OK", flapping)
     decided = decide(config, world)
     assert (decided.change, decided.forced) == (None, BACK)
-    letter = mail(config, world, Result(BACK, decided.reason, "weighted", Times(None, NOW, NOW), forced=True))
+    done = Done("weighted", (LISTENER,), {LISTENER: {}})
+    letter = mail(config, world, Result(BACK, decided.reason, done, Times(None, NOW, NOW), forced=True))
     why = notify.plain_text([letter.sections[1]], language)
     assert "i-1 healthy; i-2 unhealthy" in why
     assert words in why
@@ -245,9 +249,9 @@ def test_replace_mode_goes_there_and_back_by_status_checks(new_shop: Any) -> Non
     shop.minutes(1)
     shop.service.start()
     shop.minutes(2)  # status checks are still initializing
-    assert shop.switchback()["seen"]["statuses"][0]["system"] == "initializing"
+    assert shop.switchback()["seen"]["statuses"][shop.service.instance_ids[0]]["system"] == "initializing"
     shop.minutes(2)  # they pass now, but not for RecoveryMinutes yet
-    assert shop.switchback()["seen"]["statuses"][0]["system"] == "ok"
+    assert shop.switchback()["seen"]["statuses"][shop.service.instance_ids[0]]["system"] == "ok"
     assert shop.weights == [{"sorry": 1}]
     shop.minutes(4)
     assert shop.weights == [{"primary": 1}]

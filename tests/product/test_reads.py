@@ -120,7 +120,7 @@ def test_target_health_with_and_without_port_and_reason(answer: Answer) -> None:
     answer("elbv2", "describe_target_health", {"TargetHealthDescriptions": described})
     assert elb.target_health(ONE) == (
         Target("i-1", 80, "healthy"),
-        Target("i-2", 0, "unused", "Target.InvalidState"),
+        Target("i-2", 0, "unused", "Target.InvalidState", description="Target is in the stopped state"),
     )
 
 
@@ -138,7 +138,7 @@ def test_target_health_with_and_without_port_and_reason(answer: Answer) -> None:
     ],
 )
 def test_a_group_is_known_to_be_ill_only_while_it_is_checked(states: str, ill: bool) -> None:
-    assert elb.known_unhealthy(Target("i-1", 80, state) for state in states.split()) == ill
+    assert elb.known_unhealthy((Target("i-1", 80, state) for state in states.split()), attached=False) == ill
 
 
 @pytest.mark.parametrize("state", ["initial", "unhealthy", "unused", "draining", "unavailable", "unhealthy.draining"])
@@ -234,10 +234,10 @@ def test_an_alarm_has_its_state_and_since_when(answer: Answer) -> None:
         {"AlarmName": "b", "StateValue": "OK", "StateUpdatedTimestamp": WHEN},
     ]
     answer("cloudwatch", "describe_alarms", {"MetricAlarms": described})
-    assert alarms.read("a", "b") == {"a": Alarm("a", "ALARM", earlier), "b": Alarm("b", "OK", WHEN)}
+    assert alarms.read("a", "b", made_with="X") == {"a": Alarm("a", "ALARM", earlier), "b": Alarm("b", "OK", WHEN)}
 
 
 def test_an_alarm_that_is_gone_is_named(answer: Answer) -> None:
     answer("cloudwatch", "describe_alarms", {"MetricAlarms": []})
-    with pytest.raises(InputError, match=r"no alarm named a, b: .* deploy the stack again"):
-        alarms.read("a", "b")
+    with pytest.raises(InputError, match=r'no alarm named a, b: .* Deploy twice: once with X=""'):
+        alarms.read("a", "b", made_with="X")

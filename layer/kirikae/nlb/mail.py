@@ -1,29 +1,39 @@
 """The mails of the NLB switch."""
 
 import json
-from collections.abc import Iterable
 from typing import Any
 
-from kirikae import hold, notify
+from kirikae import hold, listeners, notify
 from kirikae.decision import Result
-from kirikae.elb import Target
-from kirikae.nlb import switch
-from kirikae.nlb.world import Config, Side, Switch, Switches
+from kirikae.nlb import probe, switch
+from kirikae.nlb.look import REFUSED_TAG
+from kirikae.nlb.servers import Health
+from kirikae.nlb.world import Config, Done, Side, Switch, Switches
 from kirikae.notify import Mail, Times, Words
 
 
-def to_sorry(config: Config, seen: Switches, sorry: Iterable[Target], result: Result[Any, str]) -> Mail:
-    """Return the mail of a switch to the sorry page, whose targets are these."""
+def to_sorry(config: Config, seen: Switches, sorry: Health, by_hand: Words | None, result: Result[Any, Done]) -> Mail:
+    """Return the mail of a switch to the sorry page with these targets; `by_hand` is why it will not end by itself."""
     primary = Words(
         "The primary: instance state, system log, application log. The listeners go back by "
         "themselves when the primary is healthy again, unless AutoSwitchback is false.",
         "プライマリのインスタンス状態、システムログ、アプリケーションログを確認してください。"
         "プライマリが正常に戻れば自動で切り戻します (AutoSwitchback=false の場合を除く)。",
     )
+    if by_hand:
+        primary = Words(
+            f"The primary: its host, system log, application log. kirikae cannot take the listeners back: "
+            f"{by_hand.en}. "
+            f'When the primary is back, invoke the switchback function with {{"action": "reconcile", "force": true, '
+            f'"reason": "..."}}.',
+            f"プライマリのホスト、システムログ、アプリケーションログを確認してください。自動では切り戻せません: "
+            f'{by_hand.ja}。プライマリが復旧したら、切り戻し関数を {{"action": "reconcile", "force": true, '
+            f'"reason": "..."}} で実行してください。',
+        )
     return notify.mail(
         config,
-        "sorry page ON, the primary cannot serve",
-        happened=_switched(seen, "sorry", result.done),
+        f"sorry page ON{_part(seen, result)}, the primary cannot serve",
+        happened=_switched(config, seen, "sorry", result.done),
         why=result.reason,
         since=notify.since(result.times),
         check=notify.lines([_sorry_path(sorry), primary]),
@@ -31,84 +41,113 @@ def to_sorry(config: Config, seen: Switches, sorry: Iterable[Target], result: Re
     )
 
 
-def to_primary(config: Config, seen: Switches, evidence: Words, alarm: str, result: Result[Switch, str]) -> Mail:
+def to_primary(config: Config, seen: Switches, evidence: Words, alarm: str, result: Result[Switch, Done]) -> Mail:
     """Return the mail of a switch back, for this evidence over the minutes that the alarm counts."""
     by_hand = Words("; forced by hand", "。手動で強制的に切り戻しました") if result.forced else Words("")
     return notify.mail(
         config,
-        "sorry page OFF, back on the primary",
-        happened=_switched(seen, "primary", result.done),
+        f"sorry page OFF{_part(seen, result)}, back on the primary",
+        happened=_switched(config, seen, "primary", result.done),
         why=Words(
             f"{evidence.en}, for the configured minutes (alarm {alarm}){by_hand.en}",
             f"{evidence.ja}。この状態が設定時間続きました (アラーム {alarm}){by_hand.ja}",
         ),
         since=notify.since(result.times),
-        check=Words(
-            "The site itself, from outside. New connections can take some minutes to follow.",
-            "外部からサイトの表示を確認してください。新しい接続が切り替わるまで数分かかることがあります。",
-        ),
+        check=Words("The site itself, from outside.", "外部からサイトの表示を確認してください。"),
         undo=_undo(config, seen, "sorry", result.done, result.times),
     )
 
 
-def refused(config: Config, mode: str) -> Mail | None:
+def _part(seen: Switches, result: Result[Any, Done]) -> str:
+    """Return how many of the listeners were switched, if others failed."""
+    return f" for {len(result.done.made)} of {len(seen.listeners)} listeners" if result.done.failed else ""
+
+
+def refused(config: Config, done: Done) -> Mail | None:
     """Return the mail of an adoption that AWS refused; one that went well is only logged."""
-    if mode == config.switch_mode:
+    if done.mode == config.switch_mode:
         return None
     return notify.mail(
         config,
         "weighted switching refused by AWS, replace mode in force",
         happened=Words(
-            "AWS did not take both target groups in one weighted action, so SwitchMode=replace is in force "
-            "from now on. No traffic was moved. The sorry path is not health-checked until it is used.",
-            "AWS が 2 つのターゲットグループの加重アクションを受け付けなかったため、以後 SwitchMode=replace で"
-            "動作します。トラフィックは移動していません。"
-            "sorry 側のターゲットグループは、切り替わるまでヘルスチェックされません。",
+            f"AWS did not take both target groups in one weighted action, so SwitchMode=replace is in force "
+            f"from now on. AWS says {done.refusal}. No traffic was moved. "
+            f"The sorry path is not health-checked until it is used.",
+            f"AWS が 2 つのターゲットグループの加重アクションを受け付けなかったため、以後 SwitchMode=replace で"
+            f"動作します。AWS の応答: {done.refusal}。トラフィックは移動していません。"
+            f"sorry 側のターゲットグループは、切り替わるまでヘルスチェックされません。",
         ),
         check=Words(
-            f"To try again, remove the tag {switch.REFUSED_TAG} from the listeners.",
-            f"再試行するには、リスナーからタグ {switch.REFUSED_TAG} を削除してください。",
+            f"To try again, remove the tag {REFUSED_TAG} from the listeners.",
+            f"再試行するには、リスナーからタグ {REFUSED_TAG} を削除してください。",
         ),
     )
 
 
-def _sorry_path(targets: Iterable[Target]) -> Words:
+def _sorry_path(sorry: Health) -> Words:
     """Return whether the sorry page itself is known to answer."""
+    targets = [target for of_group in sorry.values() for target in of_group]
     found = "; ".join(f"{target.id} {target.state} {target.reason}".strip() for target in targets)
-    if any(target.healthy for target in targets):
+    if sorry and all(any(target.healthy for target in of_group) for of_group in sorry.values()):
         return Words(f"The sorry page is healthy: {found}.", f"sorry ページは正常です: {found}。")
+    if not found:
+        found = "its target health could not be read, or it has no target"
     return Words(
         f"ATTENTION: the sorry page is not known to be healthy: {found}. Open the site from outside.",
         f"注意: sorry ページの正常性を確認できていません: {found}。外部からサイトを開いて確認してください。",
     )
 
 
-def _switched(seen: Switches, side: Side, mode: str) -> Words:
-    """Return which listeners now go where."""
-    ports = ", ".join(f"{listener.protocol}:{listener.port} {listener.arn}" for listener in seen.listeners)
+def _switched(config: Config, seen: Switches, side: Side, done: Done) -> Words:
+    """Return which listeners now go where, as far as it is known, and what a visitor gets."""
+    named = {listener.arn: f"{listener.protocol}:{listener.port} {listener.arn}" for listener in seen.listeners}
+    ports = ", ".join(named[arn] for arn in done.made)
     place = {"primary": Words("the primary", "プライマリ"), "sorry": Words("the sorry page", " sorry ページ")}[side]
-    said = Words(
-        f"New connections of these listeners now go to {place.en}: {ports}.",
-        f"次のリスナーへの新しい接続は{place.ja}に振り向けられます: {ports}",
-    )
-    replaced = Words(
-        "AWS refused both groups in one weighted action, so one group was set: replace mode is in force.",
-        "AWS が加重アクションを拒否したため、一方のグループだけを設定しました。以後は replace モードで動作します。",
-    )
-    return said if mode == seen.mode else notify.lines([said, replaced])
-
-
-def _undo(config: Config, seen: Switches, side: Side, mode: str, times: Times) -> Words:
-    """Return the exact commands that bring the listeners back to `side`, and hold kirikae off meanwhile."""
-    weights = switch.weights(config, side, mode)
-    groups = [{"TargetGroupArn": group, "Weight": weight} for group, weight in weights.items()]
-    action = json.dumps([{"Type": "forward", "ForwardConfig": {"TargetGroups": groups}}])
-    commands = [
-        notify.aws_command(
-            config, "elbv2 modify-listener", f"--listener-arn {listener.arn} --default-actions '{action}'"
+    said = [
+        Words(
+            f"These listeners now forward to {place.en}: {ports}. The NLB itself can take some minutes to send new "
+            f"connections there.",
+            f"次のリスナーの転送先を{place.ja}に変更しました: {ports}。"
+            f"NLB が新しい接続を実際に振り向けるまで数分かかることがあります。",
         )
-        for listener in seen.listeners
     ]
+    if done.unseen:
+        listed = ", ".join(named[arn] for arn in done.unseen)
+        said.append(
+            Words(
+                f"AWS took the change, but does not show it yet: {listed}.",
+                f"AWS は変更を受け付けましたが、まだ表示に反映されていません: {listed}。",
+            )
+        )
+    for arn, problem in done.failed.items():
+        said.append(
+            Words(
+                f"NOT switched, tried again every minute: {named[arn]}: {problem}",
+                f"切り替えられていません (毎分再試行します): {named[arn]}: {problem}",
+            )
+        )
+    if done.refusal:
+        said.append(
+            Words(
+                f"AWS refused both groups in one weighted action, so one group was set: replace mode is in force. "
+                f"AWS says {done.refusal}",
+                f"AWS が加重アクションを拒否したため、一方のグループだけを設定しました。"
+                f"以後は replace モードで動作します。AWS の応答: {done.refusal}",
+            )
+        )
+    seen_there = probe.look(config.probe_url)
+    return notify.lines([*said, *([seen_there] if seen_there else [])])
+
+
+def _undo(config: Config, seen: Switches, side: Side, done: Done, times: Times) -> Words:
+    """Return the exact commands that bring the listeners back to `side`, and hold kirikae off meanwhile."""
+    commands = []
+    for listener in seen.listeners:
+        if listener.arn in done.made:
+            action = listeners.action(switch.weights(config, listener.arn, side, done.mode), done.kept[listener.arn])
+            arguments = f"--listener-arn {listener.arn} --default-actions '{json.dumps([action])}'"
+            commands.append(notify.aws_command(config, "elbv2 modify-listener", arguments))
     said = Words(
         "First hold kirikae off, or it will switch again; then move the listeners:",
         "kirikae が再び切り替えないよう、先に 1 行目のコマンドで保留 (2 時間) にし、"

@@ -4,8 +4,8 @@ from typing import Any, Protocol
 
 from kirikae import notify
 from kirikae.decision import Result
-from kirikae.nlb.switch import hands_off, serving
-from kirikae.nlb.world import Config, Switch, Switches
+from kirikae.nlb.parameters import hands_off
+from kirikae.nlb.world import Config, Done, Switch, Switches, serving
 from kirikae.notify import Mail, Words
 from kirikae.told import State
 
@@ -20,7 +20,7 @@ class Seen(Protocol):
         """Where the listeners point."""
 
 
-def standing(config: Config, seen: Seen, result: Result[Any, str] | None) -> State | None:
+def standing(config: Config, seen: Seen, result: Result[Any, Done] | None) -> State | None:
     """Return whether the sorry page is on: at rest it is not; None while listeners differ, or are not ours to judge."""
     if result:
         return _state(result.change.to) if isinstance(result.change, Switch) else None

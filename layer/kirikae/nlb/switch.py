@@ -1,19 +1,17 @@
-"""The switch that both directions share: where the listeners point, whose they are, and the write."""
+"""The write that both directions share, and what AWS shows of it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from typing import Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from kirikae import elb, env, listeners
-from kirikae.errors import UnfinishedError
+from kirikae import elb, listeners, patience
+from kirikae.errors import AnswerError, UnfinishedError
 from kirikae.listeners import Listener
-from kirikae.log import logger
-from kirikae.nlb.world import Adopt, Config, Side, Switch, Switches
-from kirikae.notify import Words
+from kirikae.nlb.look import REFUSED_TAG
+from kirikae.nlb.world import Adopt, Config, Done, Side, Switch, Switches, serving
 
-NLB_PROTOCOLS = frozenset({"TCP", "TLS", "UDP", "TCP_UDP", "QUIC", "TCP_QUIC"})
-REFUSED_TAG = "kirikae:weighted"  # on a listener, value `refused`: AWS did not take both groups in one action
 # What AWS may answer when it does not take an instance group and an ALB-type group in one weighted action.
 _REFUSALS = frozenset(
     {
@@ -27,81 +25,6 @@ _REFUSALS = frozenset(
 )
 
 
-def look(config: Config) -> Switches:
-    """Read the listeners, and what is needed to know that they are ours to change."""
-    with env.naming("NlbListenerArns", ", ".join(config.nlb_listener_arns)):
-        found = listeners.read(config.nlb_listener_arns)
-        ruled = tuple(each.arn for each in found if any(rule.priority for rule in listeners.rules(each.arn)))
-    mode, elsewhere, albs = config.switch_mode, dict[str, str](), tuple[str, ...]()
-    if plain := [listener for listener in found if len(listener.weights) < 2]:
-        elsewhere, albs = _groups(config, plain)
-        tags = elb.tags(listener.arn for listener in plain).values() if mode == "weighted" else ()
-        if any(of_listener.get(REFUSED_TAG) == "refused" for of_listener in tags):
-            mode = "replace"
-    return Switches(found, ruled, mode, elsewhere, albs)
-
-
-def _groups(config: Config, plain: Iterable[Listener]) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Return which of the two groups another load balancer uses (a group belongs to one), and which have an ALB."""
-    arns = (config.primary_target_group_arn, config.sorry_target_group_arn)
-    with env.naming("PrimaryTargetGroupArn, SorryTargetGroupArn", ", ".join(arns)):
-        found = elb.target_groups(arns)
-    own = {listener.load_balancer_arn for listener in plain}
-    elsewhere = {group.arn: user for group in found for user in group.load_balancer_arns if user not in own}
-    return elsewhere, tuple(group.arn for group in found if group.target_type == "alb")
-
-
-def serving(config: Config, listener: Listener) -> Side | None:
-    """Return the side that gets the listener's new connections, or None when it is not one of ours alone."""
-    if listener.action != "forward" or not listener.weights.keys() <= {
-        config.primary_target_group_arn,
-        config.sorry_target_group_arn,
-    }:
-        return None
-    match [group for group, weight in listener.weights.items() if weight > 0]:
-        case [group]:
-            return "primary" if group == config.primary_target_group_arn else "sorry"
-    return None
-
-
-def hands_off(config: Config, seen: Switches) -> Words | None:
-    """Return why the listeners are not ours to change, or None."""
-    reason = next(_obstacles(config, seen), None)
-    return Words(reason) if reason else None
-
-
-def _obstacles(config: Config, seen: Switches) -> Iterator[str]:
-    if config.primary_target_group_arn == config.sorry_target_group_arn:
-        yield "PrimaryTargetGroupArn and SorryTargetGroupArn are the same target group, expected two"
-    if len({listener.load_balancer_arn for listener in seen.listeners}) > 1:
-        yield "NlbListenerArns names listeners of several load balancers, expected those of one NLB"
-    for listener in seen.listeners:
-        where = f"listener {listener.arn}"
-        if listener.protocol not in NLB_PROTOCOLS:
-            yield f"NlbListenerArns: {where} is {listener.protocol}, a listener of an ALB; expected one of an NLB"
-        if listener.protocol != "TCP" and seen.alb_groups:
-            yield (
-                f"NlbListenerArns: {where} is {listener.protocol}, but {', '.join(seen.alb_groups)} has an ALB as its "
-                f"target, to which only a TCP listener can forward; expected a TCP listener or a group of instances"
-            )
-        if listener.arn in seen.ruled:
-            yield f"hands off: {where} has listener rules besides its default action"
-        if serving(config, listener) is None:
-            found = f"{listener.action} {dict(listener.weights)}"
-            yield (
-                f"hands off: {where} has a default action of somebody else: {found}; expected all of the weight on "
-                f"PrimaryTargetGroupArn or on SorryTargetGroupArn and no third group"
-            )
-    for group, user in seen.elsewhere.items():
-        name = "PrimaryTargetGroupArn" if group == config.primary_target_group_arn else "SorryTargetGroupArn"
-        yield f"{name}: {group} is used by another load balancer, {user}; expected a group of the listeners' own"
-
-
-def due(config: Config, seen: Switches, side: Side) -> tuple[str, ...]:
-    """Return the listeners that do not serve `side` yet."""
-    return tuple(listener.arn for listener in seen.listeners if serving(config, listener) != side)
-
-
 def adoption(config: Config, seen: Switches) -> Adopt | None:
     """Return the change that attaches both groups to every listener without moving its traffic, if one needs it."""
     sides = {
@@ -112,58 +35,112 @@ def adoption(config: Config, seen: Switches) -> Adopt | None:
     return Adopt(sides) if sides else None
 
 
-def weights(config: Config, side: Side, mode: str) -> dict[str, int]:
+def weights(config: Config, listener_arn: str, side: Side, mode: str) -> dict[str, int]:
     """Return the default action that serves `side`: both groups attached in weighted mode, one in replace mode."""
-    groups = {"primary": config.primary_target_group_arn, "sorry": config.sorry_target_group_arn}
-    if mode == "replace":
-        return {groups[side]: 1}
-    return {group: int(name == side) for name, group in groups.items()}
+    groups: dict[str, Side] = {config.group("primary", listener_arn): "primary"}
+    groups[config.group("sorry", listener_arn)] = "sorry"
+    return {group: int(name == side) for group, name in groups.items() if mode == "weighted" or name == side}
 
 
-def make(config: Config, seen: Switches, change: Switch | Adopt) -> str:
-    """Make the change on every listener, read it back, and return the mode it was made in.
+def make(config: Config, seen: Switches, change: Switch | Adopt) -> Done:
+    """Make the change on every listener, look until it shows, and return what came of it.
 
-    All listeners are attempted.  Raises UnfinishedError that names those that failed or do not show what was written.
+    All listeners are attempted.  Raises UnfinishedError that names those that failed or show something else.  A read
+    that still shows what was before is no failure: AWS took the write.
     """
     wanted = change.adopt if isinstance(change, Adopt) else dict.fromkeys(change.listeners, change.to)
-    mode, problems = seen.mode, dict[str, str]()
-    for arn, side in wanted.items():
-        try:
-            mode = _forward(config, arn, side, mode)
-        except (ClientError, BotoCoreError) as error:  # the other listeners are attempted first, then it is raised
-            problems[arn] = str(error)
-    for listener in _read_back(wanted):
-        if serving(config, listener) == wanted[listener.arn]:
-            problems.pop(listener.arn, None)  # only the answer was lost: else nobody would ever mail this switch
-        else:
-            problems.setdefault(listener.arn, f"reads back as {dict(listener.weights)}")
-    if problems:
-        named = "; ".join(f"{arn}: {problem}" for arn, problem in problems.items())
-        raise UnfinishedError(f"{len(problems)} of {len(wanted)} listeners are not as they should be: {named}")
+    before = {listener.arn: listener for listener in seen.listeners}
+    mode, written, errors = _write(config, seen, wanted, adopt=isinstance(change, Adopt))
+    shown = _look_again(config, {arn: side for arn, side in wanted.items() if not _refused(errors.get(arn))})
+    problems = {arn: str(error) for arn, error in errors.items()}
+    for arn, listener in shown.items():
+        if serving(config, listener) == wanted[arn]:
+            problems.pop(arn, None)  # only the answer was lost: else nobody would ever mail this switch
+        elif listener.weights != before[arn].weights:
+            problems.setdefault(arn, f"reads back as {dict(listener.weights)}")
+    made = tuple(arn for arn in wanted if arn not in problems)
+    unseen = tuple(arn for arn in made if arn not in shown or serving(config, shown[arn]) != wanted[arn])
     if mode != seen.mode:
         # A switch is mailed whatever happens here: the next run adopts, meets the refusal again and remembers it then.
         with suppress(*() if isinstance(change, Adopt) else (ClientError, BotoCoreError)):
             for arn in config.nlb_listener_arns:
                 elb.tag(arn, {REFUSED_TAG: "refused"})
-    return mode
+    refusal = next((one.refusal for one in written.values() if one.refusal), "")
+    kept = {arn: written[arn].kept if arn in written else before[arn].kept for arn in made}
+    done = Done(mode, made, kept, refusal, unseen, problems)
+    if problems:
+        named = "; ".join(f"{arn}: {problem}" for arn, problem in problems.items())
+        told = done if made and isinstance(change, Switch) else None
+        raise UnfinishedError(f"{len(problems)} of {len(wanted)} listeners are not as they should be: {named}", told)
+    return done
 
 
-def _read_back(wanted: Iterable[str]) -> tuple[Listener, ...]:
-    """Return the listeners as they are shown after the writes, none if they cannot be read."""
+class _Written(NamedTuple):
+    """What was written besides the groups, and why AWS refused both of them, if it did, in its own words."""
+
+    kept: dict[str, Any]
+    refusal: str = ""
+
+
+def _write(
+    config: Config, seen: Switches, wanted: Mapping[str, Side], *, adopt: bool
+) -> tuple[str, dict[str, _Written], dict[str, Exception]]:
+    """Write every listener; return the mode that is in force then, what was written, and what failed."""
+    before = {listener.arn: listener for listener in seen.listeners}
+    mode, written, errors = seen.mode, dict[str, _Written](), dict[str, Exception]()
+    for arn, side in wanted.items():
+        try:
+            written[arn] = _forward(config, before[arn], side, mode, adopt=adopt)
+        except (ClientError, BotoCoreError, AnswerError) as error:  # the others are attempted first, then it is raised
+            errors[arn] = error
+        else:
+            mode = "replace" if written[arn].refusal else mode
+    return mode, written, errors
+
+
+def _forward(config: Config, listener: Listener, side: Side, mode: str, *, adopt: bool) -> _Written:
+    """Point one listener at `side`; where AWS refuses both groups in one action, at that one group alone.
+
+    An action with a sticky group must be sticky itself.  An adoption asks the groups first, because it moves nothing
+    and must change nothing; a switch asks only when it is refused.
+    """
+    arn, both = listener.arn, weights(config, listener.arn, side, mode)
+    kept = listener.kept | _stickiness(both) if adopt else listener.kept
     try:
-        return listeners.read(wanted)
-    except (ClientError, BotoCoreError) as error:  # AWS took the writes: a switch must not pass in silence for this
-        logger.warning("the listeners cannot be read back", problem=str(error))
-        return ()
-
-
-def _forward(config: Config, listener_arn: str, side: Side, mode: str) -> str:
-    """Point one listener at `side`; where AWS refuses both groups in one action, at that one group alone."""
-    try:
-        listeners.forward(listener_arn, weights(config, side, mode))
+        listeners.forward(arn, both, kept)
     except ClientError as error:
         if mode == "replace" or error.response["Error"]["Code"] not in _REFUSALS:
             raise
-        listeners.forward(listener_arn, weights(config, side, "replace"))
-        return "replace"
-    return mode
+        refusal = f"{error.response['Error']['Code']}: {error.response['Error']['Message']}"
+    else:
+        return _Written(kept)
+    with suppress(ClientError, BotoCoreError, AnswerError):
+        if not adopt and (sticky := _stickiness(both)):
+            listeners.forward(arn, both, listener.kept | sticky)
+            return _Written(listener.kept | sticky)
+    listeners.forward(arn, weights(config, arn, side, "replace"), listener.kept)
+    return _Written(listener.kept, refusal)
+
+
+def _stickiness(groups: Iterable[str]) -> dict[str, Any]:
+    """Return what the action needs besides these groups: stickiness if one of them is sticky.
+
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/network/load-balancer-listeners.html
+    """
+    sticky = any(elb.attributes(group).get("stickiness.enabled") == "true" for group in groups)
+    return {"TargetGroupStickinessConfig": {"Enabled": True}} if sticky else {}
+
+
+def _look_again(config: Config, wanted: Mapping[str, Side]) -> dict[str, Listener]:
+    """Return the listeners as they are shown once they all show what was written, or when the patience is over."""
+
+    def all_serve(found: Iterable[Listener]) -> bool:
+        return all(serving(config, listener) == wanted[listener.arn] for listener in found)
+
+    found = patience.until(lambda: listeners.read(wanted), all_serve) if wanted else ()
+    return {listener.arn: listener for listener in found or ()}
+
+
+def _refused(error: Exception | None) -> bool:
+    """Tell whether it is certain that nothing was done: a lost answer or a failing server leaves that open."""
+    return isinstance(error, ClientError) and error.response["ResponseMetadata"]["HTTPStatusCode"] < 500

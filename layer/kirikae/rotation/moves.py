@@ -76,5 +76,6 @@ def held(config: Config) -> Words:
 
 def sorry(config: Config) -> bool:
     """Tell whether an NLB listener of this stack serves the sorry page."""
-    group = config.sorry_target_group_arn
-    return bool(group) and any(listener.weights.get(group) for listener in listeners.read(config.nlb_listener_arns))
+    groups = config.sorry_target_group_arns or tuple(filter(None, [config.sorry_target_group_arn]))
+    found = listeners.read(config.nlb_listener_arns) if groups else ()
+    return any(listener.weights.get(group) for listener in found for group in groups)

@@ -26,7 +26,8 @@ class Config(env.Stack):
     rotation_allow_standby: bool = False
     state_machine_arn: str = env.of_stack()
     nlb_listener_arns: tuple[str, ...] = env.listener_arns(default=())
-    sorry_target_group_arn: str = ""
+    sorry_target_group_arns: tuple[str, ...] = ()
+    sorry_target_group_arn: str = ""  # the older name for one
 
 
 class Place(TypedDict):

@@ -14,7 +14,7 @@ from kirikae.nlb import world
 class Config(world.Config):
     """Settings of the switchback, on top of those shared by both directions."""
 
-    recovery_alarm_name: str = env.of_stack()  # OK after RecoveryMinutes of enough healthy targets
+    recovery_alarm_name: str = env.of_stack()  # of the first primary group: OK after RecoveryMinutes
     ready_alarm_name: str = env.of_stack()  # in replace mode: ALARM after RecoveryMinutes of enough passed checks
     flapping_alarm_name: str = env.of_stack()  # ALARM after MaxSwitchesPerHour switches
     auto_switchback: bool = True
@@ -26,8 +26,9 @@ class Observed:
     """The world as far as the decision to switch back needs it."""
 
     switches: world.Switches
-    primary: tuple[Target, ...] = ()
+    primary: Mapping[str, tuple[Target, ...]] = field(default_factory=dict)  # by group
+    behind: Mapping[str, str] = field(default_factory=dict)  # address of a target -> its instance
     instances: Mapping[str, str] = field(default_factory=dict)  # of the healthy targets, id -> state, in weighted mode
-    statuses: tuple[Status, ...] = ()  # of the running instances, in replace mode
-    recovery: Alarm | None = None  # of the mode in force
+    statuses: Mapping[str, Status] = field(default_factory=dict)  # of the running instances, in replace mode
+    recovery: tuple[Alarm, ...] = ()  # of the mode in force: in weighted mode one of each group
     flapping: Alarm | None = None

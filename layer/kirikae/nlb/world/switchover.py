@@ -1,7 +1,7 @@
 """The switchover as values: its settings, and what its decision sees."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from kirikae import env
@@ -14,7 +14,7 @@ from kirikae.nlb import world
 class Config(world.Config):
     """Settings of the switchover, on top of those shared by both directions."""
 
-    outage_alarm_name: str = env.of_stack()
+    outage_alarm_name: str = env.of_stack()  # that of the first primary group
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class Observed:
 
     now: datetime
     switches: world.Switches
-    primary: tuple[Target, ...] = ()
-    sorry: tuple[Target, ...] = ()
-    instances: Mapping[str, str] | None = None  # id -> state; None: not asked, because the rest suffices
-    alarm: Alarm | None = None  # likewise
+    primary: Mapping[str, tuple[Target, ...]] = field(default_factory=dict)  # by group
+    sorry: Mapping[str, tuple[Target, ...]] = field(default_factory=dict)  # by group, without those not to be read
+    behind: Mapping[str, str] | None = None  # address of a primary target -> the instance that has it
+    instances: Mapping[str, str] | None = None  # id -> state; None here and above: not asked, because the rest suffices
+    alarms: Mapping[str, Alarm] = field(default_factory=dict)  # by primary group; likewise

@@ -1,0 +1,81 @@
+"""The servers behind the primary groups: which can get traffic, which are down, and who has an address."""
+
+from collections.abc import Iterable, Mapping
+
+from kirikae import ec2, elb
+from kirikae.elb import Target
+from kirikae.nlb.world import Config, Switches
+from kirikae.notify import Words
+
+type Health = Mapping[str, tuple[Target, ...]]  # by primary group
+
+
+def behind(config: Config, primary: Health) -> dict[str, str]:
+    """Return the instance behind each target that is an address of the groups' VPC, if an instance has it."""
+    if not (addresses := {target.id for targets in primary.values() for target in targets if is_address(target)}):
+        return {}
+    [group] = elb.target_groups(config.groups("primary")[:1])  # all are of the load balancer's VPC
+    return ec2.instances_behind(sorted(addresses), group.vpc_id)
+
+
+def is_address(target: Target) -> bool:
+    """Tell whether a target is an IP address, not an instance or a load balancer."""
+    return not target.id.startswith(("i-", "arn:"))
+
+
+def registered(targets: Iterable[Target], instances: Mapping[str, str] | None) -> dict[str, list[Target]]:
+    """Return the targets of each server: of an instance, or of an address whose instance nobody knows."""
+    found = dict[str, list[Target]]()
+    for target in targets:
+        found.setdefault((instances or {}).get(target.id, target.id), []).append(target)
+    return found
+
+
+def declared(config: Config, primary: Health, instances: Mapping[str, str] | None, group: str) -> set[str]:
+    """Return which of PrimaryInstanceIds are behind a group: those registered there, and those registered nowhere."""
+    elsewhere = {
+        server for other, targets in primary.items() if other != group for server in registered(targets, instances)
+    }
+    return set(config.primary_instance_ids) - (elsewhere - registered(primary.get(group, ()), instances).keys())
+
+
+def gets_nothing(switches: Switches, target: Target) -> bool:
+    """Tell whether no new connection can reach a target, whatever its application answers.
+
+    `Target.NotInUse` has two meanings: its zone is not enabled, or nobody uses the group.  In replace mode a group that
+    has just been put into the listener may still show the second one.
+    """
+    if target.reason == "Target.NotInUse" and (switches.mode == "replace" or switches.guessed):
+        return "Availability Zone" in target.description
+    return target.state in ("unused", "draining") or target.shifted
+
+
+def no_way_back(config: Config, primary: Health, instances: Mapping[str, str] | None) -> Words | None:
+    """Return why replace mode could never see that the primary is back, or None.
+
+    A group without traffic is not health-checked, and then only the status checks of instances tell.
+    """
+    if instances is None or config.primary_instance_ids:
+        return None
+    for group, targets in primary.items():
+        unknown = [target.id for target in targets if is_address(target) and target.id not in instances]
+        if unknown and len(targets) - len(unknown) < config.min_healthy_targets:
+            name, listed = config.names("primary"), ", ".join(unknown)
+            return Words(
+                f"{name}: no instance of EC2 in the VPC of {group} has the address {listed}, and in replace mode only "
+                f"the status checks of instances tell when the primary is back; expected targets that are instances, "
+                f"PrimaryInstanceIds, or SwitchMode=weighted where AWS takes it",
+                f"{name}: {group} の VPC にアドレス {listed} を持つ EC2 インスタンスがありません。replace モードでは、"
+                f"プライマリの復旧をインスタンスのステータスチェックでしか判断できません。ターゲットをインスタンスにするか、"
+                f"PrimaryInstanceIds を指定するか、可能であれば SwitchMode=weighted にしてください",
+            )
+    return None
+
+
+def all_outside(primary: Health, instances: Mapping[str, str]) -> bool:
+    """Tell whether no address without an instance can be that of an instance that has just gone.
+
+    An address outside the VPC is registered for a zone or for `all`, and AWS shows which.
+    """
+    targets = [target for of_group in primary.values() for target in of_group if is_address(target)]
+    return all(target.availability_zone == "all" for target in targets if target.id not in instances)

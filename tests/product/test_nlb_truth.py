@@ -1,0 +1,338 @@
+"""What a due switch does without, what its mail knows and does not, and what of a listener stays as it was."""
+
+import json
+import shlex
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import ClassVar
+
+import pytest
+from conftest import Shop
+
+from kirikae.nlb import probe
+from kirikae.notify import Words
+from sandbox.estates import parts
+from sandbox.loopback import Handler, Server
+from sandbox.traffic import NlbPlane
+
+ON, OFF = "sorry page ON, the primary cannot serve", "sorry page OFF, back on the primary"
+FUNCTION, BACK = "NlbSorrySwitchoverFunction", "NlbSwitchbackFunction"
+FAILURES = [("Throttling", 400), ("AccessDenied", 403), ("InternalFailure", 500)]
+
+
+def of_sorry(shop: Shop) -> Callable[[dict[str, str]], bool]:
+    """Return what finds requests about the sorry group."""
+    return lambda params: params["TargetGroupArn"] == shop.service.sorry_arn
+
+
+# What only informs.
+
+
+@pytest.mark.parametrize(("code", "status"), FAILURES)
+def test_an_unreadable_sorry_group_does_not_keep_a_dead_primary_from_its_sorry_page(
+    shop: Shop, code: str, status: int
+) -> None:
+    shop.account.faults.add("elbv2", "DescribeTargetHealth", code, status=status, when=of_sorry(shop))
+    shop.stops()
+    assert (shop.serves, shop.subjects) == (["sorry"], [ON])
+    assert "ATTENTION: the sorry page is not known to be healthy" in shop.mails[0].body
+
+
+def test_an_unreadable_sorry_group_is_an_error_while_no_switch_is_due(shop: Shop) -> None:
+    shop.account.faults.add("elbv2", "DescribeTargetHealth", "AccessDenied", status=403, when=of_sorry(shop))
+    shop.minutes(6)
+    assert len(shop.alarm_mails("NlbSorrySwitchoverErrors")) == 1
+
+
+@pytest.mark.parametrize("operation", ["DescribeTargetGroups", "DescribeTags"])
+def test_a_switch_needs_no_more_of_a_plain_listener_than_where_it_points(
+    new_shop: Callable[..., Shop], operation: str
+) -> None:
+    shop = new_shop().deployed()
+    shop.account.faults.add("elbv2", operation, "AccessDenied", status=403)
+    shop.stops()
+    assert (shop.serves, shop.subjects) == (["sorry"], [ON])
+    shop.account.faults.clear()
+    shop.minutes(1)
+    shop.account.faults.add("elbv2", operation, "AccessDenied", status=403)
+    shop.comes_back()
+    assert (shop.serves, shop.subjects) == (["primary"], [ON, OFF])
+
+
+@pytest.mark.parametrize("operation", ["DescribeTargetGroups", "DescribeTags"])
+def test_without_a_due_switch_nothing_is_adopted_on_a_guess(new_shop: Callable[..., Shop], operation: str) -> None:
+    shop = new_shop()
+    shop.account.faults.add("elbv2", operation, "AccessDenied", status=403)
+    shop.deployed()
+    shop.minutes(6)
+    assert shop.weights == [{"primary": 1}]
+    assert len(shop.alarm_mails("NlbSorrySwitchoverErrors")) == 1
+
+
+def test_an_outage_that_the_alarm_tells_needs_no_ec2(shop: Shop) -> None:
+    shop.account.faults.add("ec2", "DescribeInstances", "RequestLimitExceeded", status=503)
+    shop.service.break_application()
+    shop.minutes(4)
+    assert (shop.serves, shop.subjects) == (["sorry"], [ON])
+
+
+def test_a_cut_answer_is_no_answer(shop: Shop) -> None:
+    shop.account.override("elbv2", "DescribeTargetHealth", lambda _params, _principal: {})
+    done = shop.account.functions.invoke(shop.stack.resources[FUNCTION], {})
+    assert done.payload["errorType"] == "AnswerError"
+    assert "TargetHealthDescriptions" in done.payload["errorMessage"]
+
+
+# Reads that lag.
+
+
+@pytest.mark.parametrize("late", [1, 3, 5])
+def test_a_switch_that_is_not_shown_at_once_is_made_once_and_told_once(shop: Shop, late: int) -> None:
+    before = len(shop.writes())
+    shop.account.elb.late_reads = late
+    shop.stops()
+    shop.account.elb.late_reads = 0
+    assert [run.invocation.error for run in shop.runs(FUNCTION)[-2:]] == [None, None]
+    assert (shop.serves, shop.subjects) == (["sorry"], [ON])
+    shop.minutes(2)
+    assert (len(shop.writes()), shop.subjects) == (before + 1, [ON])
+    assert "does not show it yet" not in shop.mails[0].body
+
+
+def test_a_switch_that_is_not_shown_within_the_patience_is_told_as_far_as_it_is_known(shop: Shop) -> None:
+    shop.account.elb.late_reads = 6
+    shop.service.stop(shop.service.instance_ids[0])
+    shop.stops(shop.service.instance_ids[1])
+    shop.account.elb.late_reads = 0
+    assert shop.subjects[0] == ON
+    assert "AWS took the change, but does not show it yet: TCP:443 " in shop.mails[0].body
+    shop.minutes(2)
+    assert shop.serves == ["sorry"]
+    assert [run.invocation.error for run in shop.runs(FUNCTION) if run.invocation.error] == []
+
+
+# The mail and a visitor.
+
+
+def test_both_mails_tell_that_the_listener_was_written_and_not_that_visitors_follow_already(shop: Shop) -> None:
+    shop.stops()
+    shop.comes_back()
+    assert shop.subjects == [ON, OFF]
+    for mail in shop.mails:
+        assert "These listeners now forward to" in mail.body
+        assert "The NLB itself can take some minutes to send new connections there." in mail.body
+        assert "ProbeUrl" not in mail.body
+
+
+def test_with_a_probe_the_mails_tell_what_a_visitor_got(new_shop: Callable[..., Shop]) -> None:
+    shop = new_shop()
+    with NlbPlane(shop.account, shop.service.listener_arn) as plane:
+        shop.deployed(ProbeUrl=plane.url)
+        shop.minutes(5)
+        shop.stops()
+        shop.comes_back()
+    assert shop.subjects == [ON, OFF]
+    assert f"ProbeUrl {plane.url}, asked once now: status 503 «We will be back soon" in shop.mails[0].body
+    assert "status 200 «The service Served by i-" in shop.mails[1].body
+
+
+def test_a_probe_that_nobody_answers_changes_nothing_and_is_told(new_shop: Callable[..., Shop]) -> None:
+    shop = new_shop(ProbeUrl="http://127.0.0.1:9/").deployed()
+    shop.minutes(5)
+    shop.stops()
+    assert (shop.serves, shop.subjects) == (["sorry"], [ON])
+    assert "asked once now: no answer (" in shop.mails[0].body
+    assert shop.runs(FUNCTION)[-1].invocation.error is None
+
+
+class Site(Handler):
+    """A site with a page that has moved, a long one, and one in Japanese."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:  # noqa: N802 (the name of http.server)
+        """Answer."""
+        self.asked.append(self.path)
+        pages = {"/long": "<p>" + "x" * 100_000, "/ja": "<h1>メンテナンス中 &amp; 復旧作業中</h1>", "/old": "moved"}
+        body = f"<style>p {{}}</style>{pages[self.path]}".encode()
+        self.send_response(302 if self.path == "/old" else 503)
+        if self.path == "/old":
+            self.send_header("Location", "/new")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.fixture
+def site() -> Iterator[str]:
+    """Return the URL of a site."""
+    Site.asked.clear()
+    server = Server(Site)
+    yield server.url
+    server.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("/ja", "status 503 «メンテナンス中 & 復旧作業中»"),
+        ("/old", "status 302 -> /new «moved»"),
+        ("/long", f"status 503 «{'x' * 120}»"),
+    ],
+)
+def test_a_probe_tells_the_status_and_the_first_words_and_follows_nothing(site: str, path: str, found: str) -> None:
+    said = probe.look(f"{site}{path}")
+    assert said is not None
+    assert said.en == f"ProbeUrl {site}{path}, asked once now: {found}."
+    assert found.removeprefix("status ") in said.ja
+    assert Site.asked == [path]
+
+
+def test_a_probe_ends_after_its_time_however_slow_the_site_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "SECONDS", 0.05)
+    ends = threading.Event()
+
+    def late(_url: str) -> Words:
+        ends.wait()
+        return Words("late")
+
+    said = probe.look("http://example.com/", late)
+    ends.set()
+    assert said is not None
+    assert "asked once now: no answer within" in said.en
+
+
+# What is not ours stays.
+
+
+def stickiness(shop: Shop) -> bool:
+    """Tell whether the listener is sticky."""
+    found = shop.account.client("elbv2").describe_listeners(ListenerArns=[shop.service.listener_arn])["Listeners"][0]
+    return bool(found["DefaultActions"][0]["ForwardConfig"]["TargetGroupStickinessConfig"]["Enabled"])
+
+
+def make_sticky(shop: Shop, *, group: bool) -> None:
+    """Make the listener sticky, and its primary group if asked."""
+    elb, arn = shop.account.client("elbv2"), shop.service.primary_arn
+    if group:
+        on = [{"Key": "stickiness.enabled", "Value": "true"}]
+        elb.modify_target_group_attributes(TargetGroupArn=arn, Attributes=on)
+    config = {"TargetGroups": [{"TargetGroupArn": arn}], "TargetGroupStickinessConfig": {"Enabled": True}}
+    action = {"Type": "forward", "ForwardConfig": config}
+    elb.modify_listener(ListenerArn=shop.service.listener_arn, DefaultActions=[action])
+
+
+@pytest.mark.parametrize("mode", ["weighted", "replace"])
+def test_a_sticky_listener_stays_sticky_in_every_write_and_in_the_commands_of_the_mails(
+    new_shop: Callable[..., Shop], mode: str
+) -> None:
+    shop = new_shop(SwitchMode=mode)
+    make_sticky(shop, group=True)
+    shop.deployed()
+    shop.minutes(5)
+    assert (stickiness(shop), len(shop.weights[0])) == (True, 2 if mode == "weighted" else 1)
+    shop.stops()
+    assert (shop.serves, stickiness(shop)) == (["sorry"], True)
+    shop.comes_back()
+    assert (shop.serves, stickiness(shop)) == (["primary"], True)
+    assert shop.subjects == [ON, OFF]
+    for mail in shop.mails:
+        [command] = [line for line in mail.body.splitlines() if line.startswith("aws elbv2 modify-listener")]
+        [action] = json.loads(shlex.split(command)[-1])
+        assert action["ForwardConfig"]["TargetGroupStickinessConfig"] == {"Enabled": True}
+
+
+@pytest.mark.parametrize("outage", [False, True])
+def test_an_action_with_a_sticky_group_is_made_sticky_before_or_after_the_adoption(
+    new_shop: Callable[..., Shop], outage: bool
+) -> None:
+    shop = new_shop()
+    on = [{"Key": "stickiness.enabled", "Value": "true"}]
+    shop.account.client("elbv2").modify_target_group_attributes(TargetGroupArn=shop.service.primary_arn, Attributes=on)
+    shop.deployed()
+    if outage:
+        shop.stops()
+    shop.minutes(2)
+    assert (stickiness(shop), len(shop.weights[0])) == (True, 2)
+    assert shop.serves == (["sorry"] if outage else ["primary"])
+    if outage:
+        assert '"TargetGroupStickinessConfig": {"Enabled": true}' in shop.mails[0].body
+        assert shop.subjects == [ON]
+
+
+@pytest.mark.parametrize("outage", [False, True])
+def test_a_refusal_is_told_in_the_words_of_aws(new_shop: Callable[..., Shop], outage: bool) -> None:
+    shop = new_shop()
+    shop.account.elb.refuse_mixed_weighted_action = True
+    shop.deployed()
+    if outage:
+        shop.stops()
+    shop.minutes(2)
+    said = "AWS says InvalidLoadBalancerAction: A target group with target type 'alb' cannot be combined"
+    assert said in shop.mails[0].body
+
+
+# The sorry page's own health.
+
+
+def with_sorry_servers(shop: Shop) -> tuple[str, ...]:
+    """Let two instances answer the sorry page instead of the ALB; return their ids."""
+    account, service = shop.account, shop.service
+    servers = tuple(parts.launch(account, subnet_id)["InstanceId"] for subnet_id in service.subnet_ids)
+    account.advance(15)
+    group = parts.target_group(account, "sorry-servers", service.vpc_id, Port=80, TargetType="instance")
+    targets = [{"Id": server} for server in servers]
+    account.client("elbv2").register_targets(TargetGroupArn=group, Targets=targets)
+    shop.service = replace(service, sorry_arns=(group,))
+    return servers
+
+
+def test_a_sorry_page_on_stopped_servers_is_told_before_it_is_needed(new_shop: Callable[..., Shop]) -> None:
+    shop = new_shop()
+    servers = with_sorry_servers(shop)
+    shop.deployed()
+    shop.minutes(6)
+    assert shop.alarm_mails("SorryUnhealthy") == []
+    shop.service.stop(*servers)
+    shop.minutes(6)
+    assert shop.account.targets.health(shop.service.sorry_arn) == dict.fromkeys(servers, "unused")
+    assert len(shop.alarm_mails("SorryUnhealthy")) == 1
+
+
+def test_a_sorry_page_in_a_zone_that_is_not_enabled_is_told_too(new_shop: Callable[..., Shop]) -> None:
+    shop = new_shop()
+    servers = with_sorry_servers(shop)
+    shop.service.terminate(servers[0])
+    shop.deployed()
+    shop.minutes(6)
+    shop.account.client("elbv2").set_subnets(LoadBalancerArn=shop.service.nlb_arn, Subnets=shop.service.subnet_ids[:1])
+    shop.minutes(6)
+    assert len(shop.alarm_mails("SorryUnhealthy")) == 1
+
+
+def test_a_sorry_group_that_is_in_no_listener_is_not_called_ill(new_shop: Callable[..., Shop]) -> None:
+    shop = new_shop(SwitchMode="replace").deployed()
+    shop.minutes(10)
+    assert shop.account.targets.health(shop.service.sorry_arn) == {shop.service.alb_arn: "unused"}
+    assert shop.alarm_mails("SorryUnhealthy") == []
+
+
+# Something of the stack was deleted.
+
+
+def test_a_deleted_alarm_comes_back_by_what_the_error_says(new_shop: Callable[..., Shop]) -> None:
+    shop = new_shop(PrimaryInstanceIds="").deployed()
+    shop.minutes(5)
+    shop.account.client("cloudwatch").delete_alarms(AlarmNames=["shop-nlb-outage"])
+    shop.service.break_application()
+    shop.minutes(3)
+    failed = shop.runs(FUNCTION)[-1].invocation
+    assert 'Deploy twice: once with NlbListenerArns="", which removes what it made' in failed.payload["errorMessage"]
+    shop.deployed_again()
+    shop.minutes(3)
+    assert shop.serves == ["primary"]  # an unchanged stack makes nothing anew
+    shop.deployed_again(NlbListenerArns="")
+    shop.deployed_again()
+    shop.minutes(4)
+    assert shop.serves == ["sorry"]
