@@ -8,13 +8,14 @@ While no window is open, the rules that the stack made match nothing, so that no
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any, assert_never
 
 from kirikae import clock, env, reconcile
 from kirikae.decision import Decision, Result
 from kirikae.events import Hint, Request
 from kirikae.log import logger
-from kirikae.maintenance import ours, rules, windows, wishes
+from kirikae.maintenance import attempts, ours, rules, windows, wishes
 from kirikae.maintenance.mail import closed, ended, left, started
 from kirikae.maintenance.priorities import back, front
 from kirikae.maintenance.rules import Memory
@@ -25,10 +26,17 @@ from kirikae.notify import Mail, Words
 type Changes = GoLive | Park | Close | LeaveAlone
 
 
-def store_wish(config: Config, request: Request, now: datetime) -> Stored:
-    """Validate the wish in the event and store it."""
+def store_wish(request_id: str, config: Config, request: Request, now: datetime) -> Stored:
+    """Validate the wish in the event and store it; a start that Lambda repeats does not undo an end in between."""
     wish = wishes.read(request.wish or {}, now, config.maintenance_end, config.maintenance_timezone)
-    return windows.store(config.maintenance_parameter, wish, now, dry_run=config.dry_run or request.dry_run)
+    stored = windows.store(
+        config.maintenance_parameter,
+        wish,
+        now,
+        dry_run=config.dry_run or request.dry_run,
+        first_version=partial(attempts.first_version, config.maintenance_rule_arn, request_id),
+    )
+    return replace(stored, request_id=request_id)
 
 
 def observe(config: Config, hint: Hint) -> Observed:
@@ -135,7 +143,8 @@ def act(config: Config, seen: Observed, change: Changes) -> None:
         case _:
             assert_never(change)
     if not isinstance(change, Close):
-        rules.remember(config.maintenance_rule_arn, Memory(change.to, numbers))
+        memory = Memory(change.to, numbers, seen.memory.attempt)
+        rules.remember(config.maintenance_rule_arn, memory, carried_out=seen.stored.request_id)
 
 
 def mail(config: Config, seen: Observed, result: Result[Changes, None]) -> Mail:
@@ -159,4 +168,5 @@ reconcile.warm_up(Config, lambda config: rules.read(config.maintenance_listener_
 @logger.inject_lambda_context
 def lambda_handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """Store the wish, if the event is one, and reconcile the rule with the windows."""
-    return reconcile.reconcile(event, Config, observe, decide, act, mail, store_wish)
+    store = partial(store_wish, str(getattr(context, "aws_request_id", "")))
+    return reconcile.reconcile(event, Config, observe, decide, act, mail, store)

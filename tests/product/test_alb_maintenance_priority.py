@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -15,10 +16,12 @@ from zoneinfo import ZoneInfo
 import pytest
 from conftest import Shop
 
-from functions.alb_maintenance_priority.app import Changes, decide, mail
+from functions.alb_maintenance_priority.app import Changes, decide, mail, observe
 from kirikae import env
 from kirikae.decision import Result, plain
 from kirikae.errors import InputError
+from kirikae.events import Hint
+from kirikae.maintenance import conditions, rules, windows
 from kirikae.maintenance.rules import Memory, Order
 from kirikae.maintenance.windows import Stored, Window
 from kirikae.maintenance.world import Close, Config, GoLive, LeaveAlone, Observed, Park
@@ -26,6 +29,7 @@ from kirikae.notify import Times, Words
 from sandbox.account import Account
 from sandbox.estates import alb as estate_alb
 from sandbox.estates import standby as estate_standby
+from sandbox.estates.alb import AlbService
 from sandbox.stack import cloudformation
 from sandbox.stack.intrinsics import TemplateError
 from sandbox.traffic import AlbPlane
@@ -133,6 +137,46 @@ def test_decide(change: dict[str, Any] | None, world: Observed) -> None:
     assert plain(decided.change) == change, decided.reason
     assert decided.reason.en
     assert not decided.refused
+
+
+def test_every_world_of_the_table_is_one_that_observe_returns(ours: Account) -> None:
+    alb = estate_alb.alb_service(ours)
+    elb = ours.client("elbv2")
+    for arn in alb.rule_arns.values():
+        alb.delete_rule(arn)
+    group = alb.group_arns["/a"]
+    for name, (_, world) in WORLDS.items():
+        ids = {rule: _made(ours, alb, rule, number, world) for rule, number in world.order.priorities.items()}
+        config = replace(CONFIG, maintenance_listener_arn=alb.listener_arn, maintenance_rule_arn=ids["aa"])
+        config = replace(config, maintenance_target_group_arn=group)
+        names = {arn.rpartition("/")[2]: rule for rule, arn in ids.items()}
+        if world.memory.state:
+            numbers = {ids[rule].rpartition("/")[2]: given for rule, given in world.memory.numbers.items()}
+            rules.remember(ids["aa"], replace(world.memory, numbers=numbers))
+        ours.client("ssm").put_parameter(
+            Name=PARAMETER, Value=windows.write(world.stored.windows), Overwrite=True, Type="String"
+        )
+        found = observe(config, Hint("tick"))
+        order = found.order
+        assert {names[rule]: number for rule, number in order.priorities.items()} == world.order.priorities, name
+        assert {names[rule] for rule in order.everything} == world.order.everything, name
+        assert {names[rule] for rule in order.nothing} == world.order.nothing, name
+        assert (order.addresses, order.default_action) == ({}, world.order.default_action), name
+        assert found.memory.state == world.memory.state, name
+        assert {names[rule]: given for rule, given in found.memory.numbers.items()} == world.memory.numbers, name
+        assert found.stored.windows == world.stored.windows, name
+        for arn in ids.values():
+            elb.delete_rule(RuleArn=arn)
+
+
+def _made(account: Account, alb: AlbService, rule: str, number: int, world: Observed) -> str:
+    """Make a rule of a world: another's, or ours, parked or open."""
+    asks = conditions.NOTHING if rule in world.order.nothing else conditions.EVERYTHING
+    if rule != "aa":
+        return alb.add_rule(number, f"/{rule}")
+    action = {"Type": "forward", "TargetGroupArn": alb.group_arns["/a"]}
+    wanted = {"ListenerArn": alb.listener_arn, "Priority": number, "Conditions": list(asks), "Actions": [action]}
+    return str(account.client("elbv2").create_rule(**wanted)["Rules"][0]["RuleArn"])
 
 
 @pytest.mark.parametrize(
@@ -519,6 +563,48 @@ def test_a_move_that_fails_is_finished_by_the_next_run_with_one_mail(site: Site,
     assert site.alb.priorities() == site.before
 
 
+@pytest.mark.parametrize("finished_by_a_tick", [False, True])
+@pytest.mark.parametrize("operation", ["SetRulePriorities", "ModifyRule", "PutParameter", "DescribeRules"])
+def test_a_start_that_lambda_repeats_does_not_undo_an_operators_end(
+    site: Site, operation: str, finished_by_a_tick: bool
+) -> None:
+    service = "ssm" if operation == "PutParameter" else "elbv2"
+    code, after = ("InternalServerError", True) if service == "ssm" else ("InternalFailure", False)
+    site.account.faults.add(service, operation, code, times=3, status=500, after=after)
+    site.account.functions.invoke_async(site.stack.resources[FUNCTION], {"type": "start", "minutes": 60})
+    site.settle()
+    site.account.faults.clear()
+    assert list(site.stored) == ["default"]
+    if finished_by_a_tick:
+        site.invoke(FUNCTION, {"action": "reconcile"})
+    site.wish("end")
+    site.minutes(5)
+    assert (site.statuses(), site.alb.priorities(), site.stored) == (SERVICE, site.before, {})
+    site.wish("start", minutes=60)
+    assert site.statuses() == PAGE
+
+
+@pytest.mark.parametrize("request_id", ["", "always-the-same"])
+def test_a_start_that_was_carried_out_is_no_attempt_any_more(
+    site: Site, monkeypatch: pytest.MonkeyPatch, request_id: str
+) -> None:
+    monkeypatch.setattr("sandbox.services.awslambda.uuid", SimpleNamespace(uuid4=lambda: request_id))
+    for _ in range(2):
+        assert [site.wish("start", minutes=60)["outcome"] for _ in range(2)] == ["changed", "unchanged"]
+        assert site.wish("end")["outcome"] == "changed"
+
+
+def test_a_start_that_could_not_be_stored_is_repeated(site: Site) -> None:
+    site.account.faults.add("ssm", "PutParameter", "InternalServerError", times=3, status=500)
+    site.account.functions.invoke_async(site.stack.resources[FUNCTION], {"type": "start", "minutes": 60})
+    site.settle()
+    assert site.stored == {}
+    site.wish("start", window="another", minutes=2)
+    site.minutes(5)
+    assert "default" in site.stored
+    assert site.statuses() == PAGE
+
+
 def test_two_starts_at_the_same_moment_lose_none(site: Site) -> None:
     function, other = site.stack.resources[FUNCTION], {"type": "start", "window": "b", "minutes": 20}
     site.wish("end")  # warm
@@ -546,7 +632,7 @@ def test_the_calls_of_a_start_and_an_end_do_not_grow_with_the_rules(site: Site, 
         site.alb.add_rule(number, f"/{number}")
     before = site.alb.priorities()
     site.wish("end")  # warm
-    for kind, fields, calls in (("start", {"minutes": 60}, 11), ("end", {}, 10)):
+    for kind, fields, calls in (("start", {"minutes": 60}, 13), ("end", {}, 10)):
         seen_before = len(site.account.calls)
         site.wish(kind, **fields)
         made = [call.operation for call in site.account.calls[seen_before:] if "Role" in call.principal]
@@ -705,7 +791,7 @@ def test_whichever_change_is_followed_later_nobody_gets_anything_wrong(
         assert watched.sees() == (IN_MAINTENANCE if wish == "start" else IN_SERVICE)
 
 
-@pytest.mark.parametrize("step", range(5))
+@pytest.mark.parametrize("step", range(6))
 @pytest.mark.parametrize("wish", ["start", "end"])
 def test_a_run_that_dies_at_any_step_leaves_visitors_right_and_is_finished(
     watched: Watched, wish: str, step: int
@@ -716,7 +802,7 @@ def test_a_run_that_dies_at_any_step_leaves_visitors_right_and_is_finished(
     before, after = (IN_SERVICE, IN_MAINTENANCE) if wish == "start" else (IN_MAINTENANCE, IN_SERVICE)
     watched.dies_before(step)
     died = watched.account.functions.invoke(function, event)
-    assert bool(died.error) == (step < (5 if wish == "start" else 4))
+    assert bool(died.error) == (step < (6 if wish == "start" else 4))
     for visitor, answer in watched.sees().items():
         assert answer in (before[visitor], after[visitor])
     watched.account.faults.clear()

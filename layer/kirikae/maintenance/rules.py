@@ -8,11 +8,12 @@ and was moved by one.
 import itertools
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kirikae import aws, elb, listeners
 from kirikae.errors import UnfinishedError
+from kirikae.maintenance import attempts
 from kirikae.maintenance.conditions import (
     NOTHING,
     Condition,
@@ -49,6 +50,7 @@ class Memory:
 
     state: str = ""
     numbers: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # rule id -> before, given
+    attempt: str = field(default="", compare=False)  # at a start, see attempts
 
 
 def read(listener_arn: str) -> Order:
@@ -67,12 +69,14 @@ def read(listener_arn: str) -> Order:
 
 def recall(rule_arn: str) -> Memory:
     """Return the memory in the rule's tags."""
-    return decoded(elb.tags([rule_arn])[rule_arn])
+    found = elb.tags([rule_arn])[rule_arn]
+    return replace(decoded(found), attempt=found.get(attempts.TAG, ""))
 
 
-def remember(rule_arn: str, memory: Memory) -> None:
-    """Write the memory into the rule's tags."""
-    elb.tag(rule_arn, encoded(memory))
+def remember(rule_arn: str, memory: Memory, *, carried_out: str = "") -> None:
+    """Write the memory into the rule's tags; a start that was `carried_out` is not attempted again."""
+    done = bool(carried_out) and memory.attempt.startswith(f"{carried_out}@")
+    elb.tag(rule_arn, encoded(memory) | ({attempts.TAG: ""} if done else {}))
 
 
 def arrange(prefix: str, priorities: Mapping[str, int]) -> None:
