@@ -13,6 +13,7 @@ from typing import Any, assert_never
 
 from kirikae import clock, env, reconcile
 from kirikae.decision import Decision, Result
+from kirikae.errors import UnfinishedError
 from kirikae.events import Hint, Request
 from kirikae.log import logger
 from kirikae.maintenance import attempts, ours, rules, windows, wishes
@@ -89,7 +90,10 @@ def _in_maintenance(config: Config, seen: Observed) -> Decision[Changes]:
             f"the rules had been put back meanwhile, as an update of the stack does; {reason.en}",
             f"スタックの更新などによりルールが元に戻されていました。{reason.ja}",
         )
-    return Decision(reason, replace(change, opens=shut), counts="MaintenanceStarted", lasting=lasting)
+    change = replace(change, opens=shut)
+    return Decision(
+        reason, change, counts="" if ours.for_testers(config, change) else "MaintenanceStarted", lasting=lasting
+    )
 
 
 def _out_of_maintenance(config: Config, seen: Observed) -> Decision[Changes]:
@@ -129,8 +133,7 @@ def act(config: Config, seen: Observed, change: Changes) -> None:
                 numbers = change.numbers
                 rules.remember(config.maintenance_rule_arn, Memory("moving", numbers))
             rules.arrange(config.prefix, change.priorities)
-            for rule in change.opens:
-                rules.open_to(config.prefix + rule, *config.live[rule])
+            _open(config, change)
             rules.check(config.maintenance_listener_arn, change.priorities, change.opens, ())
         case Park() | Close():
             for rule in change.closes:
@@ -147,9 +150,23 @@ def act(config: Config, seen: Observed, change: Changes) -> None:
         rules.remember(config.maintenance_rule_arn, memory, carried_out=seen.stored.request_id)
 
 
-def mail(config: Config, seen: Observed, result: Result[Changes, None]) -> Mail:
+def _open(config: Config, change: GoLive) -> None:
+    """Open the testers' rule, then the page's; raise UnfinishedError if AWS refuses the first, when the page is on."""
+    problem = ""
+    for rule in change.opens:
+        if rule == config.rule:
+            rules.open_to(config.prefix + rule, *config.live[rule])
+        else:
+            problem = rules.let_past(config.prefix + rule, *config.live[rule])
+    if problem:
+        raise UnfinishedError(f"the page is on, also for the testers (MaintenanceBypassCidrs): {problem}", done=True)
+
+
+def mail(config: Config, seen: Observed, result: Result[Changes, None]) -> Mail | None:
     """Return the mail of a start, an end, a rule that had to be closed, or one that others moved."""
     match result.change:
+        case GoLive() as change if ours.for_testers(config, change):
+            return None  # visitors have had the page before
         case GoLive():
             return started(config, seen.stored.open(seen.now), result)
         case Park(notes=notes):

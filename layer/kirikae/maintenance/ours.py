@@ -1,7 +1,7 @@
 """Our rules as they are seen: where they stand, which match nothing, and what a rule of the user's own would take."""
 
 from kirikae.maintenance import rules
-from kirikae.maintenance.world import Config, Observed
+from kirikae.maintenance.world import Config, GoLive, Observed
 
 
 def placed(config: Config, seen: Observed) -> bool:
@@ -22,6 +22,11 @@ def to_open(config: Config, seen: Observed) -> tuple[str, ...]:
 def to_close(config: Config, seen: Observed) -> tuple[str, ...]:
     """Return the rules that the stack made and that match something, the page's first."""
     return tuple(rule for rule in reversed(config.live) if rule in seen.order.priorities.keys() - seen.order.nothing)
+
+
+def for_testers(config: Config, change: GoLive) -> bool:
+    """Tell whether a change only lets testers past a page that is on already."""
+    return bool(change.opens) and config.rule not in change.opens and config.rule not in change.priorities
 
 
 def moved_by_others(config: Config, seen: Observed) -> bool:

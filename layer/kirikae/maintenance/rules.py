@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from kirikae import aws, elb, listeners
 from kirikae.errors import UnfinishedError
 from kirikae.maintenance import attempts
@@ -27,6 +29,15 @@ TAG = "kirikae:maintenance"
 NUMBERS_TAG = "kirikae:maintenance-{}"
 RULES_PER_TAG = 9  # an entry has up to 26 characters, a value 256
 TAGS = 40  # of the 50 that a rule can have
+# https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_ModifyRule.html
+REFUSALS = (
+    "IncompatibleProtocols",
+    "InvalidConfigurationRequest",
+    "InvalidLoadBalancerAction",
+    "TargetGroupAssociationLimit",
+    "TargetGroupNotFound",
+    "ValidationError",
+)
 OURS = ("moving", "live", "left")  # states in which the maintenance rule was brought to the front by us
 
 
@@ -95,6 +106,21 @@ def open_to(rule_arn: str, conditions: Iterable[Condition], target_group_arn: st
     https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_ModifyRule.html
     """
     _modify(rule_arn, conditions, Actions=[{"Type": "forward", "TargetGroupArn": target_group_arn}])
+
+
+def let_past(rule_arn: str, conditions: Iterable[Condition], target_group_arn: str) -> str:
+    """Open the testers' rule as `open_to` does; return why AWS refuses it, nothing if it is open.
+
+    The page does not wait for testers: how many addresses a condition takes, and whether their group still fits, is
+    seen only here.
+    """
+    try:
+        open_to(rule_arn, conditions, target_group_arn)
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in REFUSALS:
+            raise
+        return str(error)
+    return ""
 
 
 def close(rule_arn: str) -> None:
