@@ -2,28 +2,42 @@
 
 A start or an end is a wish: it is stored in the maintenance parameter, and every run brings the rule to where the
 stored windows want it. So a lost end costs nothing: its window is over at its `until`, and the next tick sees it.
+While no window is open, the rules that the stack made match nothing, so that no priority decides what visitors get.
 """
 
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any, assert_never
 
 from kirikae import clock, env, reconcile
 from kirikae.decision import Decision, Result
+from kirikae.errors import UnfinishedError
 from kirikae.events import Hint, Request
 from kirikae.log import logger
-from kirikae.maintenance import rules, windows, wishes
-from kirikae.maintenance.mail import ended, left, started
+from kirikae.maintenance import attempts, ours, rules, windows, wishes
+from kirikae.maintenance.mail import closed, ended, left, started
 from kirikae.maintenance.priorities import back, front
 from kirikae.maintenance.rules import Memory
 from kirikae.maintenance.windows import Stored
-from kirikae.maintenance.world import Config, GoLive, LeaveAlone, Observed, Park
+from kirikae.maintenance.world import Close, Config, GoLive, LeaveAlone, Observed, Park
 from kirikae.notify import Mail, Words
 
+type Changes = GoLive | Park | Close | LeaveAlone
 
-def store_wish(config: Config, request: Request, now: datetime) -> Stored:
-    """Validate the wish in the event and store it."""
+
+def store_wish(request_id: str, config: Config, request: Request, now: datetime) -> Stored:
+    """Validate the wish in the event and store it; a start that Lambda repeats does not undo an end in between."""
     wish = wishes.read(request.wish or {}, now, config.maintenance_end, config.maintenance_timezone)
-    return windows.store(config.maintenance_parameter, wish, now, dry_run=config.dry_run or request.dry_run)
+    stored = windows.store(
+        config.maintenance_parameter,
+        wish,
+        now,
+        dry_run=config.dry_run or request.dry_run,
+        first_version=partial(attempts.first_version, config.maintenance_rule_arn, request_id),
+    )
+    return replace(stored, request_id=request_id)
 
 
 def observe(config: Config, hint: Hint) -> Observed:
@@ -35,85 +49,130 @@ def observe(config: Config, hint: Hint) -> Observed:
     return Observed(clock.now(), stored, order, memory)
 
 
-def is_live(config: Config, seen: Observed) -> bool:
-    """Tell whether the maintenance rule is where it belongs while a window is open."""
-    return seen.order.priorities[config.rule] == config.places[config.rule]
-
-
-def decide(config: Config, seen: Observed) -> Decision[GoLive | Park | LeaveAlone]:
+def decide(config: Config, seen: Observed) -> Decision[Changes]:
     """Make the rule live while a window is open, and park it when none is; what others have moved stays theirs."""
     if seen.stored.problem:
         return Decision(Words(f"{config.maintenance_parameter}: {seen.stored.problem}"), refused=True)
     if config.rule not in seen.order.priorities:
-        gone = f"rule {config.rule} is not among the listener's rules: it was deleted; deploy the stack again"
-        return Decision(Words(f"MaintenanceRuleArn: {gone}"), refused=True)
+        gone = f"rule {config.rule} is not among the listener's rules: it was deleted"
+        again = (
+            "empty MaintenanceListenerArn and deploy, then set it again and deploy" if config.live else "name another"
+        )
+        return Decision(Words(f"MaintenanceRuleArn: {gone}; {again}"), refused=True)
     return _in_maintenance(config, seen) if seen.stored.open(seen.now) else _out_of_maintenance(config, seen)
 
 
-def _in_maintenance(config: Config, seen: Observed) -> Decision[GoLive | Park | LeaveAlone]:
+def _in_maintenance(config: Config, seen: Observed) -> Decision[Changes]:
     """Decide while a window is open."""
     said = windows.said(seen.stored.open(seen.now))
     lasting = ("MaintenanceWithoutEnd",) if windows.reminds(seen.stored, seen.now) else ()
     reason = Words(f"{seen.stored.note or 'windows are open'}: {said.en}", f"メンテナンス時間帯です: {said.ja}")
-    if is_live(config, seen):
+    placed, shut = ours.placed(config, seen), ours.to_open(config, seen)
+    if placed and not shut:
         if seen.memory.state not in ("moving", "left"):
             return Decision(reason, lasting=lasting)
         return Decision(reason, GoLive({}), counts="MaintenanceStarted", lasting=lasting)
-    number = seen.order.priorities[config.rule]
-    if seen.memory.state in ("live", "left") and not seen.stored.started:
+    if not placed and not seen.stored.started and ours.moved_by_others(config, seen):
+        number = seen.order.priorities[config.rule]
         moved = Words(
             f"others moved the maintenance rule to {number}; left until the windows end or a new start: {said.en}",
             f"メンテナンスルールの優先度が kirikae 以外により {number} に変更されました。時間帯: {said.ja}",
         )
         return Decision(moved, LeaveAlone() if seen.memory.state == "live" else None, lasting=lasting)
+    if seen.memory.state not in rules.OURS and (harm := ours.harm(config, seen)):
+        return Decision(Words(f"{harm}; windows: {said.en}"), refused=True, lasting=lasting)
     change = front(seen.order.priorities, seen.memory, config.places)
     if change is None:
         room = f"no room at LivePriority {config.live_priority} among {len(seen.order.priorities)} rules"
         return Decision(Words(f"{room}; windows: {said.en}"), refused=True, lasting=lasting)
-    return Decision(reason, change, counts="MaintenanceStarted", lasting=lasting)
+    if seen.memory.state == "live":
+        reason = Words(
+            f"the rules had been put back meanwhile, as an update of the stack does; {reason.en}",
+            f"スタックの更新などによりルールが元に戻されていました。{reason.ja}",
+        )
+    change = replace(change, opens=shut)
+    return Decision(
+        reason, change, counts="" if ours.for_testers(config, change) else "MaintenanceStarted", lasting=lasting
+    )
 
 
-def _out_of_maintenance(config: Config, seen: Observed) -> Decision[GoLive | Park | LeaveAlone]:
+def _out_of_maintenance(config: Config, seen: Observed) -> Decision[Changes]:
     """Decide while no window is open."""
-    lasting = ("DefaultActionHidden",) if rules.hides_default(seen.order, config.rule) else ()
     note = f"{seen.stored.note}; " if seen.stored.note else ""
-    if seen.memory.state not in rules.OURS and not is_live(config, seen):
-        return Decision(Words(f"{note}no window is open and the maintenance rule is parked"), lasting=lasting)
+    closes = ours.to_close(config, seen)
+    if seen.memory.state not in rules.OURS and not ours.placed(config, seen):
+        if closes:
+            en = f"{note}no window is open, but {', '.join(closes)} would take requests"
+            ja = f"メンテナンス時間帯ではないのに、ルール {', '.join(closes)} がリクエストに一致する状態でした"
+            return Decision(Words(en, ja), Close(closes))
+        problem = ours.harm(config, seen)
+        idle = "no window is open and the maintenance rule is parked"
+        return Decision(Words(f"{note}{problem or idle}"), refused=bool(problem))
+    if problem := ours.untouched(config, seen):
+        return Decision(Words(f"{note}{problem}"), refused=True)
     over = windows.said(seen.stored.windows)
     reason = Words(
         f"{note}no window is open any more" + (f": {over.en}" if over.en else ""),
         "メンテナンス時間帯が終了しました" + (f": {over.ja}" if over.ja else ""),
     )
     change = back(seen.order.priorities, seen.memory, config.places, config.homes)
-    return Decision(reason, change, counts="MaintenanceEnded")
+    lasting = ("MaintenanceWithoutEnd",) if config.dry_run else ()  # which leaves the page on
+    return Decision(reason, replace(change, closes=closes), counts="MaintenanceEnded", lasting=lasting)
 
 
-def act(config: Config, seen: Observed, change: GoLive | Park | LeaveAlone) -> None:
-    """Remember, move in one call, read back, and write into the tag how far it got; raise UnfinishedError."""
-    numbers = seen.memory.numbers
+def act(config: Config, seen: Observed, change: Changes) -> None:
+    """Write so that no visitor gets anything wrong wherever a run dies, and read back; raise UnfinishedError.
+
+    What is to come is remembered first. A rule is moved while it matches nothing: it is opened last, and closed first.
+    """
+    numbers: Mapping[str, tuple[int, int]] = {}
     match change:
         case GoLive():
+            numbers = seen.memory.numbers
             if change.numbers is not None:
                 numbers = change.numbers
                 rules.remember(config.maintenance_rule_arn, Memory("moving", numbers))
-            rules.arrange(config.maintenance_listener_arn, config.prefix, change.priorities)
-        case Park():
-            numbers = {}
-            rules.arrange(config.maintenance_listener_arn, config.prefix, change.priorities)
+            rules.arrange(config.prefix, change.priorities)
+            _open(config, change)
+            rules.check(config.maintenance_listener_arn, change.priorities, change.opens, ())
+        case Park() | Close():
+            for rule in change.closes:
+                rules.close(config.prefix + rule)
+            moves = change.priorities if isinstance(change, Park) else {}
+            rules.arrange(config.prefix, moves)
+            rules.check(config.maintenance_listener_arn, moves, (), change.closes)
         case LeaveAlone():
-            pass
+            numbers = seen.memory.numbers
         case _:
             assert_never(change)
-    rules.remember(config.maintenance_rule_arn, Memory(change.to, numbers))
+    if not isinstance(change, Close):
+        memory = Memory(change.to, numbers, seen.memory.attempt)
+        rules.remember(config.maintenance_rule_arn, memory, carried_out=seen.stored.request_id)
 
 
-def mail(config: Config, seen: Observed, result: Result[GoLive | Park | LeaveAlone, None]) -> Mail:
-    """Return the mail of a start, an end, or a rule that others moved."""
+def _open(config: Config, change: GoLive) -> None:
+    """Open the testers' rule, then the page's; raise UnfinishedError if AWS refuses the first, when the page is on."""
+    problem = ""
+    for rule in change.opens:
+        if rule == config.rule:
+            rules.open_to(config.prefix + rule, *config.live[rule])
+        else:
+            problem = rules.let_past(config.prefix + rule, *config.live[rule])
+    if problem:
+        raise UnfinishedError(f"the page is on, also for the testers (MaintenanceBypassCidrs): {problem}", done=True)
+
+
+def mail(config: Config, seen: Observed, result: Result[Changes, None]) -> Mail | None:
+    """Return the mail of a start, an end, a rule that had to be closed, or one that others moved."""
     match result.change:
+        case GoLive() as change if ours.for_testers(config, change):
+            return None  # visitors have had the page before
         case GoLive():
             return started(config, seen.stored.open(seen.now), result)
         case Park(notes=notes):
             return ended(config, seen.memory, notes, result)
+        case Close():
+            return closed(config, result)
         case LeaveAlone():
             return left(config, result)
         case _:
@@ -126,4 +185,5 @@ reconcile.warm_up(Config, lambda config: rules.read(config.maintenance_listener_
 @logger.inject_lambda_context
 def lambda_handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """Store the wish, if the event is one, and reconcile the rule with the windows."""
-    return reconcile.reconcile(event, Config, observe, decide, act, mail, store_wish)
+    store = partial(store_wish, str(getattr(context, "aws_request_id", "")))
+    return reconcile.reconcile(event, Config, observe, decide, act, mail, store)

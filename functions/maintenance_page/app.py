@@ -8,6 +8,7 @@ https://docs.aws.amazon.com/elasticloadbalancing/latest/application/lambda-funct
 import json
 import math
 import os
+import re
 import time
 from typing import Any, NamedTuple
 
@@ -19,6 +20,8 @@ from watch import Watch
 from window import Window, last
 
 STATUS_PATH = "/.well-known/maintenance.json"
+# Caches of all kinds, also those that are told to keep what says no-store.
+NO_STORE = dict.fromkeys(("cache-control", "cdn-cache-control", "surrogate-control"), "no-store")
 LONGEST_LOGGED = 2048  # characters of a value that a client chose
 
 _REPLIES = replies.parse(os.environ["MAINTENANCE_REPLIES"])
@@ -58,7 +61,7 @@ def lambda_handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         request = read(event)
         if is_health_check(request):
             return respond(request, 200, {"content-type": "text/plain"}, "ok")
-        answer = reply(request, time.time())
+        answer = preflight(request) if is_preflight(request) else reply(request, time.time())
         log_access(request, answer["statusCode"])
         return answer
     finally:
@@ -68,6 +71,45 @@ def lambda_handler(event: dict[str, Any], context: object) -> dict[str, Any]:
 def is_health_check(request: Request) -> bool:
     """Tell a health check, which has this one header, from a client that calls itself so."""
     return list(request.headers) == ["user-agent"] and request.headers["user-agent"].startswith("ELB-HealthChecker/")
+
+
+def is_preflight(request: Request) -> bool:
+    """Tell a browser's question whether a script may ask, from other requests with OPTIONS."""
+    return request.method == "OPTIONS" and {"origin", "access-control-request-method"} <= request.headers.keys()
+
+
+def preflight(request: Request) -> dict[str, Any]:
+    """Let the script ask, whatever it wants: only then can it read the answer to its request.
+
+    No browser may remember it: after the maintenance the service itself says who may ask for what.
+    https://fetch.spec.whatwg.org/#cors-preflight-fetch
+    """
+    headers = {"access-control-max-age": "0"}
+    for asked, allowed in (("method", "methods"), ("headers", "headers")):
+        if value := _token(request, f"access-control-request-{asked}"):
+            headers[f"access-control-allow-{allowed}"] = value
+    return respond(request, 204, headers)
+
+
+def cross_origin(request: Request) -> dict[str, str]:
+    """Return what lets a script of another origin read an answer, and when to come back.
+
+    Every origin may, with its cookies too: what is said here is the same for everybody. The origin is named, because
+    browsers do not take a star from who sends cookies.
+    """
+    if not (origin := _token(request, "origin")):
+        return {}
+    return {
+        "access-control-allow-origin": origin,
+        "access-control-allow-credentials": "true",
+        "access-control-expose-headers": "retry-after",
+    }
+
+
+def _token(request: Request, name: str) -> str:
+    """Return what a client sent, if it can be sent back: printable ASCII."""
+    value = request.headers.get(name, "")
+    return value if re.fullmatch("[ -~]{1,1024}", value) else ""
 
 
 def reply(request: Request, now: float) -> dict[str, Any]:
@@ -82,7 +124,7 @@ def reply(request: Request, now: float) -> dict[str, Any]:
     headers = {"retry-after": str(retry_after_seconds(shown, now))} if chosen.status == 503 else {}
     if chosen.body:
         return respond(request, chosen.status, {"content-type": "application/json", **headers}, chosen.body)
-    headers["vary"] = "accept, accept-language"
+    headers["vary"] = "accept, accept-language, origin"
     if preferences.json_before_html(request.headers.get("accept", "")):
         text = json.dumps({"message": PHRASES[chosen.status], **status(shown, now)})
         return respond(request, chosen.status, {"content-type": "application/json", **headers}, text)
@@ -113,11 +155,12 @@ def status(shown: Window | None, now: float) -> dict[str, Any]:
 
 def respond(request: Request, code: int, headers: dict[str, str], body: str = "") -> dict[str, Any]:
     """Return an answer as the load balancer wants it."""
-    headers = {"cache-control": "no-store", "x-content-type-options": "nosniff", **headers}
+    always = {**NO_STORE, "x-content-type-options": "nosniff", "vary": "origin"}
+    headers = {**always, **headers, **cross_origin(request)}
     many = {"multiValueHeaders": {name: [value] for name, value in headers.items()}}
     return {
         "statusCode": code,
-        "statusDescription": f"{code} {PHRASES[code]}",
+        "statusDescription": f"{code} {'No Content' if code == 204 else PHRASES[code]}",
         "isBase64Encoded": False,
         **(many if request.multi_value else {"headers": headers}),
         "body": "" if request.method == "HEAD" else body,

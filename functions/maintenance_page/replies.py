@@ -1,7 +1,8 @@
 """Ordered path rules: which reply a path gets.
 
-A path is compared as the load balancer passes it on, undecoded and with regard to case, as its own rules do. So what
-an odd path means to the application (`/a/%2e%2e/b`, `//a`) never takes it out of the rule that its text is under.
+A path is compared as the load balancer passes it on: undecoded, with its dots, and with regard to case. Its own rules
+see `/a/%2e%2e/b` normalised, as `/b`; here it is below `/a`. What an odd path means to the application does not matter
+while no application answers.
 """
 
 import json

@@ -43,8 +43,8 @@ def _unanswered(config: Config, seen: Observed, hint: Hint) -> Observed:
     """Read, for listeners that are not ours to change, what tells an outage that is not answered, if it can be read."""
     missed: list[Exception] = []
     with later(missed):
-        return _servers(config, _health(config, seen, missed), hint, missed)
-    return seen
+        seen = _servers(config, _health(config, seen, missed), hint, missed)
+    return seen  # noqa: RET504 (as it was, if something cannot be read)
 
 
 def _health(config: Config, seen: Observed, missed: list[Exception]) -> Observed:

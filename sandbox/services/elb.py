@@ -1,12 +1,12 @@
 """Elastic Load Balancing where moto is kinder: load balancers, target groups, listeners, rules and what AWS refuses."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from moto.elbv2 import models
 
 from sandbox.frontdoor import FrontDoor
-from sandbox.services.elb_routing import weights
+from sandbox.services.elb_routing import refused, values_of, weights
 from sandbox.wire import Answer, Refusal
 
 # Which protocols of target groups a listener can forward to.
@@ -61,6 +61,17 @@ class _Action(models.FakeAction):  # type: ignore[misc]
 
 
 models.FakeAction = _Action
+
+
+class Rule(NamedTuple):
+    """A rule as the load balancer follows it."""
+
+    arn: str
+    priority: Any  # an integer, or "default"
+    conditions: list[dict[str, Any]]
+    actions: list[Any]
+
+
 models.register_certificate = lambda **_: None  # whether there is such a certificate is judged here
 
 
@@ -73,6 +84,9 @@ class Elb:
         self.late_reads = 0  # so many reads of listeners after each change still show what was before (Q8)
         self.refuse_mixed_weighted_action = False  # A5: instance and ALB groups in one weighted action
         self.certificates = {account.arn("acm", "certificate/00000000-0000-4000-8000-000000000001")}
+        self.values_per_condition = 3  # N23; 5 if only the limit of the rule holds
+        self.rule_lags: dict[str, float] = {}  # N20: operation -> seconds until the load balancer follows it
+        self._before: list[tuple[float, dict[str, Rule]]] = []  # the rules before each change, and when it was made
         for operation, fn in {
             "CreateLoadBalancer": self._create_load_balancer,
             "SetSubnets": self._set_subnets,
@@ -90,6 +104,7 @@ class Elb:
         account.around("elbv2", "DescribeListeners", self._describe_listeners)
         self._late = 0
         self._shown: dict[str, list[Any]] = {}  # listener ARN -> the default action before the last change
+        account.around("elbv2", "DescribeRules", self._show_both_forms)
 
     @property
     def backend(self) -> Any:
@@ -261,6 +276,7 @@ class Elb:
         _check_priority(params["Priority"])
         self._check_actions(balancer, listener.protocol, params["Actions"])
         if balancer.type != "network":
+            self._check_conditions(params["Conditions"])
             return None
         # A16: rules of a Network Load Balancer know one condition, which moto does not.
         conditions = params["Conditions"]
@@ -280,6 +296,47 @@ class Elb:
         if "Actions" in params:
             balancer = self.load_balancer(listener.load_balancer_arn)
             self._check_actions(balancer, listener.protocol, params["Actions"])
+        if "Conditions" in params and "/app/" in rule.arn:
+            self._check_conditions(params["Conditions"])
+        self._change_begins()
+
+    def _check_conditions(self, conditions: list[dict[str, Any]]) -> None:
+        if problem := refused(conditions, self.values_per_condition):
+            raise Refusal("ValidationError", problem)
+
+    def _change_begins(self) -> None:
+        self._before.append((self._account.clock.time(), {rule.arn: self._as_is(rule) for _, _, rule in self.rules()}))
+
+    @staticmethod
+    def _as_is(rule: Any) -> Rule:
+        return Rule(getattr(rule, "arn", ""), rule.priority, rule.conditions, rule.actions)
+
+    def in_force(self, listener: Any) -> list[Rule]:
+        """Return the rules that a listener follows: a change counts once the lag of its operation is over."""
+        return [
+            Rule(
+                now.arn,
+                self._then(now, "SetRulePriorities").priority,
+                self._then(now, "ModifyRule").conditions,
+                self._then(now, "ModifyRule").actions,
+            )
+            for now in map(self._as_is, listener.rules.values())
+        ]
+
+    def _then(self, now: Rule, operation: str) -> Rule:
+        """Return the rule as it was when changes by this operation that are older than its lag had been made."""
+        since = self._account.clock.time() - self.rule_lags.get(operation, 0)
+        return next((before[now.arn] for made, before in self._before if made > since and now.arn in before), now)
+
+    def _show_both_forms(self, _params: dict[str, Any], serve: Callable[[], Answer]) -> Answer:
+        # N18: what was given in one form is shown in both.
+        for _, _, rule in self.rules():
+            for condition in rule.conditions:
+                if condition["Field"] in ("path-pattern", "host-header"):
+                    config = {"path-pattern": "PathPatternConfig", "host-header": "HostHeaderConfig"}
+                    condition["Values"] = values_of(condition)
+                    condition[config[condition["Field"]]] = {"Values": values_of(condition)}
+        return serve()
 
     def _check_actions(self, balancer: Any, protocol: str, actions: list[dict[str, Any]]) -> None:
         for action in actions:
@@ -380,6 +437,7 @@ class Elb:
             taken = {priority for priority in final if final.count(priority) > 1}
             if taken:
                 raise Refusal("PriorityInUse", f"Priority '{min(taken)}' is currently in use")
+        self._change_begins()
         for arn, priority in wanted.items():
             rules[arn].priority = priority
         return {"Rules": [rules[arn] for arn in wanted]}

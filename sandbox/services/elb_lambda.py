@@ -15,6 +15,15 @@ _TEXT = re.compile(r"text/.*|application/(json|javascript|xml)")
 BAD_GATEWAY = Page(502, b"<html><head><title>502 Bad Gateway</title></head></html>")
 
 
+def refusal(visit: Visit) -> Page | None:
+    """Return what the ALB answers itself instead of invoking a function, None if it invokes it (O1)."""
+    if any(name.lower() == "upgrade" for name, _ in visit.headers):
+        return Page(400, b"<html><head><title>400 Bad Request</title></head></html>")
+    if len(visit.body) > _LIMIT_BYTES:
+        return Page(413, b"<html><head><title>413 Request Entity Too Large</title></head></html>")
+    return None
+
+
 def event(visit: Visit, group_arn: str, *, several: bool) -> dict[str, Any]:
     """Return the event; `several`: the group's attribute lambda.multi_value_headers.enabled. Nothing is decoded."""
     path, _, query = visit.path.partition("?")

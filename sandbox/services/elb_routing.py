@@ -5,9 +5,22 @@ https://docs.aws.amazon.com/elasticloadbalancing/latest/application/listener-rul
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qsl
+
+_CONFIGS = {
+    "host-header": "HostHeaderConfig",
+    "http-header": "HttpHeaderConfig",
+    "http-request-method": "HttpRequestMethodConfig",
+    "path-pattern": "PathPatternConfig",
+    "query-string": "QueryStringConfig",
+    "source-ip": "SourceIpConfig",
+}
+_ONCE = {"host-header", "http-request-method", "path-pattern", "source-ip"}
+_VALUES_PER_RULE, _WILDCARDS_PER_RULE = 5, 5  # N23: the pages say 5 and 6 wildcards
 
 
 @dataclass(frozen=True)
@@ -62,6 +75,20 @@ def matches(status: int, codes: str) -> bool:
     return any(int(span[0]) <= status <= int(span[-1]) for span in spans)
 
 
+def with_attributes(page: Page, attributes: Mapping[str, str]) -> Page:
+    """Return the page with the headers that a listener's attributes set on every response (O3)."""
+    ours = {
+        key.removeprefix("routing.http.response.").removesuffix(".header_value").replace("_", "-"): value
+        for key, value in attributes.items()
+        if key.startswith("routing.http.response.") and key.endswith(".header_value") and value
+    }
+    if not ours:
+        return page
+    given = page.headers or (("content-type", page.content_type),)
+    kept = [(name, value) for name, value in given if name.lower() not in ours]
+    return replace(page, headers=(*kept, *ours.items()))
+
+
 def rule_for(rules: Any, visit: Visit) -> Any:
     """Return the first of a listener's rules, by priority, whose conditions all hold for this visit."""
     numbered = sorted((rule for rule in rules if rule.priority != "default"), key=lambda rule: int(rule.priority))
@@ -82,29 +109,70 @@ def own_page(action: dict[str, Any], visit: Visit) -> Page | None:
     return None
 
 
+def values_of(condition: dict[str, Any]) -> list[Any]:
+    """Return the values of a rule's condition, whichever of its two forms holds them."""
+    return list(condition.get(_CONFIGS[condition["Field"]], {}).get("Values") or condition.get("Values", []))
+
+
+def refused(conditions: list[dict[str, Any]], per_condition: int) -> str:
+    """Return why an ALB refuses a rule's conditions, nothing if it takes them (N18, N22, N23)."""
+    counts = Counter(condition["Field"] for condition in conditions)
+    if twice := [field for field in _ONCE if counts[field] > 1]:
+        return f"A rule can only have one '{twice[0]}' condition"
+    for condition in conditions:
+        if "Values" in condition and _CONFIGS[condition["Field"]] in condition:  # N18: as DescribeRules shows it
+            return f"You cannot specify both Values and {_CONFIGS[condition['Field']]} for '{condition['Field']}'"
+        values = values_of(condition)
+        if not values or not all(values):
+            return "A condition value must be specified"
+        if len(values) > per_condition:
+            return f"A condition can only have '{per_condition}' values"
+        if wrong := [value for value in values if not _can_be_asked_for(condition["Field"], value)]:
+            return f"The '{condition['Field']}' value '{wrong[0]}' is not valid"
+    every = [value for condition in conditions for value in values_of(condition)]
+    if len(every) > _VALUES_PER_RULE:
+        return f"A rule can only have '{_VALUES_PER_RULE}' condition values"
+    if len(re.findall("[*?]", "".join(map(str, every)))) > _WILDCARDS_PER_RULE:
+        return f"A rule can only have '{_WILDCARDS_PER_RULE}' wildcards"
+    return ""
+
+
+def _can_be_asked_for(field: str, value: Any) -> bool:
+    match field:
+        case "http-request-method":  # N22: custom methods too; no wildcards, upper case
+            return re.fullmatch(r"[A-Z_-]{1,40}", value) is not None
+        case "source-ip":  # N22
+            try:
+                return str(ipaddress.ip_network(value, strict=False)) != "255.255.255.255/32"
+            except ValueError:
+                return False
+        case "host-header" | "path-pattern":
+            return len(value) <= 128 and value.isascii()
+        case _:
+            return True
+
+
 def _holds(condition: dict[str, Any], visit: Visit) -> bool:
     """Return whether a rule's condition holds for this visit."""
-    kind = condition["Field"]
-    config = {
-        "path-pattern": "PathPatternConfig",
-        "host-header": "HostHeaderConfig",
-        "http-request-method": "HttpRequestMethodConfig",
-        "source-ip": "SourceIpConfig",
-        "query-string": "QueryStringConfig",
-    }[kind]
-    values = condition.get("Values") or condition.get(config, {}).get("Values", [])
+    kind, values = condition["Field"], values_of(condition)
     path, _, query = visit.path.partition("?")
     match kind:
         case "path-pattern":
-            return any(_like(path, pattern) for pattern in values)
+            return any(_like(normalised(path), pattern) for pattern in values)
         case "host-header":
             return any(_like(visit.host.split(":")[0].lower(), pattern.lower()) for pattern in values)
-        case "http-request-method":
+        case "http-request-method":  # N22: exactly
             return visit.method in values
+        case "http-header":
+            name = condition["HttpHeaderConfig"]["HttpHeaderName"].lower()
+            sent = [value for key, value in visit.headers if key.lower() == name]
+            return any(_like(value.lower(), pattern.lower()) for value in sent for pattern in values)
         case "source-ip":
             # C5: the client's own address, also behind an NLB. A health check has none.
             address = ipaddress.ip_address(visit.client) if visit.client else None
-            return address is not None and any(address in ipaddress.ip_network(network) for network in values)
+            return address is not None and any(
+                address in ipaddress.ip_network(network, strict=False) for network in values
+            )
         case _:
             pairs = parse_qsl(query)
             return any(
@@ -112,6 +180,25 @@ def _holds(condition: dict[str, Any], visit: Visit) -> bool:
                 for wanted in values
                 for key, value in pairs
             )
+
+
+def normalised(path: str) -> str:
+    """Return the path that rules see (N23): RFC 3986, 6.2.2. The function behind gets it as the client sent it (H7)."""
+    decoded = re.sub(
+        "%([0-9A-Fa-f]{2})",
+        lambda found: letter if re.match("[A-Za-z0-9._~-]", letter := chr(int(found[1], 16))) else found[0].upper(),
+        path,
+    )
+    kept: list[str] = []
+    *parents, last = decoded.split("/")
+    for segment in [*parents, "" if last in (".", "..") else last]:
+        if segment == "..":
+            kept = kept[:1] if len(kept) <= 1 else kept[:-1]
+        elif segment != ".":
+            kept.append(segment)
+    if last == "..":
+        kept = [*kept[:-2], ""] if len(kept) > 2 else ["", ""]
+    return "/".join(kept)
 
 
 def _like(value: str, pattern: str) -> bool:

@@ -13,7 +13,7 @@ from sandbox.services.cloudwatch_metrics import Put
 from sandbox.services.delivery import DeliveryError
 from sandbox.services.ec2 import Ec2
 from sandbox.services.elb import Elb
-from sandbox.services.elb_routing import Page, Visit, chosen, matches, own_page, rule_for
+from sandbox.services.elb_routing import Page, Visit, chosen, matches, own_page, rule_for, with_attributes
 from sandbox.wire import Answer, Refusal
 
 _OTHER_ZONE = "Target is in an Availability Zone that is not enabled for the load balancer"
@@ -391,8 +391,10 @@ class Targets:
     def alb_page(self, listener_arn: str, visit: Visit) -> Page:
         """Return what an Application Load Balancer's listener gives this visit, 502 if nobody answers."""
         with self._account.lock:
-            found = self._from_alb(self._elb.listener(listener_arn), visit)
-        return (found() if callable(found) else found) or Page(502, b"Bad Gateway")
+            listener = self._elb.listener(listener_arn)
+            found = self._from_alb(listener, visit)
+        page = (found() if callable(found) else found) or Page(502, b"Bad Gateway")
+        return with_attributes(page, listener.attributes)
 
     def _from_group(self, group: Any, visit: Visit) -> _Found:
         targets = self._open_to(group)
@@ -408,7 +410,7 @@ class Targets:
         return Page(200, text.encode(), "text/html; charset=utf-8")
 
     def _from_alb(self, listener: Any, visit: Visit) -> _Found:
-        action = rule_for(listener.rules.values(), visit).actions[-1].data
+        action = rule_for(self._elb.in_force(listener), visit).actions[-1].data
         if page := own_page(action, visit):
             return page
         group_arn = chosen(action, visit.turn)
@@ -422,6 +424,8 @@ class Targets:
 
     def _from_function(self, function_arn: str, group: Any, visit: Visit) -> Page:
         """Invoke a Lambda target as an ALB does and read its answer (H7)."""
+        if refused := elb_lambda.refusal(visit):  # O1
+            return refused
         several = group.attributes.get("lambda.multi_value_headers.enabled") == "true"
         try:
             self._functions.check(function_arn, principal=_SERVICE, source_arn=group.arn)

@@ -1,12 +1,14 @@
 """While a window is open the maintenance page answers, testers get through, and everything goes back by itself."""
 
 import http.client
+import itertools
 import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -14,17 +16,20 @@ from zoneinfo import ZoneInfo
 import pytest
 from conftest import Shop
 
-from functions.alb_maintenance_priority.app import decide, mail
+from functions.alb_maintenance_priority.app import Changes, decide, mail, observe
 from kirikae import env
 from kirikae.decision import Result, plain
 from kirikae.errors import InputError
+from kirikae.events import Hint
+from kirikae.maintenance import conditions, rules, windows
 from kirikae.maintenance.rules import Memory, Order
 from kirikae.maintenance.windows import Stored, Window
-from kirikae.maintenance.world import Config, GoLive, LeaveAlone, Observed, Park
+from kirikae.maintenance.world import Close, Config, GoLive, LeaveAlone, Observed, Park
 from kirikae.notify import Times, Words
 from sandbox.account import Account
 from sandbox.estates import alb as estate_alb
 from sandbox.estates import standby as estate_standby
+from sandbox.estates.alb import AlbService
 from sandbox.stack import cloudformation
 from sandbox.stack.intrinsics import TemplateError
 from sandbox.traffic import AlbPlane
@@ -45,16 +50,21 @@ CONFIG = Config(
     maintenance_parameter=PARAMETER,
     maintenance_listener_arn=LISTENER,
     maintenance_rule_arn=RULE,
+    maintenance_target_group_arn=f"{ELB}:targetgroup/kirikae/73e2d6bc24d8a067",
 )
 
 
 # What is decided.
 
 
-def seen(numbers: dict[str, int], memory: Memory, *until: timedelta | None, **stored: Any) -> Observed:
-    """Build a world: the rules, what the tag says, and windows by when they end from now."""
+def seen(
+    numbers: dict[str, int], memory: Memory, *until: timedelta | None, shut: bool | None = None, **stored: Any
+) -> Observed:
+    """Build a world: the rules, what the tag says, and windows by when they end from now; `/a` and `/b` are others."""
+    parked = {"aa"} if shut or (shut is None and numbers.get("aa", 0) > 40000) else set[str]()
     held = {f"w{n}": Window(None if end is None else NOW + end) for n, end in enumerate(until)}
-    order = Order(numbers, frozenset({"aa"}), "fixed-response")
+    takes_all = frozenset({"aa"} & numbers.keys() - parked)
+    order = Order(numbers, takes_all, frozenset(parked), {}, "fixed-response")
     return Observed(NOW, Stored(held, NOW - timedelta(hours=1), 1, **stored), order, memory)
 
 
@@ -63,9 +73,10 @@ NUMBERS = {"a": (1, 2), "b": (2, 3)}
 LOGGED = {"a": [1, 2], "b": [2, 3]}
 NONE, REMEMBERED = Memory(), Memory("live", NUMBERS)
 OVER, OPEN = timedelta(0), timedelta(seconds=1)
-TO_LIVE = {"to": "live", "priorities": {"aa": 1, "a": 2, "b": 3}, "numbers": LOGGED}
-TO_PARKED = {"to": "parked", "priorities": {"aa": 49999, "a": 1, "b": 2}}
-FINISH = {"to": "live", "priorities": {}}
+TO_LIVE = {"to": "live", "priorities": {"aa": 1, "a": 2, "b": 3}, "numbers": LOGGED, "opens": ["aa"]}
+TO_PARKED = {"to": "parked", "priorities": {"aa": 49999, "a": 1, "b": 2}, "closes": ["aa"]}
+FINISH = {"to": "live", "priorities": {}, "opens": []}
+OURS_BACK = {"to": "parked", "priorities": {"aa": 49999}, "closes": ["aa"]}
 
 WORLDS = {
     "nothing planned": (None, seen(PARKED, NONE)),
@@ -85,21 +96,37 @@ WORLDS = {
     "left to others": (None, seen(LIVE | {"aa": 9}, Memory("left", NUMBERS), OPEN)),
     "left to others, until they are done": (FINISH, seen(LIVE, Memory("left", NUMBERS), OPEN)),
     "left to others, until a new start": (
-        TO_LIVE | {"priorities": {"aa": 1}},
+        TO_LIVE | {"priorities": {"aa": 1}, "opens": []},
         seen(LIVE | {"aa": 9}, Memory("left", NUMBERS), OPEN, started=True),
     ),
     "left to others, until the end": (TO_PARKED, seen(LIVE | {"aa": 9}, Memory("left", NUMBERS))),
-    "the order is back, the tag is not": ({"to": "parked", "priorities": {}}, seen(PARKED, REMEMBERED)),
-    "the end without a tag": ({"to": "parked", "priorities": {"aa": 49999}}, seen(LIVE, NONE)),
-    "the end with a broken tag": ({"to": "parked", "priorities": {"aa": 49999}}, seen(LIVE, Memory("broken"))),
+    "the order is back, the tag is not": ({"to": "parked", "priorities": {}, "closes": []}, seen(PARKED, REMEMBERED)),
+    "the end without a tag": (OURS_BACK, seen(LIVE, NONE)),
+    "the end with a broken tag": (OURS_BACK, seen(LIVE, Memory("broken"))),
     "no tag while it is on": (None, seen(LIVE, NONE, OPEN)),
     "parked somewhere else": (None, seen(PARKED | {"aa": 49998}, Memory("parked"))),
+    "at its place, and not open yet": (
+        TO_LIVE | {"priorities": {}},
+        seen(LIVE, Memory("moving", NUMBERS), OPEN, shut=True),
+    ),
+    "put back by an update of the stack": (
+        TO_LIVE | {"priorities": {"aa": 1}},
+        seen(LIVE | {"aa": 49999}, REMEMBERED, OPEN),
+    ),
+    "only closed by an update of the stack": (TO_LIVE | {"priorities": {}}, seen(LIVE, REMEMBERED, OPEN, shut=True)),
+    "left to others, and put back by an update": (None, seen(LIVE | {"aa": 49999}, Memory("left", NUMBERS), OPEN)),
+    "closed, and not moved yet": (TO_PARKED | {"closes": []}, seen(LIVE, REMEMBERED, OVER, shut=True)),
+    "parked with an open condition": ({"to": "closed", "closes": ["aa"]}, seen(PARKED, NONE, shut=False)),
+    "parked with an open condition, before a window": (
+        TO_LIVE | {"opens": []},
+        seen(PARKED, Memory("parked"), OPEN, shut=False),
+    ),
     "the live number is free": (
-        {"to": "live", "priorities": {"aa": 1}, "numbers": {"a": [10, 10]}},
+        {"to": "live", "priorities": {"aa": 1}, "numbers": {"a": [10, 10]}, "opens": ["aa"]},
         seen({"aa": 49999, "a": 10}, NONE, OPEN),
     ),
     "a rule came to the old number": (
-        {"to": "parked", "priorities": {"aa": 49999}},
+        OURS_BACK,
         seen({"aa": 1, "new": 2, "b": 3, "c": 5}, Memory("live", {"b": (2, 3), "c": (5, 5)}), OVER),
     ),
 }
@@ -113,21 +140,70 @@ def test_decide(change: dict[str, Any] | None, world: Observed) -> None:
     assert not decided.refused
 
 
+def test_every_world_of_the_table_is_one_that_observe_returns(ours: Account) -> None:
+    alb = estate_alb.alb_service(ours)
+    elb = ours.client("elbv2")
+    for arn in alb.rule_arns.values():
+        alb.delete_rule(arn)
+    group = alb.group_arns["/a"]
+    for name, (_, world) in WORLDS.items():
+        ids = {rule: _made(ours, alb, rule, number, world) for rule, number in world.order.priorities.items()}
+        config = replace(CONFIG, maintenance_listener_arn=alb.listener_arn, maintenance_rule_arn=ids["aa"])
+        config = replace(config, maintenance_target_group_arn=group)
+        names = {arn.rpartition("/")[2]: rule for rule, arn in ids.items()}
+        if world.memory.state:
+            numbers = {ids[rule].rpartition("/")[2]: given for rule, given in world.memory.numbers.items()}
+            rules.remember(ids["aa"], replace(world.memory, numbers=numbers))
+        ours.client("ssm").put_parameter(
+            Name=PARAMETER, Value=windows.write(world.stored.windows), Overwrite=True, Type="String"
+        )
+        found = observe(config, Hint("tick"))
+        order = found.order
+        assert {names[rule]: number for rule, number in order.priorities.items()} == world.order.priorities, name
+        assert {names[rule] for rule in order.everything} == world.order.everything, name
+        assert {names[rule] for rule in order.nothing} == world.order.nothing, name
+        assert (order.addresses, order.default_action) == ({}, world.order.default_action), name
+        assert found.memory.state == world.memory.state, name
+        assert {names[rule]: given for rule, given in found.memory.numbers.items()} == world.memory.numbers, name
+        assert found.stored.windows == world.stored.windows, name
+        for arn in ids.values():
+            elb.delete_rule(RuleArn=arn)
+
+
+def _made(account: Account, alb: AlbService, rule: str, number: int, world: Observed) -> str:
+    """Make a rule of a world: another's, or ours, parked or open."""
+    asks = conditions.NOTHING if rule in world.order.nothing else conditions.EVERYTHING
+    if rule != "aa":
+        return alb.add_rule(number, f"/{rule}")
+    action = {"Type": "forward", "TargetGroupArn": alb.group_arns["/a"]}
+    wanted = {"ListenerArn": alb.listener_arn, "Priority": number, "Conditions": list(asks), "Actions": [action]}
+    return str(account.client("elbv2").create_rule(**wanted)["Rules"][0]["RuleArn"])
+
+
 @pytest.mark.parametrize(
     ("change", "logged"),
     [
         pytest.param(
             GoLive({"aa": 1, "a": 2}, {"a": (1, 2)}),
-            {"to": "live", "priorities": {"aa": 1, "a": 2}, "numbers": {"a": [1, 2]}},
+            {"to": "live", "priorities": {"aa": 1, "a": 2}, "numbers": {"a": [1, 2]}, "opens": []},
             id="to the front",
         ),
-        pytest.param(GoLive({"aa": 1}, {}), {"to": "live", "priorities": {"aa": 1}, "numbers": {}}, id="no other rule"),
-        pytest.param(GoLive({}), {"to": "live", "priorities": {}}, id="there already"),
-        pytest.param(Park({"aa": 9}, (Words("note"),)), {"to": "parked", "priorities": {"aa": 9}}, id="notes are mail"),
+        pytest.param(
+            GoLive({"aa": 1}, {}, ("bb", "aa")),
+            {"to": "live", "priorities": {"aa": 1}, "numbers": {}, "opens": ["bb", "aa"]},
+            id="no other rule",
+        ),
+        pytest.param(GoLive({}), {"to": "live", "priorities": {}, "opens": []}, id="there already"),
+        pytest.param(
+            Park({"aa": 9}, (Words("note"),), ("aa",)),
+            {"to": "parked", "priorities": {"aa": 9}, "closes": ["aa"]},
+            id="notes are mail",
+        ),
+        pytest.param(Close(("aa",)), {"to": "closed", "closes": ["aa"]}, id="parked and open"),
         pytest.param(LeaveAlone(), {"to": "left"}, id="moved by others"),
     ],
 )
-def test_a_change_is_logged_as_what_is_written(change: GoLive | Park | LeaveAlone, logged: dict[str, Any]) -> None:
+def test_a_change_is_logged_as_what_is_written(change: Changes, logged: dict[str, Any]) -> None:
     assert json.dumps(plain(change)) == json.dumps(logged)  # in this order
 
 
@@ -188,6 +264,7 @@ def test_the_subject_gives_the_last_end_on_the_readers_clock(language: str, unti
     assert decided.change is not None
     result = Result(decided.change, decided.reason, None, Times(None, NOW, NOW))
     written = mail(replace(CONFIG, notification_language=language), world, result)
+    assert written
     assert written.subject == f"[kirikae] shop: maintenance ON {until}"
 
 
@@ -197,9 +274,17 @@ def test_the_subject_gives_the_last_end_on_the_readers_clock(language: str, unti
 class Site(Shop):
     """A service behind an ALB, protected by the stack `shop`."""
 
-    def __init__(self, account: Account, build: Path, priorities: tuple[int, ...] = (1, 2, 3), **given: str) -> None:
+    def __init__(
+        self,
+        account: Account,
+        build: Path,
+        priorities: tuple[int, ...] = (1, 2, 3),
+        *,
+        default: bool = False,
+        **given: str,
+    ) -> None:
         self.account, self.build, self.given = account, build, given
-        self.alb = estate_alb.alb_service(account, priorities=priorities)
+        self.alb = estate_alb.alb_service(account, priorities=priorities, default=default)
         self.plane = AlbPlane(account, self.alb.listener_arn)
         self.before = self.alb.priorities()
 
@@ -245,7 +330,7 @@ SERVICE, PAGE = [200, 200, 200], [303, 503, 503]
 
 @pytest.fixture
 def new_site(account: Account, build: Path) -> Callable[..., Site]:
-    return lambda *priorities, **given: Site(account, build, priorities or (1, 2, 3), **given)
+    return lambda *priorities, **given: Site(account, build, priorities or (1, 2, 3), **given)  # default: see Site
 
 
 @pytest.fixture
@@ -481,6 +566,48 @@ def test_a_move_that_fails_is_finished_by_the_next_run_with_one_mail(site: Site,
     assert site.alb.priorities() == site.before
 
 
+@pytest.mark.parametrize("finished_by_a_tick", [False, True])
+@pytest.mark.parametrize("operation", ["SetRulePriorities", "ModifyRule", "PutParameter", "DescribeRules"])
+def test_a_start_that_lambda_repeats_does_not_undo_an_operators_end(
+    site: Site, operation: str, finished_by_a_tick: bool
+) -> None:
+    service = "ssm" if operation == "PutParameter" else "elbv2"
+    code, after = ("InternalServerError", True) if service == "ssm" else ("InternalFailure", False)
+    site.account.faults.add(service, operation, code, times=3, status=500, after=after)
+    site.account.functions.invoke_async(site.stack.resources[FUNCTION], {"type": "start", "minutes": 60})
+    site.settle()
+    site.account.faults.clear()
+    assert list(site.stored) == ["default"]
+    if finished_by_a_tick:
+        site.invoke(FUNCTION, {"action": "reconcile"})
+    site.wish("end")
+    site.minutes(5)
+    assert (site.statuses(), site.alb.priorities(), site.stored) == (SERVICE, site.before, {})
+    site.wish("start", minutes=60)
+    assert site.statuses() == PAGE
+
+
+@pytest.mark.parametrize("request_id", ["", "always-the-same"])
+def test_a_start_that_was_carried_out_is_no_attempt_any_more(
+    site: Site, monkeypatch: pytest.MonkeyPatch, request_id: str
+) -> None:
+    monkeypatch.setattr("sandbox.services.awslambda.uuid", SimpleNamespace(uuid4=lambda: request_id))
+    for _ in range(2):
+        assert [site.wish("start", minutes=60)["outcome"] for _ in range(2)] == ["changed", "unchanged"]
+        assert site.wish("end")["outcome"] == "changed"
+
+
+def test_a_start_that_could_not_be_stored_is_repeated(site: Site) -> None:
+    site.account.faults.add("ssm", "PutParameter", "InternalServerError", times=3, status=500)
+    site.account.functions.invoke_async(site.stack.resources[FUNCTION], {"type": "start", "minutes": 60})
+    site.settle()
+    assert site.stored == {}
+    site.wish("start", window="another", minutes=2)
+    site.minutes(5)
+    assert "default" in site.stored
+    assert site.statuses() == PAGE
+
+
 def test_two_starts_at_the_same_moment_lose_none(site: Site) -> None:
     function, other = site.stack.resources[FUNCTION], {"type": "start", "window": "b", "minutes": 20}
     site.wish("end")  # warm
@@ -508,7 +635,7 @@ def test_the_calls_of_a_start_and_an_end_do_not_grow_with_the_rules(site: Site, 
         site.alb.add_rule(number, f"/{number}")
     before = site.alb.priorities()
     site.wish("end")  # warm
-    for kind, fields, calls in (("start", {"minutes": 60}, 10), ("end", {}, 9)):
+    for kind, fields, calls in (("start", {"minutes": 60}, 13), ("end", {}, 10)):
         seen_before = len(site.account.calls)
         site.wish(kind, **fields)
         made = [call.operation for call in site.account.calls[seen_before:] if "Role" in call.principal]
@@ -524,7 +651,7 @@ def test_testers_go_past_the_page_and_nobody_else(new_site: Callable[..., Site])
         MaintenanceBypassTargetGroupArn=site.alb.group_arns["/b"],
     )
     testers = site.stack.resources["MaintenanceTestersRule"]
-    assert site.statuses("/zzz", client="127.0.0.2") == [503]  # parked, it takes nothing
+    assert site.statuses("/zzz", client="127.0.0.2") == [404]  # parked, it takes nothing
     site.wish("start", minutes=60)
     assert list(site.alb.priorities())[:2] == [testers, site.rule]
     assert [site.alb.priorities()[rule] for rule in (testers, site.rule, site.alb.rule_arns["/a"])] == [1, 2, 3]
@@ -542,6 +669,27 @@ def test_testers_go_past_the_page_and_nobody_else(new_site: Callable[..., Site])
     assert site.alb.priorities() == site.before
 
 
+@pytest.mark.parametrize("per_condition", [3, 5])
+def test_the_page_does_not_wait_for_more_testers_than_aws_takes(
+    new_site: Callable[..., Site], per_condition: int
+) -> None:
+    site = new_site(default=True)
+    site.account.elb.values_per_condition = per_condition
+    five = ",".join(f"198.51.{n}.0/24" for n in range(100, 105))
+    site.deployed(MaintenanceBypassCidrs=five, MaintenanceBypassTargetGroupArn=site.alb.group_arns["/b"])
+    started = site.account.functions.invoke(site.stack.resources[FUNCTION], {"type": "start", "minutes": 60})
+    assert (site.statuses(), site.statuses("/")) == (PAGE, [503])
+    if per_condition == 5:
+        assert (started.error, site.statuses(client=TESTER)) == (None, SERVICE)
+    else:
+        assert "MaintenanceBypassCidrs" in started.payload["errorMessage"]
+        site.minutes(5)
+        assert (site.statuses(client=TESTER), len(site.alarm_mails("ErrorsAlarm"))) == (PAGE, 1)
+    assert [subject[:14] for subject in site.subjects] == ["maintenance ON"]
+    site.wish("end")
+    assert (site.statuses(), site.statuses("/"), site.alb.priorities()) == (SERVICE, [200], site.before)
+
+
 def test_a_rule_of_ones_own_is_used_instead(new_site: Callable[..., Site]) -> None:
     site = new_site(10, 20, 30)
     own = site.alb.add_rule(40, "/b")
@@ -554,16 +702,321 @@ def test_a_rule_of_ones_own_is_used_instead(new_site: Callable[..., Site]) -> No
     assert site.alb.priorities() == {rules["/a"]: 10, rules["/b"]: 20, rules["/c"]: 30, own: 500}
 
 
-def test_a_parked_rule_that_hides_the_default_action_is_mailed(new_site: Callable[..., Site]) -> None:
-    site = new_site()
-    group = site.alb.group_arns["/a"]
-    site.account.client("elbv2").modify_listener(
-        ListenerArn=site.alb.listener_arn, DefaultActions=[{"Type": "forward", "TargetGroupArn": group}]
-    )
+# What visitors get, at every step.
+
+TESTER = "198.51.100.7"
+STEPS = ("AddTags", "SetRulePriorities", "ModifyRule")  # the operations that change rules, or what is known of them
+
+
+class Watched(Site):
+    """A site whose front end is the default action, with testers; somebody looks at it between any two writes."""
+
+    def __init__(self, account: Account, build: Path, **given: str) -> None:
+        super().__init__(account, build, (1, 2, 3), default=True, **given)
+        self.given |= {
+            "MaintenanceBypassCidrs": "198.51.100.0/24",
+            "MaintenanceBypassTargetGroupArn": self.alb.group_arns["/b"],
+        }
+
+    def sees(self) -> dict[str, str]:
+        """Tell who answers whom: the service, the page, or the testers' way past it."""
+        ours = {self.rule: "page", self.stack.resources["MaintenanceTestersRule"]: "past it"}
+        visits = {f"{who} {path}": (path, who) for path in ("/", "/a", "/c/x") for who in ("203.0.113.9", TESTER)}
+        return {name: ours.get(self.alb.taker(*visit), "service") for name, visit in visits.items()}
+
+    def watch(self) -> list[dict[str, str]]:
+        """Return the list that gets what is seen before each write of the next run."""
+        found: list[dict[str, str]] = []
+        for operation in STEPS:
+            self._before(operation, lambda: found.append(self.sees()))
+        return found
+
+    def dies_before(self, step: int) -> None:
+        """Let the next run fail at its step-th write, and every write after it."""
+        writes = itertools.count()
+
+        def count() -> None:
+            if next(writes) == step:
+                for operation in STEPS:
+                    self.account.faults.add("elbv2", operation, "InternalFailure", status=500)
+
+        for operation in STEPS:
+            self._before(operation, count)
+
+    def _before(self, operation: str, look: Callable[[], object]) -> None:
+        def again() -> None:
+            look()
+            self._before(operation, look)
+
+        self.account.before("elbv2", operation, again)
+
+
+IN_SERVICE = {f"{who} {path}": "service" for path in ("/", "/a", "/c/x") for who in ("203.0.113.9", TESTER)}
+IN_MAINTENANCE = {name: "past it" if name.startswith(TESTER) else "page" for name in IN_SERVICE}
+
+
+@pytest.fixture
+def watched(account: Account, build: Path) -> Watched:
+    site = Watched(account, build)
     site.deployed()
+    return site
+
+
+@pytest.mark.parametrize("default", [True, False], ids=["the application is the default", "the default is a 404"])
+@pytest.mark.parametrize(
+    "given", [{}, {"DryRun": "true"}, {"MaintenanceBypassCidrs": f"{TESTER}/32"}], ids=["made", "dry run", "testers"]
+)
+def test_a_deployment_changes_nobodys_answer(
+    new_site: Callable[..., Site], default: bool, given: dict[str, str]
+) -> None:
+    site = new_site(default=default)
+    if "MaintenanceBypassCidrs" in given:
+        given = given | {"MaintenanceBypassTargetGroupArn": site.alb.group_arns["/b"]}
+    anyone = [("/", "203.0.113.9"), ("/zzz", TESTER), ("/a", "203.0.113.9"), ("/b/x", TESTER)]
+    takers = [site.alb.taker(*visit) for visit in anyone]
+    answers = [site.statuses(path, client=client) for path, client in anyone]
+    site.deployed(**given)
+    for _ in range(3):
+        assert [site.alb.taker(*visit) for visit in anyone] == takers
+        assert [site.statuses(path, client=client) for path, client in anyone] == answers
+        site.minutes(1)
+    assert (site.mails, site.alarm_mails("Alarm")) == ([], [])
+    cloudformation.delete(site.account, site.stack)
+    assert [site.alb.taker(*visit) for visit in anyone] == takers
+
+
+def test_no_step_of_going_live_or_back_shows_anybody_anything_wrong(watched: Watched) -> None:
+    steps = watched.watch()
+    watched.wish("start", minutes=60)
+    assert watched.sees() == IN_MAINTENANCE
+    watched.wish("end")
+    assert (watched.sees(), watched.alb.priorities()) == (IN_SERVICE, watched.before)
+    assert len(steps) >= 8
+    for seen in steps:
+        for visitor, answer in seen.items():  # what belongs to before or to after, and nothing else
+            assert answer in (IN_SERVICE[visitor], IN_MAINTENANCE[visitor])
+    there = [seen["203.0.113.9 /"] == "page" for seen in steps]
+    assert there == sorted(there[: there.index(True)]) + sorted(there[there.index(True) :], reverse=True)
+    for seen in steps:  # all visitors at once
+        assert len({seen[visitor] for visitor in IN_SERVICE if not visitor.startswith(TESTER)}) == 1
+
+
+@pytest.mark.parametrize("lags", [{"ModifyRule": 9.0}, {"SetRulePriorities": 9.0}])
+def test_whichever_change_is_followed_later_nobody_gets_anything_wrong(
+    watched: Watched, lags: dict[str, float]
+) -> None:
+    watched.account.elb.rule_lags = lags
+    for wish, fields in (("start", {"minutes": 60}), ("end", {})):
+        watched.wish(wish, **fields)
+        for _ in range(11):
+            for visitor, answer in watched.sees().items():  # testers may see the page for these seconds
+                assert answer in (IN_SERVICE[visitor], IN_MAINTENANCE[visitor]) or visitor.startswith(TESTER)
+            watched.account.advance(1)
+        assert watched.sees() == (IN_MAINTENANCE if wish == "start" else IN_SERVICE)
+
+
+@pytest.mark.parametrize("step", range(6))
+@pytest.mark.parametrize("wish", ["start", "end"])
+def test_a_run_that_dies_at_any_step_leaves_visitors_right_and_is_finished(
+    watched: Watched, wish: str, step: int
+) -> None:
+    function, event = watched.stack.resources[FUNCTION], {"type": wish} | ({"minutes": 60} if wish == "start" else {})
+    if wish == "end":
+        watched.wish("start", minutes=60)
+    before, after = (IN_SERVICE, IN_MAINTENANCE) if wish == "start" else (IN_MAINTENANCE, IN_SERVICE)
+    watched.dies_before(step)
+    died = watched.account.functions.invoke(function, event)
+    assert bool(died.error) == (step < (6 if wish == "start" else 4))
+    for visitor, answer in watched.sees().items():
+        assert answer in (before[visitor], after[visitor])
+    watched.account.faults.clear()
+    watched.minutes(2)
+    assert watched.sees() == after
+    if wish == "start":
+        watched.wish("end")
+    assert (watched.sees(), watched.alb.priorities()) == (IN_SERVICE, watched.before)
+    assert [subject[:14] for subject in watched.subjects] == ["maintenance ON", "maintenance OF"][: len(watched.mails)]
+
+
+def of_an_earlier_version(build: Path, folder: Path) -> Path:
+    """Return the build with rules that were open while parked."""
+    for item in build.iterdir():
+        (folder / item.name).symlink_to(item)
+    text = (build / "template.yaml").read_text(encoding="utf-8")
+    parked = r"- Field: http-request-method\n +HttpRequestMethodConfig:\n +Values:\n +- KIRIKAE-PARKED\n"
+    places = [
+        "- {Field: path-pattern, PathPatternConfig: {Values: ['/*']}}\n",
+        f"- {{Field: source-ip, SourceIpConfig: {{Values: ['{TESTER}/32']}}}}\n",
+    ]
+    text, count = re.subn(parked, lambda _: places.pop(0), text)
+    assert count == 2
+    (folder / "template.yaml").unlink()
+    (folder / "template.yaml").write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("way", ["by its first update", "by its first tick"])
+def test_a_stack_of_an_earlier_version_is_brought_over(account: Account, build: Path, tmp_path: Path, way: str) -> None:
+    site = Watched(account, of_an_earlier_version(build, tmp_path))
+    site.deployed()
+    assert site.sees()["203.0.113.9 /"] == "page"  # so it was
+    if way == "by its first update":
+        given = {"MaintenanceListenerArn": site.alb.listener_arn} | site.given
+        site.stack = cloudformation.update(account, site.stack, build, given)
+        assert site.sees() == IN_SERVICE
     site.minutes(3)
-    assert site.statuses("/anything") == [503]
-    assert len(site.alarm_mails("HidesDefault")) == 1
+    assert (site.sees(), site.alb.priorities()) == (IN_SERVICE, site.before)
+    assert site.subjects == (["the parked maintenance rule matches nothing now"] if "tick" in way else [])
+    site.wish("start", minutes=60)
+    assert site.sees() == IN_MAINTENANCE
+    site.wish("end")
+    assert (site.sees(), site.alb.priorities()) == (IN_SERVICE, site.before)
+
+
+def test_a_rule_that_somebody_opens_outside_windows_is_closed_and_told_once(watched: Watched) -> None:
+    everything = {"Field": "path-pattern", "Values": ["/*"]}
+    watched.account.client("elbv2").modify_rule(RuleArn=watched.rule, Conditions=[everything])
+    assert watched.sees()["203.0.113.9 /"] == "page"
+    watched.minutes(3)
+    assert watched.sees() == IN_SERVICE
+    assert watched.subjects == ["the parked maintenance rule matches nothing now"]
+
+
+@pytest.mark.parametrize("changed", [{"ParkedPriority": "40000"}, {"MaintenanceBypassCidrs": "198.51.0.0/16"}])
+def test_an_update_in_mid_window_is_healed_by_the_next_tick_and_undone_by_the_end(
+    watched: Watched, changed: dict[str, str]
+) -> None:
+    watched.wish("start", minutes=60)
+    given = {"MaintenanceListenerArn": watched.alb.listener_arn} | watched.given | changed
+    watched.stack = cloudformation.update(watched.account, watched.stack, watched.build, given)
+    watched.minutes(2)
+    assert watched.sees() == IN_MAINTENANCE
+    assert watched.alb.taker("/", "198.51.7.7") == (
+        watched.stack.resources["MaintenanceTestersRule"] if "MaintenanceBypassCidrs" in changed else watched.rule
+    )
+    told = 2 if "ParkedPriority" in changed else 1  # visitors had the page all the time
+    assert [subject[:14] for subject in watched.subjects] == ["maintenance ON"] * told
+    assert ("put back meanwhile" in watched.mails[-1].body) == (told == 2)
+    watched.wish("end")
+    parked = int(changed.get("ParkedPriority", 49999))
+    assert (watched.sees(), watched.alb.priorities()) == (IN_SERVICE, watched.before | {watched.rule: parked})
+
+
+def test_testers_who_are_added_in_mid_window_get_through(new_site: Callable[..., Site]) -> None:
+    site = new_site(default=True).deployed()
+    site.wish("start", minutes=60)
+    testers = {
+        "MaintenanceBypassCidrs": f"{TESTER}/32",
+        "MaintenanceBypassTargetGroupArn": site.alb.group_arns["/b"],
+    }
+    given = {"MaintenanceListenerArn": site.alb.listener_arn} | testers
+    site.stack = cloudformation.update(site.account, site.stack, site.build, given)
+    assert site.statuses() == PAGE
+    site.minutes(2)
+    assert (site.statuses(), site.statuses(client=TESTER)) == (PAGE, SERVICE)
+    site.wish("end")
+    assert (site.statuses(), site.statuses("/")) == (SERVICE, [200])
+
+
+def test_the_capability_can_be_taken_away_in_mid_window(watched: Watched) -> None:
+    watched.wish("start", minutes=60)
+    watched.stack = cloudformation.update(watched.account, watched.stack, watched.build, {})
+    takers = [watched.alb.taker(path, "203.0.113.9") for path in ("/a", "/b", "/c")]
+    assert takers == list(watched.alb.rule_arns.values())
+    assert watched.statuses("/", "/a", "/b", "/c") == [200] * 4
+
+
+def test_a_taken_priority_is_found_by_the_deployment_and_changes_nothing(new_site: Callable[..., Site]) -> None:
+    site = new_site(default=True)
+    taken = site.alb.add_rule(49999, "/late")
+    with pytest.raises(cloudformation.StackError, match="PriorityInUse"):
+        site.deployed()
+    assert (site.alb.taker("/late", TESTER), site.statuses(), site.statuses("/")) == (taken, SERVICE, [200])
+
+
+def test_another_load_balancer_takes_two_deployments(watched: Watched) -> None:
+    other = estate_alb.alb_service(watched.account, "other", first_cidr=5, default=True)
+    given = {"MaintenanceListenerArn": other.listener_arn}
+    with pytest.raises(cloudformation.StackError, match="TargetGroupAssociationLimit"):
+        cloudformation.update(watched.account, watched.stack, watched.build, given)
+    assert watched.sees() == IN_SERVICE
+    watched.stack = cloudformation.update(watched.account, watched.stack, watched.build, {})
+    watched.stack = cloudformation.update(watched.account, watched.stack, watched.build, given)
+    watched.wish("start", minutes=60)
+    assert watched.statuses("/", "/a") == [200, 200]
+    assert other.taker("/", "203.0.113.9") == watched.rule
+
+
+def test_a_rule_that_was_deleted_comes_back_by_the_way_that_the_refusal_names(watched: Watched) -> None:
+    watched.alb.delete_rule(watched.rule)
+    said = watched.wish("start", minutes=60)["reason"]
+    assert "empty MaintenanceListenerArn and deploy, then set it again and deploy" in said
+    watched.stack = cloudformation.update(watched.account, watched.stack, watched.build, {})
+    given = {"MaintenanceListenerArn": watched.alb.listener_arn} | watched.given
+    watched.stack = cloudformation.update(watched.account, watched.stack, watched.build, given)
+    watched.wish("start", minutes=60)
+    assert watched.sees() == IN_MAINTENANCE
+
+
+def test_a_dry_run_that_leaves_the_page_on_is_mailed(watched: Watched) -> None:
+    watched.wish("start", minutes=10)
+    given = {"MaintenanceListenerArn": watched.alb.listener_arn, "DryRun": "true"} | watched.given
+    watched.stack = cloudformation.update(watched.account, watched.stack, watched.build, given)
+    watched.minutes(15)
+    assert watched.sees() == IN_MAINTENANCE  # nothing is written, so the page stays
+    assert len(watched.alarm_mails("WithoutEnd")) == 1
+    given["DryRun"] = "false"
+    watched.stack = cloudformation.update(watched.account, watched.stack, watched.build, given)
+    watched.minutes(2)
+    assert (watched.sees(), watched.alb.priorities()) == (IN_SERVICE, watched.before)
+
+
+# A rule of the user's own.
+
+
+def test_a_catch_all_of_ones_own_that_hides_the_default_action_is_refused_and_mailed_once(
+    new_site: Callable[..., Site],
+) -> None:
+    site = new_site(default=True)
+    own = site.alb.add_catch_all(40000)
+    site.deployed(MaintenanceRuleArn=own)
+    site.minutes(5)
+    assert (site.alb.priorities()[own], len(site.alarm_mails("RefusedAlarm"))) == (40000, 1)
+    refused = site.wish("start", minutes=60)
+    assert refused["outcome"] == "refused"
+    assert "would take those meant for the default action" in refused["reason"]
+    assert site.statuses() == SERVICE
+    narrow = {"Field": "host-header", "HostHeaderConfig": {"Values": ["shop.example.com"]}}
+    site.account.client("elbv2").modify_rule(RuleArn=own, Conditions=[narrow])
+    site.minutes(2)
+    assert site.statuses("/a", "/") == [503, 503]
+    assert not site.writes("ModifyRule")
+    site.wish("end")
+    assert site.statuses() == SERVICE
+
+
+def test_a_catch_all_of_ones_own_before_an_error_page_is_used(new_site: Callable[..., Site]) -> None:
+    site = new_site()
+    own = site.alb.add_catch_all(49999)
+    site.deployed(MaintenanceRuleArn=own)
+    site.wish("start", minutes=60)
+    assert site.statuses() == [503] * 3
+    site.wish("end")
+    assert (site.statuses(), site.alb.priorities()) == (SERVICE, site.before)
+
+
+def test_a_rule_of_ones_own_that_is_live_by_hand_is_not_taken_away_by_a_deployment(
+    new_site: Callable[..., Site],
+) -> None:
+    site = new_site(10, 20, 30)
+    own = site.alb.add_catch_all(1)
+    site.deployed(MaintenanceRuleArn=own)
+    site.minutes(5)
+    assert (site.statuses(), site.alb.priorities()[own]) == ([503] * 3, 1)
+    assert len(site.alarm_mails("RefusedAlarm")) == 1
+    site.wish("start", minutes=60)
+    site.wish("end")
+    assert (site.statuses(), site.alb.priorities()[own]) == (SERVICE, 49999)
 
 
 @pytest.mark.parametrize("several", ["true", "false"])

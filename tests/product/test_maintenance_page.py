@@ -339,7 +339,7 @@ def test_the_page_speaks_the_visitor_s_language(accept_language: str, language: 
     assert ("メンテナンス中です" in found.body) == (language == "ja")
     assert ("11月22日(日) 6:00(日本時間)" if language == "ja" else "Sunday 22 November, 6:00 JST") in found.body
     assert '<time datetime="2026-11-21T21:00:00+00:00">' in found.body
-    assert found.headers["vary"] == "accept, accept-language"
+    assert found.headers["vary"] == "accept, accept-language, origin"
 
 
 def test_a_page_without_a_known_end_promises_none() -> None:
@@ -445,6 +445,108 @@ def test_headers_go_back_the_way_they_came() -> None:
     several = event("/b", multi_value=True)
     several["multiValueHeaders"]["accept-language"] = ["fr;q=0.3", "ja"]
     assert answer(PAGES, several).headers["content-language"] == "ja"
+
+
+# Scripts of other origins.
+
+SAFE_HEADERS = {"accept", "accept-language", "content-language", "content-type", "range"}
+SHOWN = {"cache-control", "content-language", "content-length", "content-type", "expires", "last-modified", "pragma"}
+
+
+def fetched(
+    modules: SimpleNamespace, path: str, method: str = "GET", *, cookies: bool = False, **headers: str
+) -> SimpleNamespace | None:
+    """Return what a script of https://app.example.com sees of an answer, None for its «network error».
+
+    https://fetch.spec.whatwg.org/#http-cors-protocol
+    """
+    origin = "https://app.example.com"
+    names = sorted(name.replace("_", "-") for name in headers if name.replace("_", "-") not in SAFE_HEADERS)
+    if headers.get("content_type", "text/plain") not in ("text/plain", "application/x-www-form-urlencoded"):
+        names.append("content-type")
+
+    def may_read(answered: SimpleNamespace) -> bool:
+        allowed = answered.headers.get("access-control-allow-origin")
+        if cookies:
+            return allowed == origin and answered.headers.get("access-control-allow-credentials") == "true"
+        return allowed in ("*", origin)
+
+    if method not in ("GET", "HEAD", "POST") or names:
+        asked = {"access_control_request_method": method}
+        asked |= {"access_control_request_headers": ",".join(sorted(names))} if names else {}
+        allowed = answer(modules, event(path, "OPTIONS", origin=origin, **asked))
+        methods = allowed.headers.get("access-control-allow-methods", "").split(",")
+        permitted = set(allowed.headers.get("access-control-allow-headers", "").split(","))
+        if not may_read(allowed) or allowed.status not in range(200, 300):
+            return None
+        if method not in methods or not set(names) <= permitted:
+            return None
+    answered = answer(modules, event(path, method, origin=origin, **headers))
+    exposed = {name.strip() for name in answered.headers.get("access-control-expose-headers", "").split(",")}
+    shown = {name: value for name, value in answered.headers.items() if name in SHOWN | exposed}
+    return SimpleNamespace(status=answered.status, headers=shown, body=answered.body) if may_read(answered) else None
+
+
+@pytest.mark.parametrize("cookies", [False, True], ids=["without cookies", "with cookies"])
+@pytest.mark.parametrize(
+    ("method", "headers"),
+    [
+        pytest.param("GET", {}, id="a plain request"),
+        pytest.param("HEAD", {}, id="its headers only"),
+        pytest.param("POST", {"content_type": "application/json"}, id="JSON"),
+        pytest.param("DELETE", {"authorization": "Bearer x", "x_request_id": "7"}, id="headers of its own"),
+    ],
+)
+@pytest.mark.parametrize("modules", [ARTICLE, PAGES], ids=["the article's replies", "pages"])
+def test_a_script_of_another_origin_reads_the_answer_and_when_to_come_back(
+    modules: SimpleNamespace, method: str, headers: dict[str, str], cookies: bool
+) -> None:
+    seen = fetched(modules, "/b", method, cookies=cookies, **headers)
+    assert seen is not None, "a network error"
+    assert (seen.status, seen.headers["retry-after"], seen.headers["cache-control"]) == (503, "300", "no-store")
+
+
+def test_a_script_of_another_origin_may_follow_a_redirect_and_read_the_status() -> None:
+    assert (redirected := fetched(ARTICLE, "/a", cookies=True))
+    assert redirected.status == 303
+    assert (known := fetched(ARTICLE, "/.well-known/maintenance.json", cookies=True))
+    assert known.status == 200
+
+
+def test_no_browser_remembers_after_the_maintenance_what_it_was_allowed() -> None:
+    asked = {"origin": "https://app.example.com", "access_control_request_method": "DELETE"}
+    found = answer(PAGES, event("/b", "OPTIONS", **asked))
+    assert (found.status, found.body, found.headers["access-control-max-age"]) == (204, "", "0")
+    assert "origin" in found.headers["vary"]
+
+
+def test_options_that_no_browser_asks_are_answered_like_any_request() -> None:
+    for headers in ({}, {"origin": "https://app.example.com"}, {"access_control_request_method": "PUT"}):
+        assert answer(ARTICLE, event("/b", "OPTIONS", **headers)).status == 503
+
+
+def test_who_names_no_origin_gets_no_permission() -> None:
+    found = answer(PAGES, event("/b"))
+    assert not [name for name in found.headers if name.startswith("access-control")]
+    assert "origin" in found.headers["vary"]
+    assert not answer(PAGES, event("/b", origin="https://a\nb")).headers.get("access-control-allow-origin")
+
+
+def test_no_cache_keeps_the_page() -> None:
+    for path in ("/a", "/b", "/.well-known/maintenance.json"):
+        found = answer(ARTICLE, event(path))
+        kept = [found.headers[name] for name in ("cache-control", "cdn-cache-control", "surrogate-control")]
+        assert kept == ["no-store"] * 3
+
+
+def test_the_page_can_be_read_without_its_style() -> None:
+    """A listener's own content-security-policy replaces the page's, and may forbid inline styles."""
+    body = answer(PAGES, event("/"), [window(reason="database")]).body
+    plain = re.sub("<style>.*</style>", "", body, flags=re.DOTALL)
+    shown = re.findall(r"<(p|h1|dt|dd|time)\b[^>]*>([^<]+)", plain[plain.index("<body>") :])
+    assert [kind for kind, _ in shown] == ["p", "h1", "p", "dt", "time", "dt", "dd", "p"]
+    assert "style=" not in plain
+    assert "hidden" not in plain
 
 
 # The access log.

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +17,7 @@ from kirikae import aws, clock
 from kirikae.errors import UnfinishedError
 from kirikae.events import Hint
 from kirikae.maintenance import priorities, rules, windows
+from kirikae.maintenance.conditions import NOTHING, PARKED, match_everything, match_nothing
 from kirikae.maintenance.rules import LAST, Memory, Order
 from kirikae.maintenance.world import Config
 
@@ -31,18 +33,28 @@ CONFIG = Config(
     maintenance_parameter="/shop/maintenance",
     maintenance_listener_arn=LISTENER,
     maintenance_rule_arn=PREFIX + OURS,
+    maintenance_target_group_arn=f"{ELB}:targetgroup/kirikae/73e2d6bc24d8a067",
 )
-WITH_TESTERS = replace(CONFIG, maintenance_bypass_rule_arn=PREFIX + TESTERS)
+WITH_TESTERS = replace(
+    CONFIG,
+    maintenance_bypass_rule_arn=PREFIX + TESTERS,
+    maintenance_bypass_cidrs=("198.51.100.0/24",),
+    maintenance_bypass_target_group_arn=f"{ELB}:targetgroup/testers/73e2d6bc24d8a068",
+)
 
 
 @dataclass
 class Listener:
-    """A listener's rules in memory, behind the four operations that we call, as strict as AWS is."""
+    """A listener's rules in memory, behind the five operations that we call, as strict as AWS is.
+
+    Whenever a rule of ours is moved it matches nothing, and no other rule is ever modified.
+    """
 
     numbers: dict[str, int]
     tags: dict[str, str] = field(default_factory=dict)
     moves: int = 0
     names: Iterator[int] = field(default_factory=lambda: itertools.count(1000))
+    opened: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # our rules that are not parked
 
     def describe_rules(self, ListenerArn: str, PageSize: int, Marker: str = "0") -> dict[str, Any]:  # noqa: N803
         assert ListenerArn == LISTENER
@@ -54,6 +66,8 @@ class Listener:
     def described(self, rule_id: str, number: int) -> dict[str, Any]:
         default = rule_id == "default"
         conditions = [] if default else [{"Field": "path-pattern", "PathPatternConfig": {"Values": [f"/{rule_id}"]}}]
+        if rule_id in (OURS, TESTERS):
+            conditions = self.opened.get(rule_id, list(NOTHING))
         priority = "default" if default else str(number)
         rule = {"RuleArn": PREFIX + rule_id, "Priority": priority, "IsDefault": default, "Conditions": conditions}
         return rule | {"Actions": [{"Type": "fixed-response"}]}
@@ -68,6 +82,18 @@ class Listener:
         self.tags |= {tag["Key"]: tag["Value"] for tag in Tags}
         assert len(self.tags) <= 50
         assert all(len(value) <= 256 and not set(value) - ALLOWED for value in self.tags.values())
+
+    def modify_rule(self, RuleArn: str, Conditions: list[dict[str, Any]], **actions: Any) -> None:  # noqa: N803
+        rule_id = RuleArn.removeprefix(PREFIX)
+        assert rule_id in {OURS, TESTERS} & self.numbers.keys()
+        if Conditions == list(NOTHING):
+            assert not actions
+            assert self.opened.pop(rule_id), "closed already"
+        else:
+            [action] = actions["Actions"]
+            assert action["TargetGroupArn"].split("/")[1] == {OURS: "kirikae", TESTERS: "testers"}[rule_id]
+            assert rule_id == TESTERS or TESTERS not in self.numbers or TESTERS in self.opened, "testers come first"
+            self.opened[rule_id] = Conditions
 
     def set_rule_priorities(self, RulePriorities: list[dict[str, Any]]) -> None:  # noqa: N803
         wanted = {pair["RuleArn"].removeprefix(PREFIX): pair["Priority"] for pair in RulePriorities}
@@ -335,32 +361,49 @@ def test_no_room_is_refused() -> None:
     assert priorities.front(full | {OURS: 1}, Memory(), {OURS: LAST - 3}) is None
 
 
+def test_what_a_parked_rule_of_the_users_own_hides_is_known() -> None:
+    def hidden(default: str, *takes_all: str, **numbers: int) -> str:
+        return rules.hidden_by(Order(numbers, frozenset(takes_all), frozenset({"t"}), {}, default), "own", 49999)
+
+    assert hidden("forward", "own", own=49999, b=2) == "the default action"
+    assert hidden("redirect", "own", own=49999) == "the default action"
+    assert hidden("fixed-response", "own", own=49999) == ""
+    assert hidden("forward", "own", "b", own=49999, b=9) == ""
+    assert hidden("forward", own=49999) == ""
+    assert hidden("fixed-response", "own", own=40, b=50000) == "rule b"
+    assert hidden("forward", "own", "t", own=40, t=50000) == "the default action"
+
+
 @pytest.mark.parametrize(
-    ("hidden", "order"),
+    ("everything", "condition"),
     [
-        pytest.param(
-            True, Order({OURS: 49999, "b": 2}, frozenset({OURS}), "forward"), id="the application is the default"
-        ),
-        pytest.param(True, Order({OURS: 49999}, frozenset({OURS}), "redirect"), id="the default redirects to HTTPS"),
-        pytest.param(
-            False, Order({OURS: 49999}, frozenset({OURS}), "fixed-response"), id="the default is an error page"
-        ),
-        pytest.param(
-            False, Order({OURS: 49999, "b": 9}, frozenset({OURS, "b"}), "forward"), id="a rule takes all before"
-        ),
-        pytest.param(True, Order({OURS: 9, "b": 10}, frozenset({OURS, "b"}), "forward"), id="a rule takes all behind"),
-        pytest.param(False, Order({OURS: 49999}, frozenset(), "forward"), id="a maintenance rule of one host"),
+        (True, {"Field": "path-pattern", "Values": ["/*"]}),
+        (True, {"Field": "path-pattern", "PathPatternConfig": {"Values": ["/x", "*"]}, "Values": ["/x", "*"]}),
+        (True, {"Field": "path-pattern", "PathPatternConfig": {"RegexValues": ["^/.*$"]}}),
+        (True, {"Field": "host-header", "HostHeaderConfig": {"Values": ["*.*"]}}),
+        (True, {"Field": "source-ip", "SourceIpConfig": {"Values": ["0.0.0.0/0", "::/0"]}}),
+        (True, {"Field": "http-request-method", "HttpRequestMethodConfig": {"Values": ["GET", "HEAD"]}}),
+        (False, {"Field": "path-pattern", "Values": ["/a*"]}),
+        (False, {"Field": "path-pattern", "PathPatternConfig": {"RegexValues": ["^/a/.*$"]}}),
+        (False, {"Field": "host-header", "HostHeaderConfig": {"Values": ["*.example.com"]}}),
+        (False, {"Field": "source-ip", "SourceIpConfig": {"Values": ["10.0.0.0/8"]}}),
+        (False, {"Field": "http-request-method", "HttpRequestMethodConfig": {"Values": ["POST"]}}),
+        (False, {"Field": "http-header", "HttpHeaderConfig": {"HttpHeaderName": "X-A", "Values": ["*"]}}),
+        (False, {"Field": "query-string", "QueryStringConfig": {"Values": [{"Value": "*"}]}}),
     ],
 )
-def test_a_parked_rule_that_hides_the_default_action_is_known(hidden: bool, order: Order) -> None:
-    assert rules.hides_default(order, OURS) == hidden
+def test_how_open_a_rule_is_is_read_from_its_conditions(everything: bool, condition: dict[str, Any]) -> None:
+    rule = {"RuleArn": PREFIX + OURS, "Priority": "7", "IsDefault": False, "Actions": [{"Type": "forward"}]}
+    client = SimpleNamespace(describe_rules=lambda **_: {"Rules": [rule | {"Conditions": [condition]}]})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(aws, "client", lambda _: client)
+        found = rules.read(LISTENER)
+    assert (found.everything, found.nothing) == (frozenset({OURS} if everything else ()), frozenset())
+    assert match_everything([condition, {"Field": "path-pattern", "Values": ["/a"]}]) is False
 
 
-def test_a_condition_is_read_in_both_of_its_forms() -> None:
-    for form in ({"Values": ["/*"]}, {"PathPatternConfig": {"Values": ["/x", "/*"]}, "Values": ["/x", "/*"]}):
-        rule = {"RuleArn": PREFIX + OURS, "Priority": "7", "IsDefault": False, "Actions": [{"Type": "forward"}]}
-        answer = {"Rules": [rule | {"Conditions": [{"Field": "path-pattern"} | form]}]}
-        client = SimpleNamespace(describe_rules=lambda answer=answer, **_: answer)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(aws, "client", lambda _, client=client: client)
-            assert rules.read(LISTENER) == Order({OURS: 7}, frozenset({OURS}), "")
+def test_the_method_of_a_parked_rule_is_the_templates() -> None:
+    made = (Path(__file__).parents[2] / "template.yaml").read_text(encoding="utf-8")
+    assert made.count(f"HttpRequestMethodConfig: {{ Values: [{PARKED}] }}") == 2
+    assert match_nothing([*NOTHING, {"Field": "path-pattern", "Values": ["/*"]}])
+    assert not match_nothing([{"Field": "http-request-method", "HttpRequestMethodConfig": {"Values": ["GET", PARKED]}}])

@@ -5,7 +5,7 @@ import pytest
 from sandbox_tools import error_of
 
 from sandbox.estates.nlb import nlb_service
-from sandbox.services.elb_routing import Visit
+from sandbox.services.elb_routing import Visit, normalised
 
 OTHER_ZONE = "Target is in an Availability Zone that is not enabled for the load balancer"
 NOT_IN_USE = "Target group is not configured to receive traffic from the load balancer"
@@ -672,3 +672,108 @@ def test_an_nlb_listener_can_have_rules(service, elb):  # A16
     assert ":listener-rule/net/" in rule["RuleArn"]
     found = elb.describe_rules(ListenerArn=service.listener_arn)["Rules"]
     assert sorted(item["Priority"] for item in found) == ["1", "default"]
+
+
+def conditions(*pairs):
+    configs = {
+        "path-pattern": "PathPatternConfig",
+        "http-request-method": "HttpRequestMethodConfig",
+        "source-ip": "SourceIpConfig",
+        "host-header": "HostHeaderConfig",
+    }
+    return [{"Field": field, configs[field]: {"Values": list(values)}} for field, *values in pairs]
+
+
+def test_what_describe_rules_shows_cannot_be_sent_back(elb, alb_listener, rules):  # N18
+    shown = next(rule for rule in elb.describe_rules(ListenerArn=alb_listener)["Rules"] if rule["RuleArn"] == rules[0])
+    assert shown["Conditions"] == [{"Field": "path-pattern", "Values": ["/a"], "PathPatternConfig": {"Values": ["/a"]}}]
+    assert error_of(elb.modify_rule, RuleArn=rules[0], Conditions=shown["Conditions"]) == "ValidationError"
+    one_form = [{name: value for name, value in shown["Conditions"][0].items() if name != "Values"}]
+    assert elb.modify_rule(RuleArn=rules[0], Conditions=one_form)["Rules"]
+
+
+def test_what_modify_rule_does_not_name_stays(elb, alb_listener, rules):  # N17
+    def shown():
+        found = elb.describe_rules(ListenerArn=alb_listener)["Rules"]
+        return next(rule for rule in found if rule["RuleArn"] == rules[0])
+
+    before = shown()
+    elb.modify_rule(RuleArn=rules[0], Conditions=conditions(("http-request-method", "NOBODY-ASKS")))
+    after = shown()
+    assert after["Conditions"] == conditions(("http-request-method", "NOBODY-ASKS"))
+    assert (after["Actions"], after["Priority"]) == (before["Actions"], before["Priority"])
+
+
+@pytest.mark.parametrize(
+    ("taken", "given"),
+    [
+        (True, [("http-request-method", "KIRIKAE-PARKED")]),  # N22
+        (True, [("http-request-method", "A" * 40)]),
+        (False, [("http-request-method", "A" * 41)]),
+        (False, [("http-request-method", "get")]),
+        (False, [("http-request-method", "*")]),
+        (False, [("http-request-method", "")]),
+        (False, [("source-ip", "255.255.255.255/32")]),
+        (False, [("source-ip", "everywhere")]),
+        (True, [("source-ip", "192.0.2.0/32")]),
+        (True, [("path-pattern", "/a", "/b", "/c"), ("source-ip", "10.0.0.0/8", "10.1.0.0/16")]),  # N23
+        (False, [("path-pattern", "/a", "/b", "/c"), ("source-ip", "10.0.0.0/8", "10.1.0.0/16", "10.2.0.0/16")]),
+        (False, [("source-ip", *(f"10.{n}.0.0/16" for n in range(4)))]),
+        (False, [("path-pattern", "/a"), ("path-pattern", "/b")]),
+        (False, [("path-pattern", "/*/*/*"), ("host-header", "*.*.*.example.com")]),
+        (False, [("path-pattern", "/メンテナンス")]),
+    ],
+)
+def test_conditions_are_checked(elb, alb_listener, rules, taken, given):  # N22, N23
+    wanted = conditions(*given)
+    new = {"ListenerArn": alb_listener, "Priority": 77, "Actions": rule_actions()}
+    if taken:
+        assert elb.modify_rule(RuleArn=rules[0], Conditions=wanted)["Rules"]
+        assert elb.create_rule(Conditions=wanted, **new)["Rules"]
+    else:
+        assert error_of(elb.modify_rule, RuleArn=rules[0], Conditions=wanted) == "ValidationError"
+        assert error_of(elb.create_rule, Conditions=wanted, **new) == "ValidationError"
+
+
+def rule_actions():
+    return [{"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "200"}}]
+
+
+def test_five_values_in_one_condition_can_be_taken(account, elb, rules):  # N23
+    account.elb.values_per_condition = 5
+    five = conditions(("source-ip", *(f"10.{n}.0.0/16" for n in range(5))))
+    assert elb.modify_rule(RuleArn=rules[0], Conditions=five)["Rules"]
+
+
+@pytest.mark.parametrize(
+    ("path", "seen"),
+    [
+        ("/a/./b", "/a/b"), ("/a/../b", "/b"), ("/a/%2e%2E/b", "/b"), ("/%61", "/a"), ("/a%2fb", "/a%2Fb"),
+        ("/..", "/"), ("/a/b/..", "/a/"), ("/a/.", "/a/"), ("/", "/"), ("//a", "//a"), ("/a/", "/a/"),
+    ],
+)  # fmt: skip
+def test_rules_see_a_path_normalised(path, seen):  # N23
+    assert normalised(path) == seen
+
+
+def test_a_change_of_a_rule_is_followed_later(account, elb, alb_listener, rules):  # N20
+    def answers(path="/a"):
+        return account.targets.alb_page(alb_listener, Visit(path)).status
+
+    before, there = answers(), {"RuleArn": rules[0]}
+    account.elb.rule_lags = {"ModifyRule": 5.0, "SetRulePriorities": 2.0}
+    elb.modify_rule(**there, Conditions=conditions(("http-request-method", "NOBODY-ASKS")))
+    assert (before, answers()) == (200, 200)
+    account.advance(6)
+    assert answers() == 503
+    account.elb.rule_lags = {"SetRulePriorities": 2.0}
+    elb.modify_rule(RuleArn=rules[1], Conditions=conditions(("path-pattern", "/*")))
+    move(elb, (rules[1], 5))
+    assert {rule.priority for rule in account.elb.in_force(account.elb.listener(alb_listener))} == {
+        1,
+        10,
+        20,
+        "default",
+    }
+    account.advance(3)
+    assert {rule.priority for rule in account.elb.in_force(account.elb.listener(alb_listener))} == {1, 10, 5, "default"}

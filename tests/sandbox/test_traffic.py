@@ -9,6 +9,7 @@ import pytest
 
 from sandbox.account import Account
 from sandbox.estates.nlb import nlb_service
+from sandbox.services.elb_routing import Visit
 from sandbox.traffic import NlbPlane
 
 
@@ -206,3 +207,27 @@ def test_the_port_closes_with_the_account():
         plane = NlbPlane(account, nlb_service(account).listener_arn)
     with pytest.raises(urllib.error.URLError, match="refused"):
         urllib.request.urlopen(plane.url)  # noqa: S310 (a port of this test)
+
+
+@pytest.fixture
+def alb_listener(account, service):
+    return account.client("elbv2").describe_listeners(LoadBalancerArn=service.alb_arn)["Listeners"][0]["ListenerArn"]
+
+
+def test_what_a_function_never_sees(account, function_page, alb_listener):  # O1
+    answer, events = function_page
+    assert answer({"statusCode": 200, "headers": {}, "body": ""}) == (200, "")
+    upgrade = Visit(headers=(("Connection", "Upgrade"), ("Upgrade", "websocket")))
+    upload = Visit(method="POST", body=b"x" * (1024 * 1024 + 1))
+    assert [account.targets.alb_page(alb_listener, visit).status for visit in (upgrade, upload)] == [400, 413]
+    assert len(events) == 1
+
+
+def test_a_listeners_headers_replace_those_of_a_function(account, function_page, alb_listener):  # O3
+    answer, _ = function_page
+    policy = {"Key": "routing.http.response.content_security_policy.header_value", "Value": "script-src 'self'"}
+    account.client("elbv2").modify_listener_attributes(ListenerArn=alb_listener, Attributes=[policy])
+    headers = {"content-security-policy": "default-src 'none'", "retry-after": "60"}
+    answer({"statusCode": 503, "headers": headers, "body": ""})
+    page = account.targets.alb_page(alb_listener, Visit("/"))
+    assert dict(page.headers) == {"content-security-policy": "script-src 'self'", "retry-after": "60"}

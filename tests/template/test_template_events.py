@@ -365,7 +365,6 @@ EVIDENCE = {
     "SecondaryIpReassignmentErrorsAlarm": (5, 2, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
     "AlbMaintenancePriorityErrorsAlarm": (5, 2, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
     "MaintenanceWithoutEndAlarm": (15, 1, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
-    "MaintenanceHidesDefaultAlarm": (5, 1, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
     "MaintenancePageErrorsAlarm": (1, None, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
     "TargetRotationErrorsAlarm": (5, 2, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
     "TargetRotationFailedAlarm": (1, None, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),

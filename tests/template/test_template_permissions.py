@@ -250,10 +250,12 @@ def test_a_write_is_allowed_on_exactly_what_it_is_for(parameters: dict[str, str]
         logs = properties["LoggingConfig"]["LogGroup"]
         groups = all_of(stack, "AWS::Logs::LogGroup").values()
         own = queues | {topic(stack)} | {group["Attributes"]["Arn"] for group in groups if group["Ref"] == logs}
+        made = {rule["Ref"] for rule in all_of(stack, "AWS::ElasticLoadBalancingV2::ListenerRule").values()}
+        of_maintenance = OF_MAINTENANCE | {"elasticloadbalancing:ModifyRule": made}
         for action, resources in allowed(stack, function).items():
             if not reads(action):
                 assert resources, (function, action)
-                given = GIVEN | (OF_MAINTENANCE if "AlbMaintenancePriority" in function else GIVEN_TO.get(function, {}))
+                given = GIVEN | (of_maintenance if "AlbMaintenancePriority" in function else GIVEN_TO.get(function, {}))
                 assert resources == given.get(action, resources & own), (function, action)
 
 
@@ -318,6 +320,13 @@ def test_every_action_exists_and_takes_the_resource_it_is_allowed_on(function: s
             assert any(parts[2] == pattern[2] and overlap(parts[5], pattern[5]) for pattern in patterns), (
                 f"{action} does not take {resource}"
             )
+
+
+def test_a_rule_of_the_users_own_may_be_moved_and_not_modified() -> None:
+    own = {"MaintenanceRuleArn": RULES.removesuffix("*") + "aa"}
+    may = allowed(expanded(MAINTENANCE | own), "AlbMaintenancePriorityFunction")
+    assert "elasticloadbalancing:SetRulePriorities" in may
+    assert "elasticloadbalancing:ModifyRule" not in may
 
 
 @every_way

@@ -86,6 +86,29 @@ def ended(config: Config, memory: Memory, notes: Sequence[Words], result: Result
     )
 
 
+def closed(config: Config, result: Result[Any, None]) -> Mail:
+    """Return the mail about parked rules that would have taken requests: of an earlier version, or opened by others."""
+    return notify.mail(
+        config,
+        "the parked maintenance rule matches nothing now",
+        happened=Words(
+            f"No window is open, but a parked rule of kirikae on {config.maintenance_listener_arn} matched requests. "
+            f"Those meant for the listener's default action got the maintenance page. It matches nothing any more.",
+            f"メンテナンス時間帯ではありませんが、{config.maintenance_listener_arn} の待機中のルールがリクエストに"
+            "一致し、"
+            "デフォルトアクションの代わりにメンテナンスページを返していました。何にも一致しない条件に変更しました。",
+        ),
+        why=result.reason,
+        since=notify.since(result.times),
+        check=Words(
+            "The site itself, from outside. After an update from an earlier version this comes once; otherwise see who "
+            "opened the rule (CloudTrail: ModifyRule).",
+            "外部からサイトの表示を確認してください。旧バージョンからの更新後は一度だけ通知されます。それ以外の場合は、"
+            "CloudTrail の ModifyRule で操作者を確認してください。",
+        ),
+    )
+
+
 def left(config: Config, result: Result[Any, None]) -> Mail:
     """Return the one mail about a maintenance rule that others moved while a window is open."""
     live = " ".join(f"RuleArn={config.prefix}{rule},Priority={number}" for rule, number in config.places.items())

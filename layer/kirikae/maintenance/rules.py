@@ -7,18 +7,37 @@ and was moved by one.
 
 import itertools
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from botocore.exceptions import ClientError
 
 from kirikae import aws, elb, listeners
 from kirikae.errors import UnfinishedError
-from kirikae.listeners import Rule
+from kirikae.maintenance import attempts
+from kirikae.maintenance.conditions import (
+    NOTHING,
+    Condition,
+    addresses,
+    match_everything,
+    match_nothing,
+)
 
 LAST = 50000  # https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_SetRulePriorities.html
 TAG = "kirikae:maintenance"
 NUMBERS_TAG = "kirikae:maintenance-{}"
 RULES_PER_TAG = 9  # an entry has up to 26 characters, a value 256
 TAGS = 40  # of the 50 that a rule can have
+# https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_ModifyRule.html
+REFUSALS = (
+    "IncompatibleProtocols",
+    "InvalidConfigurationRequest",
+    "InvalidLoadBalancerAction",
+    "TargetGroupAssociationLimit",
+    "TargetGroupNotFound",
+    "ValidationError",
+)
 OURS = ("moving", "live", "left")  # states in which the maintenance rule was brought to the front by us
 
 
@@ -27,7 +46,9 @@ class Order:
     """A listener's rules without the default one."""
 
     priorities: Mapping[str, int]  # rule id -> priority
-    everything: frozenset[str]  # the rules that match every path and ask for nothing else
+    everything: frozenset[str]  # the rules that match every request
+    nothing: frozenset[str]  # those that are parked: they match no request
+    addresses: Mapping[str, frozenset[str]]  # rule id -> the clients it is for, of rules that ask for nothing else
     default_action: str  # type of the listener's default action
 
 
@@ -40,49 +61,86 @@ class Memory:
 
     state: str = ""
     numbers: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # rule id -> before, given
+    attempt: str = field(default="", compare=False)  # at a start, see attempts
 
 
 def read(listener_arn: str) -> Order:
     """Return the rules of a listener."""
     found = listeners.rules(listener_arn)
+    numbered = {rule.id: rule for rule in found if rule.priority is not None}
+    clients = {rule_id: addresses(rule.conditions) for rule_id, rule in numbered.items()}
     return Order(
         {rule.id: rule.priority for rule in found if rule.priority is not None},
-        frozenset(rule.id for rule in found if _matches_everything(rule)),
+        frozenset(rule_id for rule_id, rule in numbered.items() if match_everything(rule.conditions)),
+        frozenset(rule_id for rule_id, rule in numbered.items() if match_nothing(rule.conditions)),
+        {rule_id: blocks for rule_id, blocks in clients.items() if blocks},
         next((rule.action for rule in found if rule.priority is None), ""),
     )
 
 
-def _matches_everything(rule: Rule) -> bool:
-    if [condition["Field"] for condition in rule.conditions] != ["path-pattern"]:
-        return False
-    [condition] = rule.conditions
-    paths = condition.get("PathPatternConfig", {}).get("Values") or condition.get("Values", [])
-    return bool({"*", "/*"} & set(paths))
-
-
 def recall(rule_arn: str) -> Memory:
     """Return the memory in the rule's tags."""
-    return decoded(elb.tags([rule_arn])[rule_arn])
+    found = elb.tags([rule_arn])[rule_arn]
+    return replace(decoded(found), attempt=found.get(attempts.TAG, ""))
 
 
-def remember(rule_arn: str, memory: Memory) -> None:
-    """Write the memory into the rule's tags."""
-    elb.tag(rule_arn, encoded(memory))
+def remember(rule_arn: str, memory: Memory, *, carried_out: str = "") -> None:
+    """Write the memory into the rule's tags; a start that was `carried_out` is not attempted again."""
+    done = bool(carried_out) and memory.attempt.startswith(f"{carried_out}@")
+    elb.tag(rule_arn, encoded(memory) | ({attempts.TAG: ""} if done else {}))
 
 
-def arrange(listener_arn: str, prefix: str, priorities: Mapping[str, int]) -> None:
+def arrange(prefix: str, priorities: Mapping[str, int]) -> None:
     """Give the rules these priorities, all of them in one call: it is judged by the final order, all or nothing.
 
-    Raises UnfinishedError if they read back otherwise.
     https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_SetRulePriorities.html
     """
-    if not priorities:
-        return
-    wanted = [{"RuleArn": prefix + rule_id, "Priority": number} for rule_id, number in priorities.items()]
-    aws.client("elbv2").set_rule_priorities(RulePriorities=wanted)
-    found = read(listener_arn).priorities
-    if wrong := {rule: found.get(rule) for rule, number in priorities.items() if found.get(rule) != number}:
+    if priorities:
+        wanted = [{"RuleArn": prefix + rule_id, "Priority": number} for rule_id, number in priorities.items()]
+        aws.client("elbv2").set_rule_priorities(RulePriorities=wanted)
+
+
+def open_to(rule_arn: str, conditions: Iterable[Condition], target_group_arn: str) -> None:
+    """Make the rule forward what these conditions ask for: both in one call, so that neither is ever without the other.
+
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_ModifyRule.html
+    """
+    _modify(rule_arn, conditions, Actions=[{"Type": "forward", "TargetGroupArn": target_group_arn}])
+
+
+def let_past(rule_arn: str, conditions: Iterable[Condition], target_group_arn: str) -> str:
+    """Open the testers' rule as `open_to` does; return why AWS refuses it, nothing if it is open.
+
+    The page does not wait for testers: how many addresses a condition takes, and whether their group still fits, is
+    seen only here.
+    """
+    try:
+        open_to(rule_arn, conditions, target_group_arn)
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in REFUSALS:
+            raise
+        return str(error)
+    return ""
+
+
+def close(rule_arn: str) -> None:
+    """Make the rule match nothing."""
+    _modify(rule_arn, NOTHING)
+
+
+def _modify(rule_arn: str, conditions: Iterable[Condition], **more: Any) -> None:
+    aws.client("elbv2").modify_rule(RuleArn=rule_arn, Conditions=list(conditions), **more)
+
+
+def check(listener_arn: str, priorities: Mapping[str, int], opened: Iterable[str], closed: Iterable[str]) -> None:
+    """Read back what was written; raise UnfinishedError if it is not so."""
+    found = read(listener_arn)
+    if wrong := {
+        rule: found.priorities.get(rule) for rule in priorities if found.priorities.get(rule) != priorities[rule]
+    }:
         raise UnfinishedError(f"the rules read back as {wrong}, expected {dict(priorities)}")
+    if same := sorted((set(opened) & found.nothing) | (set(closed) & found.priorities.keys() - found.nothing)):
+        raise UnfinishedError(f"the conditions of {', '.join(same)} read back as they were")
 
 
 def encoded(memory: Memory) -> dict[str, str]:
@@ -112,11 +170,16 @@ def decoded(tags: Mapping[str, str]) -> Memory:
     return Memory(state, numbers) if len(numbers) == count else Memory("broken")
 
 
-def hides_default(order: Order, rule_id: str) -> bool:
-    """Tell whether the parked rule takes the requests that the default action should get.
+def hidden_by(order: Order, rule_id: str, number: int) -> str:
+    """Return what a rule takes from those behind it if it stands at this number, nothing if it takes nothing.
 
-    A rule for every path, wherever it stands, leaves nothing to the default action.
+    A rule for everything leaves nothing to the default action. That does no harm if this is an error page, or if
+    another rule for everything comes before.
     """
-    if rule_id not in order.everything or order.default_action == "fixed-response":
-        return False
-    return all(order.priorities[other] >= order.priorities[rule_id] for other in order.everything - {rule_id})
+    if rule_id not in order.everything:
+        return ""
+    others = {rule: priority for rule, priority in order.priorities.items() if rule != rule_id}
+    if any(rule in order.everything and priority < number for rule, priority in others.items()):
+        return ""
+    behind = [f"rule {rule}" for rule, priority in others.items() if priority > number and rule not in order.nothing]
+    return ", ".join(behind + (["the default action"] if order.default_action != "fixed-response" else []))

@@ -6,7 +6,7 @@ A window is open from when it is stored until its `until`; null is a window that
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -51,6 +51,7 @@ class Stored:
     problem: str = ""
     note: str = ""
     started: bool = False  # by the wish of this very run
+    request_id: str = ""  # of this run, if it brought a wish
 
     def open(self, now: datetime) -> dict[str, Window]:
         """Return the windows that have not ended."""
@@ -116,8 +117,17 @@ def read(name: str) -> Stored:
         return Stored({}, found["LastModifiedDate"], found["Version"], str(error))
 
 
-def store(name: str, wanted: Wish, now: datetime, *, dry_run: bool) -> Stored:
+def store(
+    name: str,
+    wanted: Wish,
+    now: datetime,
+    *,
+    dry_run: bool,
+    first_version: Callable[[int], int] = lambda version: version,
+) -> Stored:
     """Store the wish and return the parameter as it is then; raise InputError if it cannot be understood.
+
+    `first_version` takes the parameter's version and returns the one before the first attempt at this wish.
 
     Systems Manager has no conditional write, but it numbers the versions. A write that does not get the next number has
     overwritten those of others in between: these versions are read, merged with ours and written again, so that of two
@@ -130,6 +140,9 @@ def store(name: str, wanted: Wish, now: datetime, *, dry_run: bool) -> Stored:
     result = after(first.windows, wanted, now)
     if dry_run or unknown:
         return Stored(result, first.written, first.version, note=note, started=bool(wanted.window))
+    if wanted.window and _ended_since(name, wanted.name, first_version(first.version), first):
+        note = f"the start of {wanted.name!r} was repeated after that window had been ended: it stays ended"
+        return Stored(first.windows, first.written, first.version, note=note)
     for _ in range(ATTEMPTS):
         if result == base.windows:
             return Stored(result, base.written, base.version, started=bool(wanted.window))
@@ -138,6 +151,13 @@ def store(name: str, wanted: Wish, now: datetime, *, dry_run: bool) -> Stored:
         base = Stored(result, now, version)
         result = after(merge(result, first.windows, others), wanted, now)
     raise UnfinishedError(f"{name} is being written by others all the time; the wish for {wanted.name!r} may be lost")
+
+
+def _ended_since(name: str, window: str, version: int, last: Stored) -> bool:
+    """Tell whether a window came after this version of the parameter and is gone from the last one."""
+    if window in last.windows:
+        return False
+    return any(window in read(f"{name}:{number}").windows for number in range(version + 1, last.version))
 
 
 def _understood(name: str) -> Stored:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from kirikae import env
 from kirikae.decision import Change
 from kirikae.errors import InputError
+from kirikae.maintenance.conditions import EVERYTHING, Condition, cidr, from_addresses
 from kirikae.maintenance.rules import LAST, Memory, Order
 from kirikae.maintenance.windows import Stored
 from kirikae.notify import Words
@@ -24,7 +25,10 @@ class Config(env.Stack):
     maintenance_rule_arn: str = env.arn(
         "elasticloadbalancing", r"listener-rule/app/[^/]+/[^/]+/[^/]+/[^/]+", "the ARN of a rule of an ALB listener"
     )
+    maintenance_target_group_arn: str = env.of_stack(default="")  # the page's; none with a rule of the user's own
     maintenance_bypass_rule_arn: str = env.of_stack(default="")
+    maintenance_bypass_cidrs: tuple[str, ...] = env.read_by(cidr, "a CIDR block like 203.0.113.0/24", default=())
+    maintenance_bypass_target_group_arn: str = env.target_group_arn(default="")
     live_priority: int = env.must("[1-9][0-9]{0,4}", "a priority from 1 to 49998", default=1)
     parked_priority: int = env.must("[1-9][0-9]{0,4}", "a priority from 2 to 49999", default=49999)
     maintenance_end: str = ""
@@ -59,13 +63,26 @@ class Config(env.Stack):
         return [arn.rpartition("/")[2] for arn in (self.maintenance_bypass_rule_arn, self.maintenance_rule_arn) if arn]
 
     @property
+    def live(self) -> dict[str, tuple[tuple[Condition, ...], str]]:
+        """What the rules that the stack made ask for while live, and where they forward it, testers first.
+
+        A rule of the user's own keeps its conditions and actions.
+        """
+        testers = self.maintenance_bypass_rule_arn.rpartition("/")[2]
+        wanted = {
+            testers: (from_addresses(self.maintenance_bypass_cidrs), self.maintenance_bypass_target_group_arn),
+            self.rule: (EVERYTHING, self.maintenance_target_group_arn),
+        }
+        return {rule_id: (asks, group) for rule_id, (asks, group) in wanted.items() if rule_id and group}
+
+    @property
     def places(self) -> dict[str, int]:
         """Our rules with their live numbers."""
         return {rule_id: self.live_priority + number for number, rule_id in enumerate(self.ours)}
 
     @property
     def homes(self) -> dict[str, int]:
-        """Our rules with their parked numbers; behind the maintenance rule nothing reaches that of the testers."""
+        """Our rules with their parked numbers."""
         return {self.rule: self.parked_priority} | {rule: LAST for rule in self.ours if rule != self.rule}
 
 
@@ -81,24 +98,34 @@ class Observed:
 
 @dataclass(frozen=True)
 class GoLive(Change):
-    """Put our rules at their live priorities; without `numbers` they are there, and only the tag is behind."""
+    """Put our rules at their live priorities, then open them; without `numbers` only the tag is behind."""
 
     to: Literal["live"] = field(default="live", init=False)
     priorities: Mapping[str, int]  # rule id -> new priority, those that change
     numbers: Mapping[str, tuple[int, int]] | None = None  # to remember: id of another's rule -> before, given
+    opens: tuple[str, ...] = ()  # our rules in this order, the page's last
 
 
 @dataclass(frozen=True)
 class Park(Change):
-    """Put our rules at their parked priorities, and those that made room for them back."""
+    """Close our rules, then put them at their parked priorities, and those that made room for them back."""
 
     to: Literal["parked"] = field(default="parked", init=False)
     priorities: Mapping[str, int]
     notes: tuple[Words, ...] = ()  # for the mail: what is not as it was before
+    closes: tuple[str, ...] = ()  # our rules in this order, the page's first
 
     def record(self) -> dict[str, Any]:
         """Return the change as it is logged, without the notes."""
-        return {"to": self.to, "priorities": dict(self.priorities)}
+        return {"to": self.to, "priorities": dict(self.priorities), "closes": list(self.closes)}
+
+
+@dataclass(frozen=True)
+class Close(Change):
+    """Let parked rules of ours match nothing; they move nowhere."""
+
+    to: Literal["closed"] = field(default="closed", init=False)
+    closes: tuple[str, ...]
 
 
 @dataclass(frozen=True)

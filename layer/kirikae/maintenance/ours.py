@@ -1,0 +1,66 @@
+"""Our rules as they are seen: where they stand, which match nothing, and what a rule of the user's own would take."""
+
+from kirikae.maintenance import rules
+from kirikae.maintenance.world import Config, GoLive, Observed
+
+
+def placed(config: Config, seen: Observed) -> bool:
+    """Tell whether the maintenance rule has the priority that belongs to an open window."""
+    return seen.order.priorities[config.rule] == config.places[config.rule]
+
+
+def to_open(config: Config, seen: Observed) -> tuple[str, ...]:
+    """Return the rules that the stack made and that match nothing, or the testers of before; the page's last."""
+    clients = frozenset(config.maintenance_bypass_cidrs)
+    return tuple(
+        rule
+        for rule in config.live
+        if rule in seen.order.nothing or (rule != config.rule and seen.order.addresses.get(rule, clients) != clients)
+    )
+
+
+def to_close(config: Config, seen: Observed) -> tuple[str, ...]:
+    """Return the rules that the stack made and that match something, the page's first."""
+    return tuple(rule for rule in reversed(config.live) if rule in seen.order.priorities.keys() - seen.order.nothing)
+
+
+def for_testers(config: Config, change: GoLive) -> bool:
+    """Tell whether a change only lets testers past a page that is on already."""
+    return bool(change.opens) and config.rule not in change.opens and config.rule not in change.priorities
+
+
+def moved_by_others(config: Config, seen: Observed) -> bool:
+    """Tell a person's move of the maintenance rule from one of the stack, which is not left alone.
+
+    CloudFormation closes a rule that it puts back. Testers who are new in an open window want the number that the rule
+    has.
+    """
+    if seen.memory.state == "left":
+        return True
+    make_room = seen.order.priorities[config.rule] == config.live_priority and bool(to_open(config, seen))
+    return seen.memory.state == "live" and config.rule not in seen.order.nothing and not make_room
+
+
+def harm(config: Config, seen: Observed) -> str:
+    """Return what a rule of the user's own would do to visitors while it is parked, nothing if it does none."""
+    home = config.homes[config.rule]
+    if config.rule in config.live or not (hidden := rules.hidden_by(seen.order, config.rule, home)):
+        return ""
+    return (
+        f"MaintenanceRuleArn: rule {config.rule} matches every request; parked at {home} it would take those meant for "
+        f"{hidden}. Give it a condition, or leave MaintenanceRuleArn empty: the stack's own rule takes nothing"
+    )
+
+
+def untouched(config: Config, seen: Observed) -> str:
+    """Return why a rule of the user's own that stands at the live priority is not parked, nothing if it is to be.
+
+    It has no tag and no window was ever stored: kirikae has not put it there, and taking it away would change what
+    visitors get.
+    """
+    if config.rule in config.live or seen.memory.state or seen.stored.version > 1:
+        return ""
+    return (
+        f"MaintenanceRuleArn: rule {config.rule} stands at the live priority {config.places[config.rule]}, but no "
+        f"window was ever open; start one, or park the rule by hand"
+    )
