@@ -20,9 +20,11 @@ from kirikae.maintenance import attempts, ours, rules, windows, wishes
 from kirikae.maintenance.mail import closed, ended, left, started
 from kirikae.maintenance.priorities import back, front
 from kirikae.maintenance.rules import Memory
+from kirikae.maintenance.standing import found, standing
 from kirikae.maintenance.windows import Stored
 from kirikae.maintenance.world import Close, Config, GoLive, LeaveAlone, Observed, Park
 from kirikae.notify import Mail, Words
+from kirikae.tell import Tells
 
 type Changes = GoLive | Park | Close | LeaveAlone
 
@@ -71,7 +73,7 @@ def _in_maintenance(config: Config, seen: Observed) -> Decision[Changes]:
     if placed and not shut:
         if seen.memory.state not in ("moving", "left"):
             return Decision(reason, lasting=lasting)
-        return Decision(reason, GoLive({}), counts="MaintenanceStarted", lasting=lasting)
+        return Decision(reason, GoLive({}), urgent=True, counts="MaintenanceStarted", lasting=lasting)
     if not placed and not seen.stored.started and ours.moved_by_others(config, seen):
         number = seen.order.priorities[config.rule]
         moved = Words(
@@ -80,20 +82,19 @@ def _in_maintenance(config: Config, seen: Observed) -> Decision[Changes]:
         )
         return Decision(moved, LeaveAlone() if seen.memory.state == "live" else None, lasting=lasting)
     if seen.memory.state not in rules.OURS and (harm := ours.harm(config, seen)):
-        return Decision(Words(f"{harm}; windows: {said.en}"), refused=True, lasting=lasting)
+        return Decision(Words(f"{harm}; windows: {said.en}"), refused=True, urgent=True, lasting=lasting)
     change = front(seen.order.priorities, seen.memory, config.places)
     if change is None:
         room = f"no room at LivePriority {config.live_priority} among {len(seen.order.priorities)} rules"
-        return Decision(Words(f"{room}; windows: {said.en}"), refused=True, lasting=lasting)
+        return Decision(Words(f"{room}; windows: {said.en}"), refused=True, urgent=True, lasting=lasting)
     if seen.memory.state == "live":
         reason = Words(
             f"the rules had been put back meanwhile, as an update of the stack does; {reason.en}",
             f"スタックの更新などによりルールが元に戻されていました。{reason.ja}",
         )
     change = replace(change, opens=shut)
-    return Decision(
-        reason, change, counts="" if ours.for_testers(config, change) else "MaintenanceStarted", lasting=lasting
-    )
+    counts = "" if ours.for_testers(config, change) else "MaintenanceStarted"
+    return Decision(reason, change, urgent=True, counts=counts, lasting=lasting)
 
 
 def _out_of_maintenance(config: Config, seen: Observed) -> Decision[Changes]:
@@ -117,7 +118,7 @@ def _out_of_maintenance(config: Config, seen: Observed) -> Decision[Changes]:
     )
     change = back(seen.order.priorities, seen.memory, config.places, config.homes)
     lasting = ("MaintenanceWithoutEnd",) if config.dry_run else ()  # which leaves the page on
-    return Decision(reason, replace(change, closes=closes), counts="MaintenanceEnded", lasting=lasting)
+    return Decision(reason, replace(change, closes=closes), urgent=True, counts="MaintenanceEnded", lasting=lasting)
 
 
 def act(config: Config, seen: Observed, change: Changes) -> None:
@@ -179,6 +180,8 @@ def mail(config: Config, seen: Observed, result: Result[Changes, None]) -> Mail 
             assert_never(result.change)
 
 
+TELLS: Tells[Config, Observed, Changes, None] = Tells(standing, found, outages=True)
+
 reconcile.warm_up(Config, lambda config: rules.read(config.maintenance_listener_arn))
 
 
@@ -186,4 +189,4 @@ reconcile.warm_up(Config, lambda config: rules.read(config.maintenance_listener_
 def lambda_handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """Store the wish, if the event is one, and reconcile the rule with the windows."""
     store = partial(store_wish, str(getattr(context, "aws_request_id", "")))
-    return reconcile.reconcile(event, Config, observe, decide, act, mail, store)
+    return reconcile.reconcile(event, Config, observe, decide, act, mail, store, TELLS)

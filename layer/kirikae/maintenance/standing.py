@@ -1,0 +1,62 @@
+"""What people should know of the maintenance mode, and the mail for whoever finds it otherwise than they know."""
+
+from typing import Any
+
+from kirikae import notify
+from kirikae.decision import Result
+from kirikae.maintenance import ours, rules
+from kirikae.maintenance.world import Close, Config, GoLive, LeaveAlone, Observed, Park
+from kirikae.notify import Mail, Words
+from kirikae.told import State
+
+PAGE = "maintenance page"
+ON, OFF, LEFT = {PAGE: "on"}, dict[str, str](), {PAGE: "moved by others"}
+
+
+def standing(config: Config, seen: Observed, result: Result[Any, None] | None) -> State | None:
+    """Return whether visitors get the page: at rest they do not; None while the rules are on their way."""
+    if result:
+        return _after(config, result.change)
+    if config.rule not in seen.order.priorities:
+        return None
+    if ours.placed(config, seen) and config.rule not in ours.to_open(config, seen):
+        return ON if seen.memory.state == "live" else None
+    if seen.memory.state == "left":
+        return LEFT
+    return None if seen.memory.state in rules.OURS or ours.to_close(config, seen) else OFF
+
+
+def _after(config: Config, change: GoLive | Park | Close | LeaveAlone) -> State | None:
+    """Return the same after a change; None for one that visitors do not see."""
+    match change:
+        case GoLive():
+            return None if ours.for_testers(config, change) else ON
+        case LeaveAlone():
+            return LEFT
+    return OFF
+
+
+def found(config: Config, seen: Observed, known: State) -> Mail:
+    """Return the mail about a page that is on, or off, and of which nobody was told."""
+    now = standing(config, seen, None) or OFF
+    is_on = now == ON
+    said = Words(
+        f"Found: visitors of {config.maintenance_listener_arn} get "
+        f"{'the maintenance page' if is_on else 'the service'}.",
+        f"確認した状態: {config.maintenance_listener_arn} の利用者には"
+        f"{'メンテナンスページ' if is_on else '通常のサービス'}が表示されています。",
+    )
+    return notify.mail(
+        config,
+        f"maintenance {'ON' if is_on else 'OFF'}, found by the periodic check",
+        happened=said,
+        why=Words(
+            f"Not made by this run: an earlier run ended before it could tell you, or somebody else changed the rules. "
+            f"You were told last: {known.get(PAGE, 'off')}.",
+            "この実行による変更ではありません。前回の実行が通知前に終了したか、別の操作でルールが変更されました。",
+        ),
+        check=Words(
+            "The site itself, from outside, and CloudTrail for SetRulePriorities and ModifyRule.",
+            "外部からサイトの表示を確認し、CloudTrail で SetRulePriorities と ModifyRule を確認してください。",
+        ),
+    )
