@@ -6,6 +6,7 @@ chooses ({} while all is at rest; no parameter means the same), and, from before
 """
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -93,10 +94,13 @@ def claim(name: str, note: Note, state: State, since: datetime, now: datetime) -
 
 def close(name: str, state: State, now: datetime) -> None:
     """Write that people have been told the state; if this fails, they are told once more when nobody is heard of."""
-    try:
-        _write(name, Note(0, state, None, now))
-    except (ClientError, BotoCoreError) as error:
-        logger.warning("that people were told cannot be noted", parameter=name, problem=str(error))
+    for pause in (1, 3, 0):  # after the attempts of the SDK: the mail has left, so there is time
+        try:
+            _write(name, Note(0, state, None, now))
+            return
+        except (ClientError, BotoCoreError) as error:
+            logger.warning("that people were told cannot be noted", parameter=name, problem=str(error))
+            time.sleep(pause)
 
 
 def _write(name: str, note: Note) -> int:

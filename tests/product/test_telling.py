@@ -9,8 +9,12 @@ from typing import Any
 
 import pytest
 from conftest import Shop
+from pair_tools import Deployed
 
 from sandbox.account import Account
+from sandbox.estates.alb import alb_service
+from sandbox.estates.standby import StandbyService, standby_service
+from sandbox.stack import cloudformation
 
 SOAK = bool(os.environ.get("KIRIKAE_SOAK"))
 SAMPLE = 6  # of the cells of a story, in `make test`; all of them with KIRIKAE_SOAK=1
@@ -51,9 +55,60 @@ def _on_sorry(account: Account, build: Path) -> Shop:
     return shop
 
 
+class Alb:
+    """A service behind an ALB with the stack `shop`."""
+
+    def __init__(self, account: Account, build: Path) -> None:
+        self.account = account
+        self.service = alb_service(account)
+        given = {"MaintenanceListenerArn": self.service.listener_arn}
+        self.stack = cloudformation.deploy(account, build, "shop", given)
+        account.advance(180)
+
+    def wish(self, kind: str, **fields: object) -> None:
+        """Invoke as a schedule does: asynchronously, and repeated if it fails."""
+        function = self.stack.resources["AlbMaintenancePriorityFunction"]
+        self.account.functions.invoke_async(function, {"type": kind, **fields})
+        self.account.settle()
+
+
+def _live(account: Account, build: Path) -> Alb:
+    alb = Alb(account, build)
+    alb.wish("start", minutes=60)
+    account.advance(60)
+    return alb
+
+
+def _pair(account: Account, build: Path) -> Deployed:
+    pair = Deployed(account, build).deploy()
+    pair.passes(3)
+    return pair
+
+
+def _batch(account: Account, build: Path) -> StandbyService:
+    batch = standby_service(account)
+    given = {
+        "ActiveInstanceId": batch.active,
+        "StandbyInstanceIds": ",".join(batch.standbys),
+        "NotificationEmail": "oncall@example.com",
+    }
+    cloudformation.deploy(account, build, "batch", given)
+    account.advance(180)
+    return batch
+
+
+def _active_stops(batch: StandbyService) -> None:
+    batch.stop(batch.active)
+    batch.account.settle()
+
+
 STORIES = {
     "sorry page on": Story(_shop, Shop.stops, "sorry page ON", "NlbSorrySwitchover"),
     "sorry page off": Story(_on_sorry, lambda shop: shop.minutes(5), "sorry page OFF", "NlbSwitchback"),
+    "addresses move": Story(_pair, lambda pair: pair.stops(0), "addresses", "SecondaryIp"),
+    "maintenance begins": Story(Alb, lambda alb: alb.wish("start", minutes=60), "maintenance ON", "AlbMaintenance"),
+    "maintenance ends": Story(_live, lambda alb: alb.wish("end"), "maintenance OFF", "AlbMaintenance"),
+    "a standby starts": Story(_batch, _active_stops, " started", "ColdStandby"),
 }
 
 
