@@ -1,11 +1,9 @@
 """Worlds with verbs: an account on this machine, a service in it, and the built stack that protects it."""
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -48,11 +46,10 @@ def ours(account: Account, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]
     monkeypatch.setenv("AWS_DEFAULT_REGION", account.region)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", ADMINISTRATOR_KEY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda _: None))  # retry without waiting
-    monkeypatch.setattr("kirikae.patience.time", SimpleNamespace(sleep=lambda _: None, time=time.time))
     aws._session.cache_clear()
     aws.client.cache_clear()
-    yield account
+    with account.lag.pauses():
+        yield account
     aws.client.cache_clear()
     aws._session.cache_clear()
 
