@@ -3,19 +3,23 @@
 from collections.abc import Mapping
 from typing import Any
 
+from botocore.exceptions import BotoCoreError
+
 
 class InputError(ValueError):
     """A parameter, an event or a stored wish is not what it must be; the text names it and says what was expected."""
 
 
-class AnswerError(RuntimeError):
-    """AWS answered without what was asked for; the text names it.  A cut answer is no answer: never «there is none»."""
+class AnswerError(BotoCoreError):
+    """AWS answered without what was asked for: a cut answer is no answer, and never «there is none»."""
+
+    fmt = "AWS's answer has no {name}, only {found}"
 
 
 def part(answer: Mapping[str, Any], name: str) -> Any:
     """Return a field that AWS's answer always has; raise AnswerError if it is cut."""
     if name not in answer:
-        raise AnswerError(f"AWS's answer has no {name}, only {', '.join(answer) or 'nothing'}")
+        raise AnswerError(name=name, found=", ".join(answer) or "nothing")
     return answer[name]
 
 

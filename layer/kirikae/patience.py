@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from kirikae.errors import AnswerError
 from kirikae.log import logger
 
 # Between the looks, in seconds; none begins later than LONGEST after the first, however slowly AWS answers.
@@ -22,7 +21,7 @@ def until[T](look: Callable[[], T], shows: Callable[[T], bool]) -> T | None:
     for pause in (*PAUSES, 0.0):
         try:
             seen = look()
-        except (ClientError, BotoCoreError, AnswerError) as error:  # the caller tells what was written in any case
+        except (ClientError, BotoCoreError) as error:  # the caller tells what was written in any case
             logger.warning("what was written cannot be read back", problem=str(error))
         else:
             if shows(seen):

@@ -11,7 +11,7 @@ from kirikae import alarms, aws, ec2, elb, listeners
 from kirikae.alarms import Alarm
 from kirikae.ec2 import Status
 from kirikae.elb import Target, TargetGroup
-from kirikae.errors import InputError
+from kirikae.errors import AnswerError, InputError
 from kirikae.listeners import Rule
 from sandbox.account import Account
 
@@ -241,3 +241,90 @@ def test_an_alarm_that_is_gone_is_named(answer: Answer) -> None:
     answer("cloudwatch", "describe_alarms", {"MetricAlarms": []})
     with pytest.raises(InputError, match=r'no alarm named a, b: .* Deploy twice: once with X=""'):
         alarms.read("a", "b", made_with="X")
+
+
+def test_the_instances_behind_addresses_in_every_shape_of_an_interface(answer: Answer) -> None:
+    of_ipv4 = [
+        {
+            "PrivateIpAddress": "10.0.0.4",
+            "PrivateIpAddresses": [{"PrivateIpAddress": "10.0.0.4"}, {"PrivateIpAddress": "10.0.0.50"}],
+            "Attachment": {"InstanceId": "i-1"},
+        },
+        {"PrivateIpAddresses": [{"PrivateIpAddress": "10.0.0.6"}], "Attachment": {"InstanceOwnerId": "amazon-elb"}},
+        {"PrivateIpAddresses": [{"PrivateIpAddress": "10.0.0.7"}]},
+    ]
+    of_ipv6 = [{"Ipv6Addresses": [{"Ipv6Address": "2001:db8::5"}], "Attachment": {"InstanceId": "i-2"}}]
+    answer("ec2", "describe_network_interfaces", {"NetworkInterfaces": of_ipv4}, {"NetworkInterfaces": of_ipv6})
+    asked = ["10.0.0.50", "10.0.0.6", "10.0.0.7", "192.168.0.9", "2001:DB8:0::5"]
+    assert ec2.instances_behind(asked, "vpc-1") == {"10.0.0.50": "i-1", "2001:DB8:0::5": "i-2"}
+
+
+def test_no_address_needs_no_call(answer: Answer) -> None:
+    answer("ec2", "describe_network_interfaces")
+    assert ec2.instances_behind([], "vpc-1") == {}
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "read", "name"),
+    [
+        ("elbv2", "describe_listeners", lambda: listeners.read([FIRST]), "Listeners"),
+        ("elbv2", "describe_rules", lambda: listeners.rules(FIRST), "Rules"),
+        ("elbv2", "describe_target_health", lambda: elb.target_health(ONE), "TargetHealthDescriptions"),
+        ("elbv2", "describe_target_groups", lambda: elb.target_groups([ONE]), "TargetGroups"),
+        ("elbv2", "describe_target_group_attributes", lambda: elb.attributes(ONE), "Attributes"),
+        ("elbv2", "describe_tags", lambda: elb.tags([ONE]), "TagDescriptions"),
+        ("ec2", "describe_instances", lambda: ec2.instances(["i-1"]), "Reservations"),
+        ("ec2", "describe_network_interfaces", lambda: ec2.instances_behind(["10.0.0.4"], "v"), "NetworkInterfaces"),
+        ("cloudwatch", "describe_alarms", lambda: alarms.read("a", made_with="X"), "MetricAlarms"),
+    ],
+)
+def test_a_cut_answer_is_one_error_that_names_what_is_missing(
+    answer: Answer, service: str, operation: str, read: Callable[[], Any], name: str
+) -> None:
+    answer(service, operation, {})
+    with pytest.raises(AnswerError, match=f"AWS's answer has no {name}"):
+        read()
+
+
+def test_a_listener_that_an_answer_leaves_out_is_named(answer: Answer) -> None:
+    answer("elbv2", "describe_listeners", {"Listeners": [listener(FIRST, {"Type": "forward", "TargetGroupArn": ONE})]})
+    with pytest.raises(AnswerError, match=SECOND):
+        listeners.read([FIRST, SECOND])
+
+
+def test_what_else_a_forward_holds_is_read_and_written_again(answer: Answer) -> None:
+    sticky = {"TargetGroupStickinessConfig": {"Enabled": True}}
+    action = {"Type": "forward", "ForwardConfig": groups(one=1, two=0) | sticky}
+    answer("elbv2", "describe_listeners", {"Listeners": [listener(FIRST, action)]})
+    [found] = listeners.read([FIRST])
+    assert found.kept == sticky
+    assert listeners.action({ONE: 0, TWO: 1}, found.kept) == {
+        "Type": "forward",
+        "ForwardConfig": groups(one=0, two=1) | sticky,
+    }
+
+
+@pytest.mark.parametrize(
+    ("reason", "attached", "ill"),
+    [
+        ("Target.InvalidState", True, True),
+        ("Target.InvalidState", False, True),
+        ("Target.IpUnusable", False, True),
+        ("Target.NotInUse", True, True),
+        ("Target.NotInUse", False, False),
+        ("", False, False),
+    ],
+)
+def test_unused_is_known_ill_where_it_cannot_mean_that_nobody_uses_the_group(
+    reason: str, attached: bool, ill: bool
+) -> None:
+    assert elb.known_unhealthy([Target("i-1", 80, "unused", reason)], attached) == ill
+
+
+@pytest.mark.parametrize("override", ["", "no_override", "unknown", "zonal_shift_delegated_to_dns"])
+def test_only_an_active_zonal_shift_keeps_traffic_away(answer: Answer, override: str) -> None:
+    described = {"Target": {"Id": "i-1", "Port": 80}, "TargetHealth": {"State": "healthy"}}
+    shifted = described | {"AdministrativeOverride": {"State": "zonal_shift_active"}}
+    other = described | ({"AdministrativeOverride": {"State": override}} if override else {})
+    answer("elbv2", "describe_target_health", {"TargetHealthDescriptions": [shifted, other]})
+    assert [target.healthy for target in elb.target_health(ONE)] == [False, True]

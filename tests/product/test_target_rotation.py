@@ -590,12 +590,15 @@ def test_a_hold_of_a_day_ends_the_rotation(site: Site) -> None:
     assert (execution.error, execution.cause[:14]) == ("Stopped", "held for a day")
 
 
-def test_a_switch_to_the_sorry_page_stops_it_after_the_current_target(new_site: Callable[..., Site]) -> None:
+@pytest.mark.parametrize("parameter", ["SorryTargetGroupArn", "SorryTargetGroupArns"])
+def test_a_switch_to_the_sorry_page_stops_it_after_the_current_target(
+    new_site: Callable[..., Site], parameter: str
+) -> None:
     site = new_site()
     site.deployed(
         NlbListenerArns=site.service.listener_arn,
         PrimaryTargetGroupArn=site.group,
-        SorryTargetGroupArn=site.service.sorry_arn,
+        **{parameter: site.service.sorry_arn},
         AutoSwitchback="false",
     )
     before = site.registered()

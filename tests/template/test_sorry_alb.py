@@ -83,7 +83,7 @@ def test_visitors_of_a_dead_service_get_the_page_of_the_sorry_alb(
 ) -> None:
     shop = new_shop(ports=(listens_on,))
     shop.deployed(
-        SorryTargetGroupArn="",
+        SorryTargetGroupArns="",
         SorryVpcId=shop.service.vpc_id,
         SorrySubnetIds=",".join(shop.service.subnet_ids),
         SorryIngressCidrs="0.0.0.0/0",

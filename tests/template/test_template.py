@@ -46,6 +46,8 @@ DEFAULTS = {
     "SerializeInvocations": "false",
     "KmsKeyArn": "",
     "NlbListenerArns": "",
+    "PrimaryTargetGroupArns": "",
+    "SorryTargetGroupArns": "",
     "PrimaryTargetGroupArn": "",
     "SorryTargetGroupArn": "",
     "PrimaryInstanceIds": "",
@@ -55,6 +57,7 @@ DEFAULTS = {
     "RecoveryMinutes": "3",
     "AutoSwitchback": "true",
     "MaxSwitchesPerHour": "4",
+    "ProbeUrl": "",
     "SorryVpcId": "",
     "SorrySubnetIds": "",
     "SorryCertificateArn": "",
@@ -97,9 +100,10 @@ BESIDES = {
     "RotationDocuments",
     "RotationSchedule",
 }
+TEXTS = {"PrimaryTargetGroupArns", "SorryTargetGroupArns"}  # their patterns count the elements, which no list can
 LISTS = {
     name for name in {*DEFAULTS, *BESIDES} if name.endswith(("Arns", "Ids", "Cidrs", "Types", "Addresses", "Documents"))
-}
+} - TEXTS
 
 
 def test_parameters_and_defaults_are_those_of_the_contract() -> None:

@@ -18,6 +18,7 @@ from stacks import (
     INSTANCES,
     NLB,
     PAIR,
+    PRIMARY,
     ROOT,
     STANDBYS,
     acting,
@@ -259,6 +260,20 @@ MODULES = [*(ROOT / "layer" / "kirikae").glob("*.py"), *(ROOT / "functions").glo
 SAID = set().union(*(constants(path) for path in MODULES))
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_every_primary_group_has_an_alarm_in_each_direction_that_may_invoke_the_function(count: int) -> None:
+    groups = ",".join(f"{PRIMARY}{number}" for number in range(count))
+    stack = expanded(NLB | {"PrimaryTargetGroupArn": "", "PrimaryTargetGroupArns": groups})
+    alarms = {n: a for n, a in of_type(stack, "AWS::CloudWatch::Alarm").items() if a["Namespace"] == "AWS/NetworkELB"}
+    watched = [a["Dimensions"][1]["Value"].rpartition("/")[2] for a in alarms.values()]
+    assert sorted(watched) == sorted([group.rpartition("/")[2] for group in groups.split(",")] * 2)
+    numbers = ["", *(f"-{number}" for number in range(2, count + 1))]
+    names = {f"{STACK_NAME}-nlb-{kind}{number}" for kind in ("outage", "recovery") for number in numbers}
+    assert {alarm["AlarmName"] for alarm in alarms.values()} == names
+    allowed = {permission.get("SourceArn") for permission in of_type(stack, "AWS::Lambda::Permission").values()}
+    assert {arn(stack, name) for name in alarms} <= allowed
+
+
 @every_way
 def test_an_alarm_watches_something_that_is_there(parameters: dict[str, str]) -> None:
     stack = expanded(parameters)
@@ -276,10 +291,8 @@ def test_an_alarm_watches_something_that_is_there(parameters: dict[str, str]) ->
             case "AWS/SQS":
                 assert dimensions["QueueName"] in queues, name
             case "AWS/NetworkELB":
-                assert dimensions == {
-                    "LoadBalancer": "net/shop/50dc6c495c0c9188",
-                    "TargetGroup": "targetgroup/primary/73e2d6bc24d8a067",
-                }, name
+                group = f"targetgroup/primary/73e2d6bc24d8a067{name.rpartition('Alarm')[2]}"
+                assert dimensions == {"LoadBalancer": "net/shop/50dc6c495c0c9188", "TargetGroup": group}, name
             case "AWS/States":
                 machines = {resource["Ref"] for resource in all_of(stack, "AWS::StepFunctions::StateMachine").values()}
                 assert dimensions["StateMachineArn"] in machines, name

@@ -7,7 +7,7 @@ from dataclasses import replace
 from botocore.exceptions import BotoCoreError, ClientError
 
 from kirikae import elb, env, listeners
-from kirikae.errors import AnswerError, InputError
+from kirikae.errors import InputError
 from kirikae.listeners import Listener
 from kirikae.nlb.parameters import static_problems
 from kirikae.nlb.world import Config, Side, Switches, serving
@@ -20,7 +20,7 @@ def later(missed: list[Exception]) -> Iterator[None]:
     """Keep what a read raises that a due switch can do without; where none is due, the caller raises it after all."""
     try:
         yield
-    except (ClientError, BotoCoreError, AnswerError, InputError) as error:
+    except (ClientError, BotoCoreError, InputError) as error:
         missed.append(error)
 
 

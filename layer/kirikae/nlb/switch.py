@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from botocore.exceptions import BotoCoreError, ClientError
 
 from kirikae import elb, listeners, patience
-from kirikae.errors import AnswerError, UnfinishedError
+from kirikae.errors import UnfinishedError
 from kirikae.listeners import Listener
 from kirikae.nlb.look import REFUSED_TAG
 from kirikae.nlb.world import Adopt, Config, Done, Side, Switch, Switches, serving
@@ -91,7 +91,7 @@ def _write(
     for arn, side in wanted.items():
         try:
             written[arn] = _forward(config, before[arn], side, mode, adopt=adopt)
-        except (ClientError, BotoCoreError, AnswerError) as error:  # the others are attempted first, then it is raised
+        except (ClientError, BotoCoreError) as error:  # the others are attempted first, then it is raised
             errors[arn] = error
         else:
             mode = "replace" if written[arn].refusal else mode
@@ -114,7 +114,7 @@ def _forward(config: Config, listener: Listener, side: Side, mode: str, *, adopt
         refusal = f"{error.response['Error']['Code']}: {error.response['Error']['Message']}"
     else:
         return _Written(kept)
-    with suppress(ClientError, BotoCoreError, AnswerError):
+    with suppress(ClientError, BotoCoreError):
         if not adopt and (sticky := _stickiness(both)):
             listeners.forward(arn, both, listener.kept | sticky)
             return _Written(listener.kept | sticky)
