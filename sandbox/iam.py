@@ -151,6 +151,7 @@ RESOURCES: dict[tuple[str, str], Callable[[Params], list[str]]] = {
     ("stepfunctions", "StartExecution"): _given("stateMachineArn"),
     ("stepfunctions", "ListExecutions"): _given("stateMachineArn"),
     ("stepfunctions", "DescribeExecution"): _given("executionArn"),
+    ("stepfunctions", "RedriveExecution"): _given("executionArn"),
     ("stepfunctions", "SendTaskSuccess"): _unscoped,
     ("stepfunctions", "SendTaskFailure"): _unscoped,
 }

@@ -10,7 +10,7 @@ import secrets
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sandbox import iam
@@ -25,6 +25,7 @@ INVOKE = "arn:aws:states:::lambda:invoke"
 _INVOKE_AND_WAIT = f"{INVOKE}.waitForTaskToken"
 _MOST_EVENTS = 25_000  # of one execution's history
 _MOST_BYTES = 256 * 1024  # of a state's input or output
+_REDRIVABLE = timedelta(days=14)  # T1: from an execution's end
 _FIELDS = {  # besides Type and Comment
     "Choice": {"Choices", "Default"},
     "Fail": {"Error", "ErrorPath", "Cause", "CausePath"},
@@ -63,7 +64,8 @@ class _Failed(Exception):  # noqa: N818 (an error of the language, with its name
 class Execution:
     """One run of a machine, as DescribeExecution shows it, with the names of the states that it has entered.
 
-    data: the input of the present state. token: of its task, if that waits. events: so many are in the history.
+    data: the input of the present state, until its result takes its place. given: what that state was entered with.
+    token: of its task, if that waits. events: so many are in the history.
     """
 
     arn: str
@@ -79,9 +81,12 @@ class Execution:
     cause: str = ""
     states: list[str] = field(default_factory=list)
     data: Any = None
+    given: Any = None
     token: str = ""
     events: int = 1
     attempts: Counter[int] = field(default_factory=Counter)  # of the present state, by retrier
+    redrives: int = 0
+    redriven: datetime | None = None
     timer: Timer | None = field(default=None, repr=False)
 
     @property
@@ -169,6 +174,7 @@ class StepFunctions:
         for operation, fn in {
             "StartExecution": self._start_execution,
             "StopExecution": self._stop_execution,
+            "RedriveExecution": self._redrive_execution,
             "DescribeExecution": self._describe_execution,
             "ListExecutions": self._list_executions,
             "SendTaskSuccess": self._send_task_success,
@@ -200,7 +206,7 @@ class StepFunctions:
             raise Refusal("ExecutionAlreadyExists", f"Execution Already Exists: '{arn}'")
         definition, role_name = self._machines[machine_arn]
         now = self._account.clock.now()
-        execution = Execution(arn, machine_arn, definition, role_name, json.dumps(given), now, data=given)
+        execution = Execution(arn, machine_arn, definition, role_name, json.dumps(given), now, data=given, given=given)
         self.executions.append(execution)
         self._tell(execution)
         self._count(execution, "ExecutionsStarted")
@@ -223,12 +229,43 @@ class StepFunctions:
             self._end(execution, "ABORTED", error=params.get("error", ""), cause=params.get("cause", ""))
         return {"stopDate": execution.stopped}
 
+    def _redrive_execution(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
+        # T1: what did not succeed goes on in the state in which it ended, with the same input of that state; the
+        # history is appended and retries count anew. T2: so a Fail state is entered again, and fails again.
+        execution = self._find(params["executionArn"])
+        if problem := self._not_redrivable(execution):
+            raise Refusal("ExecutionNotRedrivable", problem)
+        execution.status, execution.stopped = "RUNNING", None
+        execution.error, execution.cause, execution.token, execution.data = "", "", "", execution.given
+        execution.redrives, execution.redriven = execution.redrives + 1, self._account.clock.now()
+        execution.events += 1
+        execution.attempts.clear()
+        self._count(execution, "ExecutionsRedriven")
+        self._tell(execution)  # T4: another event that says RUNNING
+        name = execution.states.pop() if execution.states else execution.definition["StartAt"]
+        self._later(execution, 0, lambda: self._enter(execution, name))
+        return {"redriveDate": execution.redriven}
+
+    def _not_redrivable(self, execution: Execution) -> str:
+        """Return why an execution cannot be redriven, or ""."""
+        if execution.status in ("RUNNING", "SUCCEEDED") or execution.stopped is None:
+            return f"Execution is {execution.status} and cannot be redriven"
+        if self._account.clock.now() - execution.stopped > _REDRIVABLE:
+            return "Execution has exceeded the redrivable period of 14 days"
+        if execution.events >= _MOST_EVENTS - 1:
+            return "Execution history event limit exceeded"
+        return ""
+
     def _describe_execution(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
         execution = self._find(params["executionArn"])
         output = {"output": json.dumps(execution.output)} if execution.status == "SUCCEEDED" else {}
         ended = {"stopDate": execution.stopped} if execution.stopped else {}
         failed = {"error": execution.error, "cause": execution.cause} if execution.error else {}
-        return {**self._summary(execution), "input": execution.input, **output, **ended, **failed}
+        problem = "" if execution.status == "RUNNING" else self._not_redrivable(execution)
+        redrivable = execution.status != "RUNNING" and not problem
+        status = {"redriveStatus": "REDRIVABLE" if redrivable else "NOT_REDRIVABLE"}
+        why = {"redriveStatusReason": problem} if problem else {}
+        return {**self._summary(execution), "input": execution.input, **output, **ended, **failed, **status, **why}
 
     def _list_executions(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
         wanted = params.get("statusFilter")
@@ -246,6 +283,8 @@ class StepFunctions:
             "name": execution.name,
             "status": execution.status,
             "startDate": execution.started,
+            "redriveCount": execution.redrives,
+            **({"redriveDate": execution.redriven} if execution.redriven else {}),
         }
 
     def _send_task_success(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
@@ -288,6 +327,7 @@ class StepFunctions:
 
     def _enter(self, execution: Execution, name: str) -> None:
         execution.states.append(name)
+        execution.given = execution.data
         execution.attempts.clear()
         self._do(execution)
 
@@ -310,7 +350,9 @@ class StepFunctions:
                 "Input": json.loads(execution.input),
                 "Name": execution.name,
                 "RoleArn": f"arn:aws:iam::{self._account.account_id}:role/{execution.role_name}",
-                "StartTime": execution.started.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+                "StartTime": _iso(execution.started),
+                "RedriveCount": execution.redrives,
+                **({"RedriveTime": _iso(execution.redriven)} if execution.redriven else {}),
             },
             "StateMachine": {"Id": execution.machine_arn, "Name": execution.machine_arn.rpartition(":")[2]},
             "State": {"Name": execution.states[-1]},
@@ -425,12 +467,18 @@ class StepFunctions:
             "output": json.dumps(execution.output) if execution.status == "SUCCEEDED" else None,
             "error": execution.error or None,
             "cause": execution.cause or None,
+            "redriveCount": execution.redrives,
+            "redriveDate": int(execution.redriven.timestamp() * 1000) if execution.redriven else None,
         }
         self._events.emit("aws.states", "Step Functions Execution Status Change", detail, [execution.arn])
 
     def _count(self, execution: Execution, metric: str) -> None:
         dimensions = {"StateMachineArn": execution.machine_arn}
         self._metrics.put("AWS/States", metric, dimensions, 1, "Count")
+
+
+def _iso(at: datetime) -> str:
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _meant(names: list[str], error: str) -> bool:
