@@ -35,10 +35,10 @@ def restore(config: Config, event: Event) -> dict[str, Any]:
         running = [executions.name(arn) for arn in executions.running(config.state_machine_arn)]
         left = claims.left_out(left, running, ended, clock.now())
     if left:
-        seen, places = membership.health(groups), scaling.places(target for target in left if target.startswith("i-"))
+        places = scaling.places(target for target in left if target.startswith("i-"))
         for target, claim in left.items():
             member = Member(id=target, places=list(claim.places), scaling_group=places.get(target, ("", ""))[0])
-            problems[target] = moves.give_back(member, seen)
+            problems[target] = moves.give_back(member)
             if not problems[target]:
                 moves.close([member])
     back = {target: claim for target, claim in left.items() if not problems[target]}

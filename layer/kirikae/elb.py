@@ -18,11 +18,18 @@ class Target:
     reason: str = ""
     availability_zone: str = ""
     quic_server_id: str = ""
+    description: str = ""  # of the reason; in words that AWS may change
+    override: str = ""  # `zonal_shift_active` while a zonal shift keeps traffic away from it
 
     @property
     def healthy(self) -> bool:
         """Tell whether the load balancer itself would send traffic here: failing open is not health."""
-        return self.state == "healthy"
+        return self.state == "healthy" and not self.shifted
+
+    @property
+    def shifted(self) -> bool:
+        """Tell whether a zonal shift keeps traffic away from it, whatever its health."""
+        return self.override == "zonal_shift_active"
 
 
 def target_health(target_group_arn: str) -> tuple[Target, ...]:
@@ -39,6 +46,8 @@ def target_health(target_group_arn: str) -> tuple[Target, ...]:
             t["TargetHealth"].get("Reason", ""),
             t["Target"].get("AvailabilityZone", ""),
             t["Target"].get("QuicServerId", ""),
+            t["TargetHealth"].get("Description", ""),
+            t.get("AdministrativeOverride", {}).get("State", ""),
         )
         for t in answer["TargetHealthDescriptions"]
     )
@@ -50,6 +59,7 @@ class TargetGroup(NamedTuple):
     arn: str
     target_type: str
     load_balancer_arns: tuple[str, ...]  # those that use it, none or one
+    vpc_id: str = ""
 
 
 def group_name(target_group_arn: str) -> str:
@@ -66,21 +76,23 @@ def target_groups(target_group_arns: Iterable[str]) -> tuple[TargetGroup, ...]:
     answer = aws.client("elbv2").describe_target_groups(TargetGroupArns=wanted)["TargetGroups"]
     found = {
         described["TargetGroupArn"]: TargetGroup(
-            described["TargetGroupArn"], described["TargetType"], tuple(described["LoadBalancerArns"])
+            described["TargetGroupArn"],
+            described["TargetType"],
+            tuple(described.get("LoadBalancerArns", ())),
+            described.get("VpcId", ""),
         )
         for described in answer
     }
     return tuple(found[arn] for arn in wanted)
 
 
-def deregistration_delay_seconds(target_group_arn: str) -> int:
-    """Return how long a deregistered target of the group drains at most.
+def attributes(target_group_arn: str) -> dict[str, str]:
+    """Return the attributes of a target group.
 
     https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTargetGroupAttributes.html
     """
     answer = aws.client("elbv2").describe_target_group_attributes(TargetGroupArn=target_group_arn)["Attributes"]
-    attributes = {attribute["Key"]: attribute["Value"] for attribute in answer}
-    return int(attributes.get("deregistration_delay.timeout_seconds", 0))
+    return {attribute["Key"]: attribute["Value"] for attribute in answer}
 
 
 def register_targets(target_group_arn: str, targets: Iterable[Mapping[str, Any]]) -> None:
@@ -132,3 +144,12 @@ def untag(resource_arn: str, *keys: str) -> None:
     https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_RemoveTags.html
     """
     aws.client("elbv2").remove_tags(ResourceArns=[resource_arn], TagKeys=list(keys))
+
+
+def balancer_attributes(load_balancer_arn: str) -> dict[str, str]:
+    """Return the attributes of a load balancer.
+
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeLoadBalancerAttributes.html
+    """
+    answer = aws.client("elbv2").describe_load_balancer_attributes(LoadBalancerArn=load_balancer_arn)["Attributes"]
+    return {attribute["Key"]: attribute["Value"] for attribute in answer}

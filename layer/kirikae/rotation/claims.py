@@ -59,11 +59,11 @@ def leaving(found: Mapping[str, Claim], by: str, now: datetime) -> list[str]:
 
 
 def whole(registered: Member | None, claim: Claim | None, target: str) -> Member | None:
-    """Return the target's registrations, completed from its claim for groups it has left."""
-    claimed = claim.places if claim else ()
-    if claimed and not {p["group"] for p in claimed} <= {p["group"] for p in (registered or {"places": []})["places"]}:
-        return Member(id=target, places=list(claimed), scaling_group="")
-    return registered
+    """Return the target's registrations, completed from its claim for each group and port that it has left."""
+    there = registered["places"] if registered else []
+    pairs = {(place["group"], place["port"]) for place in there}
+    gone = [place for place in claim.places if (place["group"], place["port"]) not in pairs] if claim else []
+    return Member(id=target, places=[*there, *gone], scaling_group="") if gone else registered
 
 
 def left_out(found: Mapping[str, Claim], running: Iterable[str], ended: str, now: datetime) -> dict[str, Claim]:

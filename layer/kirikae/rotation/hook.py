@@ -1,13 +1,22 @@
 """The tasks of the hook, while targets are out: a person is asked, or a command runs on their instances."""
 
 from kirikae import clock, notify
-from kirikae.errors import UnfinishedError
-from kirikae.rotation import commands, mail, steps
+from kirikae.errors import ServingError, UnfinishedError
+from kirikae.rotation import commands, mail, membership, redrive, steps
 from kirikae.rotation.world import Config, Event, Rotation
+
+
+def _see_out(event: Event) -> None:
+    """Raise ServingError unless what the document says is out is out: an execution may be redriven much later."""
+    state: Rotation = event["rotation"]
+    seen, found = membership.health(state["groups"]), membership.claims(state["groups"])
+    if problem := redrive.serving(state["out"], found, event["execution"]["Name"], seen):
+        raise ServingError(problem)
 
 
 def ask(config: Config, event: Event) -> None:
     """Mail a person both commands; the state machine waits for one of them."""
+    _see_out(event)
     asking = mail.approval(config, event["rotation"], event["token"], clock.now())
     if problem := notify.publish(config.topic_arn, asking, config.notification_language):
         raise UnfinishedError(f"nobody was asked: {problem}")
@@ -15,6 +24,7 @@ def ask(config: Config, event: Event) -> None:
 
 def run(config: Config, event: Event) -> Rotation:  # noqa: ARG001 (every operation takes both)
     """Send the hook's command to the instances that are out."""
+    _see_out(event)
     state: Rotation = event["rotation"]
     hook, by_document = state["hook"], dict[str, list[str]]()
     for instance, platform in commands.platforms(member["id"] for member in state["out"]).items():

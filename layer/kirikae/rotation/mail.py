@@ -1,6 +1,6 @@
 """The mails of a target rotation."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import assert_never
 
@@ -12,8 +12,8 @@ from kirikae.rotation.claims import Claim
 from kirikae.rotation.world import Config, Member, Rotation, description
 
 
-def begun(config: Config, state: Rotation, execution: str) -> Mail:
-    """Return the mail of a beginning: what is going to happen, and how to stop it."""
+def begun(config: Config, state: Rotation, execution: str, notes: Sequence[Words] = ()) -> Mail:
+    """Return the mail of a beginning: what is going to happen, what to know of the groups, and how to stop it."""
     ids, groups, size = _ids(state["queue"]), ", ".join(map(group_name, state["groups"])), state["batch_size"]
     hook, drain, least = state["hook"]["type"], state["drain_seconds"], config.rotation_min_healthy
     arn = f"{config.state_machine_arn.replace(':stateMachine:', ':execution:')}:{execution}"
@@ -32,9 +32,15 @@ def begun(config: Config, state: Rotation, execution: str) -> Mail:
             f"{ids}。フック: {hook}。登録解除には {drain} 秒かかります。"
             f"各グループで最低 {least} 台を正常に保ちます。",
         ),
-        more=_aside(state),
+        more=[*_known(notes), *_aside(state)],
         undo=notify.with_commands(undo, [stop]),
     )
+
+
+def _known(notes: Sequence[Words]) -> list[Section]:
+    """Return what the attributes of the groups tell, if anything."""
+    text = Words(*("\n".join(note.of(tongue) for note in notes) for tongue in ("en", "ja")))
+    return [(Words("Good to know", "留意点"), text)] if notes else []
 
 
 def approval(config: Config, state: Rotation, token: str, now: datetime) -> Mail:
