@@ -120,7 +120,7 @@ def test_target_health_with_and_without_port_and_reason(answer: Answer) -> None:
     answer("elbv2", "describe_target_health", {"TargetHealthDescriptions": described})
     assert elb.target_health(ONE) == (
         Target("i-1", 80, "healthy"),
-        Target("i-2", 0, "unused", "Target.InvalidState"),
+        Target("i-2", 0, "unused", "Target.InvalidState", description="Target is in the stopped state"),
     )
 
 
