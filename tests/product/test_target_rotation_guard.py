@@ -206,15 +206,19 @@ def test_a_target_is_back_when_it_is_healthy_on_every_port_of_every_group(two_po
 
 
 @pytest.mark.parametrize("port", [8080, 8081])
-def test_a_port_that_somebody_registered_again_lets_no_other_be_forgotten(two_ports: Site, port: int) -> None:
+@pytest.mark.parametrize("seconds", [100, 400], ids=["the other port drains", "the other port is gone"])
+def test_a_port_that_somebody_registered_again_lets_no_other_be_forgotten(
+    two_ports: Site, port: int, seconds: float
+) -> None:
     site, before = two_ports, two_ports.registered()
     [second] = [group for group in before if "second" in group]
     site.hand("deregister", instance_id=site.ids[0])
-    site.account.advance(400)
+    site.account.advance(seconds)
+    site.elb.register_targets(TargetGroupArn=site.group, Targets=[{"Id": site.ids[0]}])
     site.elb.register_targets(TargetGroupArn=second, Targets=[{"Id": site.ids[0], "Port": port}])
     site.account.advance(60)
     until_it_is_so(site, "register", "healthy", site.ids[0])
-    assert site.registered() == before
+    assert (site.registered(), site.claims()) == (before, [])
 
 
 def test_a_deregistration_that_died_between_two_groups_is_finished_when_it_is_repeated(two_ports: Site) -> None:
