@@ -1,24 +1,30 @@
 """The tasks of the hook, while targets are out: a person is asked, or a command runs on their instances."""
 
+import re
+
 from kirikae import clock, notify
-from kirikae.errors import UnfinishedError
+from kirikae.errors import InputError, UnfinishedError
 from kirikae.rotation import commands, mail, steps
 from kirikae.rotation.world import Config, Event, Rotation
 
 
 def ask(config: Config, event: Event) -> None:
     """Mail a person both commands; the state machine waits for one of them."""
+    if not re.fullmatch(r"[A-Za-z0-9+/=_.-]+", event["token"]):
+        raise InputError(f"the task token is {event['token']!r}, which is no word for a command")
     asking = mail.approval(config, event["rotation"], event["token"], clock.now())
     if problem := notify.publish(config.topic_arn, asking, config.notification_language):
         raise UnfinishedError(f"nobody was asked: {problem}")
 
 
-def run(config: Config, event: Event) -> Rotation:  # noqa: ARG001 (every operation takes both)
+def run(config: Config, event: Event) -> Rotation:
     """Send the hook's command to the instances that are out."""
     state: Rotation = event["rotation"]
     hook, by_document = state["hook"], dict[str, list[str]]()
     for instance, platform in commands.platforms(member["id"] for member in state["out"]).items():
         by_document.setdefault(commands.document(hook, platform), []).append(instance)
+    if problems := [problem for document in by_document if (problem := commands.document_problem(config, document))]:
+        raise InputError("; ".join(problems))  # judged when it was planned; a document may have changed hands since
     comment, since = f"kirikae {event['execution']['Name']}"[:100], clock.moment(state["since"])
     sent = [commands.send(document, ids, hook, comment, since) for document, ids in sorted(by_document.items())]
     return steps.wait({**state, "command_ids": sent}, "result", steps.POLL_SECONDS)
