@@ -86,8 +86,9 @@ def _case(config: Config, event: Event) -> Case:
     described = elb.target_groups(groups)
     seen = membership.health(groups)
     found = known.known(config, seen)
-    taken = found.taken.get(target)
-    member = claims.whole(members(seen, described).get(target), taken.member if taken else None)
+    taken, foreign = found.taken.get(target), found.foreign.get(target)
+    theirs = Member(id=target, places=list(foreign.places), scaling_group="") if foreign else None
+    member = claims.whole(members(seen, described).get(target), taken.member if taken else theirs)
     if member is None:
         why = found.doubts.get(claims.TAG + target) or "nothing says that it was"
         raise InputError(f"{target} is registered in none of {', '.join(groups)}, and {why}")
@@ -97,10 +98,9 @@ def _case(config: Config, event: Event) -> Case:
 
 def _owner(found: Known, member: Member, seen: Health) -> str:
     """Return who else has the target, in a sentence, or ""; what an ended execution left out, nobody has."""
-    target = member["id"]
-    if target in found.foreign and guard.absent(member, seen):
-        return f"{target} is out by {found.foreign[target].by}, which is of another stack"
-    taken = found.taken.get(target)
+    target, taken, foreign = member["id"], found.taken.get(member["id"]), found.foreign.get(member["id"])
+    if foreign and guard.absent(member, seen) and not (taken and taken.at >= foreign.at):
+        return f"{target} is out by {foreign.by}, which is of another stack"
     if taken and taken.execution and not taken.ended:
         return f"the execution {executions.name(taken.by)} rotates the same groups and has {target}"
     return ""
