@@ -84,6 +84,7 @@ class Execution:
     given: Any = None
     token: str = ""
     events: int = 1
+    history: list[dict[str, Any]] = field(default_factory=list, repr=False)  # what GetExecutionHistory answers
     attempts: Counter[int] = field(default_factory=Counter)  # of the present state, by retrier
     redrives: int = 0
     redriven: datetime | None = None
@@ -163,6 +164,9 @@ class StepFunctions:
         self._events = events
         self._machines: dict[str, tuple[dict[str, Any], str]] = {}
         self.executions: list[Execution] = []
+        # What a test may set. T9: reads of executions are eventually consistent, by so many seconds.
+        self.list_lag_seconds = 0.0
+        self.describe_lag_seconds = 0.0
         self._kinds: dict[str, Callable[[Execution, dict[str, Any]], None]] = {
             "Choice": self._choose,
             "Fail": self._give_up,
@@ -176,6 +180,7 @@ class StepFunctions:
             "StopExecution": self._stop_execution,
             "RedriveExecution": self._redrive_execution,
             "DescribeExecution": self._describe_execution,
+            "GetExecutionHistory": self._get_execution_history,
             "ListExecutions": self._list_executions,
             "SendTaskSuccess": self._send_task_success,
             "SendTaskFailure": self._send_task_failure,
@@ -208,6 +213,7 @@ class StepFunctions:
         now = self._account.clock.now()
         execution = Execution(arn, machine_arn, definition, role_name, json.dumps(given), now, data=given, given=given)
         self.executions.append(execution)
+        self._record(execution, "ExecutionStarted", "executionStarted", input=execution.input)
         self._tell(execution)
         self._count(execution, "ExecutionsStarted")
         self._later(execution, 0, lambda: self._enter(execution, definition["StartAt"]))
@@ -242,8 +248,11 @@ class StepFunctions:
         execution.attempts.clear()
         self._count(execution, "ExecutionsRedriven")
         self._tell(execution)  # T4: another event that says RUNNING
-        name = execution.states.pop() if execution.states else execution.definition["StartAt"]
-        self._later(execution, 0, lambda: self._enter(execution, name))
+        self._record(execution, "ExecutionRedriven", "executionRedriven", redriveCount=execution.redrives)
+        if execution.states:
+            self._later(execution, 0, lambda: self._do(execution))
+        else:
+            self._later(execution, 0, lambda: self._enter(execution, execution.definition["StartAt"]))
         return {"redriveDate": execution.redriven}
 
     def _not_redrivable(self, execution: Execution) -> str:
@@ -258,6 +267,10 @@ class StepFunctions:
 
     def _describe_execution(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
         execution = self._find(params["executionArn"])
+        if self._within(self.describe_lag_seconds, execution.started):
+            raise Refusal("ExecutionDoesNotExist", f"Execution Does Not Exist: '{execution.arn}'")
+        if self._within(self.describe_lag_seconds, execution.stopped):
+            return {**self._summary(execution), "status": "RUNNING", "input": execution.input}
         output = {"output": json.dumps(execution.output)} if execution.status == "SUCCEEDED" else {}
         ended = {"stopDate": execution.stopped} if execution.stopped else {}
         failed = {"error": execution.error, "cause": execution.cause} if execution.error else {}
@@ -272,9 +285,26 @@ class StepFunctions:
         found = [
             self._summary(execution)
             for execution in reversed(self.executions)
-            if execution.machine_arn == params["stateMachineArn"] and wanted in (None, execution.status)
+            if execution.machine_arn == params["stateMachineArn"]
+            and not self._within(self.list_lag_seconds, execution.started)
         ]
-        return {"executions": found}
+        for shown in found:
+            if self._within(self.list_lag_seconds, self._find(shown["executionArn"]).stopped):
+                shown["status"] = "RUNNING"
+        return {"executions": [shown for shown in found if wanted in (None, shown["status"])]}
+
+    def _get_execution_history(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
+        execution, size = self._find(params["executionArn"]), params.get("maxResults", 0) or 100
+        events = execution.history[::-1] if params.get("reverseOrder") else execution.history
+        if not params.get("includeExecutionData", True):
+            events = [{k: v for k, v in event.items() if not k.endswith("Details")} for event in events]
+        begin = int(params.get("nextToken", 0))
+        more = {"nextToken": str(begin + size)} if begin + size < len(events) else {}
+        return {"events": events[begin : begin + size], **more}
+
+    def _within(self, seconds: float, moment: datetime | None) -> bool:
+        """Tell whether something happened less than so many seconds ago."""
+        return moment is not None and (self._account.clock.now() - moment).total_seconds() < seconds
 
     def _summary(self, execution: Execution) -> dict[str, Any]:
         return {
@@ -315,6 +345,22 @@ class StepFunctions:
 
     # How it is done. Everything happens in timers, one after another.
 
+    def _record(self, execution: Execution, kind: str, details: str, **given: Any) -> None:
+        """Add an event to the history, with data as texts (T9)."""
+        texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in given.items()}
+        event = {"id": len(execution.history) + 1, "timestamp": self._account.clock.now(), "type": kind}
+        execution.history.append({**event, f"{details}EventDetails": texts})
+
+    def _entered(self, execution: Execution) -> None:
+        name = execution.states[-1]
+        kind = f"{execution.definition['States'][name]['Type']}StateEntered"
+        self._record(execution, kind, "stateEntered", name=name, input=execution.data)
+
+    def _exited(self, execution: Execution) -> None:
+        name = execution.states[-1]
+        kind = f"{execution.definition['States'][name]['Type']}StateExited"
+        self._record(execution, kind, "stateExited", name=name, output=execution.data)
+
     def _later(self, execution: Execution, seconds: float, fn: Callable[[], object]) -> None:
         if execution.timer:
             execution.timer.cancel()
@@ -326,9 +372,12 @@ class StepFunctions:
         execution.timer = self._account.clock.after(seconds, run)
 
     def _enter(self, execution: Execution, name: str) -> None:
+        if execution.states:
+            self._exited(execution)
         execution.states.append(name)
         execution.given = execution.data
         execution.attempts.clear()
+        self._entered(execution)
         self._do(execution)
 
     def _do(self, execution: Execution) -> None:
@@ -363,6 +412,7 @@ class StepFunctions:
         waits = state["Resource"] == _INVOKE_AND_WAIT
         execution.token = secrets.token_urlsafe(48) if waits else ""
         given = _fill(state["Parameters"], execution.data, self._context(execution))
+        self._record(execution, "TaskScheduled", "taskScheduled", resourceType="lambda", parameters=given)
         role = self._account.roles[execution.role_name]
         if not iam.evaluate(role.policies, "lambda:InvokeFunction", given["FunctionName"], {}):
             message = f"{execution.role_name} is not authorized to perform: lambda:InvokeFunction"
@@ -385,6 +435,7 @@ class StepFunctions:
 
     def _succeed(self, execution: Execution, result: Any) -> None:
         state = execution.definition["States"][execution.states[-1]]
+        self._record(execution, "TaskSucceeded", "taskSucceeded", resourceType="lambda", output=result)
         try:
             made = _put_at(state.get("ResultPath", "$"), execution.data, result)
             execution.data = _look_up(state.get("OutputPath", "$"), made, None)
@@ -450,9 +501,10 @@ class StepFunctions:
     def _end(self, execution: Execution, status: str, *, output: Any = None, error: str = "", cause: str = "") -> None:
         execution.status, execution.stopped = status, self._account.clock.now()
         execution.output, execution.error, execution.cause = output, error, cause
+        self._record(execution, f"Execution{_camel(status)}", f"execution{_camel(status)}", error=error, cause=cause)
         if execution.timer:
             execution.timer.cancel()
-        self._count(execution, f"Executions{status.replace('_', ' ').title().replace(' ', '')}")
+        self._count(execution, f"Executions{_camel(status)}")
         self._tell(execution)
 
     def _tell(self, execution: Execution) -> None:
@@ -479,6 +531,10 @@ class StepFunctions:
 
 def _iso(at: datetime) -> str:
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _camel(status: str) -> str:
+    return status.replace("_", " ").title().replace(" ", "")
 
 
 def _meant(names: list[str], error: str) -> bool:

@@ -26,8 +26,10 @@ def leave(
     groups = list(by_group(member["places"]))
     now, seen, found = clock.now(), membership.health(groups), membership.claims(groups)
     if (other := found.get(member["id"])) and other.by != claims.owner(by):
-        everywhere: Member = {**member, "places": [*member["places"], *other.places]}
-        if guard.absent(everywhere, seen):
+        claimed: Member = {**member, "places": list(other.places)}  # believed as far as health shows it
+        if guard.absent(member, seen) or any(
+            guard.state_of(claimed, place, seen) == "draining" for place in other.places
+        ):
             return f"{member['id']} is out already, by {other.by}"
     if short := _short(member, seen, terms, {*out, *claims.leaving(found, "", now)}):
         return short

@@ -34,9 +34,7 @@ def _reach(config: Config, hook: Hook, instances: Sequence[str]) -> tuple[frozen
         return None, ""
     platforms = commands.platforms(instances)
     problems = (
-        commands.document_problem(name)
-        if name in config.rotation_documents
-        else f"{name} is not listed in RotationDocuments"
+        commands.document_problem(config, name)
         for name in sorted({commands.document(hook, platform) for platform in platforms.values()})
     )
     return frozenset(platforms), "; ".join(problems).strip("; ")

@@ -9,7 +9,7 @@ from typing import Any
 from kirikae.clock import moment
 from kirikae.elb import group_name
 from kirikae.notify import Words
-from kirikae.rotation.claims import Claim, owner
+from kirikae.rotation.claims import Claim
 from kirikae.rotation.guard import absent, state_of
 from kirikae.rotation.world import Health, Member, Rotation
 
@@ -25,13 +25,8 @@ def timed_anew(rotation: Rotation, execution: Mapping[str, Any]) -> Rotation:
     return {**rotation, "since": moment(again).isoformat(timespec="seconds")}
 
 
-def own(rotation: Rotation, found: Mapping[str, Claim], by: str) -> tuple[Rotation, Words | None]:
-    """Leave what others have taken out to them; say so."""
-    others = {
-        member["id"]: found[member["id"]].by
-        for member in rotation["out"]
-        if member["id"] in found and found[member["id"]].by != owner(by)
-    }
+def own(rotation: Rotation, others: Mapping[str, str]) -> tuple[Rotation, Words | None]:
+    """Leave to others (who, by target id) what they have taken out; say so."""
     if not others:
         return rotation, None
     said = "; ".join(f"{target} is out, by {other}" for target, other in others.items())
@@ -54,12 +49,12 @@ def returned(out: Iterable[Member], found: Mapping[str, Claim], by: str, health:
     """Tell whether somebody has put a target back: it is registered, and this execution's claim on it is closed."""
     return any(
         len(absent(member, health)) < len(member["places"])
-        and (member["id"] not in found or found[member["id"]].by != owner(by))
+        and (member["id"] not in found or found[member["id"]].by != by)
         for member in out
     )
 
 
-def serving(out: Iterable[Member], found: Mapping[str, Claim], by: str, health: Health) -> str:
+def serving(out: Iterable[Member], others: Mapping[str, str], health: Health) -> str:
     """Return why the hook may not begin, or "": a target that is not out, or is out for another reason than this."""
     problems = [
         f"{member['id']}:{place['port']} is {state} in {group_name(place['group'])}"
@@ -67,9 +62,4 @@ def serving(out: Iterable[Member], found: Mapping[str, Claim], by: str, health: 
         for place in member["places"]
         if (state := state_of(member, place, health))
     ]
-    problems += [
-        f"{member['id']} is out, by {found[member['id']].by}"
-        for member in out
-        if member["id"] in found and found[member["id"]].by != owner(by)
-    ]
-    return "; ".join(problems)
+    return "; ".join([*problems, *(f"{target} is out, by {other}" for target, other in others.items())])

@@ -1,13 +1,25 @@
 """The tasks of the state machine: each gets the document, does one small repeatable thing and returns the next."""
 
-import json
 from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
 
 from kirikae import clock, elb, log, notify
 from kirikae.notify import Words
-from kirikae.rotation import claims, executions, guard, mail, membership, moves, redrive, returns, steps, terms
+from kirikae.rotation import (
+    claims,
+    executions,
+    guard,
+    known,
+    mail,
+    membership,
+    memory,
+    moves,
+    redrive,
+    returns,
+    steps,
+    terms,
+)
 from kirikae.rotation.claims import Claim
 from kirikae.rotation.observe import observe
 from kirikae.rotation.plan import judge
@@ -17,12 +29,13 @@ from kirikae.rotation.world import Config, Event, Health, Member, Rotation, Term
 
 def plan(config: Config, event: Event) -> Rotation:
     """Judge the whole rotation and announce it; the document says what is wrong, if anything is."""
-    asked, execution = request(config, event["input"], json.loads(config.rotation_defaults)), event["execution"]
+    asked, execution = request(config, event["input"], config.defaults), event["execution"]
     seen = observe(config, asked, execution["Id"])
     made = judge(config, asked, seen, clock.moment(execution["StartTime"]))
     if made["next"] == "take-out":
+        memory.begun(config, execution["Name"])
         notes = terms.notes(seen.terms, seen.health, config.rotation_min_healthy, asked.empty_zones)
-        notify.announce(config, mail.begun(config, made, execution["Name"], list(notes)))
+        notify.announce(config, mail.begun(config, made, execution["Name"], notes))
     return made
 
 
@@ -42,12 +55,13 @@ def _seen(config: Config, state: Rotation) -> tuple[Health, Mapping[str, Terms],
 
 def take_out(config: Config, event: Event) -> Rotation:
     """Take the next targets out, each only if its groups can spare it at this moment."""
-    now, execution, by = clock.now(), event["execution"], event["execution"]["Name"]
+    now, execution = clock.now(), event["execution"]
+    by = claims.mark(config, execution["Name"])
     state: Rotation = redrive.timed_anew(event["rotation"], execution)
     if "ending" in state:
         return {**state, "next": "finish"}
     seen, asked, found = _seen(config, state)
-    state, lost = redrive.own(state, found, by)
+    state, lost = redrive.own(state, known.others(config, state["out"], by, seen))
     state = claims.adopted(redrive.requeued(state, seen), found, by, seen)
     if not state["queue"] and not state["out"] and not lost:
         return steps.ended(state, "Finished", Words("every target is back and healthy", "全ターゲットが正常です"))
@@ -89,7 +103,7 @@ def drained(config: Config, event: Event) -> Rotation:
     """See whether everything that is out is drained; what was put back meanwhile leaves anew."""
     state: Rotation = redrive.timed_anew(event["rotation"], event["execution"])
     seen, asked, found = _seen(config, state)
-    if redrive.returned(state["out"], found, event["execution"]["Name"], seen):
+    if redrive.returned(state["out"], found, claims.mark(config, event["execution"]["Name"]), seen):
         return {**state, "next": "take-out"}
     return _drained(state, seen, asked, found)
 
@@ -104,10 +118,11 @@ def _drained(state: Rotation, seen: Health, asked: Mapping[str, Terms], found: M
 
 def back(config: Config, event: Event) -> Rotation:
     """Register everything that is out and wait until it is healthy; deregister and report what is not in time."""
-    now, by = clock.now(), event["execution"]["Name"]
+    now, by = clock.now(), claims.mark(config, event["execution"]["Name"])
     state = steps.failed(redrive.timed_anew(event["rotation"], event["execution"]))
     seen, asked, found = _seen(config, state)
-    state, lost = redrive.own(claims.adopted(state, found, by, seen), found, by)
+    state, lost = redrive.own(state, known.others(config, state["out"], by, seen))
+    state = claims.adopted(state, found, by, seen)
     if lost and "ending" not in state:
         state = steps.ended(state, "Stopped", lost)
     stopped, refused = moves.give_back_running(state["out"], seen)
@@ -140,6 +155,8 @@ def _sick(state: Rotation, seen: Health, asked: Mapping[str, Terms], now: dateti
 def finish(config: Config, event: Event) -> Rotation:
     """Mail how it ended, with a table."""
     state = steps.finished(steps.failed(event["rotation"]))
+    if not state["out"]:
+        memory.over(config, frozenset({event["execution"]["Name"]}))
     notify.announce(config, mail.ended(config, state, event["execution"]["Name"], clock.now()))
     if state["ending"] == "Refused":
         log.count("Refused")

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from kirikae import ec2, elb
 from kirikae.elb import TargetGroup, group_name
-from kirikae.notify import Words
+from kirikae.notify import Section, Words
 from kirikae.rotation.world import Health, Terms
 
 NLB_TAIL_SECONDS = 120  # a Network Load Balancer may send new connections for this long after a deregistration
@@ -112,7 +112,14 @@ def drain_and_tail_seconds(terms: Mapping[str, Terms]) -> tuple[int, int]:
     return max(drains), max(tails)
 
 
-def notes(terms: Mapping[str, Terms], health: Health, least: int, empty_zones: bool) -> Iterator[Words]:
+def notes(terms: Mapping[str, Terms], health: Health, least: int, empty_zones: bool) -> list[Section]:
+    """Return a section of the first mail: what the attributes of the groups tell, if anything."""
+    told = list(_notes(terms, health, least, empty_zones))
+    text = Words(*("\n".join(note.of(tongue) for note in told) for tongue in ("en", "ja")))
+    return [(Words("Good to know", "留意点"), text)] if told else []
+
+
+def _notes(terms: Mapping[str, Terms], health: Health, least: int, empty_zones: bool) -> Iterator[Words]:
     """Yield what an operator must know of the groups before the first target leaves."""
     for arn, asked in terms.items():
         group = group_name(arn)

@@ -1,5 +1,6 @@
 """The rotation as values: settings, its document, how a target is registered, and what a plan is judged by."""
 
+import json
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NotRequired, TypedDict
@@ -25,8 +26,19 @@ class Config(env.Stack):
     rotation_documents: tuple[str, ...] = ()
     rotation_allow_standby: bool = False
     state_machine_arn: str = env.of_stack()
+    rotation_parameter: str = env.of_stack()
     nlb_listener_arns: tuple[str, ...] = env.listener_arns(default=())
     sorry_target_group_arn: str = ""
+
+    @property
+    def account(self) -> str:
+        """The account that the stack is in."""
+        return self.state_machine_arn.split(":")[4]
+
+    @property
+    def defaults(self) -> Any:
+        """The input that an execution's own overrides; whether it is any, `request` says."""
+        return json.loads(self.rotation_defaults)
 
 
 class Place(TypedDict):
