@@ -31,6 +31,7 @@ CONFIG = Config(
     rotation_target_group_arns=(A, B),
     rotation_documents=("AWS-RunShellScript", "Patch"),
     state_machine_arn="arn:aws:states:ap-northeast-1:123456789012:stateMachine:shop",
+    rotation_parameter="/shop/rotation",
 )
 
 
@@ -193,6 +194,7 @@ def test_a_claim_fits_a_tag_whoever_makes_it() -> None:
         pytest.param([], {"i-1": claim("other", claims.CLAIM_SECONDS)}, id="another one, long ago: health tells"),
         pytest.param([], {"i-1": claim("me", 1)}, id="my own"),
         pytest.param(["i-2"], {"i-1": claim("me", 1), "i-2": claim("other", 1)}, id="mine and another's"),
+        pytest.param([], {"i-1": claim("other", -86400)}, id="one from the future"),
         pytest.param([], {}, id="nobody"),
     ],
 )
@@ -200,50 +202,38 @@ def test_young_claims_of_others_say_who_is_leaving(named: list[str], found: dict
     assert claims.leaving(found, "me", NOW) == named
 
 
-HALF = claim("a", 9, place(A), place(B))
+TWICE = member("i-1", place(A, 81), place(A, 80))
 
 
 @pytest.mark.parametrize(
-    ("expected", "registered", "found"),
+    ("expected", "registered", "taken"),
     [
-        pytest.param(member(), member(), None, id="registered, never claimed"),
-        pytest.param(member(), None, claim(), id="out: as the claim says"),
-        pytest.param(
-            member("i-1", place(A, 81), place(A)),
-            member("i-1", place(A, 81)),
-            claim(),
-            id="out of one of two ports: completed",
-        ),
-        pytest.param(IN_BOTH, member(), HALF, id="out of one of two groups: completed"),
-        pytest.param(IN_BOTH, IN_BOTH, HALF, id="claimed but never taken out"),
+        pytest.param(member(), member(), None, id="registered, never taken out"),
+        pytest.param(member(), None, member(), id="out: as it was"),
+        pytest.param(TWICE, member("i-1", place(A, 81)), member(), id="out on one of two ports"),
+        pytest.param(IN_BOTH, member(), IN_BOTH, id="out of one of two groups"),
+        pytest.param(IN_BOTH, IN_BOTH, IN_BOTH, id="claimed but never taken out"),
         pytest.param(None, None, None, id="unknown"),
     ],
 )
-def test_a_target_is_what_is_registered_or_what_its_claim_says(
-    expected: Member | None, registered: Member | None, found: Claim | None
+def test_a_target_is_what_is_registered_and_what_was_taken_out(
+    expected: Member | None, registered: Member | None, taken: Member | None
 ) -> None:
-    assert claims.whole(registered, found, "i-1") == expected
+    assert claims.whole(registered, taken) == expected
 
 
-# An execution that ended without putting everything back.
-
-OLD = claims.CLAIM_SECONDS
-LEFT = {
-    "its execution has ended, as an event says": (True, claim("a", 1), ["a"], "a"),
-    "its execution runs": (False, claim("a", 9999), ["a"], ""),
-    "its execution runs, another one ended": (False, claim("a", 9999), ["a"], "b"),
-    "its execution is not running any more": (True, claim("a", OLD), ["b"], ""),
-    "its execution is too young to be listed": (False, claim("a", OLD - 1), [], ""),
-    "it was taken out by hand": (False, claim("hand-1", 9999), [], ""),
-    "its execution's name is one that a tag cannot hold": (False, claim("a_b", 9999), ["a b"], ""),
+SIGNED = {
+    "an execution of this stack": ("patch-day", "shop:patch-day"),
+    "an operation by hand of this stack": ("hand-0a1b2c3d", "shop:hand-0a1b2c3d"),
+    "as it was signed before stacks were named": ("patch-day", "patch-day"),
+    "an execution of another stack": ("", "other:patch-day"),
 }
 
 
-@pytest.mark.parametrize(("comes", "found", "running", "ended"), LEFT.values(), ids=LEFT.keys())
-def test_restore_puts_back_what_an_ended_execution_left_out(
-    comes: bool, found: Claim, running: list[str], ended: str
-) -> None:
-    assert claims.left_out({"i-1": found}, running, ended, NOW) == ({"i-1": found} if comes else {})
+@pytest.mark.parametrize(("name", "by"), SIGNED.values(), ids=SIGNED.keys())
+def test_a_claim_names_its_stack(name: str, by: str) -> None:
+    assert claims.signed(CONFIG, claim(by, 7)) == name
+    assert not name or claims.signed(CONFIG, claim(claims.mark(CONFIG, name), 7)) == name
 
 
 ADOPTED = {
@@ -294,7 +284,11 @@ def test_the_oldest_execution_on_the_same_groups_goes_on(
     inputs = {ARN + name: json.dumps(given) for name, (_, given) in running.items()}
     client = SimpleNamespace(
         list_executions=lambda nextToken="", **_: pages[nextToken],  # noqa: N803 (AWS's name)
-        describe_execution=lambda executionArn: {"input": inputs[executionArn]},  # noqa: N803
+        describe_execution=lambda executionArn: {  # noqa: N803
+            "input": inputs[executionArn],
+            "status": "RUNNING",
+            "startDate": NOW,
+        },
     )
     monkeypatch.setattr(aws, "client", lambda *_, **__: client)
     assert executions.older(CONFIG, ARN + mine if mine else "", [A]) == name
