@@ -69,6 +69,8 @@ def _parameter(name: str) -> str:
 
 
 def _document(name: str) -> str:
+    if name.startswith("arn:"):  # of another account
+        return name
     return f"arn:aws:ssm:{REGION}:{'' if name.startswith('AWS-') else ACCOUNT_ID}:document/{name}"
 
 
@@ -151,6 +153,8 @@ RESOURCES: dict[tuple[str, str], Callable[[Params], list[str]]] = {
     ("stepfunctions", "StartExecution"): _given("stateMachineArn"),
     ("stepfunctions", "ListExecutions"): _given("stateMachineArn"),
     ("stepfunctions", "DescribeExecution"): _given("executionArn"),
+    ("stepfunctions", "RedriveExecution"): _given("executionArn"),
+    ("stepfunctions", "GetExecutionHistory"): _given("executionArn"),
     ("stepfunctions", "SendTaskSuccess"): _unscoped,
     ("stepfunctions", "SendTaskFailure"): _unscoped,
 }

@@ -21,6 +21,7 @@ FUNCTIONS = {
     for logical_id, resource in SOURCE["Resources"].items()
     if resource["Type"] == "AWS::Serverless::Function"
 }
+BY_HAND = "TargetByHandFunction"  # acts only when somebody asks: no tick
 PAGE = "MaintenancePageFunction"  # does not act: no layer, no topic, no hold; it has tests of its own
 
 ELB = f"arn:aws:elasticloadbalancing:{REGION}:{ACCOUNT_ID}"

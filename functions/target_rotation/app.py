@@ -1,7 +1,8 @@
 """Take targets out of their groups one after another, let them be maintained, and put them back healthy.
 
-One operation at each invocation: a task of the state machine, an operation by hand, or the restoration of targets that
-an ended execution left out.
+One operation at each invocation: a task of the state machine, or the restoration of targets that an ended execution
+left out.  The operations by hand have an entrance of their own, `functions/target_by_hand`.  They are taken here too,
+from pipelines that are older than it; no task does anything for a document that the machine itself did not hand on.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,8 +10,8 @@ from typing import Any
 
 from kirikae import clock, env, log, notify
 from kirikae.errors import InputError
-from kirikae.rotation import by_hand, claims, executions, hook, mail, membership, moves, scaling, tasks
-from kirikae.rotation.world import Config, Event, Member
+from kirikae.rotation import by_hand, claims, hook, known, mail, membership, memory, moves, restoration, tasks, trust
+from kirikae.rotation.world import Config, Event
 
 TASKS: Mapping[str, Callable[[Config, Event], Any]] = {
     "plan": tasks.plan,
@@ -21,45 +22,53 @@ TASKS: Mapping[str, Callable[[Config, Event], Any]] = {
     "result": hook.result,
     "back": tasks.back,
     "finish": tasks.finish,
-    "deregister": by_hand.deregister,
-    "register": by_hand.register,
-    "status": by_hand.status,
 }
 
 
-def restore(config: Config, event: Event) -> dict[str, Any]:
-    """Put back the targets that ended executions left out; the tick finds those whose event was lost."""
-    groups, ended = config.rotation_target_group_arns, event.get("detail", {}).get("name", "")
-    problems: dict[str, str] = {}
-    if left := membership.claims(groups):
-        running = [executions.name(arn) for arn in executions.running(config.state_machine_arn)]
-        left = claims.left_out(left, running, ended, clock.now())
-    if left:
-        seen, places = membership.health(groups), scaling.places(target for target in left if target.startswith("i-"))
-        for target, claim in left.items():
-            member = Member(id=target, places=list(claim.places), scaling_group=places.get(target, ("", ""))[0])
-            problems[target] = moves.give_back(member, seen)
-            if not problems[target]:
-                moves.close([member])
-    back = {target: claim for target, claim in left.items() if not problems[target]}
-    if back:
-        notify.announce(config, mail.restored(config, back))
-    if len(back) < len(left):
+def restore(config: Config) -> dict[str, Any]:
+    """Put back what ended executions left out; the event of an end is a hint, and the tick does the same without it."""
+    now, seen = clock.now(), membership.health(config.rotation_target_group_arns)
+    found = known.known(config, seen)
+    left = {target: taken for target, taken in found.taken.items() if taken.ended}
+    problems = restoration.give_back(config, left)
+    gone = restoration.gone(left, problems) if not config.dry_run else {}
+    closed = restoration.closed(left, problems, seen, now)
+    back = restoration.worth_telling(found, closed, seen)
+    if back or any(found.told(taken.member) for taken in gone.values()):
+        notify.announce(config, mail.restored(config, back, gone))
+    moves.close([taken.member for taken in (*closed.values(), *gone.values())])
+    out = {target: problem for target, problem in problems.items() if problem and target not in gone}
+    if out:
         log.count("LeftOut")
-    return {"put_back": list(back), "out": {target: problem for target, problem in problems.items() if problem}}
+    if not config.dry_run:
+        stuck = {left[target].by for target in out}
+        memory.over(config, frozenset(name for name in found.over if claims.mark(config, name) not in stuck))
+        again = restoration.tag_again(found, {*back, *gone}, seen)
+        if again:
+            notify.announce(config, mail.tagged_again(config, again))
+    if found.doubts:
+        log.count("DoubtfulClaims")
+    return {
+        "put_back": list(back),
+        "gone": list(gone),
+        "out": out,
+        "doubts": dict(found.doubts),
+        "foreign": list(found.foreign),
+    }
 
 
 @log.logger.inject_lambda_context
 def lambda_handler(event: dict[str, Any], context: Any) -> Any:
-    """Do one operation: a task, an operation by hand, or the restoration after the end of an execution."""
+    """Do one operation: a task, the restoration after the end of an execution, or an operation by hand."""
     if not isinstance(event, dict):
         raise InputError(f"the event is {event!r}, expected a JSON object")
-    woken = event.get("source") in ("aws.states", "aws.events")
-    name = "restore" if woken else event.get("operation")
-    operation = restore if woken else TASKS.get(str(name))
-    if operation is None:
-        raise InputError(f"operation is {name!r}, expected one of {', '.join(TASKS)}")
-    done = operation(env.load(Config), {**event, "by": f"{claims.HAND}{context.aws_request_id[:8]}"})
+    config, name = env.load(Config), event.get("operation")
+    if event.get("source") in ("aws.states", "aws.events"):
+        name, done = "restore", restore(config)
+    elif task := TASKS.get(str(name)):
+        done = task(config, trust.verified(config, event))
+    else:
+        done = by_hand.operate(config, event, context.aws_request_id, others=TASKS)
     log.logger.info("rotation", operation=name, result=done)
     log.flush()
     return done

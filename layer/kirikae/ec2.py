@@ -33,6 +33,7 @@ class Instance:
     stopped: datetime | None = None
     reason: str = ""  # why it changed state, like `Server.InternalError: …` or `Client.UserInitiatedShutdown: …`
     tags: Mapping[str, str] = field(default_factory=dict)  # those that begin with `kirikae:`
+    zone: str = ""
 
 
 def instances(instance_ids: Iterable[str], said_down: str = "") -> tuple[Instance, ...]:
@@ -93,6 +94,7 @@ def _instance(described: Mapping[str, Any]) -> Instance:
         datetime.fromisoformat(stopped[1]).replace(tzinfo=UTC) if stopped else None,
         described.get("StateReason", {}).get("Message", ""),
         {pair["Key"]: pair["Value"] for pair in described.get("Tags", []) if pair["Key"].startswith("kirikae:")},
+        described.get("Placement", {}).get("AvailabilityZone", ""),
     )
 
 

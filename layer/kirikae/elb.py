@@ -98,11 +98,6 @@ def attributes(target_group_arn: str) -> dict[str, str]:
     return {attribute["Key"]: attribute.get("Value", "") for attribute in part(answer, "Attributes")}
 
 
-def deregistration_delay_seconds(target_group_arn: str) -> int:
-    """Return how long a deregistered target of the group drains at most."""
-    return int(attributes(target_group_arn).get("deregistration_delay.timeout_seconds", 0))
-
-
 def register_targets(target_group_arn: str, targets: Iterable[Mapping[str, Any]]) -> None:
     """Make the group hold these targets, given as the API's TargetDescription; one that is draining begins anew.
 
@@ -157,3 +152,12 @@ def untag(resource_arn: str, *keys: str) -> None:
     https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_RemoveTags.html
     """
     aws.client("elbv2").remove_tags(ResourceArns=[resource_arn], TagKeys=list(keys))
+
+
+def balancer_attributes(load_balancer_arn: str) -> dict[str, str]:
+    """Return the attributes of a load balancer.
+
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeLoadBalancerAttributes.html
+    """
+    answer = aws.client("elbv2").describe_load_balancer_attributes(LoadBalancerArn=load_balancer_arn)["Attributes"]
+    return {attribute["Key"]: attribute["Value"] for attribute in answer}

@@ -36,3 +36,7 @@ class UnfinishedError(RuntimeError):
 
 class OtherRunError(Exception):
     """Another run of the same function is further than this one, which therefore stops; the text says what it made."""
+
+
+class ServingError(RuntimeError):
+    """A target that should be out serves, or is out for somebody else; the text names it.  It has to leave first."""

@@ -41,8 +41,12 @@ def story(told: Story) -> None:
     account = told.account
     account.targets.nlb_tail_seconds = _TAIL_SECONDS
     shop = nlb_service(account)
-    delay = [{"Key": "deregistration_delay.timeout_seconds", "Value": "30"}]
-    account.client("elbv2").modify_target_group_attributes(TargetGroupArn=shop.primary_arn, Attributes=delay)
+    attributes = {
+        "deregistration_delay.timeout_seconds": "30",
+        "load_balancing.cross_zone.enabled": "true",  # one instance in each zone: the other zone's answers meanwhile
+    }
+    pairs = [{"Key": key, "Value": value} for key, value in attributes.items()]
+    account.client("elbv2").modify_target_group_attributes(TargetGroupArn=shop.primary_arn, Attributes=pairs)
     plane = NlbPlane(account, shop.listener_arn)
     told.begins(f"The NLB: {plane.url}")
     given = {"RotationTargetGroupArns": shop.primary_arn, "RotationDocuments": "AWS-RunShellScript"}

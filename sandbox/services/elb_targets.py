@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sandbox.clock import Timer
-from sandbox.frontdoor import FrontDoor
+from sandbox.frontdoor import ADMINISTRATOR, FrontDoor
 from sandbox.services import elb_lambda
 from sandbox.services.awslambda import Functions
 from sandbox.services.cloudwatch_metrics import Put
@@ -71,6 +71,11 @@ class Targets:
         self.broken_ports: set[tuple[str, int]] = set()  # instance id and port of applications that hang
         self.shifted_zones: set[str] = set()  # zones that a zonal shift keeps traffic away from
         self.nlb_tail_seconds = 0.0  # how long a Network Load Balancer still sends connections to who has left (B4)
+        self.late_seconds = (
+            3.0  # Q8: so long functions read what was before targets came or went; an administrator sees
+        )
+        self.refuses_draining = ""  # R10: AWS's code for an address that comes back while it drains; "": it is taken
+        self._before: dict[str, list[tuple[float, dict[_Key, dict[str, Any]]]]] = {}  # what late reads show, until when
         self._targets: dict[str, dict[_Key, Target]] = {}
         self._tails: dict[tuple[str, _Key], tuple[Target, float]] = {}
         ec2.on_change.append(self._instance_changed)
@@ -123,6 +128,12 @@ class Targets:
         if group.target_type in ("instance", "alb") and any(zones.values()):
             kind = group.target_type
             raise Refusal("ValidationError", f"You cannot specify an Availability Zone for target type '{kind}'")
+        if self.refuses_draining and group.target_type == "ip":  # R10
+            for key in wanted:
+                if key in held and held[key].state == "draining":
+                    message = f"The following targets are draining and cannot be registered: '{key[0]}'"
+                    raise Refusal(self.refuses_draining, message)
+        self._remember(group)
         for key in wanted:
             if key not in held or held[key].state == "draining":
                 self._forget(group, key)
@@ -168,6 +179,7 @@ class Targets:
 
     def _deregister(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
         group = self._elb.group(params["TargetGroupArn"])
+        self._remember(group)
         for given in params["Targets"]:
             # G11: an absent target is accepted; a port override must be named.
             self._drain(group, _key(group, given))
@@ -193,6 +205,7 @@ class Targets:
     def leave(self, group_arn: str, target_id: str) -> None:
         """Take a target out, as EC2 Auto Scaling does with an instance that enters Standby."""
         group = self._elb.group(group_arn)
+        self._remember(group)
         for key in [key for key in self._targets.get(group_arn, {}) if key[0] == target_id]:
             self._drain(group, key)
         self._reconsider()
@@ -318,23 +331,41 @@ class Targets:
         group = self._elb.group(group_arn)
         return {target.id: self._health(group, target)[0] for target in self._targets.get(group_arn, {}).values()}
 
-    def _describe_health(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
+    def _describe_health(self, params: dict[str, Any], principal: str) -> dict[str, Any]:
         group = self._elb.group(params["TargetGroupArn"])
+        shown = self._shown(group) if principal == ADMINISTRATOR else self._late(group)
+        keys = [_key(group, given) for given in params["Targets"]] if params.get("Targets") else list(shown)
+        return {"TargetHealthDescriptions": [shown.get(key) or self._description(group, key, None) for key in keys]}
+
+    def _shown(self, group: Any) -> dict[_Key, dict[str, Any]]:
+        """Return the description of every target of a group as it is now."""
         held = self._targets.get(group.arn, {})
-        keys = [_key(group, given) for given in params["Targets"]] if params.get("Targets") else list(held)
-        descriptions = []
-        for key in keys:
-            state, reason, description = self._health(group, held.get(key))
-            target = {"Id": key[0]} | ({"Port": key[1]} if key[1] is not None else {})
-            if (found := held.get(key)) and found.zone:
-                target["AvailabilityZone"] = found.zone
-            health = {"State": state} | ({"Reason": reason, "Description": description} if reason else {})
-            shifted = found is not None and self._zone(group, found) in self.shifted_zones
-            override = {"AdministrativeOverride": _SHIFTED} if shifted else {}
-            check_port = group.health_check_port
-            check_port = str(key[1]) if check_port in (None, "traffic-port") else str(check_port)
-            descriptions.append({"Target": target, "HealthCheckPort": check_port, "TargetHealth": health} | override)
-        return {"TargetHealthDescriptions": descriptions}
+        return {key: self._description(group, key, target) for key, target in held.items()}
+
+    def _remember(self, group: Any) -> None:
+        """Keep what late reads show of a group that is about to change."""
+        self._before.setdefault(group.arn, []).append(
+            (self._account.clock.time() + self.late_seconds, self._shown(group))
+        )
+
+    def _late(self, group: Any) -> dict[_Key, dict[str, Any]]:
+        """Return what a read shows that lags behind the last changes (Q8)."""
+        now = self._account.clock.time()
+        late = [(until, shown) for until, shown in self._before.get(group.arn, []) if now < until]
+        self._before[group.arn] = late
+        return late[0][1] if late else self._shown(group)
+
+    def _description(self, group: Any, key: _Key, found: Target | None) -> dict[str, Any]:
+        state, reason, description = self._health(group, found)
+        target: dict[str, Any] = {"Id": key[0]} | ({"Port": key[1]} if key[1] is not None else {})
+        if found and found.zone:
+            target["AvailabilityZone"] = found.zone
+        health = {"State": state} | ({"Reason": reason, "Description": description} if reason else {})
+        shifted = found is not None and self._zone(group, found) in self.shifted_zones
+        override = {"AdministrativeOverride": _SHIFTED} if shifted else {}
+        check_port = group.health_check_port
+        check_port = str(key[1]) if check_port in (None, "traffic-port") else str(check_port)
+        return {"Target": target, "HealthCheckPort": check_port, "TargetHealth": health} | override
 
     def publish(self, put: Put) -> None:
         """Publish the host counts of the minute (F1), never for ALB-type groups (C5)."""

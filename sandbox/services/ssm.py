@@ -38,6 +38,7 @@ class Commands:
         self.answer: Callable[[str, Command], Answer] = lambda _instance_id, _command: ("Success", 20.0)
         self.deaf: set[str] = set()
         self.platforms: dict[str, str] = {}  # Linux, if not said
+        self.shared: dict[str, str] = {}  # documents that other accounts share (T10): name or ARN -> owner
         self.sent: list[Command] = []
         for operation, fn in {
             "CancelCommand": self._cancel,
@@ -60,10 +61,11 @@ class Commands:
 
     def _describe_document(self, params: dict[str, Any], _principal: str) -> dict[str, Any] | None:
         name = params["Name"]
-        if name not in _OF_AWS:
+        if name not in _OF_AWS and name not in self.shared:
             return None
-        kinds = _OF_AWS[name]
-        return {"Document": {"Name": name, "DocumentType": "Command", "Status": "Active", "PlatformTypes": kinds}}
+        kinds, owner = _OF_AWS.get(name, ["Linux"]), self.shared.get(name, "Amazon")
+        found = {"Name": name, "Owner": owner, "DocumentType": "Command", "Status": "Active", "PlatformTypes": kinds}
+        return {"Document": found}
 
     def _describe_instances(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
         wanted = next(condition["Values"] for condition in params["Filters"] if condition["Key"] == "InstanceIds")
@@ -81,7 +83,7 @@ class Commands:
 
     def _send(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
         name, ids = params["DocumentName"], params["InstanceIds"]
-        if name not in _OF_AWS:
+        if name not in _OF_AWS and name not in self.shared:
             self._account.backend("ssm").describe_document(name, None, None)  # raises InvalidDocument
         if any(not self._online(instance_id) for instance_id in ids):
             raise Refusal("InvalidInstanceId", f"Instances {ids} not in a valid state for account")

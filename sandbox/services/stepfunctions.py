@@ -10,7 +10,7 @@ import secrets
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sandbox import iam
@@ -25,6 +25,7 @@ INVOKE = "arn:aws:states:::lambda:invoke"
 _INVOKE_AND_WAIT = f"{INVOKE}.waitForTaskToken"
 _MOST_EVENTS = 25_000  # of one execution's history
 _MOST_BYTES = 256 * 1024  # of a state's input or output
+_REDRIVABLE = timedelta(days=14)  # T1: from an execution's end
 _FIELDS = {  # besides Type and Comment
     "Choice": {"Choices", "Default"},
     "Fail": {"Error", "ErrorPath", "Cause", "CausePath"},
@@ -63,7 +64,8 @@ class _Failed(Exception):  # noqa: N818 (an error of the language, with its name
 class Execution:
     """One run of a machine, as DescribeExecution shows it, with the names of the states that it has entered.
 
-    data: the input of the present state. token: of its task, if that waits. events: so many are in the history.
+    data: the input of the present state, until its result takes its place. given: what that state was entered with.
+    token: of its task, if that waits. events: so many are in the history.
     """
 
     arn: str
@@ -79,9 +81,13 @@ class Execution:
     cause: str = ""
     states: list[str] = field(default_factory=list)
     data: Any = None
+    given: Any = None
     token: str = ""
     events: int = 1
+    history: list[dict[str, Any]] = field(default_factory=list, repr=False)  # what GetExecutionHistory answers
     attempts: Counter[int] = field(default_factory=Counter)  # of the present state, by retrier
+    redrives: int = 0
+    redriven: datetime | None = None
     timer: Timer | None = field(default=None, repr=False)
 
     @property
@@ -158,6 +164,9 @@ class StepFunctions:
         self._events = events
         self._machines: dict[str, tuple[dict[str, Any], str]] = {}
         self.executions: list[Execution] = []
+        # What a test may set. T9: reads of executions are eventually consistent, by so many seconds.
+        self.list_lag_seconds = 0.0
+        self.describe_lag_seconds = 0.0
         self._kinds: dict[str, Callable[[Execution, dict[str, Any]], None]] = {
             "Choice": self._choose,
             "Fail": self._give_up,
@@ -169,7 +178,9 @@ class StepFunctions:
         for operation, fn in {
             "StartExecution": self._start_execution,
             "StopExecution": self._stop_execution,
+            "RedriveExecution": self._redrive_execution,
             "DescribeExecution": self._describe_execution,
+            "GetExecutionHistory": self._get_execution_history,
             "ListExecutions": self._list_executions,
             "SendTaskSuccess": self._send_task_success,
             "SendTaskFailure": self._send_task_failure,
@@ -200,8 +211,9 @@ class StepFunctions:
             raise Refusal("ExecutionAlreadyExists", f"Execution Already Exists: '{arn}'")
         definition, role_name = self._machines[machine_arn]
         now = self._account.clock.now()
-        execution = Execution(arn, machine_arn, definition, role_name, json.dumps(given), now, data=given)
+        execution = Execution(arn, machine_arn, definition, role_name, json.dumps(given), now, data=given, given=given)
         self.executions.append(execution)
+        self._record(execution, "ExecutionStarted", "executionStarted", input=execution.input)
         self._tell(execution)
         self._count(execution, "ExecutionsStarted")
         self._later(execution, 0, lambda: self._enter(execution, definition["StartAt"]))
@@ -223,21 +235,76 @@ class StepFunctions:
             self._end(execution, "ABORTED", error=params.get("error", ""), cause=params.get("cause", ""))
         return {"stopDate": execution.stopped}
 
+    def _redrive_execution(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
+        # T1: what did not succeed goes on in the state in which it ended, with the same input of that state; the
+        # history is appended and retries count anew. T2: so a Fail state is entered again, and fails again.
+        execution = self._find(params["executionArn"])
+        if problem := self._not_redrivable(execution):
+            raise Refusal("ExecutionNotRedrivable", problem)
+        execution.status, execution.stopped = "RUNNING", None
+        execution.error, execution.cause, execution.token, execution.data = "", "", "", execution.given
+        execution.redrives, execution.redriven = execution.redrives + 1, self._account.clock.now()
+        execution.events += 1
+        execution.attempts.clear()
+        self._count(execution, "ExecutionsRedriven")
+        self._tell(execution)  # T4: another event that says RUNNING
+        self._record(execution, "ExecutionRedriven", "executionRedriven", redriveCount=execution.redrives)
+        if execution.states:
+            self._later(execution, 0, lambda: self._do(execution))
+        else:
+            self._later(execution, 0, lambda: self._enter(execution, execution.definition["StartAt"]))
+        return {"redriveDate": execution.redriven}
+
+    def _not_redrivable(self, execution: Execution) -> str:
+        """Return why an execution cannot be redriven, or ""."""
+        if execution.status in ("RUNNING", "SUCCEEDED") or execution.stopped is None:
+            return f"Execution is {execution.status} and cannot be redriven"
+        if self._account.clock.now() - execution.stopped > _REDRIVABLE:
+            return "Execution has exceeded the redrivable period of 14 days"
+        if execution.events >= _MOST_EVENTS - 1:
+            return "Execution history event limit exceeded"
+        return ""
+
     def _describe_execution(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
         execution = self._find(params["executionArn"])
+        if self._within(self.describe_lag_seconds, execution.started):
+            raise Refusal("ExecutionDoesNotExist", f"Execution Does Not Exist: '{execution.arn}'")
+        if self._within(self.describe_lag_seconds, execution.stopped):
+            return {**self._summary(execution), "status": "RUNNING", "input": execution.input}
         output = {"output": json.dumps(execution.output)} if execution.status == "SUCCEEDED" else {}
         ended = {"stopDate": execution.stopped} if execution.stopped else {}
         failed = {"error": execution.error, "cause": execution.cause} if execution.error else {}
-        return {**self._summary(execution), "input": execution.input, **output, **ended, **failed}
+        problem = "" if execution.status == "RUNNING" else self._not_redrivable(execution)
+        redrivable = execution.status != "RUNNING" and not problem
+        status = {"redriveStatus": "REDRIVABLE" if redrivable else "NOT_REDRIVABLE"}
+        why = {"redriveStatusReason": problem} if problem else {}
+        return {**self._summary(execution), "input": execution.input, **output, **ended, **failed, **status, **why}
 
     def _list_executions(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
         wanted = params.get("statusFilter")
         found = [
             self._summary(execution)
             for execution in reversed(self.executions)
-            if execution.machine_arn == params["stateMachineArn"] and wanted in (None, execution.status)
+            if execution.machine_arn == params["stateMachineArn"]
+            and not self._within(self.list_lag_seconds, execution.started)
         ]
-        return {"executions": found}
+        for shown in found:
+            if self._within(self.list_lag_seconds, self._find(shown["executionArn"]).stopped):
+                shown["status"] = "RUNNING"
+        return {"executions": [shown for shown in found if wanted in (None, shown["status"])]}
+
+    def _get_execution_history(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
+        execution, size = self._find(params["executionArn"]), params.get("maxResults", 0) or 100
+        events = execution.history[::-1] if params.get("reverseOrder") else execution.history
+        if not params.get("includeExecutionData", True):
+            events = [{k: v for k, v in event.items() if not k.endswith("Details")} for event in events]
+        begin = int(params.get("nextToken", 0))
+        more = {"nextToken": str(begin + size)} if begin + size < len(events) else {}
+        return {"events": events[begin : begin + size], **more}
+
+    def _within(self, seconds: float, moment: datetime | None) -> bool:
+        """Tell whether something happened less than so many seconds ago."""
+        return moment is not None and (self._account.clock.now() - moment).total_seconds() < seconds
 
     def _summary(self, execution: Execution) -> dict[str, Any]:
         return {
@@ -246,6 +313,8 @@ class StepFunctions:
             "name": execution.name,
             "status": execution.status,
             "startDate": execution.started,
+            "redriveCount": execution.redrives,
+            **({"redriveDate": execution.redriven} if execution.redriven else {}),
         }
 
     def _send_task_success(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
@@ -276,6 +345,22 @@ class StepFunctions:
 
     # How it is done. Everything happens in timers, one after another.
 
+    def _record(self, execution: Execution, kind: str, details: str, **given: Any) -> None:
+        """Add an event to the history, with data as texts (T9)."""
+        texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in given.items()}
+        event = {"id": len(execution.history) + 1, "timestamp": self._account.clock.now(), "type": kind}
+        execution.history.append({**event, f"{details}EventDetails": texts})
+
+    def _entered(self, execution: Execution) -> None:
+        name = execution.states[-1]
+        kind = f"{execution.definition['States'][name]['Type']}StateEntered"
+        self._record(execution, kind, "stateEntered", name=name, input=execution.data)
+
+    def _exited(self, execution: Execution) -> None:
+        name = execution.states[-1]
+        kind = f"{execution.definition['States'][name]['Type']}StateExited"
+        self._record(execution, kind, "stateExited", name=name, output=execution.data)
+
     def _later(self, execution: Execution, seconds: float, fn: Callable[[], object]) -> None:
         if execution.timer:
             execution.timer.cancel()
@@ -287,8 +372,12 @@ class StepFunctions:
         execution.timer = self._account.clock.after(seconds, run)
 
     def _enter(self, execution: Execution, name: str) -> None:
+        if execution.states:
+            self._exited(execution)
         execution.states.append(name)
+        execution.given = execution.data
         execution.attempts.clear()
+        self._entered(execution)
         self._do(execution)
 
     def _do(self, execution: Execution) -> None:
@@ -310,7 +399,9 @@ class StepFunctions:
                 "Input": json.loads(execution.input),
                 "Name": execution.name,
                 "RoleArn": f"arn:aws:iam::{self._account.account_id}:role/{execution.role_name}",
-                "StartTime": execution.started.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+                "StartTime": _iso(execution.started),
+                "RedriveCount": execution.redrives,
+                **({"RedriveTime": _iso(execution.redriven)} if execution.redriven else {}),
             },
             "StateMachine": {"Id": execution.machine_arn, "Name": execution.machine_arn.rpartition(":")[2]},
             "State": {"Name": execution.states[-1]},
@@ -321,6 +412,7 @@ class StepFunctions:
         waits = state["Resource"] == _INVOKE_AND_WAIT
         execution.token = secrets.token_urlsafe(48) if waits else ""
         given = _fill(state["Parameters"], execution.data, self._context(execution))
+        self._record(execution, "TaskScheduled", "taskScheduled", resourceType="lambda", parameters=given)
         role = self._account.roles[execution.role_name]
         if not iam.evaluate(role.policies, "lambda:InvokeFunction", given["FunctionName"], {}):
             message = f"{execution.role_name} is not authorized to perform: lambda:InvokeFunction"
@@ -343,6 +435,7 @@ class StepFunctions:
 
     def _succeed(self, execution: Execution, result: Any) -> None:
         state = execution.definition["States"][execution.states[-1]]
+        self._record(execution, "TaskSucceeded", "taskSucceeded", resourceType="lambda", output=result)
         try:
             made = _put_at(state.get("ResultPath", "$"), execution.data, result)
             execution.data = _look_up(state.get("OutputPath", "$"), made, None)
@@ -410,9 +503,10 @@ class StepFunctions:
             self._account.lag.before_change("stepfunctions")
         execution.status, execution.stopped = status, self._account.clock.now()
         execution.output, execution.error, execution.cause = output, error, cause
+        self._record(execution, f"Execution{_camel(status)}", f"execution{_camel(status)}", error=error, cause=cause)
         if execution.timer:
             execution.timer.cancel()
-        self._count(execution, f"Executions{status.replace('_', ' ').title().replace(' ', '')}")
+        self._count(execution, f"Executions{_camel(status)}")
         self._tell(execution)
 
     def _tell(self, execution: Execution) -> None:
@@ -427,12 +521,22 @@ class StepFunctions:
             "output": json.dumps(execution.output) if execution.status == "SUCCEEDED" else None,
             "error": execution.error or None,
             "cause": execution.cause or None,
+            "redriveCount": execution.redrives,
+            "redriveDate": int(execution.redriven.timestamp() * 1000) if execution.redriven else None,
         }
         self._events.emit("aws.states", "Step Functions Execution Status Change", detail, [execution.arn])
 
     def _count(self, execution: Execution, metric: str) -> None:
         dimensions = {"StateMachineArn": execution.machine_arn}
         self._metrics.put("AWS/States", metric, dimensions, 1, "Count")
+
+
+def _iso(at: datetime) -> str:
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _camel(status: str) -> str:
+    return status.replace("_", " ").title().replace(" ", "")
 
 
 def _meant(names: list[str], error: str) -> bool:

@@ -1,7 +1,7 @@
 """What a rotation decides from what it sees, case by case; the executions are in test_target_rotation.py."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -13,11 +13,11 @@ from kirikae import aws, elb
 from kirikae.elb import Target, TargetGroup
 from kirikae.errors import InputError
 from kirikae.notify import Words
-from kirikae.rotation import claims, executions, guard, membership, request, steps
+from kirikae.rotation import claims, executions, guard, request, returns, steps, terms
 from kirikae.rotation.claims import Claim
 from kirikae.rotation.plan import judge
 from kirikae.rotation.request import Request
-from kirikae.rotation.world import Config, Member, Observed, Place, Rotation, by_group
+from kirikae.rotation.world import Config, Health, Member, Observed, Place, Rotation, Terms, by_group
 
 NOW = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)
 ELB = "arn:aws:elasticloadbalancing:ap-northeast-1:123456789012"
@@ -32,6 +32,7 @@ CONFIG = Config(
     rotation_target_group_arns=(A, B),
     rotation_documents=("AWS-RunShellScript", "Patch"),
     state_machine_arn="arn:aws:states:ap-northeast-1:123456789012:stateMachine:shop",
+    rotation_parameter="/shop/rotation",
 )
 
 
@@ -59,6 +60,11 @@ def health(**groups: str) -> dict[str, tuple[Target, ...]]:
 
 def group(arn: str, *balancers: str, kind: str = "instance") -> TargetGroup:
     return TargetGroup(arn, kind, balancers)
+
+
+def asking(seen: Health, least: int = 1, unused: Iterable[str] = (), **more: Any) -> dict[str, Terms]:
+    """Build the terms of the groups; nothing uses those in `unused`."""
+    return {arn: Terms(used=arn not in unused, idle=arn in unused, least=least, **more) for arn in seen}
 
 
 def ago(seconds: float) -> str:
@@ -140,7 +146,7 @@ GUARD: dict[str, tuple[str, int, Member, Mapping[str, tuple[Target, ...]], list[
 def test_a_target_leaves_only_if_every_group_can_spare_it(
     short: str, least: int, one: Member, seen: Mapping[str, tuple[Target, ...]], unused: list[str], leaving: list[str]
 ) -> None:
-    said = guard.shortfall(least, seen, one, unused, leaving)
+    said = guard.shortfall(one, seen, asking(seen, least, unused), leaving)
     assert said.partition(" would have ")[0] == short
     assert bool(short) == said.endswith(f"without i-1, needed {least}")
 
@@ -189,6 +195,7 @@ def test_a_claim_fits_a_tag_whoever_makes_it() -> None:
         pytest.param([], {"i-1": claim("other", claims.CLAIM_SECONDS)}, id="another one, long ago: health tells"),
         pytest.param([], {"i-1": claim("me", 1)}, id="my own"),
         pytest.param(["i-2"], {"i-1": claim("me", 1), "i-2": claim("other", 1)}, id="mine and another's"),
+        pytest.param([], {"i-1": claim("other", -86400)}, id="one from the future"),
         pytest.param([], {}, id="nobody"),
     ],
 )
@@ -196,45 +203,38 @@ def test_young_claims_of_others_say_who_is_leaving(named: list[str], found: dict
     assert claims.leaving(found, "me", NOW) == named
 
 
-HALF = claim("a", 9, place(A), place(B))
+TWICE = member("i-1", place(A, 81), place(A, 80))
 
 
 @pytest.mark.parametrize(
-    ("expected", "registered", "found"),
+    ("expected", "registered", "taken"),
     [
-        pytest.param(member(), member(), None, id="registered, never claimed"),
-        pytest.param(member(), None, claim(), id="out: as the claim says"),
-        pytest.param(member("i-1", place(A, 81)), member("i-1", place(A, 81)), claim(), id="registered anew since"),
-        pytest.param(IN_BOTH, member(), HALF, id="out of one of two groups: as the claim says"),
-        pytest.param(IN_BOTH, IN_BOTH, HALF, id="claimed but never taken out"),
+        pytest.param(member(), member(), None, id="registered, never taken out"),
+        pytest.param(member(), None, member(), id="out: as it was"),
+        pytest.param(TWICE, member("i-1", place(A, 81)), member(), id="out on one of two ports"),
+        pytest.param(IN_BOTH, member(), IN_BOTH, id="out of one of two groups"),
+        pytest.param(IN_BOTH, IN_BOTH, IN_BOTH, id="claimed but never taken out"),
         pytest.param(None, None, None, id="unknown"),
     ],
 )
-def test_a_target_is_what_is_registered_or_what_its_claim_says(
-    expected: Member | None, registered: Member | None, found: Claim | None
+def test_a_target_is_what_is_registered_and_what_was_taken_out(
+    expected: Member | None, registered: Member | None, taken: Member | None
 ) -> None:
-    assert claims.whole(registered, found, "i-1") == expected
+    assert claims.whole(registered, taken) == expected
 
 
-# An execution that ended without putting everything back.
-
-OLD = claims.CLAIM_SECONDS
-LEFT = {
-    "its execution has ended, as an event says": (True, claim("a", 1), ["a"], "a"),
-    "its execution runs": (False, claim("a", 9999), ["a"], ""),
-    "its execution runs, another one ended": (False, claim("a", 9999), ["a"], "b"),
-    "its execution is not running any more": (True, claim("a", OLD), ["b"], ""),
-    "its execution is too young to be listed": (False, claim("a", OLD - 1), [], ""),
-    "it was taken out by hand": (False, claim("hand-1", 9999), [], ""),
-    "its execution's name is one that a tag cannot hold": (False, claim("a_b", 9999), ["a b"], ""),
+SIGNED = {
+    "an execution of this stack": ("patch-day", "shop:patch-day"),
+    "an operation by hand of this stack": ("hand-0a1b2c3d", "shop:hand-0a1b2c3d"),
+    "as it was signed before stacks were named": ("patch-day", "patch-day"),
+    "an execution of another stack": ("", "other:patch-day"),
 }
 
 
-@pytest.mark.parametrize(("comes", "found", "running", "ended"), LEFT.values(), ids=LEFT.keys())
-def test_restore_puts_back_what_an_ended_execution_left_out(
-    comes: bool, found: Claim, running: list[str], ended: str
-) -> None:
-    assert claims.left_out({"i-1": found}, running, ended, NOW) == ({"i-1": found} if comes else {})
+@pytest.mark.parametrize(("name", "by"), SIGNED.values(), ids=SIGNED.keys())
+def test_a_claim_names_its_stack(name: str, by: str) -> None:
+    assert claims.signed(CONFIG, claim(by, 7)) == name
+    assert not name or claims.signed(CONFIG, claim(claims.mark(CONFIG, name), 7)) == name
 
 
 ADOPTED = {
@@ -285,7 +285,11 @@ def test_the_oldest_execution_on_the_same_groups_goes_on(
     inputs = {ARN + name: json.dumps(given) for name, (_, given) in running.items()}
     client = SimpleNamespace(
         list_executions=lambda nextToken="", **_: pages[nextToken],  # noqa: N803 (AWS's name)
-        describe_execution=lambda executionArn: {"input": inputs[executionArn]},  # noqa: N803
+        describe_execution=lambda executionArn: {  # noqa: N803
+            "input": inputs[executionArn],
+            "status": "RUNNING",
+            "startDate": NOW,
+        },
     )
     monkeypatch.setattr(aws, "client", lambda *_, **__: client)
     assert executions.older(CONFIG, ARN + mine if mine else "", [A]) == name
@@ -380,10 +384,10 @@ def world(**given: Any) -> Observed:
     seen = {
         "groups": (group(A, NLB),),
         "health": health(a="healthy healthy"),
-        "drain_seconds": 300,
-        "tail_seconds": 120,
-    }
-    return Observed(**seen | given)
+    } | given
+    used = {group.arn for group in seen["groups"] if group.load_balancer_arns}
+    asked = asking(seen["health"], unused=seen["health"].keys() - used, drain_seconds=300, tail_seconds=120)
+    return Observed(**{"terms": asked} | seen)
 
 
 def asked(*ids: str, **given: Any) -> Request:
@@ -481,6 +485,7 @@ def test_the_document_of_a_plan_is_plain_json_and_whole() -> None:
         "groups": [A, B],
         "hook": {"type": "approval", "timeout_seconds": 600},
         "batch_size": 1,
+        "empty_zones": False,
         "drain_seconds": 300,
         "tail_seconds": 120,
         "drain_timeout_seconds": 600,
@@ -533,10 +538,12 @@ DELAYS: dict[str, tuple[tuple[int, int], Mapping[str, int], list[TargetGroup]]] 
 def test_draining_takes_as_long_as_aws_says_of_groups_in_use(
     seconds: tuple[int, int], told: Mapping[str, int], groups: list[TargetGroup], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    key = "deregistration_delay.timeout_seconds"  # a group that is not in use is not asked
     monkeypatch.setattr(
-        elb, "deregistration_delay_seconds", told.__getitem__
-    )  # a group that is not in use is not asked
-    assert membership.drain_and_tail_seconds(groups) == seconds
+        elb, "attributes", lambda arn: {key: str(told[arn]), "load_balancing.cross_zone.enabled": "true"}
+    )
+    found = terms.read(groups, {group.arn: () for group in groups}, 1)
+    assert terms.drain_and_tail_seconds(found) == seconds
 
 
 # Drained?
@@ -621,7 +628,9 @@ DRAINED: dict[str, tuple[str, int | None, Rotation, Mapping[str, tuple[Target, .
 def test_a_target_is_drained_when_it_is_gone_and_the_tail_is_over(
     following: str, seconds: int | None, before: Rotation, seen: Mapping[str, tuple[Target, ...]]
 ) -> None:
-    after = steps.drained(before, seen, 1, NOW)
+    asked = asking(seen, unused=before["unused"])
+    short = "".join(guard.shortfall(one, seen, asked) for one in before["out"])
+    after = steps.drained(before, seen, short, NOW)
     assert (after["next"], after.get("wait_seconds")) == (following, seconds)
     assert after.get("phase") == ("hook" if following == "hook" else None)
     assert ("ending" in after) == (following == "back")
@@ -736,7 +745,7 @@ AILING = {
 def test_a_target_is_back_when_every_group_in_use_calls_it_healthy(
     words: str, one: Member, seen: Mapping[str, tuple[Target, ...]], unused: list[str]
 ) -> None:
-    assert guard.ailing(one, seen, unused) == words
+    assert guard.ailing(one, seen, asking(seen, unused=unused)) == words
 
 
 @pytest.mark.parametrize(
@@ -755,6 +764,13 @@ def test_what_is_gone_or_going_must_be_registered(missing: bool, state: str) -> 
 
 def late(seconds: float, **given: Any) -> Rotation:
     return going(out=[out(1800)], phase="back", since=ago(seconds), **given)
+
+
+def returned(before: Rotation, states: str, problems: Mapping[str, str] | None = None, **given: Any) -> Rotation:
+    """Judge targets that were put back, by the health of the group a."""
+    seen = health(a=states)
+    sick = {one["id"]: said for one in before["out"] if (said := guard.ailing(one, seen, asking(seen)))}
+    return returns.back(before, sick | dict(problems or {}), given.get("refused", {}), given.get("slow", 0), NOW)
 
 
 GOING_HOME = {"ending": "Stopped", "reason": {"en": "the sorry page is on", "ja": "…"}}
@@ -781,7 +797,7 @@ BACK: dict[str, tuple[str, str | None, str | None, Rotation, str, dict[str, str]
 def test_the_next_target_leaves_only_when_the_one_before_is_healthy(
     following: str, ending: str | None, result: str | None, before: Rotation, state: str, problems: dict[str, str]
 ) -> None:
-    after = steps.back(before, health(a=f"{state} healthy"), problems, NOW)
+    after = returned(before, f"{state} healthy", problems)
     assert (after["next"], after.get("ending")) == (following, ending)
     assert [row["result"] for row in after["done"]] == ([result] if result else [])
     assert bool(after["out"]) == (following == "back")
@@ -789,9 +805,9 @@ def test_the_next_target_leaves_only_when_the_one_before_is_healthy(
 
 
 def test_a_row_of_the_table_tells_times_and_how_one_that_is_not_back_was_registered() -> None:
-    [good] = steps.back(late(60), health(a="healthy"), {}, NOW)["done"]
+    [good] = returned(late(60), "healthy")["done"]
     assert good == {"id": "i-1", "out_at": ago(1800), "back_at": ago(0), "minutes": 30.0, "result": "rotated"}
-    [bad] = steps.back(late(901), health(a="unhealthy"), {}, NOW)["done"]
+    [bad] = returned(late(901), "unhealthy")["done"]
     assert bad["member"]["places"] == [place(A)]
 
 

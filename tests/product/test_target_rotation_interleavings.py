@@ -20,9 +20,11 @@ from hypothesis import strategies as st
 
 from functions.target_rotation import app
 from kirikae import aws, clock, log
+from kirikae.errors import UnfinishedError
 from sandbox import iam
 from sandbox.clock import Clock
 from sandbox.services import stepfunctions
+from sandbox.wire import Refusal
 
 ROOT = Path(__file__).parents[2]
 ASL = (ROOT / "statemachine" / "target_rotation.asl.yaml").read_text()
@@ -43,6 +45,7 @@ class World:
     blind: bool
     clock: Clock = field(default_factory=Clock)
     tags: dict[str, dict[str, str]] = field(default_factory=lambda: {group: {} for group in GROUPS})
+    memory: list[str] = field(default_factory=list)  # every version of the parameter
     dead: set[str] = field(default_factory=set)
     deaths: int = 0
     mails: list[str] = field(default_factory=list)
@@ -78,8 +81,8 @@ class World:
             payload = app.lambda_handler(
                 json.loads(json.dumps(event)), SimpleNamespace(aws_request_id="0" * 36, **CONTEXT)
             )
-        except ClientError as error:
-            return SimpleNamespace(error="x", payload={"errorType": "ClientError", "errorMessage": str(error)})
+        except (ClientError, UnfinishedError) as error:
+            return SimpleNamespace(error="x", payload={"errorType": type(error).__name__, "errorMessage": str(error)})
         return SimpleNamespace(error=None, payload=json.loads(json.dumps(payload)))
 
     # What the function asks of AWS.
@@ -175,8 +178,18 @@ class World:
             ]
         }
 
-    def get_parameter(self, **_: Any) -> Any:
-        return {"Parameter": {"Value": "off", "LastModifiedDate": self.clock.now()}}
+    def get_parameter(self, Name: str) -> Any:  # noqa: N803
+        if Name == "/shop/hold":
+            return {"Parameter": {"Value": "off", "LastModifiedDate": self.clock.now()}}
+        version = int(Name.partition(":")[2] or len(self.memory))
+        if not version:
+            raise ClientError({"Error": {"Code": "ParameterNotFound", "Message": ""}}, "GetParameter")
+        return {"Parameter": {"Value": self.memory[version - 1], "Version": version}}
+
+    def put_parameter(self, Name: str, Value: str, **_: Any) -> Any:  # noqa: N803
+        assert Name == "/shop/rotation"
+        self.memory.append(Value)
+        return {"Version": len(self.memory)}
 
     def publish(self, Subject: str, Message: str, **_: Any) -> None:  # noqa: N803
         self.mails.append(f"{Subject}\n{Message}")
@@ -187,7 +200,13 @@ class World:
         return self.sfn_ListExecutions(given, "")
 
     def describe_execution(self, **given: Any) -> Any:
-        return self.sfn_DescribeExecution(given, "")
+        try:
+            return self.sfn_DescribeExecution(given, "")
+        except Refusal as error:
+            raise ClientError({"Error": {"Code": error.code, "Message": str(error)}}, "DescribeExecution") from error
+
+    def get_execution_history(self, **given: Any) -> Any:
+        return self.sfn_GetExecutionHistory(given, "")
 
 
 CONTEXT = {
@@ -218,6 +237,7 @@ def in_world(world: World) -> Iterator[None]:
             "ROTATION_TARGET_GROUP_ARNS": ",".join(GROUPS),
             "ROTATION_MIN_HEALTHY": str(world.least),
             "STATE_MACHINE_ARN": MACHINE,
+            "ROTATION_PARAMETER": "/shop/rotation",
         }.items():
             patch.setenv(name, value)
         patch.setattr(aws, "client", lambda _service, **_: Client(world))

@@ -10,7 +10,7 @@ import pytest
 from kirikae import notify
 from kirikae.notify import Mail
 from kirikae.rotation import mail
-from kirikae.rotation.claims import Claim
+from kirikae.rotation.known import Taken
 from kirikae.rotation.world import Config, Member, Place, Rotation
 
 NOW = datetime(2026, 11, 22, 16, 15, tzinfo=UTC)  # the next day in Japan
@@ -22,6 +22,7 @@ CONFIG = Config(
     told_parameter="/told/it",
     rotation_target_group_arns=(A, B),
     state_machine_arn="arn:aws:states:eu-west-3:123456789012:stateMachine:shop",
+    rotation_parameter="/shop/rotation",
 )
 LANGUAGES = ("en", "ja")
 
@@ -67,6 +68,7 @@ def ended(ending: str, **given: Any) -> Mail:
 
 ASIDE = {"skipped": [{"id": "i-9", "reason": "Standby in Auto Scaling group web"}], "unused": [B]}
 LOST = row("NOT BACK: i-1 is stopped", member={**SECOND, "out_at": "2026-11-22T14:30:00+00:00"})
+LEFT = Taken(member("i-1", place(A), place(B, 443)), "shop:nightly", NOW)
 # The mail, how many commands it has, and its headings.
 MAILS: dict[str, tuple[Mail, int, list[str]]] = {
     "it begins": (
@@ -92,11 +94,9 @@ MAILS: dict[str, tuple[Mail, int, list[str]]] = {
     "failed, one is not back": (ended("Failed", done=[LOST]), 2, ["What happened", "Targets", "What to check"]),
     "failed, one is still out": (ended("Failed", out=[FIRST]), 0, ["What happened", "What to check"]),
     "refused": (ended("Refused", queue=[SECOND]), 0, ["What happened"]),
-    "left out before": (
-        mail.restored(CONFIG, {"i-1": Claim(NOW, "nightly", (place(A), place(B, 443)))}),
-        0,
-        ["What happened", "What to check"],
-    ),
+    "left out before": (mail.restored(CONFIG, {"i-1": LEFT}, {}), 0, ["What happened", "What to check"]),
+    "left out before, and gone": (mail.restored(CONFIG, {}, {"i-1": LEFT}), 0, ["What happened"]),
+    "out, without its tag": (mail.tagged_again(CONFIG, {"i-1": LEFT}), 0, ["What happened", "What to check"]),
 }
 
 

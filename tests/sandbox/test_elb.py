@@ -4,6 +4,7 @@ import botocore.exceptions
 import pytest
 from sandbox_tools import error_of
 
+from sandbox import iam
 from sandbox.estates.nlb import nlb_service
 from sandbox.services.elb_routing import Visit, normalised
 
@@ -777,3 +778,61 @@ def test_a_change_of_a_rule_is_followed_later(account, elb, alb_listener, rules)
     }
     account.advance(3)
     assert {rule.priority for rule in account.elb.in_force(account.elb.listener(alb_listener))} == {1, 10, 5, "default"}
+
+
+# Reads that lag, and addresses that drain.
+
+
+def a_function(account, role="r"):
+    """Return load balancing as a function asks it."""
+    everything = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}
+    account.roles[role] = iam.Role(policies=[everything])
+    return account.client("elbv2", role)
+
+
+def states(elb, arn):
+    """Return the states of a group's targets, the first instance's first."""
+    found = elb.describe_target_health(TargetGroupArn=arn)["TargetHealthDescriptions"]
+    return [t["TargetHealth"]["State"] for t in sorted(found, key=lambda t: t["Target"]["Id"])]
+
+
+def test_a_function_reads_what_was_before_for_some_seconds(account, service, elb):  # Q8
+    client, arn = a_function(account), service.primary_arn
+    client.deregister_targets(TargetGroupArn=arn, Targets=[{"Id": min(service.instance_ids)}])
+    assert states(client, arn) == ["healthy", "healthy"]
+    assert states(elb, arn) == ["draining", "healthy"]  # an administrator's eyes are the test's
+    account.advance(account.targets.late_seconds)
+    assert states(client, arn) == ["draining", "healthy"]
+    client.register_targets(TargetGroupArn=arn, Targets=[{"Id": min(service.instance_ids)}])
+    assert states(client, arn) == ["draining", "healthy"]
+    account.advance(account.targets.late_seconds)
+    assert states(client, arn) == ["initial", "healthy"]
+
+
+def test_late_reads_follow_each_change_at_its_distance(account, service):  # Q8
+    account.targets.late_seconds = 30
+    client, arn = a_function(account), service.primary_arn
+    gone = {"TargetGroupArn": arn, "Targets": [{"Id": min(service.instance_ids)}]}
+    client.deregister_targets(**gone)
+    account.advance(5)
+    client.register_targets(**gone)
+    shown = []
+    for seconds in (5, 18, 4, 10):
+        account.advance(seconds)
+        shown.append(states(client, arn)[0])
+    assert shown == ["healthy", "healthy", "draining", "healthy"]
+
+
+@pytest.mark.parametrize("code", ["", "InvalidTarget"], ids=["taken", "refused"])
+def test_an_address_that_drains_can_come_back_or_not(account, service, elb, code):  # R10
+    account.targets.refuses_draining = code
+    arn = group(elb, service.vpc_id, "addresses", TargetType="ip")
+    one = {"TargetGroupArn": arn, "Targets": [{"Id": account.ec2.instance(min(service.instance_ids)).private_ip}]}
+    elb.register_targets(**one)
+    service.forward({arn: 1})
+    elb.deregister_targets(**one)
+    if code:
+        assert error_of(elb.register_targets, **one) == code
+        account.advance(300)
+    elb.register_targets(**one)
+    assert states(elb, arn) == ["initial"]

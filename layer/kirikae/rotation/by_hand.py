@@ -1,68 +1,154 @@
 """The same moves by hand, one target at a time, for a person or a deployment pipeline."""
 
-from datetime import datetime
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
-from kirikae import clock, elb
+from kirikae import clock, ec2, elb
 from kirikae.errors import InputError
-from kirikae.rotation import claims, executions, guard, membership, moves, scaling, steps
+from kirikae.rotation import claims, executions, guard, known, membership, memory, moves, scaling, steps, terms
 from kirikae.rotation.claims import Claim
-from kirikae.rotation.world import Config, Event, Health, Member, Rotation, members, unused
+from kirikae.rotation.known import Known, Taken
+from kirikae.rotation.world import Config, Event, Health, Member, Rotation, Terms, members
+
+
+@dataclass(frozen=True)
+class Case:
+    """The target of an operation, as it is registered or was before it was taken out, and what is around it."""
+
+    member: Member
+    taken: Taken | None  # who took it out, if anybody did
+    owner: str  # who else has it: a running execution, or another stack; "" if nobody has
+    seen: Health
+    asked: Mapping[str, Terms]
+
+    @property
+    def fresh(self) -> bool:
+        """Tell whether the target left so recently that health may be shown as it was before."""
+        return self.taken is not None and clock.now() - self.taken.at < timedelta(seconds=guard.SETTLE_SECONDS)
 
 
 def deregister(config: Config, event: Event) -> dict[str, Any]:
     """Take one target out if its groups can spare it; called again, report whether it is drained."""
-    member, claim, seen, groups = _member(config, event)
-    if claim and guard.absent(member, seen):
-        reason = f"{member['id']} is out since {claim.at.isoformat()}"
-        return {"outcome": "unchanged", "reason": reason, **_draining(member, claim.at, seen, groups)}
-    reason = _why_not(config, event, member) or moves.leave(config, member, unused(groups), event["by"], lambda: True)
-    if reason:
-        return {"outcome": "refused", "reason": reason, "id": member["id"]}
-    state = _draining(member, clock.now(), membership.health(seen), groups)
+    case = _case(config, event)
+    member, taken, missing = case.member, case.taken, guard.absent(case.member, case.seen)
+    if reason := guard.nowhere(member, case.seen, case.asked):
+        return _refused(member, reason)
+    if case.owner or (taken and taken.ended and missing):
+        return _refused(member, case.owner or f"{taken.by if taken else ''} left {member['id']} out; register it first")
+    if taken and (case.fresh or len(missing) == len(member["places"])):
+        state = _draining(member, taken.at, case.seen, case.asked)
+        return {"outcome": "unchanged", **state, "reason": f"{member['id']} is out since {taken.at.isoformat()}"}
+    if waiting := _wait_for_hold(config, event, member):
+        return {**waiting, "drained": False}
+    if reason := _why_not(config, event, member):
+        return _refused(member, reason)
+    now, by = clock.now(), taken.by if taken else event["by"]  # half out: whoever began goes on
+    memory.taken(config, member["id"], Claim(now, by, tuple(member["places"])))
+    if reason := moves.leave(member, case.asked, by, lambda: True):
+        if not missing:
+            memory.returned(config, member)
+        return _refused(member, reason)
+    state = _draining(member, now, membership.health(case.seen), case.asked)
     return {"outcome": "changed", "reason": f"{member['id']} is out", **state}
 
 
-def _draining(member: Member, since: datetime, seen: Health, groups: tuple[elb.TargetGroup, ...]) -> dict[str, Any]:
-    """Return whether a target is drained, and when to ask again."""
-    drain, tail = membership.drain_and_tail_seconds(groups)
+def _refused(member: Member, reason: str) -> dict[str, Any]:
+    return {"outcome": "refused", "reason": reason, "id": member["id"]}
+
+
+def _draining(member: Member, since: datetime, seen: Health, asked: Mapping[str, Terms]) -> dict[str, Any]:
+    """Return whether a target is drained, and when to ask again, however long it has been out."""
+    drain, tail = terms.drain_and_tail_seconds(asked)
     gone: Member = {**member, "out_at": since.isoformat()}
     state = Rotation(out=[gone], unused=[], drain_seconds=drain, tail_seconds=tail, drain_timeout_seconds=drain + 86400)
-    following = steps.drained(state, seen, 0, clock.now())
+    following = steps.drained(state, seen, "", clock.now())
     done = following["next"] == "hook"
-    seconds = 0 if done else following["wait_seconds"]
+    seconds = 0 if done else following.get("wait_seconds", steps.POLL_SECONDS)
     return {"id": member["id"], "drained": done, "wait_seconds": seconds, "places": member["places"]}
 
 
 def register(config: Config, event: Event) -> dict[str, Any]:
     """Put one target back as it was; called again, report whether it is healthy."""
-    member, claim, seen, groups = _member(config, event)
-    missing = guard.absent(member, seen)
-    if missing and (reason := _why_not(config, event, member)):
-        return {"outcome": "refused", "reason": reason, "id": member["id"]}
-    if missing and (problem := moves.give_back(member, seen)):
-        return {"outcome": "refused", "reason": problem, "id": member["id"], "healthy": False}
-    ailing = guard.ailing(member, membership.health(seen), unused(groups))
-    if claim and not ailing:
+    case = _case(config, event)
+    member = case.member
+    missing = member["places"] if case.fresh else guard.absent(member, case.seen)
+    if not case.owner and missing and (waiting := _wait_for_hold(config, event, member)):
+        return {**waiting, "healthy": False}
+    if (
+        reason := guard.nowhere(member, case.seen, case.asked)
+        or case.owner
+        or (_why_not(config, event, member) if missing else "")
+    ):
+        return _refused(member, reason)
+    if missing and (problem := moves.give_back(member, missing)):
+        return _not_yet(case, problem)
+    left: Member = {**member, "out_at": case.taken.at.isoformat()} if case.taken else member
+    ailing = guard.ailing(member, membership.health(case.seen), case.asked) or guard.unsettled(left, clock.now())
+    if case.taken and not ailing and not config.dry_run:
         moves.close([member])
+        memory.returned(config, member)
     state = {"id": member["id"], "healthy": not ailing, "wait_seconds": steps.POLL_SECONDS if ailing else 0}
     return {"outcome": "changed" if missing else "unchanged", "reason": ailing or f"{member['id']} is healthy", **state}
 
 
-def _member(config: Config, event: Event) -> tuple[Member, Claim | None, Health, tuple[elb.TargetGroup, ...]]:
-    """Return the target as it is registered, or as it was before it was taken out, and what says so."""
+def _not_yet(case: Case, problem: str) -> dict[str, Any]:
+    """Return when to try again what AWS did not take: it may want a target to be drained first.
+
+    Refused is what is certain: the instance does not run, or the time for draining and some minutes are over.
+    """
+    target, now = case.member["id"], clock.now()
+    state = ec2.instance_states([target]).get(target, "running") if target.startswith("i-") else "running"
+    drain, _ = terms.drain_and_tail_seconds(case.asked)
+    left = (case.taken.at + timedelta(seconds=drain) - now).total_seconds() if case.taken else -steps.GRACE_SECONDS
+    if state != "running" or left <= -steps.GRACE_SECONDS:
+        problem += f" ({target} is {state})" if state != "running" else ""
+        return {**_refused(case.member, problem), "healthy": False}
+    seconds = max(steps.POLL_SECONDS, round(left))
+    said = f"not yet, repeat after {seconds} s: {problem}"
+    return {"outcome": "unchanged", "reason": said, "id": target, "healthy": False, "wait_seconds": seconds}
+
+
+def _case(config: Config, event: Event) -> Case:
+    """Read the target and what bears out that it was taken out; raise InputError if there is no such target."""
     target, groups = event.get("instance_id"), event.get("target_group_arns", list(config.rotation_target_group_arns))
     if not isinstance(target, str) or not target:
         raise InputError(f"instance_id is {target!r}, expected the id of a target, like i-0123456789abcdef0")
     if not isinstance(groups, list) or not groups or any(g not in config.rotation_target_group_arns for g in groups):
         raise InputError(f"target_group_arns is {groups!r}, expected groups of RotationTargetGroupArns")
     described = elb.target_groups(groups)
-    seen, claim = membership.health(groups), membership.claims(groups).get(target)
-    member = claims.whole(members(seen, described).get(target), claim, target)
+    seen = membership.health(groups)
+    found = known.known(config, seen)
+    taken, foreign = found.taken.get(target), found.foreign.get(target)
+    theirs = Member(id=target, places=list(foreign.places), scaling_group="") if foreign else None
+    empty_zones = event.get("empty_zones") is True
+    asked = terms.read(described, seen, config.rotation_min_healthy, ids=[target], empty_zones=empty_zones)
+    placed = members(seen, described, guard.unplaced(seen, asked)).get(target)
+    member = claims.whole(placed, taken.member if taken else theirs) or members(seen, described).get(target)
     if member is None:
-        raise InputError(f"{target} is registered in none of {', '.join(groups)}, and no tag says that it was")
+        why = found.doubts.get(claims.TAG + target) or "nothing says that it was"
+        raise InputError(f"{target} is registered in none of {', '.join(groups)}, and {why}")
     scaling_group, _ = scaling.places([target]).get(target, ("", "")) if target.startswith("i-") else ("", "")
-    return {**member, "scaling_group": scaling_group}, claim, seen, described
+    return Case({**member, "scaling_group": scaling_group}, taken, _owner(found, member, seen), seen, asked)
+
+
+def _owner(found: Known, member: Member, seen: Health) -> str:
+    """Return who else has the target, in a sentence, or ""; what an ended execution left out, nobody has."""
+    target, taken, foreign = member["id"], found.taken.get(member["id"]), found.foreign.get(member["id"])
+    if foreign and guard.absent(member, seen) and not (taken and taken.at >= foreign.at):
+        return f"{target} is out by {foreign.by}, which is of another stack"
+    if taken and taken.execution and not taken.ended:
+        return f"the execution {executions.name(taken.by)} rotates the same groups and has {target}"
+    return ""
+
+
+def _wait_for_hold(config: Config, event: Event, member: Member) -> dict[str, Any] | None:
+    """Return when to ask again if the hold cannot be read now, which is no refusal."""
+    reason = moves.held(config).en
+    if not reason or event.get("force") or moves.held(config, unread=False).en:
+        return None
+    return {"outcome": "unchanged", "reason": reason, "id": member["id"], "wait_seconds": steps.HELD_POLL_SECONDS // 5}
 
 
 def _why_not(config: Config, event: Event, member: Member) -> str:
@@ -79,14 +165,33 @@ def _why_not(config: Config, event: Event, member: Member) -> str:
 def status(config: Config, event: Event) -> dict[str, Any]:  # noqa: ARG001 (every operation takes both)
     """Return what is registered where, what is out, and who is at work."""
     groups = config.rotation_target_group_arns
-    found = membership.claims(groups)
+    seen = membership.health(groups)
+    found = known.known(config, seen)
+    out = {target: (one.by, one.at) for target, one in found.taken.items()}
     return {
         "operation": "status",
         "targets": {
             elb.group_name(group): {f"{t.id}:{t.port}": f"{t.state} {t.reason}".strip() for t in targets}
-            for group, targets in membership.health(groups).items()
+            for group, targets in seen.items()
         },
-        "out": {target: {"by": claim.by, "since": claim.at.isoformat()} for target, claim in found.items()},
+        "out": {target: {"by": by, "since": at.isoformat()} for target, (by, at) in out.items()},
+        "of_other_stacks": {target: {"by": c.by, "since": c.at.isoformat()} for target, c in found.foreign.items()},
+        "not_believed": dict(found.doubts),
         "running": executions.older(config, "", groups),
         "hold": moves.held(config).en,
     }
+
+
+OPERATIONS: Mapping[str, Callable[[Config, Event], dict[str, Any]]] = {
+    "deregister": deregister,
+    "register": register,
+    "status": status,
+}
+
+
+def operate(config: Config, event: Event, request_id: str, others: Iterable[str] = ()) -> dict[str, Any]:
+    """Do one operation; others: further ones of the function, for the error that names them all."""
+    name = event.get("operation")
+    if str(name) not in OPERATIONS:
+        raise InputError(f"operation is {name!r}, expected one of {', '.join((*others, *OPERATIONS))}")
+    return OPERATIONS[str(name)](config, {**event, "by": claims.mark(config, f"{claims.HAND}{request_id[:8]}")})

@@ -1,17 +1,23 @@
-"""Claims: tags on the groups that record, before a target is touched, who takes it out and how it was registered."""
+"""Claims: tags on the groups that say, before a target is touched, who takes it out and how it was registered.
+
+Whoever may tag a group can write one: they make two runs at the same moment see each other, and tell people who is at
+work.  What is put back, and how, is known from elsewhere.
+"""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from kirikae.clock import iso, moment
+from kirikae.elb import group_name
 from kirikae.rotation.guard import absent
-from kirikae.rotation.world import Health, Member, Place, Rotation
+from kirikae.rotation.world import Config, Health, Member, Place, Rotation
 
 CLAIM_SECONDS = 120  # a deregistration follows its claim within seconds; an older claim says no more than health does
 TAG = "kirikae:out:"  # + the target's id, on each group it was taken out of; the value is a Claim
-HAND = "hand-"  # begins the owner of a claim that no execution made
+HAND = "hand-"  # begins the name of an owner that is no execution
+_MOST_CHARACTERS = 256  # of a tag's value
 
 
 @dataclass(frozen=True)
@@ -25,8 +31,13 @@ class Claim:
 
 def claim_text(places: Iterable[Place], by: str, at: datetime) -> str:
     """Return the value of the tag on a group with these places; tags take letters, digits, spaces and _.:/=+-@."""
-    ports = ["/".join((str(place["port"]), place["zone"], place["quic_server_id"])).rstrip("/") for place in places]
-    return " ".join((iso(at), owner(by), *ports))[:256]
+    text = " ".join((iso(at), owner(by)))
+    for place in places:
+        port = "/".join((str(place["port"]), place["zone"], place["quic_server_id"])).rstrip("/")
+        if len(text) + 1 + len(port) > _MOST_CHARACTERS:  # never half a port
+            break
+        text = f"{text} {port}"
+    return text
 
 
 def owner(by: str) -> str:
@@ -34,17 +45,54 @@ def owner(by: str) -> str:
     return re.sub(r"[^\w.:/=+@-]", "_", by) or "_"
 
 
+def mark(config: Config, by: str) -> str:
+    """Return how an execution, or an operation by hand, signs its claims: the state machine's name tells the stack."""
+    return owner(f"{config.state_machine_arn.rpartition(':')[2]}:{by}")
+
+
+def signed(config: Config, claim: Claim) -> str:
+    """Return the name that signed a claim of this stack; "" for a claim of another one."""
+    machine, colon, by = claim.by.rpartition(":")
+    return by if not colon or machine == config.state_machine_arn.rpartition(":")[2] else ""
+
+
+def each(tags: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, Claim]]:
+    """Yield target id and claim for every tag on a group (group ARN -> its tags) that is one."""
+    for group, key, value in _tagged(tags):
+        if claim := _claim(group, value):
+            yield key.removeprefix(TAG), claim
+
+
 def from_tags(tags: Mapping[str, Mapping[str, str]]) -> dict[str, Claim]:
-    """Return the claims among the tags of groups (group ARN -> its tags), by target id."""
+    """Return the claims among the tags of groups, by target id, each with the places of all groups."""
     found: dict[str, Claim] = {}
-    for group, of_group in tags.items():
-        for key, value in of_group.items():
-            if key.startswith(TAG):
-                at, by, *ports = value.split()
-                target = key.removeprefix(TAG)
-                so_far = found[target].places if target in found else ()
-                found[target] = Claim(moment(at), by, so_far + tuple(_place(group, p) for p in ports))
+    for target, claim in each(tags):
+        so_far = found[target].places if target in found else ()
+        found[target] = Claim(claim.at, claim.by, so_far + claim.places)
     return found
+
+
+def unreadable(tags: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """Return the tags that should be claims and are none, by their key, with what is wrong."""
+    return {
+        key: f"the tag {key} on {group_name(group)} is {value!r}, which is no claim"
+        for group, key, value in _tagged(tags)
+        if not _claim(group, value)
+    }
+
+
+def _tagged(tags: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, str, str]]:
+    """Yield group, key and value of every tag that should be a claim."""
+    for group, of_group in tags.items():
+        yield from ((group, key, value) for key, value in of_group.items() if key.startswith(TAG))
+
+
+def _claim(group: str, value: str) -> Claim | None:
+    try:
+        at, by, *ports = value.split()
+        return Claim(moment(at).astimezone(UTC), by, tuple(_place(group, port) for port in ports))
+    except (ValueError, OverflowError):  # the year 1, east of Greenwich
+        return None
 
 
 def _place(group: str, text: str) -> Place:
@@ -55,29 +103,16 @@ def _place(group: str, text: str) -> Place:
 def leaving(found: Mapping[str, Claim], by: str, now: datetime) -> list[str]:
     """Return the targets that others are about to take out."""
     young = timedelta(seconds=CLAIM_SECONDS)
-    return [target for target, claim in found.items() if claim.by != owner(by) and now - claim.at < young]
+    return [target for target, claim in found.items() if claim.by != owner(by) and abs(now - claim.at) < young]
 
 
-def whole(registered: Member | None, claim: Claim | None, target: str) -> Member | None:
-    """Return the target's registrations, completed from its claim for groups it has left."""
-    claimed = claim.places if claim else ()
-    if claimed and not {p["group"] for p in claimed} <= {p["group"] for p in (registered or {"places": []})["places"]}:
-        return Member(id=target, places=list(claimed), scaling_group="")
-    return registered
-
-
-def left_out(found: Mapping[str, Claim], running: Iterable[str], ended: str, now: datetime) -> dict[str, Claim]:
-    """Return the claims of ended executions; what was taken out by hand stays out until it is registered by hand.
-
-    ended: the execution that has ended according to an event; the list of running ones may lack the youngest.
-    """
-    alive, young = {owner(name) for name in running}, timedelta(seconds=CLAIM_SECONDS)
-    return {
-        target: claim
-        for target, claim in found.items()
-        if not claim.by.startswith(HAND)
-        and (claim.by == owner(ended) or (claim.by not in alive and now - claim.at >= young))
-    }
+def whole(registered: Member | None, taken: Member | None) -> Member | None:
+    """Return the target's registrations, completed by those that it had before it was taken out."""
+    if registered is None or taken is None:
+        return registered or taken
+    there = {(place["group"], place["port"]) for place in registered["places"]}
+    gone = [place for place in taken["places"] if (place["group"], place["port"]) not in there]
+    return {**registered, "places": registered["places"] + gone}
 
 
 def adopted(rotation: Rotation, found: Mapping[str, Claim], by: str, health: Health) -> Rotation:

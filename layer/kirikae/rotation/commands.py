@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 
 from kirikae import aws
 from kirikae.clock import iso
-from kirikae.rotation.world import Hook
+from kirikae.rotation.world import Config, Hook
 
 ENDED = frozenset({"Success", "Cancelled", "TimedOut", "Failed"})
 _DELIVERY_SECONDS = 600  # for an agent to pick a command up
@@ -34,17 +34,23 @@ def parameters(hook: Hook) -> dict[str, list[str]] | None:
             assert_never(hook["type"])
 
 
-def document_problem(name: str) -> str:
-    """Return why a document cannot be run on an instance, or "".
+def document_problem(config: Config, name: str) -> str:
+    """Return why a document may not or cannot be run on an instance, or "".
 
     https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_DescribeDocument.html
     """
+    if name not in config.rotation_documents:
+        return f"{name} is not listed in RotationDocuments"
+    if ":" in name:  # only another account's document needs its ARN
+        return f"{name} is an ARN, expected the name of a document of AWS or of this account"
     try:
         found = aws.client("ssm").describe_document(Name=name)["Document"]
     except ClientError as error:
         if error.response["Error"]["Code"] != "InvalidDocument":
             raise
         return f"there is no document {name} in this account and region"
+    if found.get("Owner", "Amazon") not in ("Amazon", config.account):
+        return f"document {name} belongs to account {found['Owner']}, expected one of AWS or of this account"
     if found["DocumentType"] != "Command":
         return f"document {name} is of type {found['DocumentType']}, expected Command"
     return "" if found["Status"] == "Active" else f"document {name} is {found['Status']}"

@@ -1,11 +1,30 @@
-"""Executions of the state machine, read from Step Functions."""
+"""Executions of the state machine, read from Step Functions: they are what nobody but the machine can write."""
 
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
+
+from botocore.exceptions import ClientError
 
 from kirikae import aws
 from kirikae.rotation.world import Config
+
+_ENDED = frozenset({"SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED"})  # a redrive is PENDING_REDRIVE, then RUNNING
+_FIRST = "Plan"  # its input is whatever somebody started the execution with
+
+
+@dataclass(frozen=True)
+class Execution:
+    """An execution as DescribeExecution shows it, which may be some seconds late; stopped: None until it has ended."""
+
+    status: str
+    given: Any  # its input
+    started: datetime
+    stopped: datetime | None
+    redriven: datetime | None = None  # when it went on after an end
 
 
 def running(machine_arn: str) -> list[str]:
@@ -28,32 +47,76 @@ def name(execution_arn: str) -> str:
     return execution_arn.rpartition(":")[2]
 
 
+def is_name(text: str) -> bool:
+    """Tell whether a text that stands in a tag may be an execution's name."""
+    return re.fullmatch(r"[\w.=+@-]{1,80}", text) is not None
+
+
+def arn(config: Config, execution: str) -> str:
+    """Return the ARN of an execution of this stack's state machine."""
+    return f"{config.state_machine_arn.replace(':stateMachine:', ':execution:')}:{execution}"
+
+
+def described(execution_arn: str) -> Execution | None:
+    """Return an execution, or None if there is none, or none yet.
+
+    https://docs.aws.amazon.com/step-functions/latest/apireference/API_DescribeExecution.html
+    """
+    try:
+        found = aws.client("stepfunctions").describe_execution(executionArn=execution_arn)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ExecutionDoesNotExist":
+            raise
+        return None
+    stopped = found.get("stopDate", found["startDate"]) if found["status"] in _ENDED else None
+    return Execution(
+        found["status"], json.loads(found.get("input", "{}")), found["startDate"], stopped, found.get("redriveDate")
+    )
+
+
 def older(config: Config, execution_arn: str, groups: Iterable[str]) -> str:
     """Return the name of a running execution that was started earlier and works on one of these groups, or "".
 
     Of several the oldest goes on, so no lock is needed, and a crashed or aborted one is not running.  Every execution
     is older than an operation by hand, which has no ARN.
     """
-    for arn in running(config.state_machine_arn):
-        if arn == execution_arn:
+    for other in running(config.state_machine_arn):
+        if other == execution_arn:
             return ""
-        if set(_groups(arn) or config.rotation_target_group_arns) & set(groups):
-            return name(arn)
+        if set(_groups(other) or config.rotation_target_group_arns) & set(groups):
+            return name(other)
     return ""
 
 
 def _groups(execution_arn: str) -> list[str]:
     """Return the target groups that the execution's input names, none if it leaves them to the default."""
-    described = aws.client("stepfunctions").describe_execution(executionArn=execution_arn)
-    given = json.loads(described.get("input", "{}"))
-    named = given.get("target_group_arns") if isinstance(given, dict) else None
+    found = described(execution_arn)
+    named = found.given.get("target_group_arns") if found and isinstance(found.given, dict) else None
     return named if isinstance(named, list) else []
 
 
 def is_running(execution_arn: str) -> bool:
-    """Tell whether the execution still runs, and was not aborted.
+    """Tell whether the execution still runs, and was not aborted."""
+    found = described(execution_arn)
+    return found is not None and found.status == "RUNNING"
 
-    https://docs.aws.amazon.com/step-functions/latest/apireference/API_DescribeExecution.html
+
+def documents(execution_arn: str) -> Iterator[dict[str, Any]]:
+    """Yield what the machine handed from state to state, the newest first: of a task under way what it was given.
+
+    Neither the execution's input nor the answer of a task is among them: people write those.
+    https://docs.aws.amazon.com/step-functions/latest/apireference/API_GetExecutionHistory.html
     """
-    described = aws.client("stepfunctions").describe_execution(executionArn=execution_arn)
-    return bool(described["status"] == "RUNNING")
+    more: dict[str, str] = {}
+    while True:
+        page = aws.client("stepfunctions").get_execution_history(
+            executionArn=execution_arn, reverseOrder=True, maxResults=50, **more
+        )
+        for event in page["events"]:
+            entered, left = event.get("stateEnteredEventDetails", {}), event.get("stateExitedEventDetails", {})
+            text = left.get("output") or (entered.get("input") if entered.get("name") != _FIRST else None)
+            if text and isinstance(found := json.loads(text), dict):
+                yield found
+        if "nextToken" not in page:
+            return
+        more = {"nextToken": page["nextToken"]}

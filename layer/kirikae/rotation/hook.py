@@ -1,24 +1,41 @@
 """The tasks of the hook, while targets are out: a person is asked, or a command runs on their instances."""
 
+import re
+
 from kirikae import clock, notify
-from kirikae.errors import UnfinishedError
-from kirikae.rotation import commands, mail, steps
+from kirikae.errors import InputError, ServingError, UnfinishedError
+from kirikae.rotation import claims, commands, known, mail, membership, redrive, steps
 from kirikae.rotation.world import Config, Event, Rotation
+
+
+def _see_out(config: Config, event: Event) -> None:
+    """Raise ServingError unless what the document says is out is out: an execution may be redriven much later."""
+    state: Rotation = event["rotation"]
+    seen, by = membership.health(state["groups"]), claims.mark(config, event["execution"]["Name"])
+    others = known.others(config, state["out"], by, seen)
+    if problem := redrive.serving(state["out"], others, seen):
+        raise ServingError(problem)
 
 
 def ask(config: Config, event: Event) -> None:
     """Mail a person both commands; the state machine waits for one of them."""
+    _see_out(config, event)
+    if not re.fullmatch(r"[A-Za-z0-9+/=_.-]+", event["token"]):
+        raise InputError(f"the task token is {event['token']!r}, which is no word for a command")
     asking = mail.approval(config, event["rotation"], event["token"], clock.now())
     if problem := notify.publish(config.topic_arn, asking, config.notification_language):
         raise UnfinishedError(f"nobody was asked: {problem}")
 
 
-def run(config: Config, event: Event) -> Rotation:  # noqa: ARG001 (every operation takes both)
+def run(config: Config, event: Event) -> Rotation:
     """Send the hook's command to the instances that are out."""
+    _see_out(config, event)
     state: Rotation = event["rotation"]
     hook, by_document = state["hook"], dict[str, list[str]]()
     for instance, platform in commands.platforms(member["id"] for member in state["out"]).items():
         by_document.setdefault(commands.document(hook, platform), []).append(instance)
+    if problems := [problem for document in by_document if (problem := commands.document_problem(config, document))]:
+        raise InputError("; ".join(problems))  # judged when it was planned; a document may have changed hands since
     comment, since = f"kirikae {event['execution']['Name']}"[:100], clock.moment(state["since"])
     sent = [commands.send(document, ids, hook, comment, since) for document, ids in sorted(by_document.items())]
     return steps.wait({**state, "command_ids": sent}, "result", steps.POLL_SECONDS)

@@ -1,6 +1,6 @@
 """The mails of a target rotation."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import assert_never
 
@@ -8,12 +8,12 @@ from kirikae import notify
 from kirikae.clock import moment
 from kirikae.elb import group_name
 from kirikae.notify import Mail, Section, Words
-from kirikae.rotation.claims import Claim
+from kirikae.rotation.known import Taken
 from kirikae.rotation.world import Config, Member, Rotation, description
 
 
-def begun(config: Config, state: Rotation, execution: str) -> Mail:
-    """Return the mail of a beginning: what is going to happen, and how to stop it."""
+def begun(config: Config, state: Rotation, execution: str, notes: Sequence[Section] = ()) -> Mail:
+    """Return the mail of a beginning: what is going to happen, what to know of the groups, and how to stop it."""
     ids, groups, size = _ids(state["queue"]), ", ".join(map(group_name, state["groups"])), state["batch_size"]
     hook, drain, least = state["hook"]["type"], state["drain_seconds"], config.rotation_min_healthy
     arn = f"{config.state_machine_arn.replace(':stateMachine:', ':execution:')}:{execution}"
@@ -32,7 +32,7 @@ def begun(config: Config, state: Rotation, execution: str) -> Mail:
             f"{ids}。フック: {hook}。登録解除には {drain} 秒かかります。"
             f"各グループで最低 {least} 台を正常に保ちます。",
         ),
-        more=_aside(state),
+        more=[*notes, *_aside(state)],
         undo=notify.with_commands(undo, [stop]),
     )
 
@@ -118,28 +118,55 @@ def _missing(config: Config, state: Rotation) -> Words | None:
     return None
 
 
-def restored(config: Config, back: Mapping[str, Claim]) -> Mail:
-    """Return the mail about targets that ended executions had left out."""
+def restored(config: Config, back: Mapping[str, Taken], gone: Mapping[str, Taken]) -> Mail:
+    """Return the mail about targets that ended executions had left out, and those of them whose instance is no more."""
+    what = [
+        Words(
+            f"An execution that has ended had left these out. They are registered as they were:\n{_lines(back, 'en')}",
+            f"終了した実行が切り離したままのターゲットを、元どおり再登録しました:\n{_lines(back, 'ja')}",
+        ),
+        Words(
+            f"These stay out, because their instances are terminated:\n{_lines(gone, 'en')}",
+            f"次のインスタンスは終了 (terminated) しているため、再登録しません:\n{_lines(gone, 'ja')}",
+        ),
+    ]
     return notify.mail(
         config,
         f"rotation: {len(back)} targets left out are registered again",
-        happened=Words(
-            f"An execution that has ended had left these out. They are registered as they were:\n{_claims(back, 'en')}",
-            f"終了した実行が切り離したままのターゲットを、元どおり再登録しました:\n{_claims(back, 'ja')}",
-        ),
+        happened=notify.lines(words for words, those in zip(what, (back, gone), strict=True) if those),
         check=Words(
             "That they become healthy, and whether their maintenance was complete.",
             "正常になること、および保守作業が完了していたかを確認してください。",
+        )
+        if back
+        else None,
+    )
+
+
+def tagged_again(config: Config, out: Mapping[str, Taken]) -> Mail:
+    """Return the mail about targets that are out and had lost the tags that say so."""
+    return notify.mail(
+        config,
+        f"rotation: {len(out)} targets are out, their tags had been removed",
+        happened=Words(
+            f"Something removed the tags kirikae:out:… that say so. They are written again:\n{_lines(out, 'en')}",
+            f"切り離し中を示すタグ kirikae:out:… が削除されていたため、再度付与しました:\n{_lines(out, 'ja')}",
+        ),
+        check=Words(
+            "What removes tags that it does not know. Terraform leaves them alone with ignore_tags "
+            '{ key_prefixes = ["kirikae:"] } in its provider. The targets come back all the same.',
+            "タグを削除した仕組みを確認してください。Terraform では provider に ignore_tags "
+            '{ key_prefixes = ["kirikae:"] } を設定します。タグがなくてもターゲットは元に戻ります。',
         ),
     )
 
 
-def _claims(found: Mapping[str, Claim], language: str) -> str:
-    """Return a line for each claim: target, execution, since when, from where."""
+def _lines(out: Mapping[str, Taken], language: str) -> str:
+    """Return a line for each target: who took it out, since when, from where."""
     lines = []
-    for target, claim in found.items():
-        places = ", ".join(f"{group_name(place['group'])}:{place['port']}" for place in claim.places)
-        lines.append(f"{target}: {claim.by} {notify.at(claim.at).of(language)}, {places}")
+    for target, taken in out.items():
+        places = ", ".join(f"{group_name(place['group'])}:{place['port']}" for place in taken.member["places"])
+        lines.append(f"{target}: {taken.by.rpartition(':')[2]} {notify.at(taken.at).of(language)}, {places}")
     return "\n".join(lines)
 
 

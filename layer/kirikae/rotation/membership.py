@@ -6,25 +6,13 @@ from datetime import datetime
 from botocore.exceptions import ClientError
 
 from kirikae import elb
-from kirikae.elb import TargetGroup
-from kirikae.rotation import guard
 from kirikae.rotation.claims import TAG, Claim, claim_text, from_tags
-from kirikae.rotation.world import Health, Member, by_group, description
-
-NLB_TAIL_SECONDS = 120  # a Network Load Balancer may send new connections for this long after a deregistration
+from kirikae.rotation.world import Health, Member, Place, by_group, description
 
 
 def health(groups: Iterable[str]) -> Health:
     """Return the targets of every group."""
     return {group: elb.target_health(group) for group in groups}
-
-
-def drain_and_tail_seconds(groups: Iterable[TargetGroup]) -> tuple[int, int]:
-    """Return how long draining takes in groups that are in use, and how long new connections may still come."""
-    in_use = [group for group in groups if group.load_balancer_arns]
-    of_nlb = any(":loadbalancer/net/" in arn for group in in_use for arn in group.load_balancer_arns)
-    tail = NLB_TAIL_SECONDS if of_nlb else 0
-    return max([tail, *(elb.deregistration_delay_seconds(group.arn) for group in in_use)]), tail
 
 
 def claims(groups: Iterable[str]) -> dict[str, Claim]:
@@ -50,13 +38,16 @@ def take_out(member: Member) -> None:
         elb.deregister_targets(group, [description(member, place) for place in places])
 
 
-def put_back(member: Member, seen: Health) -> str:
-    """Register the target wherever it is not, exactly as it was; return why Elastic Load Balancing does not take it."""
-    for group, places in by_group(guard.absent(member, seen)).items():
+def put_back(member: Member, places: list[Place]) -> str:
+    """Register the target exactly as it was, group by group; return why Elastic Load Balancing does not take it, or "".
+
+    A group that refuses it keeps it from no other group.  To register what is registered changes nothing.
+    """
+    problems = list[str]()
+    for group, of_group in by_group(places).items():
         try:
-            elb.register_targets(group, [description(member, place) for place in places])
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "InvalidTarget":  # not running, or gone
-                raise
-            return f"{member['id']} cannot be registered: {error.response['Error']['Message']}"
-    return ""
+            elb.register_targets(group, [description(member, place) for place in of_group])
+        except ClientError as error:  # whatever it is: each target and each group by itself, and all are named
+            said = f"{error.response['Error']['Code']}: {error.response['Error']['Message']}"
+            problems.append(f"{member['id']} cannot be registered in {elb.group_name(group)}: {said}")
+    return "; ".join(problems)

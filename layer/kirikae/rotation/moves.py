@@ -1,74 +1,113 @@
 """One target out of its groups and back, guarded; and what keeps a rotation from beginning."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+
+from botocore.exceptions import ClientError
 
 from kirikae import clock, ec2, hold, listeners
 from kirikae.errors import UnfinishedError
 from kirikae.notify import Words
 from kirikae.rotation import claims, guard, membership, scaling
-from kirikae.rotation.world import Config, Health, Member, by_group
+from kirikae.rotation.world import Config, Health, Member, Place, Terms, by_group
 
 
-def leave(config: Config, member: Member, unused: list[str], by: str, wanted: Callable[[], bool]) -> str:
+def leave(
+    member: Member,
+    terms: Mapping[str, Terms],
+    by: str,
+    wanted: Callable[[], bool],
+    out: Iterable[str] = (),
+) -> str:
     """Take one target out safely: check, claim, check for other claims, deregister, check again.
 
-    Return why it stayed, or "".  `wanted` is asked last: False if the execution was aborted meanwhile.
+    Return why it stayed, or "".  `wanted` is asked last: False if the execution was aborted meanwhile.  `out`: what the
+    caller has out; with what others have just claimed it counts as gone, because health may be shown as it was before.
     """
-    least, groups = config.rotation_min_healthy, list(by_group(member["places"]))
-    now, seen = clock.now(), membership.health(groups)
-    if short := guard.shortfall(least, seen, member, unused):
+    groups = list(by_group(member["places"]))
+    now, seen, found = clock.now(), membership.health(groups), membership.claims(groups)
+    if (other := found.get(member["id"])) and other.by != claims.owner(by):
+        claimed: Member = {**member, "places": list(other.places)}  # believed as far as health shows it
+        if guard.absent(member, seen) or any(
+            guard.state_of(claimed, place, seen) == "draining" for place in other.places
+        ):
+            return f"{member['id']} is out already, by {other.by}"
+    if short := _short(member, seen, terms, {*out, *claims.leaving(found, "", now)}):
         return short
-    other = membership.claims(groups).get(member["id"])
-    if other and other.by != claims.owner(by) and guard.absent(member, seen):
-        return f"{member['id']} is out already, by {other.by}"
     membership.claim(member, by, now)
-    others = claims.leaving(membership.claims(groups), by, now)
-    if short := guard.shortfall(least, seen, member, unused, others):
+    others = {*out, *claims.leaving(membership.claims(groups), "", now)}
+    if short := _short(member, seen, terms, others):
         membership.unclaim(member)
-        return f"{short} ({', '.join(others)} is being taken out at this moment)"
+        return short
     if member["scaling_group"]:
         scaling.stand_by(member["id"], member["scaling_group"])
     membership.take_out(member)
-    short = guard.shortfall(least, membership.health(groups), member, unused)
+    short = guard.shortfall(member, membership.health(groups), terms, others)
     if not short and wanted():
         return ""
-    if problem := give_back(member, membership.health(groups)):
+    if problem := give_back(member):
         raise UnfinishedError(problem)
     close([member])
     return f"put back at once: {short}" if short else "put back at once: the execution was aborted"
 
 
-def give_back(member: Member, seen: Health) -> str:
-    """Put one target back as it was; return why that is not possible, or ""."""
+def _short(member: Member, seen: Health, terms: Mapping[str, Terms], others: set[str]) -> str:
+    """Return the shortfall without this one and the others, who are named if it is because of them."""
+    others = others - {member["id"]}
+    short = guard.shortfall(member, seen, terms, others)
+    if not short or not others or guard.shortfall(member, seen, terms):
+        return short
+    return f"{short} ({', '.join(sorted(others))} has just left or is leaving)"
+
+
+def give_back(member: Member, places: list[Place] | None = None) -> str:
+    """Register one target as it was, or only in these places; return why that is not possible, or "".
+
+    Everywhere, whatever health shows: it may still be that of before the target left.
+    """
     if member["scaling_group"]:
-        scaling.in_service(member["id"], member["scaling_group"])
-    return membership.put_back(member, seen)
+        try:
+            scaling.in_service(member["id"], member["scaling_group"])
+        except ClientError as error:  # whatever it is: one that cannot come back keeps no other one out
+            return f"{member['id']} cannot leave Standby: {error.response['Error']['Message']}"
+    return membership.put_back(member, member["places"] if places is None else places)
 
 
-def give_back_running(members: list[Member], seen: Health) -> dict[str, str]:
-    """Put back every target whose instance runs; return by id why it is not possible, or ""."""
+def give_back_running(members: list[Member], seen: Health) -> tuple[dict[str, str], dict[str, str]]:
+    """Put back every target whose instance runs, each by itself; return by id why it does not run, and why not else.
+
+    One that was put back before is registered again only where it has gone since.
+    """
     states = ec2.instance_states(member["id"] for member in members if member["id"].startswith("i-"))
-    return {
-        member["id"]: f"{member['id']} is {states[member['id']]}"
-        if states.get(member["id"], "running") != "running"
-        else give_back(member, seen)
-        for member in members
+    stopped = {
+        target: f"{target} is {states[target]}"
+        for target in (member["id"] for member in members)
+        if states.get(target, "running") != "running"
     }
+    problems = {
+        member["id"]: give_back(member, guard.absent(member, seen) if "in_at" in member else None)
+        for member in members
+        if member["id"] not in stopped
+    }
+    return stopped, {target: problem for target, problem in problems.items() if problem}
 
 
 def close(members: list[Member]) -> None:
     """Remove all traces of a rotation: the MinSize that Standby cost, and the claims."""
     for group in sorted({member["scaling_group"] for member in members} - {""}):
-        scaling.restore_min_size(group)
+        scaling.restore_min_size(group, [member["id"] for member in members])
     for member in members:
         membership.unclaim(member)
 
 
-def held(config: Config) -> Words:
-    """Return why nothing may begin, or "": unlike a failover, a rotation waits for a hold that cannot be read."""
+def held(config: Config, *, unread: bool = True) -> Words:
+    """Return why nothing may begin, or "": unlike a failover, a rotation waits for a hold that cannot be read.
+
+    unread: whether that counts, too; it passes, so nobody is refused because of it.
+    """
     wish = hold.read(config.hold_parameter, clock.now())
     if wish is None:
-        return Words(f"{config.hold_parameter} cannot be read", f"{config.hold_parameter} を読み取れません")
+        words = Words(f"{config.hold_parameter} cannot be read", f"{config.hold_parameter} を読み取れません")
+        return words if unread else Words("")
     if wish.problem:
         return Words(f"{config.hold_parameter}: {wish.problem}")
     return Words(wish.reason) if wish.on else Words("")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from kirikae import elb, env
-from kirikae.rotation import commands, executions, membership, moves, scaling
+from kirikae.rotation import commands, executions, membership, moves, scaling, terms
 from kirikae.rotation.request import Request
 from kirikae.rotation.world import Config, Hook, Observed
 
@@ -12,18 +12,16 @@ def observe(config: Config, asked: Request, execution_arn: str) -> Observed:
     """Read the groups, their targets, and what keeps a rotation from beginning; raise InputError if a group is gone."""
     with env.naming("RotationTargetGroupArns", ", ".join(asked.groups)):
         groups, health = elb.target_groups(asked.groups), membership.health(asked.groups)
-        drain_seconds, tail_seconds = membership.drain_and_tail_seconds(groups)
         registered = {target.id for targets in health.values() for target in targets}
         instances = sorted(target for target in registered | set(asked.ids) if target.startswith("i-"))
         managed, document = _reach(config, asked.hook, asked.ids or instances)
         return Observed(
             groups=groups,
             health=health,
-            drain_seconds=drain_seconds,
-            tail_seconds=tail_seconds,
+            terms=terms.read(groups, health, config.rotation_min_healthy, empty_zones=asked.empty_zones),
             scaling=scaling.places(instances),
             running=executions.older(config, execution_arn, asked.groups),
-            hold=moves.held(config).en,
+            hold=moves.held(config, unread=False).en,
             sorry=moves.sorry(config),
             document=document,
             managed=managed,
@@ -36,9 +34,7 @@ def _reach(config: Config, hook: Hook, instances: Sequence[str]) -> tuple[frozen
         return None, ""
     platforms = commands.platforms(instances)
     problems = (
-        commands.document_problem(name)
-        if name in config.rotation_documents
-        else f"{name} is not listed in RotationDocuments"
+        commands.document_problem(config, name)
         for name in sorted({commands.document(hook, platform) for platform in platforms.values()})
     )
     return frozenset(platforms), "; ".join(problems).strip("; ")

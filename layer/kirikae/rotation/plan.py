@@ -6,19 +6,19 @@ from datetime import datetime
 
 from kirikae.elb import group_name
 from kirikae.notify import Words
-from kirikae.rotation.guard import shortfall
+from kirikae.rotation import guard, terms
 from kirikae.rotation.request import Request
-from kirikae.rotation.steps import ended
-from kirikae.rotation.world import Config, Member, Observed, Rotation, members, unused
+from kirikae.rotation.steps import GRACE_SECONDS, ended
+from kirikae.rotation.world import Config, Member, Observed, Rotation, members
 
 MOST_TARGETS = 100  # of one execution, whose history has 25,000 events
 
 
 def judge(config: Config, asked: Request, seen: Observed, started: datetime) -> Rotation:
     """Return the document of the rotation; its `next` is take-out, or finish where it is refused or a dry run."""
-    seen, drain = _hopeful(seen), seen.drain_seconds
+    seen, (drain, tail) = _hopeful(seen), terms.drain_and_tail_seconds(seen.terms)
     queue, skipped, unfit = _queue(config, asked, seen)
-    problems = [*_obstacles(config, asked, seen), *unfit]
+    problems = [*_obstacles(asked, seen), *unfit]
     if len(queue) > MOST_TARGETS:
         problems.append(f"{len(queue)} targets are more than one execution takes ({MOST_TARGETS}); name some")
     if not queue and not problems:
@@ -29,16 +29,17 @@ def judge(config: Config, asked: Request, seen: Observed, started: datetime) -> 
         groups=list(asked.groups),
         hook=asked.hook,
         batch_size=asked.batch_size,
+        empty_zones=asked.empty_zones,
         drain_seconds=drain,
-        tail_seconds=seen.tail_seconds,
-        drain_timeout_seconds=asked.drain_timeout_seconds or drain + 300,
+        tail_seconds=tail,
+        drain_timeout_seconds=asked.drain_timeout_seconds or drain + GRACE_SECONDS,
         healthy_timeout_seconds=asked.healthy_timeout_seconds,
         started=started.isoformat(timespec="seconds"),
         queue=queue,
         out=[],
         done=[],
         skipped=skipped,
-        unused=unused(seen.groups),
+        unused=guard.idle(seen.health, seen.terms),
         next="take-out",
     )
     if problems:
@@ -59,13 +60,18 @@ def _hopeful(seen: Observed) -> Observed:
 
 
 def _queue(config: Config, asked: Request, seen: Observed) -> tuple[list[Member], list[dict[str, str]], list[str]]:
-    """Return the targets to rotate, those that Auto Scaling keeps out of service, and problems of the others."""
-    registered = members(seen.health, seen.groups)
+    """Return the targets to rotate, those that serve nobody anyway, and problems of the others."""
+    unplaced = guard.unplaced(seen.health, seen.terms)
+    registered = members(seen.health, seen.groups, unplaced)
     queue, skipped, problems = list[Member](), list[dict[str, str]](), list[str]()
-    for target in asked.ids or registered:
+    elsewhere = {target: group_name(group) for group, target in sorted(unplaced) if target not in registered}
+    for target in asked.ids or [*registered, *elsewhere]:
         scaling_group, state = seen.scaling.get(target, ("", ""))
         if scaling_group and state != "InService":
             skipped.append({"id": target, "reason": f"{state} in Auto Scaling group {scaling_group}"})
+        elif target in elsewhere:
+            reason = f"unused in {elsewhere[target]}: its Availability Zone is not enabled for the load balancer"
+            skipped.append({"id": target, "reason": reason})
         elif target not in registered:
             problems.append(f"{target} is registered in none of the groups, or is being deregistered")
         else:
@@ -82,11 +88,11 @@ def _unfit(config: Config, member: Member, seen: Observed) -> Iterator[str]:
             f"{member['id']} is in Auto Scaling group {member['scaling_group']}, which would replace it; "
             f"RotationAllowStandby=true lets it enter Standby"
         )
-    if short := shortfall(config.rotation_min_healthy, seen.health, member, unused(seen.groups)):
+    if short := guard.shortfall(member, seen.health, seen.terms):
         yield short
 
 
-def _obstacles(config: Config, asked: Request, seen: Observed) -> Iterator[str]:
+def _obstacles(asked: Request, seen: Observed) -> Iterator[str]:
     """Yield why no rotation may begin now, whichever its targets."""
     if seen.running:
         yield f"the execution {seen.running} rotates the same groups"
@@ -96,14 +102,15 @@ def _obstacles(config: Config, asked: Request, seen: Observed) -> Iterator[str]:
         yield "the sorry page is on"
     if seen.document:
         yield seen.document
+    quiet = guard.idle(seen.health, seen.terms)
     for group in seen.groups:
         targets = seen.health[group.arn]
-        healthy, least = sum(target.healthy for target in targets), config.rotation_min_healthy
+        healthy, least = sum(target.healthy for target in targets), seen.terms[group.arn].least
         if group.target_type not in ("instance", "ip"):
             yield f"{group_name(group.arn)} has targets of type {group.target_type}, expected instance or ip"
         elif not targets:
             yield f"{group_name(group.arn)} has no registered target"
-        elif group.load_balancer_arns and healthy < least:
+        elif group.arn not in quiet and healthy < least:
             yield f"{group_name(group.arn)} has {healthy} healthy targets, needed {least} to begin with"
     if seen.managed is not None:
         ids = {target.id for targets in seen.health.values() for target in targets}

@@ -19,7 +19,7 @@ _NUMBERS = {  # name -> least, most, default
     "drain_timeout_seconds": (1, 7200, 0),
     "timeout_seconds": (30, 172800, 3600),
 }
-_KEYS = {"instance_ids", "target_group_arns", "hook", "drain_timeout_seconds", "healthy_timeout_seconds", "batch_size"}
+_KEYS = {"instance_ids", "target_group_arns", "hook", "empty_zones", *_NUMBERS} - {"timeout_seconds"}
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Request:
     drain_timeout_seconds: int  # 0: from the groups
     healthy_timeout_seconds: int
     batch_size: int
+    empty_zones: bool = False  # a zone may lose its last healthy target although cross-zone load balancing is off
 
 
 def request(config: Config, given: object, defaults: object) -> Request:
@@ -48,10 +49,13 @@ def request(config: Config, given: object, defaults: object) -> Request:
     if foreign := [arn for arn in groups if arn not in config.rotation_target_group_arns]:
         problems.append(f"target_group_arns has {', '.join(foreign)}, expected only groups of RotationTargetGroupArns")
     numbers = {name: _number(merged, name, problems) for name in _NUMBERS if name != "timeout_seconds"}
+    empty_zones = merged.get("empty_zones", False)
+    if not isinstance(empty_zones, bool):
+        problems.append(f"empty_zones is {empty_zones!r}, expected true or false")
     hook = _hook(config, merged.get("hook", {"type": "none"}), problems)
     if problems:
         raise InputError("; ".join(problems))
-    return Request(tuple(dict.fromkeys(ids)), tuple(dict.fromkeys(groups)), hook, **numbers)
+    return Request(tuple(dict.fromkeys(ids)), tuple(dict.fromkeys(groups)), hook, **numbers, empty_zones=empty_zones)
 
 
 def _texts(given: Mapping[str, Any], name: str, problems: list[str]) -> tuple[str, ...]:

@@ -50,9 +50,16 @@ def in_service(instance_id: str, group_name: str) -> None:
         aws.client("autoscaling").exit_standby(InstanceIds=[instance_id], AutoScalingGroupName=group_name)
 
 
-def restore_min_size(group_name: str) -> None:
-    """Set MinSize as it was before the first Standby."""
-    if (remembered := _remembered(_group(group_name))) is not None:
+def restore_min_size(group_name: str, instance_ids: Iterable[str]) -> None:
+    """Set MinSize as it was before the first Standby, unless an instance besides these is in Standby still.
+
+    A MinSize above what is in service would launch an instance; whoever comes back last restores it.
+    """
+    group, back = _group(group_name), set(instance_ids)
+    away = {
+        i["InstanceId"] for i in group.get("Instances", []) if i["LifecycleState"] in ("EnteringStandby", "Standby")
+    }
+    if (remembered := _remembered(group)) is not None and away <= back:
         aws.client("autoscaling").update_auto_scaling_group(AutoScalingGroupName=group_name, MinSize=remembered)
         aws.client("autoscaling").delete_tags(Tags=[_tag(group_name, str(remembered))])
 

@@ -3,18 +3,18 @@
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 from kirikae.clock import moment
 from kirikae.elb import group_name
 from kirikae.notify import Words
 from kirikae.rotation.commands import ENDED
-from kirikae.rotation.guard import ailing, shortfall, state_of
-from kirikae.rotation.world import Ending, Health, Member, Next, Phase, Rotation
+from kirikae.rotation.guard import state_of
+from kirikae.rotation.world import Ending, Health, Next, Phase, Rotation
 
 POLL_SECONDS = 15
 HELD_POLL_SECONDS = 300  # an execution has 25,000 events of history: a pause must be frugal
 HELD_LIMIT_SECONDS = 86400
+GRACE_SECONDS = 300  # beyond what AWS says draining takes
 
 
 def ended(rotation: Rotation, ending: Ending, reason: Words) -> Rotation:
@@ -81,15 +81,15 @@ def failed(rotation: Rotation) -> Rotation:
     return {**rotation, "ending": "Stopped" if error == "Aborted" else "Failed", "reason": said(words)}
 
 
-def drained(rotation: Rotation, health: Health, least: int, now: datetime) -> Rotation:
+def drained(rotation: Rotation, health: Health, short: str, now: datetime) -> Rotation:
     """Go on to the hook when every target is gone from its groups and the tail is over; put back what is needed.
 
     A target that is still registered is not drained: somebody registered it again, or health is not up to date.
+    short: which group has too few healthy targets without those that are out.
     """
-    for member in rotation["out"]:
-        if short := shortfall(least, health, member, rotation["unused"]):
-            needed = f"put back before its hook, the service needs it: {short}"
-            return ended(rotation, "Stopped", Words(needed, f"サービスに必要なため戻しました: {short}"))
+    if short:
+        needed = f"put back before its hook, the service needs it: {short}"
+        return ended(rotation, "Stopped", Words(needed, f"サービスに必要なため戻しました: {short}"))
     passed = (now - max(moment(member["out_at"]) for member in rotation["out"])).total_seconds()
     present = [
         f"{member['id']}:{place['port']} is {state} in {group_name(place['group'])}"
@@ -142,42 +142,3 @@ def finished(rotation: Rotation) -> Rotation:
     if state["ending"] == "Failed" and rotation.get("failure", {}).get("Error") == "InputError":
         state["ending"] = "Refused"
     return state
-
-
-def back(rotation: Rotation, health: Health, problems: Mapping[str, str], now: datetime) -> Rotation:
-    """Go on when everything that was out is healthy again, or when the time for that is over.
-
-    problems: why a target could not be registered, by its id.
-    """
-    rotation = timed(rotation, "back", now)
-    sick = {
-        member["id"]: problems.get(member["id"]) or ailing(member, health, rotation["unused"])
-        for member in rotation["out"]
-    }
-    if any(sick.values()) and elapsed(rotation, now) <= rotation["healthy_timeout_seconds"]:
-        return wait(rotation, "back", POLL_SECONDS)
-    good = "put back" if "ending" in rotation else "rotated"
-    rows = [_row(member, good, sick[member["id"]], now) for member in rotation["out"]]
-    following: Rotation = {**rotation, "out": [], "done": [*rotation["done"], *rows], "phase": ""}
-    if any(sick.values()):
-        limit, named = rotation["healthy_timeout_seconds"], "; ".join(text for text in sick.values() if text)
-        earlier = rotation["reason"]["en"] + "; " if "ending" in rotation else ""
-        words = Words(
-            f"{earlier}not healthy {limit} s after being put back: {named}",
-            f"{earlier}戻してから {limit} 秒経っても正常になりません: {named}",
-        )
-        return ended(following, "Failed", words)
-    return {**following, "next": "finish" if "ending" in rotation else "take-out"}
-
-
-def _row(member: Member, good: str, problem: str, now: datetime) -> dict[str, Any]:
-    """Return a line of the table, with the way that a target was registered if it is not back."""
-    out_at = member.get("out_at") or now.isoformat()
-    row = {
-        "id": member["id"],
-        "out_at": out_at,
-        "back_at": now.isoformat(timespec="seconds"),
-        "minutes": round((now - moment(out_at)).total_seconds() / 60, 1),
-        "result": f"NOT BACK: {problem}" if problem else good,
-    }
-    return {**row, "member": member} if problem else row

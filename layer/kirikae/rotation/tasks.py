@@ -1,56 +1,89 @@
 """The tasks of the state machine: each gets the document, does one small repeatable thing and returns the next."""
 
-import json
+from collections.abc import Mapping
+from datetime import datetime
 from functools import partial
 
-from kirikae import clock, log, notify
+from kirikae import clock, elb, log, notify
 from kirikae.notify import Words
-from kirikae.rotation import claims, executions, guard, mail, membership, moves, steps
+from kirikae.rotation import (
+    claims,
+    executions,
+    guard,
+    known,
+    mail,
+    membership,
+    memory,
+    moves,
+    redrive,
+    returns,
+    steps,
+    terms,
+)
+from kirikae.rotation.claims import Claim
 from kirikae.rotation.observe import observe
 from kirikae.rotation.plan import judge
 from kirikae.rotation.request import request
-from kirikae.rotation.world import Config, Event, Member, Rotation
+from kirikae.rotation.world import Config, Event, Health, Member, Rotation, Terms
 
 
 def plan(config: Config, event: Event) -> Rotation:
     """Judge the whole rotation and announce it; the document says what is wrong, if anything is."""
-    asked, execution = request(config, event["input"], json.loads(config.rotation_defaults)), event["execution"]
+    asked, execution = request(config, event["input"], config.defaults), event["execution"]
     seen = observe(config, asked, execution["Id"])
     made = judge(config, asked, seen, clock.moment(execution["StartTime"]))
     if made["next"] == "take-out":
-        notify.announce(config, mail.begun(config, made, execution["Name"]))
+        memory.begun(config, execution["Name"])
+        notes = terms.notes(seen.terms, seen.health, config.rotation_min_healthy, asked.empty_zones)
+        notify.announce(config, mail.begun(config, made, execution["Name"], notes))
     return made
+
+
+def _seen(config: Config, state: Rotation) -> tuple[Health, Mapping[str, Terms], Mapping[str, Claim]]:
+    """Read the health of the rotation's targets, what their groups ask, and who has what out."""
+    groups, seen = elb.target_groups(state["groups"]), membership.health(state["groups"])
+    asked = terms.read(
+        groups,
+        seen,
+        config.rotation_min_healthy,
+        ids=[member["id"] for member in (*state["queue"], *state["out"])],
+        unused=state["unused"],
+        empty_zones=state.get("empty_zones", False),
+    )
+    return seen, asked, membership.claims(state["groups"])
 
 
 def take_out(config: Config, event: Event) -> Rotation:
     """Take the next targets out, each only if its groups can spare it at this moment."""
     now, execution = clock.now(), event["execution"]
-    state: Rotation = event["rotation"]
+    by = claims.mark(config, execution["Name"])
+    state: Rotation = redrive.timed_anew(event["rotation"], execution)
     if "ending" in state:
         return {**state, "next": "finish"}
-    seen = membership.health(state["groups"])
-    state = claims.adopted(state, membership.claims(state["groups"]), execution["Name"], seen)
-    if not state["queue"] and not state["out"]:
+    seen, asked, found = _seen(config, state)
+    state, lost = redrive.own(state, known.others(config, state["out"], by, seen))
+    state = claims.adopted(redrive.requeued(state, seen), found, by, seen)
+    if not state["queue"] and not state["out"] and not lost:
         return steps.ended(state, "Finished", Words("every target is back and healthy", "全ターゲットが正常です"))
-    if reason := _why_stop(config, state, execution["Id"]):
+    if reason := lost or _why_stop(config, state, execution["Id"]):
         return steps.ended(state, "Stopped", reason)
     if (reason := moves.held(config)).en and not state["out"]:
         return steps.paused(state, now, reason)
-    wanted = partial(executions.is_running, execution["Id"])
+    leave = partial(moves.leave, terms=asked, by=by, wanted=partial(executions.is_running, execution["Id"]))
     for member in state["out"]:  # its first run may have died between two groups
         half = len(guard.absent(member, seen)) < len(member["places"])
-        if half and (short := moves.leave(config, member, state["unused"], execution["Name"], wanted)):
+        if half and (short := leave(member, out=[other["id"] for other in state["out"]])):
             return steps.ended(state, "Stopped", _not_spared(short))
     short = ""
     while state["queue"] and len(state["out"]) < state["batch_size"] and not short:
         member, *rest = state["queue"]
-        short = moves.leave(config, member, state["unused"], execution["Name"], wanted)
+        short = leave(member, out=[other["id"] for other in state["out"]])
         if not short:
             gone: Member = {**member, "out_at": clock.now().isoformat(timespec="seconds")}
             state = {**state, "queue": rest, "out": [*state["out"], gone]}
     if not state["out"]:
         return steps.crowded(state, now, _not_spared(short))
-    return steps.drained({**state, "phase": ""}, membership.health(state["groups"]), 0, clock.now())
+    return _drained({**state, "phase": ""}, membership.health(state["groups"]), asked, {})
 
 
 def _not_spared(short: str) -> Words:
@@ -67,30 +100,63 @@ def _why_stop(config: Config, state: Rotation, execution_arn: str) -> Words | No
 
 
 def drained(config: Config, event: Event) -> Rotation:
-    """See whether everything that is out is drained."""
-    state: Rotation = event["rotation"]
-    return steps.drained(state, membership.health(state["groups"]), config.rotation_min_healthy, clock.now())
+    """See whether everything that is out is drained; what was put back meanwhile leaves anew."""
+    state: Rotation = redrive.timed_anew(event["rotation"], event["execution"])
+    seen, asked, found = _seen(config, state)
+    if redrive.returned(state["out"], found, claims.mark(config, event["execution"]["Name"]), seen):
+        return {**state, "next": "take-out"}
+    return _drained(state, seen, asked, found)
+
+
+def _drained(state: Rotation, seen: Health, asked: Mapping[str, Terms], found: Mapping[str, Claim]) -> Rotation:
+    """Judge what is out; whatever has left counts as gone, because health may be shown as it was before."""
+    now, gone = clock.now(), {member["id"] for member in state["out"]}
+    gone.update(claims.leaving(found, "", now))
+    shorts = (guard.shortfall(member, seen, asked, gone) for member in state["out"])
+    return steps.drained(state, seen, next(filter(None, shorts), ""), now)
 
 
 def back(config: Config, event: Event) -> Rotation:
     """Register everything that is out and wait until it is healthy; deregister and report what is not in time."""
-    state = steps.failed(event["rotation"])
-    seen = membership.health(state["groups"])
-    state = claims.adopted(state, membership.claims(state["groups"]), event["execution"]["Name"], seen)
-    problems = moves.give_back_running(state["out"], seen)
-    following = steps.back(state, seen, problems, clock.now())
-    if not following["out"]:
-        for member in state["out"]:
-            sick = problems[member["id"]] or guard.ailing(member, seen, state["unused"])
-            if sick and not guard.shortfall(config.rotation_min_healthy, seen, member, state["unused"]):
-                membership.take_out(member)
-        moves.close(state["out"])
+    now, by = clock.now(), claims.mark(config, event["execution"]["Name"])
+    state = steps.failed(redrive.timed_anew(event["rotation"], event["execution"]))
+    seen, asked, found = _seen(config, state)
+    state, lost = redrive.own(state, known.others(config, state["out"], by, seen))
+    state = claims.adopted(state, found, by, seen)
+    if lost and "ending" not in state:
+        state = steps.ended(state, "Stopped", lost)
+    stopped, refused = moves.give_back_running(state["out"], seen)
+    state = {**state, "out": [_registered(member, {**stopped, **refused}, now) for member in state["out"]]}
+    sick = _sick(state, seen, asked, now) | stopped | refused
+    slow = max([0, *(asked[place["group"]].slow_start_seconds for m in state["out"] for place in m["places"])])
+    following = returns.back(state, sick, refused, slow, now)
+    still = [member["id"] for member in following["out"]]
+    settled = [member for member in state["out"] if member["id"] not in still]
+    for member in settled:
+        if member["id"] in sick and not guard.shortfall(member, seen, asked):
+            membership.take_out(member)
+    moves.close(settled)
     return following
+
+
+def _registered(member: Member, problems: Mapping[str, str], now: datetime) -> Member:
+    """Note when a target was registered again."""
+    if member["id"] in problems or "in_at" in member:
+        return member
+    return {**member, "in_at": now.isoformat(timespec="seconds")}
+
+
+def _sick(state: Rotation, seen: Health, asked: Mapping[str, Terms], now: datetime) -> dict[str, str]:
+    """Return why targets are not back, by id; health is not believed of one that has left just now."""
+    found = {member["id"]: guard.ailing(member, seen, asked) or guard.unsettled(member, now) for member in state["out"]}
+    return {target: problem for target, problem in found.items() if problem}
 
 
 def finish(config: Config, event: Event) -> Rotation:
     """Mail how it ended, with a table."""
     state = steps.finished(steps.failed(event["rotation"]))
+    if not state["out"]:
+        memory.over(config, frozenset({event["execution"]["Name"]}))
     notify.announce(config, mail.ended(config, state, event["execution"]["Name"], clock.now()))
     if state["ending"] == "Refused":
         log.count("Refused")

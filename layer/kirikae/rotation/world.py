@@ -1,6 +1,7 @@
 """The rotation as values: settings, its document, how a target is registered, and what a plan is judged by."""
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NotRequired, TypedDict
 
@@ -11,7 +12,7 @@ type Event = Mapping[str, Any]  # of one invocation
 type Health = Mapping[str, tuple[Target, ...]]  # by target group ARN
 type HookType = Literal["none", "approval", "ssm-document", "ssm-command"]
 type Next = Literal["take-out", "wait", "drain", "hook", "result", "back", "finish"]  # what the state machine does now
-type Phase = Literal["crowded", "held", "hook", "back", ""]
+type Phase = Literal["crowded", "held", "hook", "back", "slow-start", ""]
 type Ending = Literal["Finished", "Stopped", "Failed", "Refused", "DryRun"]
 
 
@@ -25,9 +26,20 @@ class Config(env.Stack):
     rotation_documents: tuple[str, ...] = ()
     rotation_allow_standby: bool = False
     state_machine_arn: str = env.of_stack()
+    rotation_parameter: str = env.of_stack()
     nlb_listener_arns: tuple[str, ...] = env.listener_arns(default=())
     sorry_target_group_arns: tuple[str, ...] = ()
     sorry_target_group_arn: str = ""  # the older name for one
+
+    @property
+    def account(self) -> str:
+        """The account that the stack is in."""
+        return self.state_machine_arn.split(":")[4]
+
+    @property
+    def defaults(self) -> Any:
+        """The input that an execution's own overrides; whether it is any, `request` says."""
+        return json.loads(self.rotation_defaults)
 
 
 class Place(TypedDict):
@@ -46,6 +58,7 @@ class Member(TypedDict):
     places: list[Place]
     scaling_group: str
     out_at: NotRequired[str]  # ISO 8601, when it was deregistered
+    in_at: NotRequired[str]  # ISO 8601, when it was registered again
 
 
 class Hook(TypedDict):
@@ -64,6 +77,7 @@ class Rotation(TypedDict, total=False):
     groups: list[str]
     hook: Hook
     batch_size: int
+    empty_zones: bool  # a zone may lose its last healthy target although cross-zone load balancing is off
     drain_seconds: int  # what AWS says draining takes
     tail_seconds: int  # how long connections may come after a deregistration
     drain_timeout_seconds: int
@@ -73,7 +87,7 @@ class Rotation(TypedDict, total=False):
     out: list[Member]
     done: list[dict[str, Any]]  # id, out_at, back_at, minutes, result; member of one that is not back
     skipped: list[dict[str, str]]  # id, reason
-    unused: list[str]  # groups without a load balancer
+    unused: list[str]  # groups that no load balancer used when it began
     phase: Phase  # what `since` counts
     since: str
     command_ids: list[str]
@@ -85,13 +99,29 @@ class Rotation(TypedDict, total=False):
 
 
 @dataclass(frozen=True)
+class Terms:
+    """What a target group asks of a rotation, as far as its attributes and its load balancer's tell."""
+
+    used: bool = True  # by a load balancer; else nothing drains and nothing is checked there
+    idle: bool = False  # nothing used it when the rotation began
+    least: int = 1  # healthy targets that must remain
+    zone_least: int = 1  # and in each zone that counts by itself
+    percentage: int = 0  # of its targets that must remain healthy
+    cross_zone: bool | None = True  # False: each zone counts by itself; None: its attributes do not tell
+    zones: Mapping[str, str] = field(default_factory=dict)  # of its targets, where each zone counts by itself
+    slow_start_seconds: int = 0  # until a target that became healthy takes its share
+    drain_seconds: int = 0  # what AWS says draining takes
+    tail_seconds: int = 0  # how long new connections may come after a deregistration
+    keeps_connections: bool = False  # those that are open when draining ends
+
+
+@dataclass(frozen=True)
 class Observed:
     """The world as far as the plan of a whole rotation needs it."""
 
     groups: tuple[TargetGroup, ...]
     health: Health
-    drain_seconds: int = 0
-    tail_seconds: int = 0
+    terms: Mapping[str, Terms]  # by target group ARN
     scaling: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # instance -> group, life cycle state
     running: str = ""  # the older execution on the same groups
     hold: str = ""  # why nothing may begin
@@ -100,22 +130,22 @@ class Observed:
     managed: frozenset[str] | None = None  # instances that Systems Manager can reach; None: not asked
 
 
-def members(health: Health, groups: Iterable[TargetGroup]) -> dict[str, Member]:
-    """Return what is registered in the groups, by id; a target that is being deregistered is no longer."""
+def members(
+    health: Health, groups: Iterable[TargetGroup], unplaced: Container[tuple[str, str]] = ()
+) -> dict[str, Member]:
+    """Return what is registered in the groups, by id; a target that is being deregistered is no longer.
+
+    unplaced: targets, as (group, id), that get no traffic there because of their zone; they are left as they are.
+    """
     found: dict[str, Member] = {}
     for group in groups:
         for target in health[group.arn]:
-            if target.state != "draining":
+            if target.state != "draining" and (group.arn, target.id) not in unplaced:
                 member = found.setdefault(target.id, Member(id=target.id, places=[], scaling_group=""))
                 zone = target.availability_zone if group.target_type == "ip" else ""  # an instance has none of its own
                 place = Place(group=group.arn, port=target.port, zone=zone, quic_server_id=target.quic_server_id)
                 member["places"].append(place)
     return found
-
-
-def unused(groups: Iterable[TargetGroup]) -> list[str]:
-    """Return the ARNs of groups without a load balancer: nothing drains and nothing is checked there."""
-    return [group.arn for group in groups if not group.load_balancer_arns]
 
 
 def by_group(places: list[Place]) -> dict[str, list[Place]]:

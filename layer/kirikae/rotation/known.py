@@ -1,0 +1,143 @@
+"""What is out, and how that is known: from the executions themselves and from what operations by hand remembered.
+
+A tag is believed only as far as one of the two bears it out; any other is named and passed over.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from kirikae import clock, elb
+from kirikae.clock import moment
+from kirikae.rotation import claims, executions, memory
+from kirikae.rotation.claims import Claim
+from kirikae.rotation.executions import Execution
+from kirikae.rotation.world import Config, Health, Member
+
+_SETTLED = timedelta(seconds=claims.CLAIM_SECONDS)  # by then no task of an execution that has ended is under way
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A target that is out, or on its way; execution: who has it, None for an operation by hand."""
+
+    member: Member  # as it was registered
+    by: str  # how its claims are signed
+    at: datetime
+    left: bool = True  # it has left its groups, as far as who took it has noted; False: it may have
+    execution: Execution | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Tell whether nobody will bring it back who has not been asked to."""
+        return self.execution is not None and self.execution.stopped is not None
+
+
+@dataclass(frozen=True)
+class Known:
+    """All of it: by target id; foreign are claims of other stacks, doubts say why a tag is not believed, by its key."""
+
+    taken: Mapping[str, Taken] = field(default_factory=dict)
+    foreign: Mapping[str, Claim] = field(default_factory=dict)
+    doubts: Mapping[str, str] = field(default_factory=dict)
+    over: frozenset[str] = frozenset()  # executions in the memory that have ended, and long enough ago
+    tags: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # by group, read after `seen`
+
+    def tagged(self, group: str, target: str) -> bool:
+        """Tell whether a tag on the group says that the target is out."""
+        return claims.TAG + target in self.tags.get(group, {})
+
+    def told(self, member: Member) -> bool:
+        """Tell whether a tag on any of its groups says that the target is out."""
+        return any(self.tagged(place["group"], member["id"]) for place in member["places"])
+
+
+def known(config: Config, seen: Health) -> Known:
+    """Read what is out of the groups whose health was seen before."""
+    tags, now = elb.tags(seen), clock.now()
+    remembered, signed = memory.read(config), list(_signed(config, tags))
+    names = {claims.owner(name): name for name in remembered.executions}
+    told = {by for _, _, by in signed if executions.is_name(by) and not by.startswith(claims.HAND)}
+    names |= {by: by for by in told - names.keys()}
+    found = {name: executions.described(executions.arn(config, name)) for name in names.values()}
+    taken = [
+        Taken(Member(id=target, places=list(claim.places), scaling_group=""), claim.by, claim.at)
+        for target, claim in remembered.by_hand.items()
+    ]
+    for name, execution in found.items():
+        if execution:
+            claimed = {target: claim for target, claim, by in signed if by == claims.owner(name)}
+            taken += _of_execution(config, name, execution, claimed)
+    latest = _draining(signed, seen) | {one.member["id"]: one for one in sorted(taken, key=lambda one: one.at)}
+    here = {target: _within(one, seen) for target, one in latest.items()}
+    return Known(
+        taken={target: one for target, one in here.items() if one.member["places"]},
+        foreign={target: claim for target, claim, by in signed if not by},
+        doubts=claims.unreadable(tags) | dict(_doubts(config, signed, latest, now)),
+        over=frozenset(n for n in remembered.executions if settled(found[n], now)),
+        tags=tags,
+    )
+
+
+def others(config: Config, out: Iterable[Member], by: str, seen: Health) -> dict[str, str]:
+    """Return who else has taken out what an execution holds for out, by target id: it may have been redriven since.
+
+    A tag alone does not say so: it has to be borne out, or be that of another stack.
+    """
+    tags = claims.from_tags(elb.tags(seen))
+    signed = {m["id"]: tags[m["id"]].by for m in out if m["id"] in tags and tags[m["id"]].by != by}
+    found = known(config, seen) if signed else Known()
+    return {
+        target: other
+        for target, other in signed.items()
+        if target in found.foreign or (target in found.taken and found.taken[target].by != by)
+    }
+
+
+def _signed(config: Config, tags: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, Claim, str]]:
+    """Yield target id, claim and who signed it in this stack, "" for another one."""
+    yield from ((target, claim, claims.signed(config, claim)) for target, claim in claims.each(tags))
+
+
+def _of_execution(config: Config, name: str, execution: Execution, claimed: Mapping[str, Claim]) -> list[Taken]:
+    """Return what an execution has out: what its document says, and of its queue what it has claimed since."""
+    documents, by = executions.documents(executions.arn(config, name)), claims.mark(config, name)
+    state = next((found for found in documents if "out" in found and "queue" in found), None)
+    if state is None:
+        return []
+    out = [Taken(member, by, moment(member["out_at"]), True, execution) for member in state["out"]]
+    queue = [member for member in state["queue"] if member["id"] in claimed]
+    return [Taken(member, by, claimed[member["id"]].at, False, execution) for member in queue] + out
+
+
+def _within(taken: Taken, seen: Health) -> Taken:
+    """Return it without places in other groups, or in such as the stack's parameters no longer name."""
+    places = [place for place in taken.member["places"] if place["group"] in seen]
+    return replace(taken, member={**taken.member, "places": places})
+
+
+def _draining(signed: Iterable[tuple[str, Claim, str]], seen: Health) -> dict[str, Taken]:
+    """Return what was taken out by hand, as far as health still shows that it was registered where its tag says."""
+    found = {}
+    for target, claim, by in signed:
+        still = {(group, t.port) for group, ts in seen.items() for t in ts if t.id == target and t.state == "draining"}
+        places = [place for place in claim.places if (place["group"], place["port"]) in still]
+        if by.startswith(claims.HAND) and places:
+            found[target] = Taken(Member(id=target, places=places, scaling_group=""), claim.by, claim.at)
+    return found
+
+
+def _doubts(
+    config: Config, signed: Iterable[tuple[str, Claim, str]], taken: Mapping[str, Taken], now: datetime
+) -> Iterator[tuple[str, str]]:
+    """Yield the tags that nothing bears out; a young one is not judged, its execution may not show yet."""
+    for target, claim, by in signed:
+        borne_out = target in taken and taken[target].by == claims.mark(config, by)
+        if by and not borne_out and abs(now - claim.at) >= _SETTLED:
+            why = f"no execution and no operation by hand of this stack bears out that {claim.by} took {target} out"
+            yield claims.TAG + target, why
+
+
+def settled(execution: Execution | None, now: datetime) -> bool:
+    """Tell whether an execution has ended and none of its tasks is under way any more."""
+    return execution is not None and execution.stopped is not None and now - execution.stopped >= _SETTLED

@@ -1,0 +1,138 @@
+"""What this stack has taken out and not put back: in a parameter of Systems Manager that only its own roles write.
+
+The tags on the groups say the same to people, but whoever may tag a group writes them, and some tools remove them.  The
+executions are named only: which targets they have out, they know themselves.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from kirikae import aws
+from kirikae.clock import iso, moment
+from kirikae.errors import InputError
+from kirikae.rotation.claims import Claim
+from kirikae.rotation.world import Config, Member, Place
+
+_MOST_CHARACTERS = 4096  # of a standard parameter's value
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Executions that may have targets out, by name, and what operations by hand took out, by target id."""
+
+    executions: frozenset[str] = frozenset()
+    by_hand: Mapping[str, Claim] = field(default_factory=dict)
+
+
+def read(config: Config) -> Memory:
+    """Return what is remembered; nothing if the parameter does not exist yet, or holds what was never written here."""
+    return _meant(config, _read(config.rotation_parameter)[0])
+
+
+def change(config: Config, edit: Callable[[Memory], Memory]) -> None:
+    """Remember it as `edit` leaves it; two that write at the same moment lose nothing."""
+    name = config.rotation_parameter
+    text, version = _read(name)
+    before = _meant(config, text)
+    if (after := edit(before)) == before:
+        return
+    # Systems Manager has no conditional write.  But the version says whether somebody wrote between read and write:
+    # then his is the one just below, and the change is made again on top of it.
+    while (written := _write(name, after)) > version + 1:
+        after, version = edit(_meant(config, _read(f"{name}:{written - 1}")[0])), written
+
+
+def begun(config: Config, execution: str) -> None:
+    """Remember that an execution may have targets out from now on."""
+    change(config, lambda known: replace(known, executions=known.executions | {execution}))
+
+
+def over(config: Config, executions: frozenset[str]) -> None:
+    """Forget executions that have ended and left nothing out."""
+    change(config, lambda known: replace(known, executions=known.executions - executions))
+
+
+def taken(config: Config, target: str, claim: Claim) -> None:
+    """Remember how a target is registered before an operation by hand takes it out; it may have left other groups."""
+
+    def with_it(known: Memory) -> Memory:
+        before = known.by_hand[target].places if target in known.by_hand else ()
+        others = tuple(place for place in before if place not in claim.places)
+        return replace(known, by_hand={**known.by_hand, target: replace(claim, places=others + claim.places)})
+
+    change(config, with_it)
+
+
+def returned(config: Config, member: Member) -> None:
+    """Forget that a target was taken out of these places."""
+
+    def without(known: Memory) -> Memory:
+        rest = {
+            target: replace(claim, places=tuple(p for p in claim.places if p not in member["places"]))
+            if target == member["id"]
+            else claim
+            for target, claim in known.by_hand.items()
+        }
+        return replace(known, by_hand={target: claim for target, claim in rest.items() if claim.places})
+
+    change(config, without)
+
+
+def _read(name: str) -> tuple[str, int]:
+    """Return value and version of the parameter; version 0 if it does not exist.
+
+    https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameter.html
+    """
+    try:
+        found = aws.client("ssm").get_parameter(Name=name)["Parameter"]
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ParameterNotFound":
+            raise
+        return "{}", 0
+    return found["Value"], found.get("Version", 0)
+
+
+def _write(name: str, memory: Memory) -> int:
+    """Store it and return the version that it became.
+
+    https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html
+    """
+    held = {target: [iso(claim.at), claim.by, *map(_stored, claim.places)] for target, claim in memory.by_hand.items()}
+    text = json.dumps({"executions": sorted(memory.executions), "by_hand": held}, separators=(",", ":"))
+    if len(text) > _MOST_CHARACTERS:
+        raise InputError(f"{name} has no room for more targets that are out by hand; register some of them first")
+    stored = aws.client("ssm").put_parameter(Name=name, Value=text, Type="String", Overwrite=True)
+    return int(stored.get("Version", 0))
+
+
+def _stored(place: Place) -> list[str | int]:
+    return [_short(place["group"]), place["port"], place["zone"], place["quic_server_id"]]
+
+
+def _meant(config: Config, text: str) -> Memory:
+    """Return what a text means; of what is not understood, or concerns another group now, nothing."""
+    try:
+        known: dict[str, Any] = json.loads(text)
+        by_hand = {target: _claim(config, *parts) for target, parts in known.get("by_hand", {}).items()}
+        return Memory(frozenset(map(str, known.get("executions", []))), by_hand)
+    except (ValueError, TypeError, AttributeError):  # written by hand: the tags and the executions must do
+        return Memory()
+
+
+def _claim(config: Config, at: str, by: str, *places: Any) -> Claim:
+    groups = {_short(arn): arn for arn in config.rotation_target_group_arns}
+    ours = tuple(
+        Place(group=groups[group], port=int(port), zone=zone, quic_server_id=quic_server_id)
+        for group, port, zone, quic_server_id in places
+        if group in groups
+    )
+    return Claim(moment(at), by, ours)
+
+
+def _short(target_group_arn: str) -> str:
+    """Return what tells a target group from the others of the account: name and id."""
+    return target_group_arn.partition(":targetgroup/")[2]

@@ -1,0 +1,65 @@
+"""What a redriven execution finds: its document is older than the world, where others have put targets back since.
+
+https://docs.aws.amazon.com/step-functions/latest/dg/redrive-executions.html
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from kirikae.clock import moment
+from kirikae.elb import group_name
+from kirikae.notify import Words
+from kirikae.rotation.claims import Claim
+from kirikae.rotation.guard import absent, state_of
+from kirikae.rotation.world import Health, Member, Rotation
+
+
+def timed_anew(rotation: Rotation, execution: Mapping[str, Any]) -> Rotation:
+    """Count no time from before the execution was redriven, as its context says.
+
+    https://docs.aws.amazon.com/step-functions/latest/dg/input-output-contextobject.html
+    """
+    again = execution.get("RedriveTime")
+    if not again or "since" not in rotation or moment(again) <= moment(rotation["since"]):
+        return rotation
+    return {**rotation, "since": moment(again).isoformat(timespec="seconds")}
+
+
+def own(rotation: Rotation, others: Mapping[str, str]) -> tuple[Rotation, Words | None]:
+    """Leave to others (who, by target id) what they have taken out; say so."""
+    if not others:
+        return rotation, None
+    said = "; ".join(f"{target} is out, by {other}" for target, other in others.items())
+    left = [{"id": target, "reason": f"out, by {other}"} for target, other in others.items()]
+    out = [member for member in rotation["out"] if member["id"] not in others]
+    ja = "; ".join(f"{target} は {other} が切り離し中です" for target, other in others.items())
+    return {**rotation, "out": out, "skipped": [*rotation["skipped"], *left]}, Words(said, ja)
+
+
+def requeued(rotation: Rotation, health: Health) -> Rotation:
+    """Let targets that are registered again everywhere wait for their turn once more."""
+    back = [member for member in rotation["out"] if not absent(member, health)]
+    ids = {member["id"] for member in back}
+    queue = [Member(id=m["id"], places=m["places"], scaling_group=m["scaling_group"]) for m in back]
+    out = [member for member in rotation["out"] if member["id"] not in ids]
+    return {**rotation, "out": out, "queue": [*queue, *rotation["queue"]]}
+
+
+def returned(out: Iterable[Member], found: Mapping[str, Claim], by: str, health: Health) -> bool:
+    """Tell whether somebody has put a target back: it is registered, and this execution's claim on it is closed."""
+    return any(
+        len(absent(member, health)) < len(member["places"])
+        and (member["id"] not in found or found[member["id"]].by != by)
+        for member in out
+    )
+
+
+def serving(out: Iterable[Member], others: Mapping[str, str], health: Health) -> str:
+    """Return why the hook may not begin, or "": a target that is not out, or is out for another reason than this."""
+    problems = [
+        f"{member['id']}:{place['port']} is {state} in {group_name(place['group'])}"
+        for member in out
+        for place in member["places"]
+        if (state := state_of(member, place, health))
+    ]
+    return "; ".join([*problems, *(f"{target} is out, by {other}" for target, other in others.items())])

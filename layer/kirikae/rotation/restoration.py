@@ -1,0 +1,57 @@
+"""Targets that ended executions left out come back; and what is out without a tag that says so gets it again."""
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+
+from kirikae import ec2
+from kirikae.rotation import guard, known, membership, moves, scaling
+from kirikae.rotation.known import Known, Taken
+from kirikae.rotation.world import Config, Health
+
+
+def give_back(config: Config, left: Mapping[str, Taken]) -> dict[str, str]:
+    """Register it as it was, whatever health still shows; return by target id why that is not possible now, or ""."""
+    if config.dry_run:
+        return dict.fromkeys(left, "DryRun is true")
+    places = scaling.places(target for target in left if target.startswith("i-"))
+    return {
+        target: moves.give_back({**taken.member, "scaling_group": places.get(target, ("", ""))[0]})
+        for target, taken in left.items()
+    }
+
+
+def closed(left: Mapping[str, Taken], problems: Mapping[str, str], seen: Health, now: datetime) -> dict[str, Taken]:
+    """Return those that are back for good: a task that was under way at the end may still take its target out."""
+    return {
+        target: taken
+        for target, taken in left.items()
+        if not problems[target]
+        and (taken.left or guard.absent(taken.member, seen) or known.settled(taken.execution, now))
+    }
+
+
+def worth_telling(found: Known, closed: Mapping[str, Taken], seen: Health) -> dict[str, Taken]:
+    """Return those whose return nobody was told of: they were missing, or a tag still says that they are out."""
+    return {
+        target: taken
+        for target, taken in closed.items()
+        if guard.absent(taken.member, seen) or (taken.left and found.told(taken.member))
+    }
+
+
+def gone(left: Mapping[str, Taken], problems: Mapping[str, str]) -> dict[str, Taken]:
+    """Return those that never come back, because their instances are terminated."""
+    stuck = [target for target, problem in problems.items() if problem and target.startswith("i-")]
+    states = ec2.instance_states(stuck)
+    return {target: left[target] for target in stuck if states.get(target, "terminated") == "terminated"}
+
+
+def tag_again(found: Known, but: Collection[str], seen: Health) -> dict[str, Taken]:
+    """Write the tags that are missing on groups that targets have left, but for some; return these targets."""
+    again = {}
+    for target, taken in found.taken.items():
+        places = [place for place in guard.absent(taken.member, seen) if not found.tagged(place["group"], target)]
+        if taken.left and places and target not in but:
+            membership.claim({**taken.member, "places": places}, taken.by, taken.at)
+            again[target] = taken
+    return again

@@ -1,0 +1,69 @@
+"""How targets come back: waited for until they are healthy and warm, and named if they are not in time."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from kirikae.clock import moment
+from kirikae.notify import Words
+from kirikae.rotation.steps import POLL_SECONDS, elapsed, ended, timed, wait
+from kirikae.rotation.world import Member, Rotation
+
+
+def back(
+    rotation: Rotation,
+    sick: Mapping[str, str],
+    refused: Mapping[str, str],
+    slow_start_seconds: int,
+    now: datetime,
+) -> Rotation:
+    """Go on when everything that was out is healthy again, or when the time for that is over.
+
+    sick: why a target is not back, by its id.  refused: those of them that AWS did not take; they stay out, claimed,
+    and are tried again after the end.  slow_start_seconds: how long one that is healthy has less than its share.
+    """
+    rotation = timed(rotation, "back", now) if rotation.get("phase") != "slow-start" else rotation
+    if sick and elapsed(rotation, now) <= _patience(rotation, refused):
+        return wait(rotation, "back", POLL_SECONDS)
+    if not sick and slow_start_seconds and rotation["queue"] and "ending" not in rotation:
+        rotation = timed(rotation, "slow-start", now)
+        if (rest := slow_start_seconds - elapsed(rotation, now)) > 0:
+            return wait(rotation, "back", rest)
+    good = "put back" if "ending" in rotation else "rotated"
+    done = [member for member in rotation["out"] if member["id"] not in refused]
+    rows = [_row(member, good, sick.get(member["id"], ""), now) for member in done]
+    out = [member for member in rotation["out"] if member["id"] in refused]
+    following: Rotation = {**rotation, "out": out, "done": [*rotation["done"], *rows], "phase": ""}
+    if sick:
+        limit, named = rotation["healthy_timeout_seconds"], "; ".join(sick.values())
+        en, ja = (f"{rotation['reason'][tongue]}; " if "ending" in rotation else "" for tongue in ("en", "ja"))
+        words = Words(
+            f"{en}not healthy {limit} s after being put back: {named}",
+            f"{ja}戻してから {limit} 秒経っても正常になりません: {named}",
+        )
+        return {**ended(following, "Failed", words), "next": "finish"}
+    return {**following, "next": "finish" if "ending" in rotation else "take-out"}
+
+
+def _patience(rotation: Rotation, refused: Mapping[str, str]) -> float:
+    """Return how many seconds targets have to become healthy.
+
+    AWS may not take a target back before it has drained, so the time of one that is refused begins after that.
+    """
+    since = moment(rotation["since"])
+    left = [moment(member["out_at"]) for member in rotation["out"] if member["id"] in refused and "out_at" in member]
+    drained_at = [at + timedelta(seconds=rotation["drain_seconds"]) for at in left]
+    return rotation["healthy_timeout_seconds"] + (max([since, *drained_at]) - since).total_seconds()
+
+
+def _row(member: Member, good: str, problem: str, now: datetime) -> dict[str, Any]:
+    """Return a line of the table, with the way that a target was registered if it is not back."""
+    out_at = member.get("out_at") or now.isoformat()
+    row = {
+        "id": member["id"],
+        "out_at": out_at,
+        "back_at": now.isoformat(timespec="seconds"),
+        "minutes": round((now - moment(out_at)).total_seconds() / 60, 1),
+        "result": f"NOT BACK: {problem}" if problem else good,
+    }
+    return {**row, "member": member} if problem else row

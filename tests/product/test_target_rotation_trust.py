@@ -1,0 +1,465 @@
+"""What a rotation believes: its own executions and its own memory, and no document or tag that somebody else wrote."""
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.account import Account
+from sandbox.services.stepfunctions import Execution
+from sandbox.stack import cloudformation
+from tests.product.test_target_rotation import HOOKS, Site
+
+STRANGER = "i-0123456789abcdef0"
+ASKS = {"hook": {"type": "approval"}}
+MACHINE = "site-target-rotation"
+
+
+@pytest.fixture
+def new_site(account: Account, build: Path) -> Callable[..., Site]:
+    return lambda **parameters: Site(account, build, **parameters)
+
+
+@pytest.fixture
+def site(new_site: Callable[..., Site]) -> Site:
+    return new_site().deployed(ReconcileExpression="rate(1 minute)")
+
+
+def tagged(site: Site, target: str, by: str, port: str = "22", seconds: float = -600) -> None:
+    """Write a claim as whoever may tag the group can."""
+    at = site.account.clock.now() + timedelta(seconds=seconds)
+    told(site, target, f"{at:%Y-%m-%dT%H:%M:%SZ} {by} {port}")
+
+
+def told(site: Site, target: str, value: str) -> None:
+    site.elb.add_tags(ResourceArns=[site.group], Tags=[{"Key": f"kirikae:out:{target}", "Value": value}])
+
+
+def stripped(site: Site) -> None:
+    """Remove every tag, as a tool does that knows only its own."""
+    site.elb.remove_tags(ResourceArns=[site.group], TagKeys=[f"kirikae:out:{target}" for target in site.claims()])
+
+
+def alarms(site: Site, name: str) -> int:
+    """Return how often an alarm has gone off."""
+    return len([mail for mail in site.account.mails if mail.subject.startswith("ALARM") and name in mail.subject])
+
+
+def lost(event: dict[str, Any]) -> tuple[float, ...]:
+    """Deliver no event of Step Functions."""
+    return () if event["source"] == "aws.states" else (0.0,)
+
+
+def at(site: Site, entrance: str, event: Any) -> Any:
+    """Invoke a function as somebody who may; return its answer, or its error as a text."""
+    done = site.account.functions.invoke(site.stack.resources[entrance], event)
+    return done.error or done.payload
+
+
+def asking(site: Site, **given: Any) -> Execution:
+    """Begin a rotation and let it come to its question, with the first target out."""
+    execution = site.begins({**ASKS, **given})
+    site.reaches(execution, "Ask")
+    return execution
+
+
+# Doors.
+
+OPERATIONS = ["plan", "take-out", "drained", "ask", "run", "result", "back", "finish"]
+
+
+def made_up(site: Site, like: dict[str, Any]) -> dict[str, Any]:
+    """Return a document in which a stranger is out, and a command waits for it."""
+    place = {"group": site.group, "port": 22, "zone": "", "quic_server_id": ""}
+    stranger = {"id": STRANGER, "places": [place], "scaling_group": "", "out_at": "2026-01-01T00:00:00+00:00"}
+    hook = {"type": "ssm-command", "commands": ["id"], "timeout_seconds": 60}
+    return {**like, "hook": hook, "out": [stranger], "queue": [{**stranger, "id": site.ids[1]}], "command_ids": ["c"]}
+
+
+EXECUTIONS: dict[str, Callable[[Site, Execution], Any]] = {
+    "none": lambda *_: None,
+    "no object": lambda *_: "first",
+    "of another machine": lambda _, running: {"Id": running.arn.replace(MACHINE, "another"), "Name": "first"},
+    "of another account": lambda _, running: {"Id": running.arn.replace("123456789012", "210987654321")},
+    "that never was": lambda _, running: {"Id": f"{running.arn}-not"},
+    "that has ended": lambda site, _: {"Id": site.account.states.executions[0].arn},
+    "that runs": lambda _, running: {"Id": running.arn, "Name": running.name, "StartTime": "2026-01-01T00:00:00Z"},
+}
+
+
+@pytest.mark.parametrize("execution", EXECUTIONS)
+def test_nothing_is_done_for_a_document_that_the_machine_did_not_hand_on(site: Site, execution: str) -> None:
+    site.rotates({"instance_ids": [site.ids[0]]})
+    running = asking(site)
+    document, before = made_up(site, running.data), site.registered()
+    calls, mails = len(site.writes("RegisterTargets", "DeregisterTargets", "AddTags", "SendCommand")), len(site.mails)
+    for operation in OPERATIONS if execution != "that runs" else OPERATIONS[1:]:
+        given = {"execution": EXECUTIONS[execution](site, running), "token": "t", "input": ASKS, "rotation": document}
+        assert "Error" in str(at(site, "TargetRotationFunction", {"operation": operation, **given}))
+    assert len(site.writes("RegisterTargets", "DeregisterTargets", "AddTags", "SendCommand")) == calls
+    assert (site.registered(), len(site.mails)) == (before, mails)
+
+
+def test_a_document_that_was_handed_on_before_is_none_any_more(site: Site) -> None:
+    running = asking(site)
+    before = dict(running.data)
+    site.answers()
+    site.until(lambda: len(site.mails) == 3)
+    given = {"operation": "back", "execution": {"Id": running.arn}, "rotation": before}
+    assert "is not the one" in at(site, "TargetRotationFunction", given)
+
+
+def test_a_plan_is_made_of_the_execution_s_own_input(site: Site) -> None:
+    execution = asking(site)
+    given = {"operation": "plan", "execution": {"Id": execution.arn}, "input": {"hook": HOOKS["ssm-command"]}}
+    assert at(site, "TargetRotationFunction", given)["hook"]["type"] == "approval"
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_the_entrance_of_the_operations_by_hand_leads_to_no_task(site: Site, operation: str) -> None:
+    running = asking(site)
+    given = {"operation": operation, "rotation": running.data, "execution": {"Id": running.arn}}
+    assert "expected one of deregister, register, status" in at(site, "TargetByHandFunction", given)
+
+
+@pytest.mark.parametrize("entrance", ["TargetByHandFunction", "TargetRotationFunction"])
+def test_a_pipeline_takes_a_target_out_and_puts_it_back_at_either_entrance(site: Site, entrance: str) -> None:
+    before = site.registered()
+    one = {"instance_id": site.ids[0]}
+    assert at(site, entrance, {"operation": "deregister", **one})["outcome"] == "changed"
+    site.account.advance(150)
+    assert at(site, entrance, {"operation": "deregister", **one})["drained"]
+    assert at(site, entrance, {"operation": "status"})["out"].keys() == {site.ids[0]}
+    at(site, entrance, {"operation": "register", **one})
+    site.account.advance(30)
+    assert at(site, entrance, {"operation": "register", **one})["healthy"]
+    assert (site.registered(), site.claims()) == (before, [])
+    assert 'by_hand":{}' in site.account.client("ssm").get_parameter(Name="/site/rotation")["Parameter"]["Value"]
+
+
+def test_the_time_of_a_lagging_history_is_waited_for(site: Site) -> None:
+    site.account.states.describe_lag_seconds = 4  # the machine asks again after 5 s
+    assert site.rotates({"instance_ids": [site.ids[0]]}).status == "SUCCEEDED"
+
+
+def test_without_a_history_the_input_and_the_claims_must_do(site: Site) -> None:
+    site.account.faults.add("stepfunctions", "GetExecutionHistory", "AccessDeniedException", status=400)
+    before = site.registered()
+    running = asking(site)
+    given = {"execution": {"Id": running.arn}, "rotation": made_up(site, running.data)}
+    for operation in ("run", "back", "finish"):
+        assert "Error" in at(site, "TargetRotationFunction", {"operation": operation, **given})
+    site.answers()
+    site.until(lambda: site.mails[-1].body.count("1 of 2 targets are done") == 1)
+    site.answers()
+    site.until(lambda: running.status == "SUCCEEDED")
+    assert site.registered() == before
+
+
+# Documents of Systems Manager.
+
+
+def test_a_document_of_another_account_is_refused(site: Site) -> None:
+    site.account.commands.shared["Patch"] = "210987654321"
+    execution = site.rotates({"hook": HOOKS["ssm-document"]})
+    assert (execution.error, site.writes()) == ("Refused", [])
+    assert "document Patch belongs to account 210987654321" in execution.cause
+
+
+def test_a_document_that_changed_hands_since_it_was_judged_is_not_run(site: Site) -> None:
+    site.patch_document()
+    execution, before = site.begins({"hook": HOOKS["ssm-document"]}), site.registered()
+    site.account.commands.shared["Patch"] = "210987654321"
+    site.until(lambda: execution.status == "FAILED")
+    assert (site.account.commands.sent, "belongs to account" in execution.cause) == ([], True)
+    assert (site.claims(), site.health()[site.ids[0]]) == ([], "healthy")
+    assert before != site.registered()
+
+
+# Tags that nothing bears out.
+
+FORGERS = {
+    "nobody": "nobody",
+    "nobody, with the machine": f"{MACHINE}:nobody",
+    "an operation by hand": f"{MACHINE}:hand-0a1b2c3d",
+    "an operation by hand, as it was signed once": "hand-0a1b2c3d",
+    "an execution that succeeded": f"{MACHINE}:good",
+    "an execution that was aborted": f"{MACHINE}:aborted",
+    "the same, as it was signed once": "aborted",
+    "the running execution": f"{MACHINE}:running",
+    "no name": f"{MACHINE}:=/=",
+    "a very long name": f"{MACHINE}:{'x' * 90}",
+}
+
+
+@pytest.mark.parametrize("by", FORGERS)
+def test_a_stranger_in_a_tag_is_never_registered_and_the_tag_is_told_once(site: Site, by: str) -> None:
+    site.begins({"instance_ids": [site.ids[0]]}, "good")
+    site.until(lambda: not site.claims() and site.account.states.executions[0].status == "SUCCEEDED")
+    aborted = site.begins({**ASKS, "instance_ids": [site.ids[0]]}, "aborted")
+    site.reaches(aborted, "Ask")
+    site.aborted(aborted)
+    site.account.advance(300)
+    running = site.begins({**ASKS, "instance_ids": [site.ids[0]]}, "running")
+    site.reaches(running, "Ask")
+    tagged(site, STRANGER, FORGERS[by])
+    stranger = {"operation": "register", "instance_id": STRANGER}
+    site.account.advance(900)
+    answer = at(site, "TargetByHandFunction", stranger)
+    assert "bears out" in answer
+    assert STRANGER in str(at(site, "TargetByHandFunction", {"operation": "status"})["not_believed"])
+    assert not [call for call in site.writes("RegisterTargets") if STRANGER in str(call.params)]
+    assert alarms(site, "TargetRotationDoubtfulAlarm") == 1
+    site.answers()
+    site.until(lambda: running.status == "SUCCEEDED")
+    assert site.claims() == [STRANGER]
+
+
+VALUES = {
+    "nothing": "",
+    "a word": "x",
+    "no time": "yesterday patch-day 80",
+    "no offset": "2026-11-22T02:15:00 patch-day 80",
+    "no port": "2026-11-22T02:15:00Z patch-day http",
+    "the year 1": "0001-01-01T00:00:00+14:00 patch-day 80",
+}
+
+
+@pytest.mark.parametrize("value", VALUES.values(), ids=VALUES.keys())
+def test_a_tag_that_is_no_claim_is_named_and_breaks_nothing(site: Site, value: str) -> None:
+    told(site, site.ids[1], value)
+    before = site.registered()
+    assert "which is no claim" in str(at(site, "TargetByHandFunction", {"operation": "status"})["not_believed"])
+    assert site.hand("deregister", instance_id=site.ids[0])["outcome"] == "changed"
+    site.hand("register", instance_id=site.ids[0])
+    site.account.advance(120)
+    assert site.hand("register", instance_id=site.ids[0])["healthy"]
+    assert site.rotates({"instance_ids": [site.ids[0]]}).status == "SUCCEEDED"
+    site.account.advance(300)
+    assert site.registered() == before
+    [run] = {bool(run.invocation.error) for run in site.account.functions.runs if "Rotation" in run.function}
+    assert run is False
+
+
+@pytest.mark.parametrize("name", ["what-was-told", "what-was-hidden"])
+def test_a_target_comes_back_as_it_was_whatever_its_tag_says_now(site: Site, name: str) -> None:
+    before = site.registered()
+    execution = site.begins({**ASKS, "instance_ids": [site.ids[0]]}, name)
+    site.reaches(execution, "Ask")
+    tagged(site, site.ids[0], f"{MACHINE}:{name}" if name == "what-was-told" else "x:y", "22")
+    site.aborted(execution)
+    site.account.advance(120)
+    assert site.registered() == before
+
+
+def test_a_claim_from_the_far_future_holds_nobody_up(site: Site) -> None:
+    tagged(site, site.ids[1], f"{MACHINE}:nobody", seconds=86400 * 365)
+    assert site.rotates().status == "SUCCEEDED"
+
+
+def test_what_a_person_answers_or_starts_an_execution_with_is_no_document(site: Site) -> None:
+    forged = json.dumps(made_up(site, {}))
+    execution = asking(site, instance_ids=[site.ids[0]])
+    token = site.mails[-1].body.partition("send-task-success")[2].partition("--task-token '")[2].partition("'")[0]
+    before = site.registered()
+    site.account.client("stepfunctions").send_task_success(taskToken=token, output=forged)
+    site.aborted(execution)
+    second = site.account.states.start(site.machine, json.loads(forged), "second")
+    while second.states[-1:] != ["Plan"]:
+        assert site.account.clock.step()
+    site.aborted(second)
+    site.account.advance(300)
+    assert STRANGER not in str(site.registered())
+    assert {**before, site.group: sorted([*before[site.group], *site.registered()[site.group][:1]])}
+
+
+def test_a_target_that_drains_again_after_days_is_still_asked_about(site: Site) -> None:
+    site.hand("deregister", instance_id=site.ids[0])
+    site.account.advance(60)
+    site.elb.register_targets(TargetGroupArn=site.group, Targets=[{"Id": site.ids[0]}])
+    site.account.advance(90000)
+    site.elb.deregister_targets(TargetGroupArn=site.group, Targets=[{"Id": site.ids[0]}])
+    answer = site.hand("deregister", instance_id=site.ids[0])
+    assert (answer["outcome"], answer["drained"], answer["wait_seconds"]) == ("unchanged", False, 15)
+    site.account.advance(30)
+    assert site.hand("deregister", instance_id=site.ids[0])["drained"]
+
+
+# Claims of others.
+
+
+@pytest.mark.parametrize("operation", ["register", "deregister"])
+@pytest.mark.parametrize("state", ["Ask", "WaitUntilHealthy"])
+def test_a_target_of_a_running_execution_is_left_to_it(site: Site, operation: str, state: str) -> None:
+    before = site.registered()
+    execution = asking(site, instance_ids=[site.ids[0]])
+    if state != "Ask":
+        site.answers()
+        site.reaches(execution, state)
+        site.until(lambda: site.health()[site.ids[0]] == "healthy", 60)
+    answer = site.hand(operation, instance_id=site.ids[0], force=True)
+    assert (answer["outcome"], f"the execution {execution.name} rotates" in answer["reason"]) == ("refused", True)
+    assert site.claims() == [site.ids[0]]
+    site.aborted(execution)
+    site.account.advance(60)
+    assert (site.registered(), site.claims()) == (before, [])
+
+
+def test_what_an_ended_execution_left_out_may_be_registered_by_hand(site: Site) -> None:
+    before = site.registered()
+    execution = asking(site, instance_ids=[site.ids[0]])
+    site.account.events.arrivals = lost
+    site.aborted(execution)
+    assert site.hand("deregister", instance_id=site.ids[0])["outcome"] == "refused"
+    assert site.hand("register", instance_id=site.ids[0])["outcome"] == "changed"
+    site.account.advance(30)
+    assert site.hand("register", instance_id=site.ids[0])["healthy"]
+    assert (site.registered(), site.claims()) == (before, [])
+
+
+def test_a_target_that_another_stack_rotates_is_left_to_it(site: Site) -> None:
+    given = {"RotationTargetGroupArns": site.group, "ReconcileExpression": "rate(1 minute)"}
+    other = cloudformation.deploy(site.account, site.build, "other", given)
+    before = site.registered()
+    execution = site.account.states.start(other.resources["TargetRotationStateMachine"], ASKS, "theirs")
+    site.reaches(execution, "Ask")
+    site.account.advance(900)
+    assert (site.claims(), site.ids[0] in site.health()) == ([site.ids[0]], False)
+    answer = site.hand("register", instance_id=site.ids[0])
+    assert (answer, site.ids[0] in site.health()) == (answer, False)
+    assert "other-target-rotation:theirs, which is of another stack" in str(answer)
+    status = site.hand("status")
+    assert status["of_other_stacks"][site.ids[0]]["by"] == "other-target-rotation:theirs"
+    assert (status["out"], status["not_believed"]) == ({}, {})
+    site.aborted(execution)
+    site.account.advance(60)
+    assert (site.registered(), site.claims()) == (before, [])
+
+
+# Tags that are gone.
+
+
+@pytest.mark.parametrize("event", ["told", "lost"])
+def test_an_aborted_execution_s_target_comes_back_without_its_tag(site: Site, event: str) -> None:
+    before = site.registered()
+    execution = asking(site, instance_ids=[site.ids[0]])
+    if event == "lost":
+        site.account.events.arrivals = lost
+    stripped(site)
+    site.aborted(execution)
+    if event == "lost":
+        site.account.advance(60)
+    assert (site.registered(), site.claims()) == (before, [])
+    assert site.subjects[-1] == "rotation: 1 targets left out are registered again"
+    site.account.advance(900)
+    assert site.subjects.count("rotation: 1 targets left out are registered again") == 1
+
+
+@pytest.mark.parametrize("who", ["an execution", "a pipeline"])
+def test_whoever_has_a_target_out_tags_that_were_removed_are_written_again_and_told_once(site: Site, who: str) -> None:
+    before = site.registered()
+    if who == "an execution":
+        execution = asking(site, instance_ids=[site.ids[0]])
+    else:
+        site.hand("deregister", instance_id=site.ids[0])
+        site.account.advance(30)
+    stripped(site)
+    assert site.hand("status")["out"].keys() == {site.ids[0]}
+    site.account.advance(600)
+    assert site.claims() == [site.ids[0]]
+    assert site.subjects.count("rotation: 1 targets are out, their tags had been removed") == 1
+    assert "ignore_tags" in next(mail.body for mail in site.mails if "tags had been removed" in mail.subject)
+    if who == "an execution":
+        site.answers()
+        site.until(lambda: execution.status == "SUCCEEDED")
+    else:
+        stripped(site)
+        site.hand("register", instance_id=site.ids[0])
+        site.account.advance(30)
+        site.hand("register", instance_id=site.ids[0])
+    site.account.advance(300)
+    assert (site.registered(), site.claims()) == (before, [])
+
+
+def test_what_cannot_come_back_yet_is_not_forgotten_with_its_tag(site: Site) -> None:
+    before = site.registered()
+    execution = asking(site, instance_ids=[site.ids[0]])
+    site.service.stop(site.ids[0])
+    site.account.advance(30)
+    site.aborted(execution)
+    for _ in range(3):
+        stripped(site)
+        site.account.advance(400)
+    assert alarms(site, "TargetRotationLeftOutAlarm") == 1
+    stripped(site)
+    site.service.start(site.ids[0])
+    site.account.advance(180)
+    assert (site.registered(), site.claims()) == (before, [])
+
+
+def test_a_target_whose_instance_is_terminated_is_given_up_and_told(site: Site) -> None:
+    execution = asking(site, instance_ids=[site.ids[0]])
+    site.account.client("ec2").terminate_instances(InstanceIds=[site.ids[0]])
+    site.account.advance(60)
+    site.aborted(execution)
+    site.account.advance(900)
+    assert (site.claims(), site.hand("status")["out"]) == ([], {})
+    assert [site.ids[0] in mail.body for mail in site.mails if "left out" in mail.subject] == [True]
+
+
+# Times.
+
+
+def test_an_execution_that_is_just_starting_is_not_taken_for_ended(site: Site) -> None:
+    site.account.states.list_lag_seconds = 10_000
+    execution = asking(site, instance_ids=[site.ids[0]])
+    site.account.advance(600)
+    assert (site.claims(), site.ids[0] in site.health(), execution.status) == ([site.ids[0]], False, "RUNNING")
+
+
+def test_an_end_that_does_not_show_yet_is_seen_by_a_later_tick(site: Site) -> None:
+    before = site.registered()
+    site.account.states.describe_lag_seconds = 4
+    execution = asking(site, instance_ids=[site.ids[0]])
+    site.aborted(execution)
+    site.account.advance(120)
+    assert (site.registered(), site.claims()) == (before, [])
+
+
+def test_a_target_that_came_back_and_was_taken_out_again_by_hand_stays_out(site: Site) -> None:
+    site.aborted(asking(site, instance_ids=[site.ids[0]]))
+    site.account.advance(30)
+    assert site.hand("deregister", instance_id=site.ids[0])["outcome"] == "changed"
+    site.account.advance(900)
+    assert (site.ids[0] in site.health(), site.claims()) == (False, [site.ids[0]])
+
+
+def test_a_target_that_somebody_took_out_long_after_an_abort_stays_out(site: Site) -> None:
+    site.aborted(asking(site, instance_ids=[site.ids[0]]))
+    site.account.advance(300)
+    site.elb.deregister_targets(TargetGroupArn=site.group, Targets=[{"Id": site.ids[0]}])
+    site.account.advance(900)
+    assert site.ids[0] not in site.health()
+
+
+def test_of_two_that_are_remembered_at_the_same_moment_none_is_lost(site: Site) -> None:
+    third, fourth = site.third(), site.third()
+    others = []
+    for target in (site.ids[1], fourth):
+        deregister = lambda target=target: others.append(site.hand("deregister", instance_id=target))  # noqa: E731
+        site.account.before("ssm", "PutParameter", deregister)
+    others.append(site.hand("deregister", instance_id=site.ids[0]))
+    out = {answer["id"] for answer in others if answer["outcome"] == "changed"}
+    stripped(site)
+    assert site.hand("status")["out"].keys() == out >= {site.ids[0]}
+    assert third in site.health()
+
+
+def test_a_memory_that_somebody_wrote_by_hand_breaks_nothing(site: Site) -> None:
+    site.account.client("ssm").put_parameter(Name="/site/rotation", Value='{"by_hand": 7}', Type="String")
+    before = site.registered()
+    assert site.rotates().status == "SUCCEEDED"
+    assert site.registered() == before
