@@ -245,6 +245,24 @@ def test_a_tag_that_is_no_claim_is_named_and_breaks_nothing(site: Site, value: s
     assert run is False
 
 
+def test_without_a_history_the_claims_of_an_aborted_execution_must_do(site: Site) -> None:
+    site.account.faults.add("stepfunctions", "GetExecutionHistory", "AccessDeniedException", status=400)
+    before = site.registered()
+    site.aborted(asking(site))
+    site.account.advance(120)
+    assert (site.registered(), site.claims()) == (before, [])
+
+
+def test_what_an_execution_of_an_earlier_release_left_out_comes_back(site: Site) -> None:
+    before = site.registered()
+    execution = asking(site)
+    site.account.client("ssm").delete_parameter(Name="/site/rotation")
+    tagged(site, site.ids[0], execution.name, "80")
+    site.aborted(execution)
+    site.account.advance(120)
+    assert (site.registered(), site.claims()) == (before, [])
+
+
 @pytest.mark.parametrize("name", ["what-was-told", "what-was-hidden"])
 def test_a_target_comes_back_as_it_was_whatever_its_tag_says_now(site: Site, name: str) -> None:
     before = site.registered()
@@ -486,6 +504,19 @@ def test_of_two_that_are_remembered_at_the_same_moment_none_is_lost(site: Site) 
     stripped(site)
     assert site.hand("status")["out"].keys() == out >= {site.ids[0]}
     assert third in site.health()
+
+
+def test_what_an_aborted_execution_left_out_comes_back_while_the_memory_cannot_be_read(site: Site) -> None:
+    before = site.registered()
+    execution = asking(site, instance_ids=[site.ids[0]])
+    site.account.faults.add("ssm", "GetParameter", "InternalServerError", status=500)
+    site.aborted(execution)
+    site.account.advance(120)
+    assert (site.registered(), site.claims()) == (before, [])
+    site.account.faults.clear()
+    site.account.advance(300)
+    assert site.subjects.count("rotation: 1 targets left out are registered again") == 1
+    assert site.account.client("ssm").get_parameter(Name="/site/rotation")["Parameter"]["Value"].count("[]") == 1
 
 
 def test_a_memory_that_somebody_wrote_by_hand_breaks_nothing(site: Site) -> None:
