@@ -134,5 +134,5 @@ def _history(execution_arn: str, **more: str) -> dict[str, Any]:
 
     https://docs.aws.amazon.com/step-functions/latest/apireference/API_GetExecutionHistory.html
     """
-    client = aws.client("stepfunctions")
-    return dict(client.get_execution_history(executionArn=execution_arn, reverseOrder=True, maxResults=50, **more))
+    asked = {"executionArn": execution_arn, "reverseOrder": True, "maxResults": 50, **more}
+    return dict(aws.client("stepfunctions").get_execution_history(**asked))
