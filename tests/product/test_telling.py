@@ -191,7 +191,7 @@ def test_a_second_run_in_the_middle_of_the_first_mails_nothing_of_its_own(
     account.before(service, operation, lambda: account.functions.invoke(function, {"action": "reconcile"}))
     shop.switchover()
     shop.minutes(4)
-    assert subjects(account, "sorry page ON") == ["[kirikae] shop: sorry page ON, the primary cannot serve"]
+    assert len(subjects(account, "sorry page ON")) == 1
 
 
 def test_a_switch_back_by_somebody_else_is_told_when_it_is_found(account: Account, build: Path) -> None:
