@@ -5,7 +5,7 @@ from typing import Any
 
 from kirikae import hold, listeners, notify
 from kirikae.decision import Result
-from kirikae.nlb import probe, switch
+from kirikae.nlb import switch
 from kirikae.nlb.look import REFUSED_TAG
 from kirikae.nlb.servers import Health
 from kirikae.nlb.world import Config, Done, Side, Switch, Switches
@@ -136,8 +136,11 @@ def _switched(config: Config, seen: Switches, side: Side, done: Done) -> Words:
                 f"以後は replace モードで動作します。AWS の応答: {done.refusal}",
             )
         )
-    seen_there = probe.look(config.probe_url)
-    return notify.lines([*said, *([seen_there] if seen_there else [])])
+    if config.probe_url:
+        from kirikae.nlb import probe
+
+        said.append(probe.look(config.probe_url))
+    return notify.lines(said)
 
 
 def _undo(config: Config, seen: Switches, side: Side, done: Done, times: Times) -> Words:
