@@ -1,6 +1,7 @@
 """Which servers are behind the listeners: groups of their own for each, addresses, zones; and what counts as up."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,10 +10,13 @@ from conftest import Shop
 from stacks import LISTENERS, PRIMARY, SORRY
 
 from functions.nlb_sorry_switchover.app import Config, Observed, decide
+from functions.nlb_switchback import app as switchback
+from kirikae.alarms import Alarm
 from kirikae.elb import Target
 from kirikae.listeners import Listener
 from kirikae.nlb import look
 from kirikae.nlb.parameters import hands_off
+from kirikae.nlb.world import Config as SharedConfig
 from kirikae.nlb.world import Switches, by_group
 from sandbox.stack.intrinsics import TemplateError
 
@@ -201,6 +205,20 @@ def test_the_same_group_by_both_names_is_no_error() -> None:
 def test_each_group_has_an_alarm_and_a_group_that_is_named_twice_has_the_first() -> None:
     config = with_groups(primary_target_group_arns=(PRIMARY, f"{PRIMARY}2", PRIMARY))
     assert by_group(config, "a") == {PRIMARY: "a", f"{PRIMARY}2": "a-2"}
+
+
+def test_a_group_that_is_ill_right_now_keeps_all_listeners_on_the_sorry_page_although_every_alarm_is_ok() -> None:
+    given = with_groups(primary_target_group_arns=(PRIMARY, f"{PRIMARY}2"), sorry_target_group_arn=SORRY)
+    shared = {field.name: getattr(given, field.name) for field in fields(SharedConfig)}
+    names = {"recovery_alarm_name": "r", "ready_alarm_name": "p", "flapping_alarm_name": "f"}
+    config = switchback.Config(**shared, **names)
+    health = {PRIMARY: (Target("i-1", 80, "healthy"),), f"{PRIMARY}2": (Target("i-1", 443, "unhealthy"),)}
+    alarms, flapping = (Alarm("r", "OK", NOW), Alarm("r-2", "OK", NOW)), Alarm("f", "OK", NOW)
+    on_sorry = Switches(plain({SORRY: 1}, {SORRY: 1}), (), "weighted", {})
+    seen = switchback.Observed(on_sorry, health, recovery=alarms, flapping=flapping)
+    assert switchback.decide(config, seen).change is None
+    well = health | {f"{PRIMARY}2": (Target("i-1", 443, "healthy"),)}
+    assert switchback.decide(config, replace(seen, primary=well)).change is not None
 
 
 # Addresses.

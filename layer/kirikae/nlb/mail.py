@@ -1,11 +1,12 @@
 """The mails of the NLB switch."""
 
 import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kirikae import hold, listeners, notify
 from kirikae.decision import Result
-from kirikae.nlb import probe, switch
+from kirikae.nlb import switch
 from kirikae.nlb.look import REFUSED_TAG
 from kirikae.nlb.servers import Health
 from kirikae.nlb.world import Config, Done, Side, Switch, Switches
@@ -112,32 +113,34 @@ def _switched(config: Config, seen: Switches, side: Side, done: Done) -> Words:
             f"NLB が新しい接続を実際に振り向けるまで数分かかることがあります。",
         )
     ]
+    said += _besides(named, done)
+    if config.probe_url:
+        from kirikae.nlb import probe
+
+        said.append(probe.look(config.probe_url))
+    return notify.lines(said)
+
+
+def _besides(named: Mapping[str, str], done: Done) -> Iterator[Words]:
+    """Yield what is not as it should be: listeners that do not show it or failed, and the mode that AWS refused."""
     if done.unseen:
         listed = ", ".join(named[arn] for arn in done.unseen)
-        said.append(
-            Words(
-                f"AWS took the change, but does not show it yet: {listed}.",
-                f"AWS は変更を受け付けましたが、まだ表示に反映されていません: {listed}。",
-            )
+        yield Words(
+            f"AWS took the change, but does not show it yet: {listed}.",
+            f"AWS は変更を受け付けましたが、まだ表示に反映されていません: {listed}。",
         )
     for arn, problem in done.failed.items():
-        said.append(
-            Words(
-                f"NOT switched, tried again every minute: {named[arn]}: {problem}",
-                f"切り替えられていません (毎分再試行します): {named[arn]}: {problem}",
-            )
+        yield Words(
+            f"NOT switched, tried again every minute: {named[arn]}: {problem}",
+            f"切り替えられていません (毎分再試行します): {named[arn]}: {problem}",
         )
     if done.refusal:
-        said.append(
-            Words(
-                f"AWS refused both groups in one weighted action, so one group was set: replace mode is in force. "
-                f"AWS says {done.refusal}",
-                f"AWS が加重アクションを拒否したため、一方のグループだけを設定しました。"
-                f"以後は replace モードで動作します。AWS の応答: {done.refusal}",
-            )
+        yield Words(
+            f"AWS refused both groups in one weighted action, so one group was set: replace mode is in force. "
+            f"AWS says {done.refusal}",
+            f"AWS が加重アクションを拒否したため、一方のグループだけを設定しました。"
+            f"以後は replace モードで動作します。AWS の応答: {done.refusal}",
         )
-    seen_there = probe.look(config.probe_url)
-    return notify.lines([*said, *([seen_there] if seen_there else [])])
 
 
 def _undo(config: Config, seen: Switches, side: Side, done: Done, times: Times) -> Words:

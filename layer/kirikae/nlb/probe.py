@@ -24,13 +24,11 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def look(url: str, get: Callable[[str], Words] | None = None) -> Words | None:
-    """Return what one GET of the page answers, None without a page; it takes SECONDS at most.
+def look(url: str, get: Callable[[str], Words] | None = None) -> Words:
+    """Return what one GET of the page answers; it takes SECONDS at most.
 
     In a thread, because a name that does not resolve has no time-out, and each byte of a slow answer has its own.
     """
-    if not url:
-        return None
     said = [Words(f"no answer within {SECONDS:.0f} s", f"{SECONDS:.0f} 秒以内に応答がありませんでした")]
     thread = threading.Thread(target=lambda: said.append((get or _get)(url)), daemon=True)
     thread.start()
