@@ -873,6 +873,28 @@ def test_a_stack_of_an_earlier_version_is_brought_over(account: Account, build: 
     assert (site.sees(), site.alb.priorities()) == (IN_SERVICE, site.before)
 
 
+def test_a_start_gives_the_rule_its_page_again_whatever_others_made_of_it(watched: Watched) -> None:
+    elsewhere = {"Type": "forward", "TargetGroupArn": watched.alb.group_arns["/b"]}
+    watched.account.client("elbv2").modify_rule(RuleArn=watched.rule, Actions=[elsewhere])
+    watched.minutes(2)
+    assert watched.sees() == IN_SERVICE
+    watched.wish("start", minutes=60)
+    assert watched.statuses() == PAGE
+
+
+def test_a_rule_that_reads_back_as_it_was_is_an_unfinished_change(watched: Watched) -> None:
+    shown = watched.account.elb.rules
+
+    def silent(params: dict[str, Any], _principal: str) -> dict[str, Any]:
+        return {"Rules": [rule for _, _, rule in shown() if rule.arn == params["RuleArn"]]}
+
+    watched.account.override("elbv2", "ModifyRule", silent)
+    failed = watched.account.functions.invoke(watched.stack.resources[FUNCTION], {"type": "start", "minutes": 60})
+    assert "read back as they were" in failed.payload["errorMessage"]
+    assert watched.sees() == IN_SERVICE
+    assert not watched.mails
+
+
 def test_a_rule_that_somebody_opens_outside_windows_is_closed_and_told_once(watched: Watched) -> None:
     everything = {"Field": "path-pattern", "Values": ["/*"]}
     watched.account.client("elbv2").modify_rule(RuleArn=watched.rule, Conditions=[everything])
@@ -986,13 +1008,13 @@ def test_a_catch_all_of_ones_own_that_hides_the_default_action_is_refused_and_ma
     assert refused["outcome"] == "refused"
     assert "would take those meant for the default action" in refused["reason"]
     assert site.statuses() == SERVICE
-    narrow = {"Field": "host-header", "HostHeaderConfig": {"Values": ["shop.example.com"]}}
+    narrow = {"Field": "path-pattern", "PathPatternConfig": {"Values": ["/b", "/b/*"]}}
     site.account.client("elbv2").modify_rule(RuleArn=own, Conditions=[narrow])
     site.minutes(2)
-    assert site.statuses("/a", "/") == [503, 503]
+    assert site.statuses("/a", "/b", "/") == [200, 503, 200]
     assert not site.writes("ModifyRule")
     site.wish("end")
-    assert site.statuses() == SERVICE
+    assert (site.statuses(), site.statuses("/")) == (SERVICE, [200])
 
 
 def test_a_catch_all_of_ones_own_before_an_error_page_is_used(new_site: Callable[..., Site]) -> None:

@@ -48,7 +48,7 @@ def harm(config: Config, seen: Observed) -> str:
         return ""
     return (
         f"MaintenanceRuleArn: rule {config.rule} matches every request; parked at {home} it would take those meant for "
-        f"{hidden}. Give it a condition, or leave MaintenanceRuleArn empty: the stack's own rule takes nothing"
+        f"{hidden}. Expected one for some paths or hosts, or none: the stack's own rule takes nothing"
     )
 
 
