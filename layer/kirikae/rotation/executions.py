@@ -131,5 +131,7 @@ def _history(execution_arn: str, **more: str) -> dict[str, Any]:
 
     https://docs.aws.amazon.com/step-functions/latest/apireference/API_GetExecutionHistory.html
     """
-    client = aws.client("stepfunctions")
-    return dict(client.get_execution_history(executionArn=execution_arn, reverseOrder=True, maxResults=50, **more))
+    page = aws.client("stepfunctions").get_execution_history(
+        executionArn=execution_arn, reverseOrder=True, maxResults=50, **more
+    )
+    return dict(page)
