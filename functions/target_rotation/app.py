@@ -28,8 +28,9 @@ TASKS: Mapping[str, Callable[[Config, Event], Any]] = {
 def restore(config: Config) -> dict[str, Any]:
     """Put back what ended executions left out; the event of an end is a hint, and the tick does the same without it."""
     now, seen = clock.now(), membership.health(config.rotation_target_group_arns)
-    found = known.known(config, seen)
-    left = {target: taken for target, taken in found.taken.items() if taken.ended}
+    remembered = memory.read_if_possible(config)
+    found = known.known(config, seen, remembered or memory.Memory())
+    left = restoration.left_out(found)
     problems = restoration.give_back(config, left)
     gone = restoration.gone(left, problems) if not config.dry_run else {}
     closed = restoration.closed(left, problems, seen, now)
@@ -40,13 +41,13 @@ def restore(config: Config) -> dict[str, Any]:
     out = {target: problem for target, problem in problems.items() if problem and target not in gone}
     if out:
         log.count("LeftOut")
-    if not config.dry_run:
+    if remembered and not config.dry_run:
         stuck = {left[target].by for target in out}
-        memory.over(config, frozenset(name for name in found.over if claims.mark(config, name) not in stuck))
-        again = restoration.tag_again(found, {*back, *gone}, seen)
-        if again:
+        if over := frozenset(name for name in found.over if claims.mark(config, name) not in stuck):
+            memory.over(config, over)
+        if again := restoration.tag_again(found, {*back, *gone}, seen):
             notify.announce(config, mail.tagged_again(config, again))
-    if found.doubts:
+    if remembered and found.doubts:
         log.count("DoubtfulClaims")
     return {
         "put_back": list(back),

@@ -1,6 +1,7 @@
 """What a rotation believes: its own executions and its own memory, and no document or tag that somebody else wrote."""
 
 import json
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -244,6 +245,24 @@ def test_a_tag_that_is_no_claim_is_named_and_breaks_nothing(site: Site, value: s
     assert run is False
 
 
+def test_without_a_history_the_claims_of_an_aborted_execution_must_do(site: Site) -> None:
+    site.account.faults.add("stepfunctions", "GetExecutionHistory", "AccessDeniedException", status=400)
+    before = site.registered()
+    site.aborted(asking(site))
+    site.account.advance(120)
+    assert (site.registered(), site.claims()) == (before, [])
+
+
+def test_what_an_execution_of_an_earlier_release_left_out_comes_back(site: Site) -> None:
+    before = site.registered()
+    execution = asking(site)
+    site.account.client("ssm").delete_parameter(Name="/site/rotation")
+    tagged(site, site.ids[0], execution.name, "80")
+    site.aborted(execution)
+    site.account.advance(120)
+    assert (site.registered(), site.claims()) == (before, [])
+
+
 @pytest.mark.parametrize("name", ["what-was-told", "what-was-hidden"])
 def test_a_target_comes_back_as_it_was_whatever_its_tag_says_now(site: Site, name: str) -> None:
     before = site.registered()
@@ -261,19 +280,48 @@ def test_a_claim_from_the_far_future_holds_nobody_up(site: Site) -> None:
 
 
 def test_what_a_person_answers_or_starts_an_execution_with_is_no_document(site: Site) -> None:
-    forged = json.dumps(made_up(site, {}))
+    forged = made_up(site, {})
     execution = asking(site, instance_ids=[site.ids[0]])
-    token = site.mails[-1].body.partition("send-task-success")[2].partition("--task-token '")[2].partition("'")[0]
     before = site.registered()
-    site.account.client("stepfunctions").send_task_success(taskToken=token, output=forged)
+    token = re.search(r"send-task-success .*--task-token '([^']+)'", site.mails[-1].body)
+    assert token
+    site.account.client("stepfunctions").send_task_success(taskToken=token[1], output=json.dumps(forged))
+    tagged(site, STRANGER, f"{MACHINE}:{execution.name}")
     site.aborted(execution)
-    second = site.account.states.start(site.machine, json.loads(forged), "second")
-    while second.states[-1:] != ["Plan"]:
-        assert site.account.clock.step()
-    site.aborted(second)
+    second = site.begins(forged, "second")
+    site.until(lambda: second.status == "FAILED")
+    tagged(site, STRANGER, f"{MACHINE}:second")
     site.account.advance(300)
     assert STRANGER not in str(site.registered())
-    assert {**before, site.group: sorted([*before[site.group], *site.registered()[site.group][:1]])}
+    assert before != site.registered()
+
+
+def test_what_a_person_took_out_while_an_execution_waited_stays_out_after_its_abort(site: Site) -> None:
+    execution = site.begins()
+    site.held(600)
+    site.until(lambda: execution.states[-1] == "WaitForTurn")
+    site.elb.deregister_targets(TargetGroupArn=site.group, Targets=[{"Id": site.ids[1]}])
+    site.account.advance(60)
+    site.aborted(execution)
+    site.account.advance(600)
+    assert site.health() == {site.ids[0]: "healthy"}
+
+
+def test_what_a_dying_task_takes_out_after_the_end_of_its_execution_comes_back(site: Site) -> None:
+    before = site.registered()
+    site.account.events.arrivals = lost
+
+    def ends() -> None:
+        [execution] = site.account.states.executions
+        site.account.client("stepfunctions").stop_execution(executionArn=execution.arn)
+        assert at(site, "TargetRotationFunction", {"source": "aws.states"})["put_back"] == []
+        site.account.faults.add("elbv2", "DescribeTargetHealth", "Throttling", times=3)  # its second look
+
+    site.account.before("elbv2", "DeregisterTargets", ends)
+    site.begins()
+    assert site.health()[site.ids[0]] == "draining"
+    site.account.advance(120)
+    assert (site.registered(), site.claims()) == (before, [])
 
 
 def test_a_target_that_drains_again_after_days_is_still_asked_about(site: Site) -> None:
@@ -456,6 +504,19 @@ def test_of_two_that_are_remembered_at_the_same_moment_none_is_lost(site: Site) 
     stripped(site)
     assert site.hand("status")["out"].keys() == out >= {site.ids[0]}
     assert third in site.health()
+
+
+def test_what_an_aborted_execution_left_out_comes_back_while_the_memory_cannot_be_read(site: Site) -> None:
+    before = site.registered()
+    execution = asking(site, instance_ids=[site.ids[0]])
+    site.account.faults.add("ssm", "GetParameter", "InternalServerError", status=500)
+    site.aborted(execution)
+    site.account.advance(120)
+    assert (site.registered(), site.claims()) == (before, [])
+    site.account.faults.clear()
+    site.account.advance(300)
+    assert site.subjects.count("rotation: 1 targets left out are registered again") == 1
+    assert site.account.client("ssm").get_parameter(Name="/site/rotation")["Parameter"]["Value"].count("[]") == 1
 
 
 def test_a_memory_that_somebody_wrote_by_hand_breaks_nothing(site: Site) -> None:

@@ -119,7 +119,7 @@ def _case(config: Config, event: Event) -> Case:
         raise InputError(f"target_group_arns is {groups!r}, expected groups of RotationTargetGroupArns")
     described = elb.target_groups(groups)
     seen = membership.health(groups)
-    found = known.known(config, seen)
+    found = known.known(config, seen, memory.read(config))
     taken, foreign = found.taken.get(target), found.foreign.get(target)
     theirs = Member(id=target, places=list(foreign.places), scaling_group="") if foreign else None
     empty_zones = event.get("empty_zones") is True
@@ -167,7 +167,7 @@ def status(config: Config, event: Event) -> dict[str, Any]:  # noqa: ARG001 (eve
     """Return what is registered where, what is out, and who is at work."""
     groups = config.rotation_target_group_arns
     seen = membership.health(groups)
-    found = known.known(config, seen)
+    found = known.known(config, seen, memory.read(config))
     out = {target: (one.by, one.at) for target, one in found.taken.items()}
     return {
         "operation": "status",

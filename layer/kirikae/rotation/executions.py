@@ -13,6 +13,7 @@ from kirikae import aws
 from kirikae.rotation.world import Config
 
 _ENDED = frozenset({"SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED"})  # a redrive is PENDING_REDRIVE, then RUNNING
+_FORBIDDEN = frozenset({"AccessDeniedException", "UnknownOperationException"})
 _FIRST = "Plan"  # its input is whatever somebody started the execution with
 
 
@@ -101,17 +102,23 @@ def is_running(execution_arn: str) -> bool:
     return found is not None and found.status == "RUNNING"
 
 
-def documents(execution_arn: str) -> Iterator[dict[str, Any]]:
-    """Yield what the machine handed from state to state, the newest first: of a task under way what it was given.
+def documents(execution_arn: str) -> Iterator[dict[str, Any]] | None:
+    """Return what the machine handed from state to state, the newest first: of a task under way what it was given.
 
-    Neither the execution's input nor the answer of a task is among them: people write those.
-    https://docs.aws.amazon.com/step-functions/latest/apireference/API_GetExecutionHistory.html
+    Neither the execution's input nor the answer of a task is among them: people write those.  None if a policy above
+    the stack's own forbids to read the history.
     """
-    more: dict[str, str] = {}
+    try:
+        newest = _history(execution_arn)
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in _FORBIDDEN:
+            raise
+        return None
+    return _documents(execution_arn, newest)
+
+
+def _documents(execution_arn: str, page: dict[str, Any]) -> Iterator[dict[str, Any]]:
     while True:
-        page = aws.client("stepfunctions").get_execution_history(
-            executionArn=execution_arn, reverseOrder=True, maxResults=50, **more
-        )
         for event in page["events"]:
             entered, left = event.get("stateEnteredEventDetails", {}), event.get("stateExitedEventDetails", {})
             text = left.get("output") or (entered.get("input") if entered.get("name") != _FIRST else None)
@@ -119,4 +126,15 @@ def documents(execution_arn: str) -> Iterator[dict[str, Any]]:
                 yield found
         if "nextToken" not in page:
             return
-        more = {"nextToken": page["nextToken"]}
+        page = _history(execution_arn, nextToken=page["nextToken"])
+
+
+def _history(execution_arn: str, **more: str) -> dict[str, Any]:
+    """Return a page of events, from the newest on.
+
+    https://docs.aws.amazon.com/step-functions/latest/apireference/API_GetExecutionHistory.html
+    """
+    page = aws.client("stepfunctions").get_execution_history(
+        executionArn=execution_arn, reverseOrder=True, maxResults=50, **more
+    )
+    return dict(page)

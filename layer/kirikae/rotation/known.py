@@ -9,9 +9,10 @@ from datetime import datetime, timedelta
 
 from kirikae import clock, elb
 from kirikae.clock import moment
-from kirikae.rotation import claims, executions, memory
+from kirikae.rotation import claims, executions
 from kirikae.rotation.claims import Claim
 from kirikae.rotation.executions import Execution
+from kirikae.rotation.memory import Memory
 from kirikae.rotation.world import Config, Health, Member
 
 _SETTLED = timedelta(seconds=claims.CLAIM_SECONDS)  # by then no task of an execution that has ended is under way
@@ -52,10 +53,10 @@ class Known:
         return any(self.tagged(place["group"], member["id"]) for place in member["places"])
 
 
-def known(config: Config, seen: Health) -> Known:
+def known(config: Config, seen: Health, remembered: Memory) -> Known:
     """Read what is out of the groups whose health was seen before."""
     tags, now = elb.tags(seen), clock.now()
-    remembered, signed = memory.read(config), list(_signed(config, tags))
+    signed = list(_signed(config, tags))
     names = {claims.owner(name): name for name in remembered.executions}
     told = {by for _, _, by in signed if executions.is_name(by) and not by.startswith(claims.HAND)}
     names |= {by: by for by in told - names.keys()}
@@ -86,7 +87,7 @@ def others(config: Config, out: Iterable[Member], by: str, seen: Health) -> dict
     """
     tags = claims.from_tags(elb.tags(seen))
     signed = {m["id"]: tags[m["id"]].by for m in out if m["id"] in tags and tags[m["id"]].by != by}
-    found = known(config, seen) if signed else Known()
+    found = known(config, seen, memory.read_if_possible(config) or Memory()) if signed else Known()
     return {
         target: other
         for target, other in signed.items()
@@ -102,6 +103,9 @@ def _signed(config: Config, tags: Mapping[str, Mapping[str, str]]) -> Iterator[t
 def _of_execution(config: Config, name: str, execution: Execution, claimed: Mapping[str, Claim]) -> list[Taken]:
     """Return what an execution has out: what its document says, and of its queue what it has claimed since."""
     documents, by = executions.documents(executions.arn(config, name)), claims.mark(config, name)
+    if documents is None:  # its claims must do, or what it has left out stays out
+        held = {target: Member(id=target, places=list(c.places), scaling_group="") for target, c in claimed.items()}
+        return [Taken(held[target], by, claim.at, True, execution) for target, claim in claimed.items()]
     state = next((found for found in documents if "out" in found and "queue" in found), None)
     if state is None:
         return []

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
-from kirikae import aws
+from kirikae import aws, log
 from kirikae.clock import iso, moment
 from kirikae.errors import InputError
 from kirikae.rotation.claims import Claim
@@ -31,6 +31,15 @@ class Memory:
 def read(config: Config) -> Memory:
     """Return what is remembered; nothing if the parameter does not exist yet, or holds what was never written here."""
     return _meant(config, _read(config.rotation_parameter)[0])
+
+
+def read_if_possible(config: Config) -> Memory | None:
+    """Return what is remembered, or None if Systems Manager does not say: what ended executions left out comes back."""
+    try:
+        return read(config)
+    except (ClientError, BotoCoreError) as error:  # the tags and the executions must do meanwhile
+        log.logger.error("the memory cannot be read", parameter=config.rotation_parameter, problem=str(error))
+        return None
 
 
 def change(config: Config, edit: Callable[[Memory], Memory]) -> None:

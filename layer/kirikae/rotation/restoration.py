@@ -1,6 +1,7 @@
 """Targets that ended executions left out come back; and what is out without a tag that says so gets it again."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from kirikae import ec2
@@ -9,15 +10,21 @@ from kirikae.rotation.known import Known, Taken
 from kirikae.rotation.world import Config, Health
 
 
+def left_out(found: Known) -> dict[str, Taken]:
+    """Return what ended executions have not put back, with the Auto Scaling group that it is in now."""
+    left = {target: taken for target, taken in found.taken.items() if taken.ended}
+    places = scaling.places(target for target in left if target.startswith("i-"))
+    return {
+        target: replace(taken, member={**taken.member, "scaling_group": places.get(target, ("", ""))[0]})
+        for target, taken in left.items()
+    }
+
+
 def give_back(config: Config, left: Mapping[str, Taken]) -> dict[str, str]:
     """Register it as it was, whatever health still shows; return by target id why that is not possible now, or ""."""
     if config.dry_run:
         return dict.fromkeys(left, "DryRun is true")
-    places = scaling.places(target for target in left if target.startswith("i-"))
-    return {
-        target: moves.give_back({**taken.member, "scaling_group": places.get(target, ("", ""))[0]})
-        for target, taken in left.items()
-    }
+    return {target: moves.give_back(taken.member) for target, taken in left.items()}
 
 
 def closed(left: Mapping[str, Taken], problems: Mapping[str, str], seen: Health, now: datetime) -> dict[str, Taken]:

@@ -155,8 +155,6 @@ def _sick(state: Rotation, seen: Health, asked: Mapping[str, Terms], now: dateti
 def finish(config: Config, event: Event) -> Rotation:
     """Mail how it ended, with a table."""
     state = steps.finished(steps.failed(event["rotation"]))
-    if not state["out"]:
-        memory.over(config, frozenset({event["execution"]["Name"]}))
     notify.announce(config, mail.ended(config, state, event["execution"]["Name"], clock.now()))
     if state["ending"] == "Refused":
         log.count("Refused")
