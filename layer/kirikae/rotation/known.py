@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from kirikae import clock, elb
 from kirikae.clock import moment
-from kirikae.rotation import claims, executions
+from kirikae.rotation import claims, executions, memory
 from kirikae.rotation.claims import Claim
 from kirikae.rotation.executions import Execution
 from kirikae.rotation.memory import Memory
