@@ -13,7 +13,7 @@ from kirikae import aws, elb
 from kirikae.elb import Target, TargetGroup
 from kirikae.errors import InputError
 from kirikae.notify import Words
-from kirikae.rotation import claims, executions, guard, request, returns, steps, terms
+from kirikae.rotation import claims, executions, guard, redrive, request, returns, steps, terms
 from kirikae.rotation.claims import Claim
 from kirikae.rotation.plan import judge
 from kirikae.rotation.request import Request
@@ -115,6 +115,14 @@ GUARD: dict[str, tuple[str, int, Member, Mapping[str, tuple[Target, ...]], list[
         1,
         IN_BOTH,
         health(a="healthy healthy", b="unused:Target.NotInUse"),
+        [],
+        [],
+    ),
+    "another one is in a zone that is not enabled": (
+        "a",
+        1,
+        member(),
+        health(a="healthy unused:Target.NotInUse"),
         [],
         [],
     ),
@@ -886,3 +894,127 @@ def test_an_end_has_a_name_and_a_whole_table(ending: str, before: Rotation) -> N
 def test_an_end_without_a_name_says_who_is_out() -> None:
     after = steps.finished(going(out=[out(60), out(60, member("i-2"))]))
     assert (after["reason"]["en"], after["next"]) == ("i-1 is out; i-2 is out", "finish")
+
+
+# What the attributes of a group ask.
+
+ZONES = {"i-1": "1a", "i-2": "1a", "i-3": "1c"}
+TERMS: dict[str, tuple[str, str, str, list[str], dict[str, Any]]] = {
+    "its zone has another one": ("", "i-1", "healthy healthy healthy", [], {"zones": ZONES}),
+    "it is the last one of its zone": (
+        "0 healthy targets in 1c without",
+        "i-3",
+        "healthy healthy healthy",
+        [],
+        {"zones": ZONES},
+    ),
+    "its zone loses the other one, too": (
+        "0 healthy targets in 1a without",
+        "i-1",
+        "healthy healthy healthy",
+        ["i-2"],
+        {"zones": ZONES},
+    ),
+    "the zone asks for two": (
+        "1 healthy targets in 1a without",
+        "i-1",
+        "healthy healthy healthy",
+        [],
+        {"zones": ZONES, "zone_least": 2},
+    ),
+    "nobody knows its zone": ("", "i-1", "healthy healthy", [], {"zones": {"i-2": "1a"}}),
+    "two thirds must stay, and do": ("", "i-1", "healthy healthy healthy", [], {"percentage": 66}),
+    "more than two thirds must stay": (
+        "2 healthy targets without",
+        "i-1",
+        "healthy healthy healthy",
+        [],
+        {"percentage": 67},
+    ),
+    "it counts for the share, because it comes back": (
+        "1 healthy targets without",
+        "i-1",
+        "draining healthy",
+        [],
+        {"percentage": 60},
+    ),
+}
+
+
+@pytest.mark.parametrize(("short", "one", "states", "gone", "more"), TERMS.values(), ids=TERMS.keys())
+def test_a_group_may_ask_for_more_than_the_parameter(
+    short: str, one: str, states: str, gone: list[str], more: dict[str, Any]
+) -> None:
+    seen = health(a=states)
+    said = guard.shortfall(member(one), seen, asking(seen, cross_zone="zones" not in more, **more), gone)
+    assert (short in said, bool(said)) == (True, bool(short))
+
+
+PREFIX = "target_group_health."
+ATTRIBUTES: dict[str, tuple[Terms, dict[str, str], str]] = {
+    "an NLB's defaults": (Terms(tail_seconds=120, drain_seconds=120, keeps_connections=True), {}, NLB),
+    "an ALB's": (Terms(slow_start_seconds=30), {"slow_start.duration_seconds": "30"}, ALB),
+    "thresholds": (
+        Terms(least=3, zone_least=3, percentage=50),
+        {
+            f"{PREFIX}dns_failover.minimum_healthy_targets.count": "3",
+            f"{PREFIX}unhealthy_state_routing.minimum_healthy_targets.count": "1",
+            f"{PREFIX}unhealthy_state_routing.minimum_healthy_targets.percentage": "50",
+        },
+        ALB,
+    ),
+    "thresholds that are off": (Terms(), {f"{PREFIX}dns_failover.minimum_healthy_targets.count": "off"}, ALB),
+}
+
+
+@pytest.mark.parametrize(("expected", "attributes", "balancer"), ATTRIBUTES.values(), ids=ATTRIBUTES.keys())
+def test_terms_are_what_the_attributes_say(expected: Terms, attributes: dict[str, str], balancer: str) -> None:
+    assert terms.of(group(A, balancer), attributes, True, {}, 1, False) == expected
+
+
+# Back: believed, in time, and warm.
+
+
+@pytest.mark.parametrize(("seconds", "believed"), [(0, False), (59, False), (60, True)])
+def test_health_is_not_believed_of_one_that_left_just_now(seconds: float, believed: bool) -> None:
+    assert (guard.unsettled(out(seconds), NOW) == "") == believed
+
+
+@pytest.mark.parametrize(
+    ("following", "gone", "registered"),
+    [
+        pytest.param("back", 1000, None, id="its draining ended 700 s ago"),
+        pytest.param("finish", 1300, None, id="its draining ended 1,000 s ago"),
+        pytest.param("back", 1300, 800, id="it was registered 800 s ago"),
+        pytest.param("finish", 1300, 901, id="it was registered 901 s ago"),
+    ],
+)
+def test_the_time_of_one_that_aws_refuses_begins_when_it_could_be_registered(
+    following: str, gone: float, registered: float | None
+) -> None:
+    one = {**out(gone), **({"in_at": ago(registered)} if registered else {})}
+    before = going(out=[one], phase="back", since=ago(1290))
+    after = returned(before, "-", {"i-1": "refused"}, refused={} if registered else {"i-1": "refused"})
+    assert after["next"] == following
+    assert bool(after["out"]) == (following == "back" or not registered)  # refused: tried again after the end
+
+
+@pytest.mark.parametrize(
+    ("following", "seconds", "before"),
+    [
+        pytest.param("back", 300, late(60, queue=[member("i-2")]), id="healthy just now"),
+        pytest.param("back", 100, {**late(200, queue=[member("i-2")]), "phase": "slow-start"}, id="for 200 s"),
+        pytest.param("take-out", None, {**late(300, queue=[member("i-2")]), "phase": "slow-start"}, id="for long"),
+        pytest.param("take-out", None, late(60), id="nobody is next"),
+        pytest.param("finish", None, late(60, queue=[member("i-2")], **GOING_HOME), id="it ends anyway"),
+    ],
+)
+def test_the_next_one_waits_for_a_slow_start(following: str, seconds: int | None, before: Rotation) -> None:
+    after = returned(before, "healthy healthy", slow=300)
+    assert (after["next"], after.get("wait_seconds")) == (following, seconds)
+
+
+@pytest.mark.parametrize(("since", "again"), [(900, ago(60)), (900, ""), (30, ago(60))])
+def test_no_time_counts_from_before_a_redrive(since: float, again: str) -> None:
+    after = redrive.timed_anew(going(since=ago(since)), {"RedriveTime": again} if again else {})
+    assert after["since"] == (again if again and since > 60 else ago(since))

@@ -414,7 +414,7 @@ def test_what_is_out_for_somebody_else_is_left_to_him(site: Site) -> None:
     redriven(site, execution)
     site.until(lambda: execution.status != "RUNNING")
     assert (execution.status, site.ids[0] in site.health()) == ("FAILED", False)
-    assert f"{site.ids[0]} is out, by hand-" in execution.cause
+    assert f"{site.ids[0]} is out, by site-target-rotation:hand-" in execution.cause
     assert [mail.subject for mail in site.mails[mails:] if "your turn" in mail.subject] == []
     assert site.claims() == [site.ids[0]]
 

@@ -31,6 +31,7 @@ ASL = (ROOT / "statemachine" / "target_rotation.asl.yaml").read_text()
 ARN = "arn:aws:lambda:ap-northeast-1:123456789012:function:rotation"
 GROUPS = [f"arn:aws:elasticloadbalancing:ap-northeast-1:123456789012:targetgroup/{n}/0123456789abcdef" for n in "ab"]
 TARGETS = [f"i-0000000{number}" for number in range(3)]
+ZONES = dict(zip(TARGETS, ("1a", "1a", "1c"), strict=True))  # the last of its zone can never be spared
 TICK = {"source": "aws.events", "detail-type": "Scheduled Event"}
 MACHINE = "arn:aws:states:ap-northeast-1:123456789012:stateMachine:m"
 DELAY, CHECKED = 30, 20
@@ -43,6 +44,8 @@ class World:
     choices: Iterator[int]
     least: int
     blind: bool
+    late: int = 0  # so many seconds health is shown as it was before a target came or left
+    zonal: bool = False  # cross-zone load balancing is off: each zone counts by itself
     clock: Clock = field(default_factory=Clock)
     tags: dict[str, dict[str, str]] = field(default_factory=lambda: {group: {} for group in GROUPS})
     memory: list[str] = field(default_factory=list)  # every version of the parameter
@@ -55,6 +58,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.held = {group: {(target, 80): "healthy" for target in TARGETS} for group in GROUPS}
+        self.before: dict[str, list[tuple[float, dict[tuple[str, int], str]]]] = {group: [] for group in GROUPS}
         self.roles = {"r": iam.Role(policies=[{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}])}
         self.account_id = "123456789012"
         self.states = stepfunctions.StepFunctions(self, metrics=self, functions=self, events=self)
@@ -117,7 +121,15 @@ class World:
     def healthy(self, group: str) -> int:
         return list(self.held[group].values()).count("healthy")
 
+    def _remember(self, group: str) -> None:
+        self.before[group].append((self.clock.time() + self.late, dict(self.held[group])))
+
+    def zone_is_empty(self, group: str, target: str) -> bool:
+        states = [self.held[group].get((other, 80)) for other in TARGETS if ZONES[other] == ZONES[target]]
+        return "healthy" not in states
+
     def register_targets(self, TargetGroupArn: str, Targets: list[Any]) -> None:  # noqa: N803 (AWS's names)
+        self._remember(TargetGroupArn)
         for target in Targets:
             key = (target["Id"], target["Port"])
             if self.held[TargetGroupArn].get(key, "draining") == "draining":
@@ -129,6 +141,7 @@ class World:
             self.held[group][key] = "unhealthy" if key[0] in self.dead else "healthy"
 
     def deregister_targets(self, TargetGroupArn: str, Targets: list[Any]) -> None:  # noqa: N803
+        self._remember(TargetGroupArn)
         for target in Targets:
             key = (target["Id"], target["Port"])
             state = self.held[TargetGroupArn].get(key, "draining")
@@ -137,15 +150,19 @@ class World:
                 self.clock.after(DELAY, lambda key=key: self._drained(TargetGroupArn, key))
             if state == "healthy" and self.healthy(TargetGroupArn) < self.least and not self.deaths:
                 self.harm.append(f"{key} left {TargetGroupArn} with {self.healthy(TargetGroupArn)} healthy")
+            if state == "healthy" and self.zonal and self.zone_is_empty(TargetGroupArn, key[0]) and not self.deaths:
+                self.harm.append(f"{key} left {TargetGroupArn} and its zone empty")
 
     def _drained(self, group: str, key: tuple[str, int]) -> None:
         if self.held[group].get(key) == "draining":
             del self.held[group][key]
 
     def describe_target_health(self, TargetGroupArn: str) -> Any:  # noqa: N803
+        late = [shown for until, shown in self.before[TargetGroupArn] if self.clock.time() < until]
+        shown = late[0] if late else self.held[TargetGroupArn]
         found = [
             {"Target": {"Id": target, "Port": port}, "TargetHealth": {"State": state}}
-            for (target, port), state in self.held[TargetGroupArn].items()
+            for (target, port), state in shown.items()
         ]
         return {"TargetHealthDescriptions": found}
 
@@ -155,7 +172,8 @@ class World:
         return {"TargetGroups": [{"TargetGroupArn": arn, **group} for arn in TargetGroupArns]}
 
     def describe_target_group_attributes(self, **_: Any) -> Any:
-        return {"Attributes": [{"Key": "deregistration_delay.timeout_seconds", "Value": str(DELAY)}]}
+        cross_zone = {"Key": "load_balancing.cross_zone.enabled", "Value": "false" if self.zonal else "true"}
+        return {"Attributes": [{"Key": "deregistration_delay.timeout_seconds", "Value": str(DELAY)}, cross_zone]}
 
     def describe_tags(self, ResourceArns: list[str]) -> Any:  # noqa: N803
         tags = {arn: [{"Key": k, "Value": v} for k, v in self.tags[arn].items()] for arn in ResourceArns}
@@ -174,7 +192,16 @@ class World:
     def describe_instances(self, Filters: list[Any]) -> Any:  # noqa: N803
         return {
             "Reservations": [
-                {"Instances": [{"InstanceId": name, "State": {"Name": "running"}} for name in Filters[0]["Values"]]}
+                {
+                    "Instances": [
+                        {
+                            "InstanceId": name,
+                            "State": {"Name": "running"},
+                            "Placement": {"AvailabilityZone": ZONES[name]},
+                        }
+                        for name in Filters[0]["Values"]
+                    ]
+                }
             ]
         }
 
@@ -269,6 +296,8 @@ ABORTS = st.lists(st.tuples(st.integers(0, 300), st.integers(0, 1)), max_size=1)
     least=st.integers(1, 2),
     apart=st.just(0) | st.integers(0, 60),
     batch=st.integers(1, 2),
+    late=st.just(0) | st.integers(1, 45),
+    zonal=st.booleans(),
 )
 def test_never_below_the_minimum_and_everything_back_or_named(
     seed: int,
@@ -279,11 +308,14 @@ def test_never_below_the_minimum_and_everything_back_or_named(
     least: int,
     apart: int,
     batch: int,
+    late: int,
+    zonal: bool,
 ) -> None:
-    world = World(choices(seed, failures), least, blind)
+    world = World(choices(seed, failures), least, blind, late, zonal)
     with in_world(world):
         made: list[stepfunctions.Execution] = []
-        for name, seconds, ids in (("a", 0, TARGETS), ("b", apart, TARGETS[::-1])):
+        asked = TARGETS[:2] if zonal else TARGETS
+        for name, seconds, ids in (("a", 0, asked), ("b", apart, asked[::-1])):
             begin = {"instance_ids": ids, "batch_size": batch, "healthy_timeout_seconds": 300}
             world.clock.after(
                 seconds, lambda name=name, begin=begin: made.append(world.states.start(MACHINE, begin, name))

@@ -31,6 +31,8 @@ class Case:
 
 def deregister(config: Config, event: Event) -> dict[str, Any]:
     """Take one target out if its groups can spare it; called again, report whether it is drained."""
+    if waiting := _wait_for_hold(config, event):
+        return {**waiting, "drained": False}
     case = _case(config, event)
     member, taken, missing = case.member, case.taken, guard.absent(case.member, case.seen)
     if reason := guard.nowhere(member, case.seen, case.asked):
@@ -40,8 +42,6 @@ def deregister(config: Config, event: Event) -> dict[str, Any]:
     if taken and (case.fresh or len(missing) == len(member["places"])):
         state = _draining(member, taken.at, case.seen, case.asked)
         return {"outcome": "unchanged", **state, "reason": f"{member['id']} is out since {taken.at.isoformat()}"}
-    if waiting := _wait_for_hold(config, event, member):
-        return {**waiting, "drained": False}
     if reason := _why_not(config, event, member):
         return _refused(member, reason)
     now, by = clock.now(), taken.by if taken else event["by"]  # half out: whoever began goes on
@@ -71,11 +71,11 @@ def _draining(member: Member, since: datetime, seen: Health, asked: Mapping[str,
 
 def register(config: Config, event: Event) -> dict[str, Any]:
     """Put one target back as it was; called again, report whether it is healthy."""
+    if waiting := _wait_for_hold(config, event):
+        return {**waiting, "healthy": False}
     case = _case(config, event)
     member = case.member
     missing = member["places"] if case.fresh else guard.absent(member, case.seen)
-    if not case.owner and missing and (waiting := _wait_for_hold(config, event, member)):
-        return {**waiting, "healthy": False}
     if (
         reason := guard.nowhere(member, case.seen, case.asked)
         or case.owner
@@ -143,12 +143,13 @@ def _owner(found: Known, member: Member, seen: Health) -> str:
     return ""
 
 
-def _wait_for_hold(config: Config, event: Event, member: Member) -> dict[str, Any] | None:
+def _wait_for_hold(config: Config, event: Event) -> dict[str, Any] | None:
     """Return when to ask again if the hold cannot be read now, which is no refusal."""
     reason = moves.held(config).en
     if not reason or event.get("force") or moves.held(config, unread=False).en:
         return None
-    return {"outcome": "unchanged", "reason": reason, "id": member["id"], "wait_seconds": steps.HELD_POLL_SECONDS // 5}
+    seconds = steps.HELD_POLL_SECONDS // 5
+    return {"outcome": "unchanged", "reason": reason, "id": event.get("instance_id"), "wait_seconds": seconds}
 
 
 def _why_not(config: Config, event: Event, member: Member) -> str:

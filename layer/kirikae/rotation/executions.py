@@ -134,5 +134,7 @@ def _history(execution_arn: str, **more: str) -> dict[str, Any]:
 
     https://docs.aws.amazon.com/step-functions/latest/apireference/API_GetExecutionHistory.html
     """
-    asked = {"executionArn": execution_arn, "reverseOrder": True, "maxResults": 50, **more}
-    return dict(aws.client("stepfunctions").get_execution_history(**asked))
+    page = aws.client("stepfunctions").get_execution_history(
+        executionArn=execution_arn, reverseOrder=True, maxResults=50, **more
+    )
+    return dict(page)

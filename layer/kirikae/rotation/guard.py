@@ -7,9 +7,7 @@ from kirikae.clock import moment
 from kirikae.elb import Target, group_name
 from kirikae.rotation.world import Health, Member, Place, Terms
 
-SETTLE_SECONDS = (
-    60  # after a deregistration health may be shown as it was before; AWS promises nothing, seconds are seen
-)
+SETTLE_SECONDS = 60  # after a deregistration health may be shown as it was before; AWS promises no time
 _NOT_IN_USE = "Target.NotInUse"  # no load balancer uses the group, or not in the zone of the target
 
 

@@ -9,10 +9,10 @@ from datetime import datetime, timedelta
 
 from kirikae import clock, elb
 from kirikae.clock import moment
-from kirikae.rotation import claims, executions
+from kirikae.rotation import claims, executions, memory
 from kirikae.rotation.claims import Claim
 from kirikae.rotation.executions import Execution
-from kirikae.rotation.memory import Memory, read_if_possible
+from kirikae.rotation.memory import Memory
 from kirikae.rotation.world import Config, Health, Member
 
 _SETTLED = timedelta(seconds=claims.CLAIM_SECONDS)  # by then no task of an execution that has ended is under way
@@ -87,7 +87,7 @@ def others(config: Config, out: Iterable[Member], by: str, seen: Health) -> dict
     """
     tags = claims.from_tags(elb.tags(seen))
     signed = {m["id"]: tags[m["id"]].by for m in out if m["id"] in tags and tags[m["id"]].by != by}
-    found = known(config, seen, read_if_possible(config) or Memory()) if signed else Known()
+    found = known(config, seen, memory.read_if_possible(config) or Memory()) if signed else Known()
     return {
         target: other
         for target, other in signed.items()

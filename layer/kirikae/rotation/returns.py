@@ -46,14 +46,14 @@ def back(
 
 
 def _patience(rotation: Rotation, refused: Mapping[str, str]) -> float:
-    """Return how many seconds targets have to become healthy.
+    """Return how many seconds targets have to become healthy, from the beginning of the way back.
 
-    AWS may not take a target back before it has drained, so the time of one that is refused begins after that.
+    AWS may not take a target back before it has drained: the time of each begins when it is registered, or could be.
     """
-    since = moment(rotation["since"])
-    left = [moment(member["out_at"]) for member in rotation["out"] if member["id"] in refused and "out_at" in member]
-    drained_at = [at + timedelta(seconds=rotation["drain_seconds"]) for at in left]
-    return rotation["healthy_timeout_seconds"] + (max([since, *drained_at]) - since).total_seconds()
+    since, drain = moment(rotation["since"]), timedelta(seconds=rotation["drain_seconds"])
+    begins = [since, *(moment(member["in_at"]) for member in rotation["out"] if "in_at" in member)]
+    begins += [moment(m["out_at"]) + drain for m in rotation["out"] if m["id"] in refused and "out_at" in m]
+    return rotation["healthy_timeout_seconds"] + (max(begins) - since).total_seconds()
 
 
 def _row(member: Member, good: str, problem: str, now: datetime) -> dict[str, Any]:

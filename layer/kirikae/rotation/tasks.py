@@ -33,7 +33,6 @@ def plan(config: Config, event: Event) -> Rotation:
     seen = observe(config, asked, execution["Id"])
     made = judge(config, asked, seen, clock.moment(execution["StartTime"]))
     if made["next"] == "take-out":
-        memory.begun(config, execution["Name"])
         notes = terms.notes(seen.terms, seen.health, config.rotation_min_healthy, asked.empty_zones)
         notify.announce(config, mail.begun(config, made, execution["Name"], notes))
     return made
@@ -69,6 +68,7 @@ def take_out(config: Config, event: Event) -> Rotation:
         return steps.ended(state, "Stopped", reason)
     if (reason := moves.held(config)).en and not state["out"]:
         return steps.paused(state, now, reason)
+    memory.begun(config, execution["Name"])  # also one that was redriven: its end had been forgotten
     leave = partial(moves.leave, terms=asked, by=by, wanted=partial(executions.is_running, execution["Id"]))
     for member in state["out"]:  # its first run may have died between two groups
         half = len(guard.absent(member, seen)) < len(member["places"])
