@@ -73,6 +73,7 @@ class Elb:
         self.certificates = {account.arn("acm", "certificate/00000000-0000-4000-8000-000000000001")}
         for operation, fn in {
             "CreateLoadBalancer": self._create_load_balancer,
+            "SetSubnets": self._set_subnets,
             "CreateTargetGroup": self._check_target_group,
             "ModifyTargetGroupAttributes": self._check_attributes,
             "CreateListener": self._check_new_listener,
@@ -126,6 +127,11 @@ class Elb:
                     used.setdefault(group["TargetGroupArn"], set()).add(balancer.arn)
         return used
 
+    def zones(self, group_arn: str) -> set[str]:
+        """Return the zones that are enabled for the load balancers that use a group, none if nobody uses it."""
+        balancers = [self.load_balancer(arn) for arn in self.used().get(group_arn, ())]
+        return {subnet.availability_zone for balancer in balancers for subnet in balancer.subnets}
+
     def weights(self, listener_arn: str) -> dict[str, int]:
         """Return target group ARN -> weight of a listener's default action."""
         groups = weights(self.listener(listener_arn).default_actions[-1].data)
@@ -154,6 +160,20 @@ class Elb:
         self.backend.load_balancers[created.arn] = created
         self.backend.tagging_service.tag_resource(created.arn, params.get("Tags"))
         return {"LoadBalancers": [created]}
+
+    def _set_subnets(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
+        # The zones of a load balancer are those of its subnets, one of each; moto asks for two also for an NLB.
+        balancer = self.load_balancer(params["LoadBalancerArn"])
+        mapped = [mapping["SubnetId"] for mapping in params.get("SubnetMappings", [])]
+        ec2 = self._account.backend("ec2")
+        subnets = [ec2.get_subnet(subnet_id) for subnet_id in params.get("Subnets", []) + mapped]
+        zones = {subnet.availability_zone for subnet in subnets}
+        if len(zones) < len(subnets):
+            raise Refusal("InvalidConfigurationRequest", "A load balancer cannot be attached to two subnets of a zone")
+        if len(zones) < (1 if balancer.type == "network" else 2):
+            raise Refusal("InvalidConfigurationRequest", "At least two subnets in two zones must be specified")
+        balancer.subnets = subnets
+        return {"AvailabilityZones": balancer.availability_zones}
 
     def _check_target_group(self, params: dict[str, Any], _principal: str) -> None:
         kind = params.get("TargetType", "instance")

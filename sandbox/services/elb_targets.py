@@ -1,5 +1,6 @@
 """The targets of load balancers: their health and its life cycle, and what they answer."""
 
+import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,12 @@ from sandbox.services.elb import Elb
 from sandbox.services.elb_routing import Page, Visit, chosen, matches, own_page, rule_for
 from sandbox.wire import Answer, Refusal
 
+_OTHER_ZONE = "Target is in an Availability Zone that is not enabled for the load balancer"
+_SHIFTED = {  # R12
+    "State": "zonal_shift_active",
+    "Reason": "AdministrativeOverride.ZonalShiftActive",
+    "Description": "Zonal shift is currently active on target",
+}
 _SERVICE = "elasticloadbalancing.amazonaws.com"
 _REASONS = {
     "Target.NotInUse": "Target group is not configured to receive traffic from the load balancer",
@@ -61,6 +68,7 @@ class Targets:
         self._functions = functions
         # What a test may set.
         self.broken_albs: set[str] = set()  # ARNs of ALBs that answer nothing
+        self.shifted_zones: set[str] = set()  # zones that a zonal shift keeps traffic away from
         self.nlb_tail_seconds = 0.0  # how long a Network Load Balancer still sends connections to who has left (B4)
         self._targets: dict[str, dict[_Key, Target]] = {}
         self._tails: dict[tuple[str, _Key], tuple[Target, float]] = {}
@@ -76,6 +84,7 @@ class Targets:
             "CreateListener",
             "ModifyListener",
             "DeleteListener",
+            "SetSubnets",
             "CreateRule",
             "ModifyRule",
             "DeleteRule",
@@ -169,7 +178,7 @@ class Targets:
         target = self._targets.get(group.arn, {}).get(key)
         if target is None or target.state == "draining":
             return
-        state, reason, _ = self._health(group, target, self._elb.used())
+        state, reason, _ = self._health(group, target)
         self._forget(group, key)
         if state == "unused" and reason == "Target.NotInUse":
             return
@@ -214,7 +223,7 @@ class Targets:
             for target in self._targets.get(group.arn, {}).values():
                 if target.state == "draining":
                     continue
-                checked = group.arn in used and group.health_check_enabled and not self._stopped(target)
+                checked = self._in_use(group, target) and group.health_check_enabled and not self._stopped(target)
                 if checked and target.timer is None:
                     self._schedule(group, target)
                 elif not checked and target.timer:
@@ -266,42 +275,64 @@ class Targets:
         instance = self._ec2.instance(target.id) if target.id.startswith("i-") else None
         return instance is not None and instance.state == "stopped"
 
-    def _health(self, group: Any, target: Target | None, used: dict[str, set[str]]) -> tuple[str, str, str]:
+    def _zone(self, group: Any, target: Target) -> str:
+        """Return the zone that a target is in, or `all` if it is in none or in every one (R3)."""
+        if target.zone:
+            return target.zone
+        instance = self._ec2.instance(target.id) if group.target_type == "instance" else None
+        if instance is not None:
+            return str(instance.placement.zone)
+        if group.target_type == "ip":
+            address = ipaddress.ip_address(target.id)
+            for subnet in self._ec2.backend.describe_subnets(filters={"vpc-id": [group.vpc_id]}):
+                ipv6 = [known["ipv6CidrBlock"] for known in subnet.ipv6_cidr_block_associations.values()]
+                if any(address in ipaddress.ip_network(cidr) for cidr in [subnet.cidr_block, *ipv6]):
+                    return str(subnet.availability_zone)
+        return "all"
+
+    def _in_use(self, group: Any, target: Target) -> bool:
+        """Tell whether a load balancer uses the group, and the target's zone is enabled for it (R1)."""
+        return bool((zones := self._elb.zones(group.arn)) and self._zone(group, target) in zones | {"all"})
+
+    def _health(self, group: Any, target: Target | None) -> tuple[str, str, str]:
         """Return state, reason and description of a target, as DescribeTargetHealth shows them (B1, B3)."""
-        codes = ""
         if target is None:
-            state, reason = "unused", "Target.NotRegistered"
+            state, reason, text = "unused", "Target.NotRegistered", ""
         elif target.state == "draining":
-            state, reason = target.state, target.reason
-        elif group.arn not in used:
-            state, reason = "unused", "Target.NotInUse"
+            state, reason, text = target.state, target.reason, ""
+        elif not self._in_use(group, target):
+            # R1: one reason with two meanings, which only the description tells apart.
+            state, reason, text = "unused", "Target.NotInUse", _OTHER_ZONE if self._elb.zones(group.arn) else ""
         elif self._stopped(target):
-            state, reason = "unused", "Target.InvalidState"
+            state, reason, text = "unused", "Target.InvalidState", ""
         elif not group.health_check_enabled:
-            state, reason = "unavailable", "Target.HealthCheckDisabled"
+            state, reason, text = "unavailable", "Target.HealthCheckDisabled", ""
         else:
-            state, reason, codes = target.state, target.reason, target.codes
-        return state, reason, _REASONS.get(reason, "").format(codes)
+            state, reason, text = target.state, target.reason, ""
+        codes = target.codes if target else ""
+        return state, reason, text or _REASONS.get(reason, "").format(codes)
 
     def health(self, group_arn: str) -> dict[str, str]:
         """Return target id -> state, such as healthy or draining, for all targets of a group."""
-        group, used = self._elb.group(group_arn), self._elb.used()
-        return {target.id: self._health(group, target, used)[0] for target in self._targets.get(group_arn, {}).values()}
+        group = self._elb.group(group_arn)
+        return {target.id: self._health(group, target)[0] for target in self._targets.get(group_arn, {}).values()}
 
     def _describe_health(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
-        group, used = self._elb.group(params["TargetGroupArn"]), self._elb.used()
+        group = self._elb.group(params["TargetGroupArn"])
         held = self._targets.get(group.arn, {})
         keys = [_key(group, given) for given in params["Targets"]] if params.get("Targets") else list(held)
         descriptions = []
         for key in keys:
-            state, reason, description = self._health(group, held.get(key), used)
+            state, reason, description = self._health(group, held.get(key))
             target = {"Id": key[0]} | ({"Port": key[1]} if key[1] is not None else {})
             if (found := held.get(key)) and found.zone:
                 target["AvailabilityZone"] = found.zone
             health = {"State": state} | ({"Reason": reason, "Description": description} if reason else {})
+            shifted = found is not None and self._zone(group, found) in self.shifted_zones
+            override = {"AdministrativeOverride": _SHIFTED} if shifted else {}
             check_port = group.health_check_port
             check_port = str(key[1]) if check_port in (None, "traffic-port") else str(check_port)
-            descriptions.append({"Target": target, "HealthCheckPort": check_port, "TargetHealth": health})
+            descriptions.append({"Target": target, "HealthCheckPort": check_port, "TargetHealth": health} | override)
         return {"TargetHealthDescriptions": descriptions}
 
     def publish(self, put: Put) -> None:
@@ -322,7 +353,14 @@ class Targets:
 
     def _open_to(self, group: Any) -> list[Target]:
         """Return the targets that get traffic: the healthy ones or, if none is, all of them (A12: fail open)."""
-        targets = [target for target in self._targets.get(group.arn, {}).values() if target.state != "draining"]
+        held = self._targets.get(group.arn, {}).values()
+        targets = [
+            target
+            for target in held
+            if target.state != "draining"
+            and self._in_use(group, target)
+            and self._zone(group, target) not in self.shifted_zones
+        ]
         open_to = [target for target in targets if target.state == "healthy" and not self._stopped(target)] or targets
         now = self._account.clock.time()
         return open_to + [target for (arn, _), (target, end) in self._tails.items() if arn == group.arn and now < end]

@@ -5,7 +5,9 @@ import pytest
 from sandbox_tools import error_of
 
 from sandbox.estates.nlb import nlb_service
+from sandbox.services.elb_routing import Visit
 
+OTHER_ZONE = "Target is in an Availability Zone that is not enabled for the load balancer"
 NOT_IN_USE = "Target group is not configured to receive traffic from the load balancer"
 
 
@@ -354,6 +356,50 @@ def test_a_group_in_no_listener_is_not_in_use(account, service, elb):  # B1, B2
     assert health(elb, service.primary_arn) == [("initial", "Elb.RegistrationInProgress")] * 2
     account.advance(10)
     assert health(elb, service.primary_arn) == [("healthy", None)] * 2
+
+
+def test_a_target_in_a_zone_that_is_not_enabled_is_unused_until_it_is(account, service, elb):  # R1
+    elb.set_subnets(LoadBalancerArn=service.nlb_arn, Subnets=[service.subnet_ids[0]])
+    assert health(elb, service.primary_arn) == [("healthy", None), ("unused", "Target.NotInUse")]
+    found = elb.describe_target_health(TargetGroupArn=service.primary_arn)["TargetHealthDescriptions"][1]
+    assert found["TargetHealth"]["Description"] == OTHER_ZONE
+    service.stop(service.instance_ids[0])
+    account.advance(60)
+    assert account.targets.nlb_page(service.listener_arn, Visit()) is None  # nobody is left, not even to fail open
+    elb.set_subnets(LoadBalancerArn=service.nlb_arn, Subnets=list(service.subnet_ids))
+    assert health(elb, service.primary_arn)[1] == ("initial", "Elb.RegistrationInProgress")
+    account.advance(10)
+    assert health(elb, service.primary_arn)[1] == ("healthy", None)
+
+
+def test_a_load_balancer_is_in_one_subnet_of_each_of_its_zones(service, elb):
+    elb.set_subnets(LoadBalancerArn=service.nlb_arn, Subnets=[service.subnet_ids[0]])
+    (balancer,) = elb.describe_load_balancers(LoadBalancerArns=[service.nlb_arn])["LoadBalancers"]
+    assert [zone["ZoneName"] for zone in balancer["AvailabilityZones"]] == ["ap-northeast-1a"]
+    for arn, subnet_ids in ((service.alb_arn, [service.subnet_ids[0]]), (service.nlb_arn, [service.subnet_ids[0]] * 2)):
+        refused = error_of(elb.set_subnets, LoadBalancerArn=arn, Subnets=subnet_ids)
+        assert refused == "InvalidConfigurationRequest", arn
+
+
+def test_the_zone_of_an_address_is_that_of_its_subnet_or_the_one_it_was_registered_for(account, service, elb):  # R3
+    arn = group(elb, service.vpc_id, "addresses", TargetType="ip")
+    own = [account.ec2.instance(instance_id).private_ip for instance_id in service.instance_ids]
+    outside = [{"Id": "192.168.0.9", "AvailabilityZone": "all"}]
+    elb.register_targets(TargetGroupArn=arn, Targets=[{"Id": address} for address in own] + outside)
+    assert health(elb, arn) == [("unused", "Target.NotInUse")] * 3
+    service.forward({arn: 1})
+    elb.set_subnets(LoadBalancerArn=service.nlb_arn, Subnets=[service.subnet_ids[0]])
+    assert [state for state, _ in health(elb, arn)] == ["initial", "unused", "initial"]
+
+
+def test_a_zonal_shift_keeps_traffic_from_healthy_targets(account, service, elb):  # R12
+    account.targets.shifted_zones.add("ap-northeast-1c")
+    found = elb.describe_target_health(TargetGroupArn=service.primary_arn)["TargetHealthDescriptions"]
+    assert [target["TargetHealth"]["State"] for target in found] == ["healthy", "healthy"]
+    states = [target.get("AdministrativeOverride", {}).get("State") for target in found]
+    assert states == [None, "zonal_shift_active"]
+    pages = [account.targets.nlb_page(service.listener_arn, Visit(turn=turn)) for turn in range(4)]
+    assert all(service.instance_ids[0].encode() in page.body for page in pages)
 
 
 def test_a_group_with_weight_0_is_in_use(account, service, elb):  # A11
