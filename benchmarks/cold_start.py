@@ -70,6 +70,7 @@ def variants(layer: Path) -> list[Variant]:
         "SERVICE_NAME": "shop",
         "TOPIC_ARN": stub.TOPIC,
         "HOLD_PARAMETER": "/shop/hold",
+        "TOLD_PARAMETER": "/shop/told/it",
         "NLB_LISTENER_ARNS": stub.LISTENER,
         "PRIMARY_TARGET_GROUP_ARN": stub.PRIMARY,
         "SORRY_TARGET_GROUP_ARN": stub.SORRY,

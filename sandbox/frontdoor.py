@@ -76,6 +76,8 @@ class Fault:
     message: str | None
     latency: float
     after: bool
+    kills: bool
+    role: str
     when: Callable[[dict[str, Any]], bool]
 
 
@@ -96,24 +98,28 @@ class Faults:
         message: str | None = None,
         latency: float = 0.0,
         after: bool = False,
+        kills: bool = False,
+        role: str = "",
         when: Callable[[dict[str, Any]], bool] = lambda _params: True,
     ) -> None:
         """Fail the matching requests with this code; None as the code only delays them.
 
         service: boto3's name of the client, such as elbv2. times: how many requests, None for all until clear().
         status: of HTTP; boto3 retries 500 and above. latency: real seconds before the answer. after: the request takes
-        effect first, and with None as the code the connection closes without an answer. when: of the parameters.
+        effect first, and with None as the code the connection closes without an answer. kills: the function that asks
+        ends there, by a signal. role: only requests of a role with this in its name. when: of the parameters.
         """
-        self._armed.append(Fault(service, operation, code, times, status, message, latency, after, when))
+        self._armed.append(Fault(service, operation, code, times, status, message, latency, after, kills, role, when))
 
     def clear(self) -> None:
         """Disarm all of them."""
         self._armed.clear()
 
-    def take(self, request: wire.Request) -> Fault | None:
+    def take(self, request: wire.Request, principal: str) -> Fault | None:
         """Return the fault that this request gets and count it."""
         for fault in self._armed:
-            if (fault.service, fault.operation) == (request.service, request.operation) and fault.when(request.params):
+            named = (fault.service, fault.operation) == (request.service, request.operation) and fault.role in principal
+            if named and fault.when(request.params):
                 if fault.times is not None:
                     fault.times -= 1
                     if fault.times <= 0:
@@ -172,6 +178,7 @@ class FrontDoor:
         self._clients: dict[tuple[str, str], Any] = {}
         self._at_close: list[Callable[[], object]] = []
         self._mistakes: list[Exception] = []
+        self.kill: Callable[[str], object] = lambda _access_key: None  # end the function that has this key
         self._server = _Server(_Handler)
         self._server.door = self
         self.endpoint = self._server.url
@@ -278,20 +285,21 @@ class FrontDoor:
             return wire.refuse(request, error)
         principal = self._keys[request.access_key]
         arrived = self.clock.now()
-        lost = False
+        lost, fault = False, None
         try:
             self._run_before(request)  # until here the request is on its way
             if principal != ADMINISTRATOR:
                 iam.authorize(self.roles[principal], principal, request, self._tags)
                 kms.authorize(self, self.roles[principal], principal, request)
-            fault = self.faults.take(request)
+            fault = self.faults.take(request, principal)
             if fault and fault.latency:
                 time.sleep(fault.latency)
-            if fault and fault.code and not fault.after:
-                raise Refusal(fault.code, fault.message or "", fault.status)
+            if fault and not fault.after and (fault.kills or fault.code):
+                lost = fault.kills
+                raise Refusal(fault.code or "ConnectionClosed", fault.message or "", fault.status)
             answered = self._perform(request, principal)
             if fault and fault.after:
-                lost = not fault.code
+                lost = fault.kills or not fault.code
                 raise Refusal(fault.code or "ConnectionClosed", fault.message or "", fault.status)
         except Refusal as error:
             answered = wire.refuse(request, error)
@@ -299,6 +307,8 @@ class FrontDoor:
             self._mistakes.append(error)
             lost = True
         error_code = "ConnectionClosed" if lost else wire.error_code(answered)
+        if fault and fault.kills:
+            self.kill(request.access_key)
         self.calls.append(Call(arrived, principal, request.service, request.operation, request.params, error_code))
         if lost:
             raise _LostAnswer

@@ -9,6 +9,12 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from partners import (  # noqa: F401 (hooks of pytest)
+    pytest_addoption,
+    pytest_configure,
+    pytest_sessionfinish,
+    pytest_terminal_summary,
+)
 
 from kirikae import aws
 from sandbox.account import Account

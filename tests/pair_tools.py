@@ -89,6 +89,7 @@ class Inside(Pair):
             "SERVICE_NAME": "mail server",
             "TOPIC_ARN": topic,
             "HOLD_PARAMETER": "/pair/hold",
+            "TOLD_PARAMETER": "/pair/told/it",
         }
         self.declare()
         aws.client.cache_clear()

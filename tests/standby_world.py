@@ -22,6 +22,7 @@ CONFIG = Config(
     service_name="batch",
     topic_arn="arn:aws:sns:ap-northeast-1:123456789012:batch",
     hold_parameter="/batch/hold",
+    told_parameter="/told/it",
     active_instance_id=ACTIVE,
     standby_instance_ids=STANDBYS,
     functions_arn="arn:aws:lambda:ap-northeast-1:123456789012:function",

@@ -12,10 +12,12 @@ from kirikae.decision import Decision, Result
 from kirikae.events import Hint
 from kirikae.log import logger
 from kirikae.nlb.mail import refused, to_sorry
+from kirikae.nlb.standing import found, standing
 from kirikae.nlb.switch import adoption, due, hands_off, look, make
 from kirikae.nlb.world import Adopt, Switch
 from kirikae.nlb.world.switchover import Config, Observed
 from kirikae.notify import Mail, Words
+from kirikae.tell import Tells
 
 # A target in its first health check is not known to be down; when the alarm has lasted this long, it is.
 INITIAL_PATIENCE = timedelta(minutes=5)
@@ -95,13 +97,13 @@ def decide(config: Config, seen: Observed) -> Decision[Switch | Adopt]:
     reason = outage(config, seen) if to_switch else None
     if reason and not seen.sorry:
         nobody = "but SorryTargetGroupArn has no registered target: nobody would answer there either"
-        return Decision(Words(f"{reason.en}; {nobody}"), refused=True)
+        return Decision(Words(f"{reason.en}; {nobody}"), refused=True, urgent=True)
     known = len(servers(config, seen))
     if reason and config.primary_instance_ids and known < config.min_healthy_targets and not down(seen):
         few = f"but only {known} servers are known; lower it or register more"
-        return Decision(Words(f"MinHealthyTargets is {config.min_healthy_targets}, {few}"), refused=True)
+        return Decision(Words(f"MinHealthyTargets is {config.min_healthy_targets}, {few}"), refused=True, urgent=True)
     if reason:
-        return Decision(reason, Switch("sorry", to_switch), counts="SwitchedToSorry")
+        return Decision(reason, Switch("sorry", to_switch), urgent=True, counts="SwitchedToSorry")
     if missing := [instance for instance, state in (seen.instances or {}).items() if state == ec2.MISSING]:
         expected = "which EC2 does not know; expected instances of this account and region"
         return Decision(Words(f"PrimaryInstanceIds names {', '.join(missing)}, {expected}"), refused=True)
@@ -141,6 +143,8 @@ def mail(config: Config, seen: Observed, result: Result[Switch | Adopt, str]) ->
             assert_never(result.change)
 
 
+TELLS: Tells[Config, Observed, Switch | Adopt, str] = Tells(standing, found, outages=True)
+
 reconcile.warm_up(
     Config,
     lambda config: listeners.read(config.nlb_listener_arns),
@@ -151,4 +155,4 @@ reconcile.warm_up(
 @logger.inject_lambda_context
 def lambda_handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """Reconcile the listeners with the primary's state, whatever the event says."""
-    return reconcile.reconcile(event, Config, observe, decide, act, mail)
+    return reconcile.reconcile(event, Config, observe, decide, act, mail, tells=TELLS)

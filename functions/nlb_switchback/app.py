@@ -14,10 +14,12 @@ from kirikae.elb import Target
 from kirikae.events import Hint
 from kirikae.log import logger
 from kirikae.nlb.mail import to_primary
+from kirikae.nlb.standing import found, standing
 from kirikae.nlb.switch import due, hands_off, look, make
 from kirikae.nlb.world import Switch
 from kirikae.nlb.world.switchback import Config, Observed
 from kirikae.notify import Mail, Words
+from kirikae.tell import Tells
 
 
 def observe(config: Config, hint: Hint) -> Observed:
@@ -116,6 +118,8 @@ def mail(config: Config, seen: Observed, result: Result[Switch, str]) -> Mail:
     return to_primary(config, seen.switches, _evidence(config, seen), alarm, result)
 
 
+TELLS: Tells[Config, Observed, Switch, str] = Tells(standing, found)
+
 reconcile.warm_up(
     Config,
     lambda config: listeners.read(config.nlb_listener_arns),
@@ -127,4 +131,4 @@ reconcile.warm_up(
 @logger.inject_lambda_context
 def lambda_handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """Reconcile the listeners with the primary's recovery, whatever the event says."""
-    return reconcile.reconcile(event, Config, observe, decide, act, mail)
+    return reconcile.reconcile(event, Config, observe, decide, act, mail, tells=TELLS)

@@ -15,7 +15,9 @@ from kirikae.pair.mail import moved, why
 from kirikae.pair.move import Done, look, move
 from kirikae.pair.parameters import checks, missing_side, problems, static_problems
 from kirikae.pair.plan import plan
+from kirikae.pair.standing import found, standing
 from kirikae.pair.world import Config, Move, Observed
+from kirikae.tell import Tells
 
 
 def observe(config: Config, hint: Hint) -> Observed:
@@ -28,7 +30,7 @@ def observe(config: Config, hint: Hint) -> Observed:
 def decide(config: Config, seen: Observed) -> Decision[Move]:
     """Move what is not on a running instance of the pair to one that runs; else everything stays."""
     if wrong := list(static_problems(config)) or list(problems(config, seen)):
-        return Decision(Words("; ".join(wrong)), refused=True)
+        return Decision(Words("; ".join(wrong)), refused=True, urgent=True)
     due = plan(config, seen)
     states = ", ".join(f"{instance} is {state}" for instance, state in seen.instances.items())
     if not due.to:
@@ -36,9 +38,9 @@ def decide(config: Config, seen: Observed) -> Decision[Move]:
         return Decision(Words(stays), lasting=("PairDown",))
     if due.moves:
         change = Move(due.to, due.moves)
-        return Decision(why(seen, change), change, counts="AddressesMoved")
+        return Decision(why(seen, change), change, urgent=True, counts="AddressesMoved")
     if odd := [*due.left.values(), *checks(config, seen), *missing_side(config, seen)]:
-        return Decision(Words("; ".join(odd)), refused=True)
+        return Decision(Words("; ".join(odd)), refused=True, urgent=bool(due.left))
     return Decision(Words(f"everything is on a running instance of the pair: {states}"))
 
 
@@ -52,10 +54,12 @@ def mail(config: Config, seen: Observed, result: Result[Move, Done]) -> Mail | N
     return moved(config, seen, result) if result.done.moved or result.done.unseen else None
 
 
+TELLS: Tells[Config, Observed, Move, Done] = Tells(standing, found, outages=True)
+
 reconcile.warm_up(Config, lambda config: addresses.interfaces("network-interface-id", config.pair_interface_ids))
 
 
 @logger.inject_lambda_context
 def lambda_handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """Reconcile the addresses with the states of the pair, whatever the event says."""
-    return reconcile.reconcile(event, Config, observe, decide, act, mail, rehearse=("event",))
+    return reconcile.reconcile(event, Config, observe, decide, act, mail, tells=TELLS)

@@ -69,6 +69,7 @@ class Stack:
     service_name: str
     topic_arn: str = of_stack()
     hold_parameter: str = of_stack()
+    told_parameter: str = of_stack()
     notification_language: str = must("en|ja", "en or ja", default="en")
     dry_run: bool = False
 

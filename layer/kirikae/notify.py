@@ -128,8 +128,24 @@ def publish(topic_arn: str, mail: Mail, language: str) -> str:
     return ""
 
 
-def announce(config: env.Stack, mail: Mail | None) -> None:
-    """Publish the mail of a change, if there is one; a failure is logged and counted, and never undoes the change."""
+def announce(config: env.Stack, mail: Mail | None) -> bool:
+    """Publish the mail, if there is one; a failure is logged and counted, returns False and never undoes a change."""
     if mail and (problem := publish(config.topic_arn, mail, config.notification_language)):
         log.logger.error("the mail was not sent", subject=mail.subject, problem=problem)
         log.count("MailFailed")
+        return False
+    return True
+
+
+def nobody_hears(topic_arn: str) -> bool:
+    """Tell whether the topic has no confirmed subscription; not if it cannot be asked.
+
+    A subscription by mail counts once its link was followed, and until somebody follows the link that ends it.
+    https://docs.aws.amazon.com/sns/latest/api/API_GetTopicAttributes.html
+    """
+    try:
+        found = aws.client("sns").get_topic_attributes(TopicArn=topic_arn)["Attributes"]
+    except (ClientError, BotoCoreError) as error:
+        log.logger.warning("the topic cannot be asked", topic=topic_arn, problem=str(error))
+        return False
+    return bool(found.get("SubscriptionsConfirmed") == "0")

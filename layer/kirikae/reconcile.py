@@ -2,8 +2,8 @@
 
 A handler is its Config and four functions. Two parts are for few: `store_wish`, of a handler that takes wishes,
 validates and stores the one in the event before anything is observed, and what it returns is `hint.wish`; a hold does
-not stop it, because the wish comes true when the hold is over. `rehearse` names kinds of hints for which a stack with
-DryRun=true mails besides alarms and wishes; never the tick.
+not stop it, because the wish comes true when the hold is over. `tells` says what people should know of the capability,
+so that every change is told once, whatever dies, and an outage that may not be answered is told at once.
 """
 
 import gc
@@ -18,10 +18,12 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from kirikae import aws, clock, env, events, hold, log, notify
+from kirikae import aws, clock, env, events, hold, log, notify, tell
 from kirikae.decision import Change, Decision, Made, Result, plain
 from kirikae.errors import InputError, UnfinishedError
 from kirikae.notify import Mail, Times, Words
+from kirikae.tell import Tells, Withheld
+from kirikae.told import State
 
 WARM_UP_SECONDS = 2
 _LASTING = {"held": ("Held",), "refused": ("Refused",)}
@@ -55,7 +57,7 @@ def reconcile[C: env.Stack, S, X: Change, D](
     act: Callable[[C, S, X], D],
     mail: Callable[[C, S, Result[X, D]], Mail | None],
     store_wish: Callable[[C, events.Request, datetime], Any] | None = None,
-    rehearse: tuple[str, ...] = (),
+    tells: Tells[C, S, X, D] | None = None,
 ) -> dict[str, Any]:
     """Bring the world to where `decide` says it should be, and mail it once if that took a change.
 
@@ -75,17 +77,43 @@ def reconcile[C: env.Stack, S, X: Change, D](
     try:
         if outcome == "changed" and change is not None:
             parts = partial(act, config, seen), partial(mail, config, seen)
-            report |= _carry_out(config, decision, change, *parts, hint.at, began)
+            standing = partial(tells.standing, config, seen) if tells else None
+            report |= _carry_out(config, decision, change, *parts, standing, hint.at, began)
         else:
             report["outcome"] = outcome
-        if outcome == "dry-run" and config.dry_run and hint.kind in ("alarm", "wish", *rehearse):
-            notify.announce(config, _rehearsal(config, decision.reason, change))
+            _tell_of_no_change(config, request, seen, tells, decision, change, outcome, why_not)
     finally:
-        log.logger.info("decision", decision=report, forced=request.reason)
-        for condition in decision.lasting + _LASTING.get(outcome, ()):
-            log.count(condition)
-        log.flush()
+        nobody = ("NobodyHears",) if hint.kind == "tick" and notify.nobody_hears(config.topic_arn) else ()
+        _record(report, request.reason, decision.lasting + _LASTING.get(outcome, ()) + nobody)
     return report
+
+
+def _record(report: dict[str, Any], forced: str, conditions: tuple[str, ...]) -> None:
+    """Log the decision in one line, and count the conditions that last."""
+    log.logger.info("decision", decision=report, forced=forced)
+    for condition in conditions:
+        log.count(condition)
+    log.flush()
+
+
+def _tell_of_no_change[C: env.Stack, S, X: Change, D](
+    config: C,
+    request: events.Request,
+    seen: S,
+    tells: Tells[C, S, X, D] | None,
+    decision: Decision[X],
+    change: X | None,
+    outcome: str,
+    why_not: str,
+) -> None:
+    """Tell what people do not know yet, and at once that an outage may not be answered; rehearse other changes."""
+    if tells and not request.dry_run:
+        withheld = tells.outages and decision.urgent and outcome in ("held", "dry-run", "refused")
+        tell.owed(config, seen, tells, decision, Withheld(outcome, why_not) if withheld else None)
+        if withheld:
+            return
+    if outcome == "dry-run" and config.dry_run and request.hint.kind in ("alarm", "wish"):
+        notify.announce(config, _rehearsal(config, decision.reason, change))
 
 
 def _gate(
@@ -118,10 +146,11 @@ def _carry_out[X: Change, D](
     change: X,
     act: Callable[[X], D],
     mail: Callable[[Result[X, D]], Mail | None],
+    standing: Callable[[Result[X, D]], State | None] | None,
     caused: datetime | None,
     began: datetime,
 ) -> dict[str, Any]:
-    """Make the change, mail it and count it; return what the report says of it.
+    """Make the change, tell it and count it; return what the report says of it.
 
     What was made of an unfinished change is mailed before the error is raised again.
     """
@@ -133,9 +162,10 @@ def _carry_out[X: Change, D](
             raise
         done, unfinished = error.done, error
     times = Times(caused, began, clock.now())
-    notify.announce(config, mail(Result(change, decision.reason, done, times, forced=decision.change is None)))
+    result = Result(change, decision.reason, done, times, forced=decision.change is None)
+    first = tell.made(config, standing(result) if standing else None, mail(result), began)
     made = done if isinstance(done, Made) else Made(change=change, reason=decision.reason)
-    if made.change and decision.counts:
+    if made.change and decision.counts and first:
         log.count(decision.counts)
         if caused:
             seconds = max(0.0, (times.done - caused).total_seconds())

@@ -164,7 +164,8 @@ class Environment:
     def _start(self) -> None:
         self._kill()
         self._process = subprocess.Popen(  # noqa: S603 (the function under test)
-            [python(), "-P", "-B", _BOOTSTRAP, self._offset, self._handler],  # -B: Lambda's code directory is read-only
+            # -B: Lambda's code directory is read-only
+            [python(), "-P", "-B", _BOOTSTRAP, self._offset, self._handler, *self._lines()],
             cwd=self._code_dir,
             env=self._variables,
             stdin=subprocess.DEVNULL,
@@ -172,6 +173,22 @@ class Environment:
             stderr=subprocess.STDOUT,
             start_new_session=True,  # what the function starts ends with it, and Ctrl-C reaches only the sandbox
         )
+
+    @property
+    def access_key(self) -> str:
+        """The key that its requests are signed with."""
+        return str(self._variables.get("AWS_ACCESS_KEY_ID", ""))
+
+    def kill(self) -> None:
+        """End the function where it is, by a signal; whoever waits for its answer sees that it is gone."""
+        if self._process:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _lines(self) -> list[str]:
+        """Return the file for the lines that run, in the directory that SANDBOX_LINES names, if one is asked for."""
+        directory = os.environ.get("SANDBOX_LINES")
+        return [f"{directory}/{self._directory.name}"] if directory else []
 
     def _kill(self) -> None:
         if self._process is None:

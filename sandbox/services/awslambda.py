@@ -100,6 +100,7 @@ class Functions:
         self.runs: list[Run] = []
         account.override("lambda", "Invoke", self._api_invoke, locked=False)
         account.override("lambda", "GetPolicy", self._api_get_policy)
+        account.kill = self.kill
         account.at_close(self.close)
         atexit.register(self.close)
 
@@ -198,6 +199,13 @@ class Functions:
                 del self._environments[environment]
         for environment in idle:
             environment.close()
+
+    def kill(self, access_key: str) -> None:
+        """End the process of the environment that has this key, by a signal; nobody is no error."""
+        with self._lock:
+            found = [environment for environment in self._environments if environment.access_key == access_key]
+        for environment in found:
+            environment.kill()
 
     def close(self) -> None:
         """End every process."""

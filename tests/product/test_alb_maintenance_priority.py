@@ -41,6 +41,7 @@ CONFIG = Config(
     service_name="shop",
     topic_arn="arn:aws:sns:ap-northeast-1:123456789012:shop",
     hold_parameter="/shop/hold",
+    told_parameter="/told/it",
     maintenance_parameter=PARAMETER,
     maintenance_listener_arn=LISTENER,
     maintenance_rule_arn=RULE,
@@ -164,6 +165,7 @@ def test_what_cannot_be_decided_is_refused(words: str, world: Observed) -> None:
 )  # fmt: skip
 def test_a_configuration_that_does_not_fit_is_named(variables: dict[str, str], words: str) -> None:
     given = {"SERVICE_NAME": "shop", "TOPIC_ARN": CONFIG.topic_arn, "HOLD_PARAMETER": "/shop/hold"}
+    given |= {"TOLD_PARAMETER": "/shop/told/maintenance"}
     given |= {"MAINTENANCE_PARAMETER": PARAMETER, "MAINTENANCE_LISTENER_ARN": LISTENER, "MAINTENANCE_RULE_ARN": RULE}
     with pytest.raises(InputError) as refused:
         env.load(Config, given | variables)

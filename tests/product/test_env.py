@@ -21,6 +21,7 @@ GOOD = {
     "SERVICE_NAME": "shop",
     "TOPIC_ARN": "arn:aws:sns:ap-northeast-1:123456789012:shop",
     "HOLD_PARAMETER": "/shop/hold",
+    "TOLD_PARAMETER": "/shop/told/it",
     "NLB_LISTENER_ARNS": LISTENER,
     "PRIMARY_TARGET_GROUP_ARN": GROUP,
     "SORRY_TARGET_GROUP_ARN": GROUP.replace("primary", "sorry"),

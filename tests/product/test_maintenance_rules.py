@@ -27,6 +27,7 @@ CONFIG = Config(
     service_name="shop",
     topic_arn="arn:aws:sns:ap-northeast-1:123456789012:shop",
     hold_parameter="/shop/hold",
+    told_parameter="/told/it",
     maintenance_parameter="/shop/maintenance",
     maintenance_listener_arn=LISTENER,
     maintenance_rule_arn=PREFIX + OURS,

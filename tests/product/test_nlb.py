@@ -29,6 +29,7 @@ def config(service: NlbService) -> Config:
         service_name="shop",
         topic_arn="arn:aws:sns:ap-northeast-1:123456789012:shop",
         hold_parameter="/shop/hold",
+        told_parameter="/told/it",
         nlb_listener_arns=service.listener_arns,
         primary_target_group_arn=service.primary_arn,
         sorry_target_group_arn=service.sorry_arn,

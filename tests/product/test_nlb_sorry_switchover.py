@@ -31,6 +31,7 @@ CONFIG = Config(
     service_name="shop",
     topic_arn="arn:aws:sns:ap-northeast-1:123456789012:shop",
     hold_parameter="/shop/hold",
+    told_parameter="/told/it",
     nlb_listener_arns=(LISTENER,),
     primary_target_group_arn=PRIMARY,
     sorry_target_group_arn=SORRY,
@@ -315,7 +316,7 @@ def test_an_empty_sorry_group_is_refused_and_reported_once(new_shop: Callable[..
     assert shop.serves == ["primary"]
     assert len(shop.alarm_mails("Refused")) == 1
     assert "SorryTargetGroupArn" in shop.decisions(FUNCTION)[-1]["reason"]
-    assert shop.mails == []
+    assert shop.subjects == ["NOT answered (refused): a change is due"]
 
 
 def test_a_sorry_page_that_is_down_itself_is_known_before_it_is_needed_and_named_in_the_mail(shop: Shop) -> None:
@@ -454,7 +455,7 @@ def test_a_held_stack_does_nothing_until_the_hold_ends(shop: Shop) -> None:
     shop.held(minutes=45)
     shop.stops()
     shop.minutes(40)
-    assert (shop.serves, shop.mails) == (["primary"], [])
+    assert (shop.serves, shop.subjects) == (["primary"], ["NOT answered (held): a change is due"])
     assert "database work" in shop.decisions(FUNCTION)[-1]["reason"]
     assert len(shop.alarm_mails("Held")) == 1
     shop.minutes(6)
@@ -487,14 +488,15 @@ def test_a_hold_that_cannot_be_read_does_not_stop_a_switch(shop: Shop) -> None:
     assert shop.serves == ["sorry"]
 
 
-def test_a_dry_run_stack_writes_nothing_and_mails_when_the_alarm_tells(new_shop: Any) -> None:
+def test_a_dry_run_stack_changes_nothing_and_mails_at_once(new_shop: Any) -> None:
     shop = new_shop(DryRun="true").deployed()
     shop.minutes(5)
     shop.stops()
+    assert shop.subjects == ["NOT answered (dry-run): a change is due"]
     shop.minutes(15)
     assert shop.weights == [{"primary": 1}]
     assert shop.writes() == []
-    assert shop.subjects == ["dry run: a change is due"]
+    assert len(shop.subjects) == 1
 
 
 def test_a_failed_publish_neither_undoes_nor_repeats_the_switch_and_shows(shop: Shop) -> None:

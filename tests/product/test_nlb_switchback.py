@@ -30,6 +30,7 @@ CONFIG = Config(
     service_name="shop",
     topic_arn="arn:aws:sns:ap-northeast-1:123456789012:shop",
     hold_parameter="/shop/hold",
+    told_parameter="/told/it",
     nlb_listener_arns=(LISTENER,),
     primary_target_group_arn=PRIMARY,
     sorry_target_group_arn=SORRY,

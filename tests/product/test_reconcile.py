@@ -91,6 +91,7 @@ def lamp(ours: Account, monkeypatch: pytest.MonkeyPatch) -> Lamp:
     monkeypatch.setenv("SERVICE_NAME", "lamp")
     monkeypatch.setenv("TOPIC_ARN", ours.client("sns").create_topic(Name="lamp")["TopicArn"])
     monkeypatch.setenv("HOLD_PARAMETER", "/lamp-stack/hold")
+    monkeypatch.setenv("TOLD_PARAMETER", "/lamp-stack/told/lamp")
     monkeypatch.setattr(powertools.provider, "service", "lamp")  # read from the environment at the import
     hold(ours, "off")
     ours.calls.clear()

@@ -28,6 +28,7 @@ CONFIG = Config(
     service_name="shop",
     topic_arn="arn:aws:sns:ap-northeast-1:123456789012:shop",
     hold_parameter="/shop/hold",
+    told_parameter="/told/it",
     rotation_target_group_arns=(A, B),
     rotation_documents=("AWS-RunShellScript", "Patch"),
     state_machine_arn="arn:aws:states:ap-northeast-1:123456789012:stateMachine:shop",

@@ -214,6 +214,7 @@ def in_world(world: World) -> Iterator[None]:
             "SERVICE_NAME": "shop",
             "TOPIC_ARN": "arn:aws:sns:ap-northeast-1:123456789012:t",
             "HOLD_PARAMETER": "/shop/hold",
+            "TOLD_PARAMETER": "/shop/told/it",
             "ROTATION_TARGET_GROUP_ARNS": ",".join(GROUPS),
             "ROTATION_MIN_HEALTHY": str(world.least),
             "STATE_MACHINE_ARN": MACHINE,

@@ -19,6 +19,7 @@ CONFIG = Config(
     service_name="shop",
     topic_arn="arn:aws:sns:eu-west-3:123456789012:shop",
     hold_parameter="/shop/hold",
+    told_parameter="/told/it",
     rotation_target_group_arns=(A, B),
     state_machine_arn="arn:aws:states:eu-west-3:123456789012:stateMachine:shop",
 )

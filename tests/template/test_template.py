@@ -141,6 +141,8 @@ def test_outputs_name_every_function_the_topic_the_parameters_and_the_dashboard(
     expected |= {"TopicArn": stack["Resources"]["Topic"]["Ref"], "DashboardName": dashboard["Ref"]}
     parameters = {name: one["Ref"] for name, one in all_of(stack, "AWS::SSM::Parameter").items()}
     expected |= {f"{name}ParameterName": ref for name, ref in parameters.items()}
+    expected |= {"LogGroupName": stack["Resources"]["Log"]["Ref"]}
+    expected |= {"FailedEventsQueueUrl": stack["Resources"]["FailedEvents"]["Ref"]}
     expected |= {"MaintenanceTargetGroupArn": stack["Resources"]["MaintenanceTargetGroup"]["Ref"]}
     assert stack["Outputs"] == expected
     assert (

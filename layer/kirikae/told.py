@@ -1,0 +1,108 @@
+"""What people were last told, kept in a Systems Manager parameter that no template owns: `/<stack>/told/<capability>`.
+
+A change that was made and not told is owed: whoever finds that the world is not as people were told tells them, once.
+The parameter holds {"known": {...}, "telling": {...}, "at": "..."}: what people know, in plain words that a capability
+chooses ({} while all is at rest; no parameter means the same), and, from before a mail until after it, what it says.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from kirikae import aws
+from kirikae.clock import iso, moment
+from kirikae.log import logger
+
+type State = Mapping[str, str]
+
+# No run lives longer than the functions' timeout, a minute: then it died, and its mail may not have left.
+UNHEARD_OF = timedelta(seconds=90)
+# A run that began so long after another one told a change may still have been shown the world before that change.
+STALE_READS = timedelta(seconds=10)
+
+
+@dataclass(frozen=True)
+class Note:
+    """What the parameter holds; version 0 means that there is none."""
+
+    version: int = 0
+    known: State = field(default_factory=dict)
+    telling: State | None = None
+    at: datetime = datetime(1970, 1, 1, tzinfo=UTC)
+
+    def says(self, state: State, since: datetime) -> bool:
+        """Tell whether people have been told, or are being told, this state not before `since`."""
+        return self.at >= since and state == (self.known if self.telling is None else self.telling)
+
+    def unheard_of(self, now: datetime) -> bool:
+        """Tell whether the run that was about to tell something must have ended without saying that it did."""
+        return self.telling is not None and now - self.at > UNHEARD_OF
+
+
+def read(name: str) -> Note | None:
+    """Return the note, an empty one if there is none, or None if it cannot be read: then nothing is known to be owed.
+
+    https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameter.html
+    """
+    try:
+        found = aws.client("ssm").get_parameter(Name=name)["Parameter"]
+    except (ClientError, BotoCoreError) as error:
+        if isinstance(error, ClientError) and error.response["Error"]["Code"] == "ParameterNotFound":
+            return Note()
+        logger.warning("what people were told cannot be read", parameter=name, problem=str(error))
+        return None
+    try:
+        return _note(found["Version"], json.loads(found["Value"]))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:  # written by hand: as if there were none
+        logger.warning("what people were told cannot be understood", parameter=name, problem=str(error))
+        return Note(found.get("Version", 0))
+
+
+def _note(version: int, value: dict[str, dict[str, str] | str]) -> Note:
+    known, telling = value["known"], value.get("telling")
+    if not isinstance(known, dict) or not isinstance(telling, dict | None):
+        raise TypeError(f"{value!r} is not what kirikae writes")
+    return Note(version, known, telling, moment(value["at"]))
+
+
+def claim(name: str, note: Note, state: State, since: datetime, now: datetime) -> bool:
+    """Write that this run is about to tell the state; return False if another run was first.
+
+    Versions decide: Systems Manager counts every write, so the run whose write follows the note that it has read is
+    the first.  A later one looks at what its write replaced.  A claim that cannot be written counts as the first: a
+    change is rather told twice than never.
+    https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html
+    """
+    try:
+        mine = _write(name, Note(note.version, note.known, state, now))
+        if mine <= note.version + 1:
+            return True
+        before = read(f"{name}:{mine - 1}")
+    except (ClientError, BotoCoreError) as error:
+        logger.warning("what people are about to be told cannot be noted", parameter=name, problem=str(error))
+        return True
+    if before is None or not before.says(state, since):
+        return True
+    if before.telling is None:  # and it has ended: let the note say so again
+        close(name, state, now)
+    return False
+
+
+def close(name: str, state: State, now: datetime) -> None:
+    """Write that people have been told the state; if this fails, they are told once more when nobody is heard of."""
+    try:
+        _write(name, Note(0, state, None, now))
+    except (ClientError, BotoCoreError) as error:
+        logger.warning("that people were told cannot be noted", parameter=name, problem=str(error))
+
+
+def _write(name: str, note: Note) -> int:
+    """Write the note, in one line that an operator can read; return the version that it became."""
+    value = {"known": dict(note.known), "telling": note.telling and dict(note.telling), "at": iso(note.at)}
+    if note.telling is None:
+        del value["telling"]
+    text = json.dumps(value, ensure_ascii=False)
+    return int(aws.client("ssm").put_parameter(Name=name, Value=text, Type="String", Overwrite=True).get("Version", 0))

@@ -1,0 +1,189 @@
+"""Every change is told, once and within five minutes, whichever call of the run that makes it fails or dies."""
+
+import os
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Shop
+
+from sandbox.account import Account
+
+SOAK = bool(os.environ.get("KIRIKAE_SOAK"))
+SAMPLE = 6  # of the cells of a story, in `make test`; all of them with KIRIKAE_SOAK=1
+FAULTS: dict[str, dict[str, Any]] = {
+    "killed before": {"code": None, "kills": True},
+    "killed after": {"code": None, "kills": True, "after": True},
+    "its answer is lost": {"code": None, "after": True},
+    "three failures": {"code": "ServiceUnavailable", "status": 503, "times": 3},
+    "five failures": {"code": "ServiceUnavailable", "status": 503, "times": 5},
+}
+# Amazon SNS cannot be asked whether a mail has left: these may repeat it, and the repetition says so.
+MAY_REPEAT = {("Publish", "killed after"), ("Publish", "its answer is lost"), ("PutParameter", "killed before")}
+
+
+@dataclass(frozen=True)
+class Story:
+    """A change in a world: how it is brought about, what its mail is called, and which function makes it."""
+
+    begin: Callable[[Account, Path], Any]  # returns the world, quiet
+    cause: Callable[[Any], object]
+    mail: str  # in the subject
+    role: str  # in the name of the role
+
+
+def _shop(account: Account, build: Path) -> Shop:
+    shop = Shop(account, build).deployed()
+    shop.minutes(3)
+    return shop
+
+
+def _on_sorry(account: Account, build: Path) -> Shop:
+    shop = _shop(account, build)
+    shop.stops()
+    shop.minutes(1)
+    shop.service.start()
+    shop.minutes(2)
+    account.sns.messages.clear()
+    return shop
+
+
+STORIES = {
+    "sorry page on": Story(_shop, Shop.stops, "sorry page ON", "NlbSorrySwitchover"),
+    "sorry page off": Story(_on_sorry, lambda shop: shop.minutes(5), "sorry page OFF", "NlbSwitchback"),
+}
+
+
+def calls_of(account: Account, role: str, since: int) -> list[tuple[str, str, int]]:
+    """Return service, operation and how manieth of its kind each call of a role was."""
+    found: list[tuple[str, str, int]] = []
+    for call in account.calls[since:]:
+        if role in call.principal:
+            nth = sum(1 for service, operation, _ in found if (service, operation) == (call.service, call.operation))
+            found.append((call.service, call.operation, nth))
+    return found
+
+
+def nth_time(number: int) -> Callable[[dict[str, Any]], bool]:
+    """Return a condition that holds from the call with this number on."""
+    left = [number]
+
+    def when(_params: dict[str, Any]) -> bool:
+        left[0] -= 1
+        return left[0] < 0
+
+    return when
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_it_is_told_once_whatever_dies(name: str, build: Path) -> None:
+    story = STORIES[name]
+    with Account() as account:
+        world = story.begin(account, build)
+        since = len(account.calls)
+        story.cause(world)
+        cells = [(call, fault) for call in dict.fromkeys(calls_of(account, story.role, since)) for fault in FAULTS]
+        assert [mail for mail in account.mails if story.mail in mail.subject]
+    wrong = {}
+    seeded = random.Random(os.environ.get("KIRIKAE_SANDBOX_SEED", "1"))  # noqa: S311 (which cells are tried)
+    chosen = cells if SOAK else seeded.sample(cells, SAMPLE)
+    for call, fault in chosen:
+        if problem := _told_wrong(story, build, call, fault):
+            wrong[call, fault] = problem
+    assert wrong == {}
+
+
+def _told_wrong(story: Story, build: Path, call: tuple[str, str, int], fault: str) -> str:
+    """Play the story with a fault in this call; return what is wrong with its mails, or nothing."""
+    service, operation, number = call
+    with Account() as account:
+        world = story.begin(account, build)
+        given = {"times": 1, **FAULTS[fault]}
+        ours = nth_time(number)
+        account.faults.add(service, operation, given.pop("code"), role=story.role, when=ours, **given)
+        story.cause(world)
+        account.advance(300)
+        told = [mail for mail in account.mails if story.mail in mail.subject]
+    if len(told) == 1 or (
+        len(told) == 2 and (operation, fault) in MAY_REPEAT and "may have it already" in told[1].body
+    ):
+        return ""
+    return f"{len(told)} mails: {[mail.subject for mail in told]}"
+
+
+# One mail, whoever makes the change at the same time.
+
+
+def subjects(account: Account, text: str) -> list[str]:
+    """Return the subjects that contain the text."""
+    return [mail.subject for mail in account.mails if text in mail.subject]
+
+
+CALLS = [("elbv2", "DescribeListeners"), ("elbv2", "ModifyListener"), ("ssm", "GetParameter"), ("ssm", "PutParameter")]
+
+
+@pytest.mark.parametrize(("service", "operation"), [*CALLS, ("sns", "Publish")])
+def test_a_second_run_in_the_middle_of_the_first_mails_nothing_of_its_own(
+    service: str, operation: str, account: Account, build: Path
+) -> None:
+    shop = _shop(account, build)
+    account.events.arrivals = lambda _event: ()  # the state events; the runs are ours
+    shop.stops()
+    function = shop.stack.resources["NlbSorrySwitchoverFunction"]
+    account.before(service, operation, lambda: account.functions.invoke(function, {"action": "reconcile"}))
+    shop.switchover()
+    shop.minutes(4)
+    assert subjects(account, "sorry page ON") == ["[kirikae] shop: sorry page ON, the primary cannot serve"]
+
+
+def test_a_switch_back_by_somebody_else_is_told_when_it_is_found(account: Account, build: Path) -> None:
+    shop = _on_sorry(account, build)
+    shop.service.forward({shop.service.primary_arn: 1, shop.service.sorry_arn: 0})
+    shop.minutes(4)
+    assert subjects(account, "sorry page OFF") == ["[kirikae] shop: sorry page OFF, found by the periodic check"]
+
+
+# An outage that may not be answered is said at once, and once.
+
+
+def _held(shop: Shop) -> None:
+    shop.held(60)
+
+
+def _nobody_on_the_sorry_side(shop: Shop) -> None:
+    elb = shop.account.client("elbv2")
+    found = elb.describe_target_health(TargetGroupArn=shop.service.sorry_arn)["TargetHealthDescriptions"]
+    elb.deregister_targets(TargetGroupArn=shop.service.sorry_arn, Targets=[each["Target"] for each in found])
+    shop.minutes(7)
+
+
+@pytest.mark.parametrize(("parameters", "prepare", "outcome"), [
+    ({}, _held, "held"),
+    ({"DryRun": "true"}, lambda _shop: None, "dry-run"),
+    ({}, _nobody_on_the_sorry_side, "refused"),
+])  # fmt: skip
+def test_an_outage_that_may_not_be_answered_is_told_at_once_and_once(
+    parameters: dict[str, str], prepare: Callable[[Shop], object], outcome: str, account: Account, build: Path
+) -> None:
+    shop = Shop(account, build, **parameters).deployed()
+    shop.minutes(3)
+    prepare(shop)
+    shop.stops()
+    expected = [f"[kirikae] shop: NOT answered ({outcome}): a change is due"]
+    assert subjects(account, "NOT answered") == expected
+    shop.minutes(30)
+    assert subjects(account, "NOT answered") == expected
+
+
+def test_after_a_hold_the_next_outage_under_a_hold_is_told_again(account: Account, build: Path) -> None:
+    shop = _shop(account, build)
+    shop.held(600)
+    for _ in range(2):
+        shop.stops()
+        shop.minutes(1)
+        shop.service.start()
+        shop.minutes(5)
+    assert len(subjects(account, "NOT answered (held)")) == 2
