@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from pair_tools import TICK, WRITES, Inside
 
-from kirikae import aws
+from kirikae import aws, patience
 from kirikae.errors import UnfinishedError
-from kirikae.pair import move
 from sandbox.account import Account
 
 IPV4 = ("10.0.0.50", "10.0.0.51")
@@ -195,7 +194,7 @@ class Addresses(RuleBasedStateMachine):
 
 @pytest.mark.filterwarnings("ignore")  # of Hypothesis, about examples that are slow because they talk HTTP
 def test_invariants_of_an_address_pair(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(move, "PAUSES", (0.0,) * 8)
+    monkeypatch.setattr(patience, "PAUSES", (0.0,) * 8)
     monkeypatch.setattr(aws, "_CONFIG", aws._CONFIG.merge(type(aws._CONFIG)(retries={"total_max_attempts": 1})))
     run_state_machine_as_test(
         Addresses,
