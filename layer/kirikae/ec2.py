@@ -153,6 +153,12 @@ class Status:
         return self.system == self.instance == "ok" and all(status in ("ok", "not-applicable") for status in more)
 
     @property
+    def text(self) -> str:
+        """Return system/instance/application, and those of the others that do not pass, by name."""
+        failing = [f"{name} {status}" for name, status in self.others if status not in ("ok", "not-applicable")]
+        return ", ".join([f"{self.system}/{self.instance}/{self.application}", *failing])
+
+    @property
     def failing(self) -> str:
         """Return the checks that neither pass nor are yet to begin, each with its status, in words."""
         own = ("SystemStatus", self.system), ("InstanceStatus", self.instance), ("ApplicationStatus", self.application)

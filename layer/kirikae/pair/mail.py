@@ -28,6 +28,10 @@ def why(seen: Observed, change: Move) -> Words:
     )
 
 
+def _but(seen: Observed, instance: str) -> str:
+    return " but impaired" if instance in seen.statuses and seen.statuses[instance].failing else ""
+
+
 def _state(seen: Observed, instance: str) -> str:
     """Return the state of an instance, and which of its status checks fail."""
     failing = seen.statuses[instance].failing if instance in seen.statuses else ""
@@ -49,12 +53,13 @@ def moved(config: Config, seen: Observed, result: Result[Move, Done]) -> Mail:
     done, target = result.done, seen.interfaces[result.change.to].instance_id
     others = {instance: state for instance, state in seen.instances.items() if instance != target}
     down = ", ".join(f"{instance} is {_state(seen, instance)}" for instance in others)
+    short = ", ".join(f"{instance} is {state}{_but(seen, instance)}" for instance, state in others.items())
     down_ja = "\n".join(_down_ja(seen, instance) for instance in others)
     whole = not (done.unseen or done.refused)
     finished = f"addresses moved to {target}" if whole else f"ATTENTION, not all addresses are on {target}"
     return notify.mail(
         config,
-        f"{finished}, {down}",
+        f"{finished}, {short}",
         happened=notify.lines(_happened(config, seen, result, Words(f"{down}.", down_ja))),
         why=result.reason,
         since=notify.since(result.times),

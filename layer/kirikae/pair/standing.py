@@ -92,11 +92,12 @@ def why_it_stays(config: Config, seen: Observed, instance: str) -> Words:
             "アラームが発生した時点 (数分後) で、もう一方のインスタンスが正常であれば、アドレスを移動します。",
         )
     [other] = [name for name in config.pair_instance_ids if name != instance]
-    state = seen.statuses[other].failing if other in seen.statuses else ""
-    state = state or f"{seen.instances[other]}, its alarm is {seen.alarms.get(other, 'not known')}"
+    state = f"{seen.instances[other]}, its alarm is {seen.alarms.get(other, 'not known')}"
+    if other in seen.statuses:
+        state += f", its status checks are {seen.statuses[other].text}"
     return Words(
-        f"The addresses stay there, because {other} does not pass all of its own checks: {state}.",
-        f"{other} が稼働中でないか、すべてのチェックに合格していないため、アドレスは移動しません: {state}。",
+        f"The addresses stay there, because {other} is not fit to take them: {state}.",
+        f"{other} が引き継げる状態ではないため、アドレスは移動しません: {state}。",
     )
 
 
