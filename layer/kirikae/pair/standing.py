@@ -40,6 +40,9 @@ def found(config: Config, seen: Observed, known: State) -> Mail | None:
     was = {name: place for place, names in known.items() if place != IMPAIRED for name in names.split()}
     now = {name.replace(" ", "_"): place or NOWHERE for name, place in places(config, seen).items()}
     moved = {name: place for name, place in now.items() if was.get(name, place) != place}
+    own = (*config.pair_interface_ids, NOWHERE, IMPAIRED)
+    if all(place in own for place in known):  # the first that somebody else takes is told of as not answered
+        moved = {name: place for name, place in moved.items() if place in own}
     lines = [Words(f"  {name.replace('_', ' ')}: {was[name]} -> {place}") for name, place in moved.items()]
     checks = [*_checks(config, seen, known)]
     if not moved:
