@@ -124,6 +124,7 @@ RESOURCES: dict[tuple[str, str], Callable[[Params], list[str]]] = {
     ("cloudwatch", "DescribeAlarmHistory"): lambda params: [
         _arn("cloudwatch", f"alarm:{params.get('AlarmName', '*')}")
     ],
+    ("cloudwatch", "ListAlarmMuteRules"): lambda _: [_arn("cloudwatch", "alarm-mute-rule:*")],
     ("cloudwatch", "SetAlarmState"): lambda params: [_arn("cloudwatch", f"alarm:{params['AlarmName']}")],
     ("ssm", "GetParameter"): lambda params: [_parameter(params["Name"])],
     ("ssm", "GetParameters"): lambda params: [_parameter(name) for name in params["Names"]],

@@ -72,6 +72,7 @@ PAIR = {
     "ElasticIpAllocationIds": "eipalloc-0123456789abcdef0,eipalloc-0123456789abcdef1",
     "OverlayCidrs": "192.168.99.1/32",
     "OverlayRouteTableIds": "rtb-0123456789abcdef0,rtb-0123456789abcdef1",
+    "PairMoveWhenImpaired": "true",
 }
 MAINTENANCE = {"MaintenanceListenerArn": f"{ELB}:listener/app/shop/50dc6c495c0c9188/0467ef3c8400ae65"}
 # The parameters that switch a capability on; with all of them every function is in the stack.

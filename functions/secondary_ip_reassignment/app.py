@@ -3,9 +3,10 @@
 Symmetric: no side is the active one.  What is on a running instance stays there, and nothing goes back by itself.
 """
 
+from dataclasses import replace
 from typing import Any
 
-from kirikae import ec2, reconcile
+from kirikae import alarms, ec2, reconcile
 from kirikae.decision import Decision, Result
 from kirikae.events import Hint
 from kirikae.log import logger
@@ -14,8 +15,8 @@ from kirikae.pair import addresses
 from kirikae.pair.mail import moved, why
 from kirikae.pair.move import Done, look, move
 from kirikae.pair.parameters import checks, missing_side, problems, static_problems
-from kirikae.pair.plan import plan
-from kirikae.pair.standing import found, standing
+from kirikae.pair.plan import impaired, plan, sides, up
+from kirikae.pair.standing import found, standing, why_it_stays
 from kirikae.pair.world import Config, Move, Observed
 from kirikae.tell import Tells
 
@@ -24,7 +25,19 @@ def observe(config: Config, hint: Hint) -> Observed:
     """Read the instances and where everything declared is; nothing for parameters that cannot be right."""
     if any(static_problems(config)):
         return Observed({}, {})
-    return look(config, ec2.instance_states(config.pair_instance_ids, hint.stopped_instance))
+    seen = look(config, Observed(ec2.instance_states(config.pair_instance_ids, hint.stopped_instance), {}))
+    return seen if plan(config, seen).moves else with_checks(config, seen)
+
+
+def with_checks(config: Config, seen: Observed) -> Observed:
+    """Read the status checks of what runs, too: nothing that is due without them waits for it."""
+    running = [instance for instance, interface in sides(config) if interface in up(config, seen)]
+    seen = replace(seen, statuses={status.instance_id: status for status in ec2.instance_statuses(running)})
+    if not config.impaired_alarm_names or not impaired(config, seen):
+        return seen
+    found = alarms.read(*config.impaired_alarm_names, made_with="PairInstanceIds")
+    states = [found[name].state for name in config.impaired_alarm_names]
+    return replace(seen, alarms=dict(zip(config.pair_instance_ids, states, strict=False)))
 
 
 def decide(config: Config, seen: Observed) -> Decision[Move]:
@@ -41,6 +54,10 @@ def decide(config: Config, seen: Observed) -> Decision[Move]:
         return Decision(why(seen, change), change, urgent=True, counts="AddressesMoved")
     if odd := [*due.left.values(), *checks(config, seen), *missing_side(config, seen)]:
         return Decision(Words("; ".join(odd)), refused=True, urgent=bool(due.left))
+    if weak := impaired(config, seen):
+        failing = "; ".join(f"{each} fails its status checks: {seen.statuses[each].failing}" for each in weak)
+        wanted = any(seen.alarms.get(each) == "ALARM" for each in weak)
+        return Decision(Words(f"{failing}. {why_it_stays(config, seen, weak[0]).en}"), refused=wanted)
     return Decision(Words(f"everything is on a running instance of the pair: {states}"))
 
 
@@ -51,7 +68,7 @@ def act(config: Config, seen: Observed, change: Move) -> Done:
 
 def mail(config: Config, seen: Observed, result: Result[Move, Done]) -> Mail | None:
     """Return the mail of a move; none when somebody else had made it by then."""
-    return moved(config, seen, result) if result.done.moved or result.done.unseen else None
+    return moved(config, seen, result) if result.done != Done() else None
 
 
 TELLS: Tells[Config, Observed, Move, Done] = Tells(standing, found, outages=True)

@@ -50,6 +50,52 @@ class PairService:
         """Terminate the instances of these sides."""
         self._ec2.terminate_instances(InstanceIds=[self.instance_ids[side] for side in sides])
 
+    # What others do with what is declared.
+
+    def stranger(self, kind: str) -> str:
+        """Make an interface that is none of the pair's, in the first subnet; return its id.
+
+        kind: `instance` (a third one, running), `detached`, `load balancer` or `NAT gateway`.
+        """
+        subnet = self.subnet_ids[0]
+        if kind == "instance":
+            launched = parts.launch(self.account, subnet, "a third one")
+            self.account.advance(15)  # pending
+            return str(launched["NetworkInterfaces"][0]["NetworkInterfaceId"])
+        if kind == "NAT gateway":
+            made = self.nat_gateway(subnet)["NatGatewayAddresses"][0]["NetworkInterfaceId"]
+            self.account.network.manage(made, "amazon-aws")
+            return str(made)
+        described = {"Description": "ELB net/other/0123456789abcdef"} if kind == "load balancer" else {}
+        made = self._ec2.create_network_interface(SubnetId=subnet, **described)["NetworkInterface"]
+        if kind == "load balancer":
+            self.account.network.manage(made["NetworkInterfaceId"], "amazon-elb")
+        return str(made["NetworkInterfaceId"])
+
+    def nat_gateway(self, subnet_id: str) -> dict[str, Any]:
+        """Make a NAT gateway; return what CreateNatGateway says of it."""
+        allocation = self._ec2.allocate_address(Domain="vpc")["AllocationId"]
+        return dict(self._ec2.create_nat_gateway(SubnetId=subnet_id, AllocationId=allocation)["NatGateway"])
+
+    def take(self, name: str, interface_id: str) -> None:
+        """Bring something declared, named as in `where`, to an interface, as anybody with the permission can."""
+        here = {"NetworkInterfaceId": interface_id}
+        if name.startswith("eipalloc-"):
+            self._ec2.associate_address(AllocationId=name, **here)
+        elif " " in name:
+            self.lead(name, **here)
+        elif ":" in name:
+            if holder := self.account.network.holder(name):
+                self._ec2.unassign_ipv6_addresses(NetworkInterfaceId=holder, Ipv6Addresses=[name])
+            self._ec2.assign_ipv6_addresses(Ipv6Addresses=[name], **here)
+        else:
+            self._ec2.assign_private_ip_addresses(PrivateIpAddresses=[name], AllowReassignment=True, **here)
+
+    def lead(self, route: str, **target: str) -> None:
+        """Let a route, `<table> <cidr>`, lead to a target, given as in ReplaceRoute."""
+        table_id, cidr = route.split()
+        self._ec2.replace_route(RouteTableId=table_id, DestinationCidrBlock=cidr, **target)
+
     # What can be seen of it, without a request that would be recorded.
 
     def where(self) -> dict[str, int | str | None]:
@@ -84,8 +130,10 @@ def pair_service(
     tables: int = 1,
     zones: int = 1,
     instance_type: str = "t3.medium",
+    ipv6_only: bool = False,
 ) -> PairService:
-    """Build the service with so many IPv6 addresses, Elastic IPs and route tables, in one subnet or in two zones.
+    """Build the service with so many IPv6 addresses, Elastic IPs and route tables, in one subnet or in two zones;
+    the subnets have IPv6 only if asked.
 
     An Elastic IP leads to the floating IPv4 address in the same place of the list, else to the primary address.
     """
@@ -96,15 +144,16 @@ def pair_service(
     subnet_ids = tuple(
         ec2.create_subnet(
             VpcId=vpc["VpcId"],
-            CidrBlock=f"10.0.{number}.0/24",
             Ipv6CidrBlock=str(ipv6_subnets[number]),
             AvailabilityZone=parts.ZONES[number],
+            **({"Ipv6Native": True} if ipv6_only else {"CidrBlock": f"10.0.{number}.0/24"}),
         )["Subnet"]["SubnetId"]
         for number in range(zones)
     )
     instances = []
     for side in (0, 1):
-        settings = {"InstanceType": instance_type, "PrivateIpAddress": f"10.0.{side % zones}.1{side}"}
+        own = {} if ipv6_only else {"PrivateIpAddress": f"10.0.{side % zones}.1{side}"}
+        settings = {"InstanceType": instance_type, **own}
         instances.append(parts.launch(account, subnet_ids[side % zones], **settings))
     interface_ids = tuple(each["NetworkInterfaces"][0]["NetworkInterfaceId"] for each in instances)
     first = interface_ids[0]

@@ -46,14 +46,24 @@ class StandbyService:
         """Let the active's application hang."""
         self.account.ec2.applications[self.active] = False
 
-    def lacks(self, code: str, *what: str, times: int | None = None) -> None:
-        """Let starts of these instances, or of instances of these types, fail with this code."""
+    def hibernate(self, instance_id: str) -> None:
+        """Hibernate an instance, as a person does."""
+        self.account.client("ec2").stop_instances(InstanceIds=[instance_id], Hibernate=True)
+
+    def lacks(self, code: str, *what: str, times: int | None = None, seconds: float = 0) -> None:
+        """Let starts of these instances, or of instances of these types, fail with this code, after so many seconds.
+
+        For want of capacity EC2 answers 500 (S3), and a dry run asks for none (S1).
+        """
 
         def hit(params: dict[str, Any]) -> bool:
             [instance_id] = params["InstanceIds"]
-            return instance_id in what or self.account.ec2.instance(instance_id).instance_type in what
+            named = instance_id in what or self.account.ec2.instance(instance_id).instance_type in what
+            return named and not params.get("DryRun")
 
-        self.account.faults.add("ec2", "StartInstances", code, times=times, when=hit)
+        status = 500 if "Capacity" in code or code == "InternalError" else 400
+        faults = self.account.faults
+        faults.add("ec2", "StartInstances", code, times=times, status=status, latency=seconds, when=hit)
 
     # What can be seen of it, without a request that would be recorded.
 

@@ -5,6 +5,7 @@ through to it. What an alarm does is queued on the clock, so it happens after th
 """
 
 import json
+import re
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from sandbox.frontdoor import FrontDoor
 from sandbox.services.awslambda import Functions
 from sandbox.services.cloudwatch_math import COMPARISONS, STATISTICS, evaluated, math
 from sandbox.services.cloudwatch_metrics import MINUTE, Metrics
+from sandbox.services.cloudwatch_silence import MuteRules
 from sandbox.services.delivery import DeliveryError
 from sandbox.services.eventbridge import Events
 from sandbox.services.sns import Sns
@@ -67,11 +69,16 @@ class Alarms:
         self._metric_ids: dict[str, str] = {}
         # Actions that failed: alarm, action, reason. On AWS only the alarm's history has them.
         self.failed_actions: list[tuple[str, str, str]] = []
+        self._withheld: dict[str, Callable[[], None]] = {}  # alarm -> the actions of its present state
+        self.mute_rules = MuteRules(account, self._speaks_again)
         metrics.after_minute = self._evaluate_all
         account.override("cloudwatch", "PutMetricAlarm", self._check)
         account.after("cloudwatch", "PutMetricAlarm", self._defined)
         account.after("cloudwatch", "DeleteAlarms", self._deleted)
         account.override("cloudwatch", "SetAlarmState", self._set_state)
+        account.override("cloudwatch", "PutCompositeAlarm", self._put_composite)
+        for verb, enabled in (("EnableAlarmActions", True), ("DisableAlarmActions", False)):
+            account.after("cloudwatch", verb, lambda params, enabled=enabled: self._enable(params, enabled))
 
     def put_alarm(self, properties: dict[str, Any]) -> str:
         """Create or replace an alarm from the properties of AWS::CloudWatch::Alarm, return its ARN; the state stays.
@@ -110,6 +117,57 @@ class Alarms:
             self._definitions.pop(name, None)
             self._states.pop(name, None)
 
+    def _enable(self, params: dict[str, Any], enabled: bool) -> None:
+        for name in params["AlarmNames"]:
+            self._definitions[name] = self._definitions[name] | {"ActionsEnabled": enabled}
+
+    def _put_composite(self, params: Definition, _principal: str) -> dict[str, Any]:
+        """Make an alarm of other alarms; the sandbox knows ALARM("one") OR ALARM("other")."""
+        terms = [re.fullmatch(r'\s*ALARM\("?([^"()]+)"?\)\s*', term) for term in params["AlarmRule"].split(" OR ")]
+        if None in terms:
+            raise Refusal("ValidationError", f"The sandbox lacks the rule {params['AlarmRule']}")
+        name, now = params["AlarmName"], self._account.clock.now()
+        actions = {"alarm_actions": params.get("AlarmActions") or [], "ok_actions": params.get("OKActions") or []}
+        unused = {"namespace": "", "metric_name": "", "comparison_operator": "", "statistic": "", "description": ""}
+        self._account.backend("cloudwatch").put_metric_alarm(
+            name=name,
+            evaluation_periods=1,
+            period=MINUTE,
+            threshold=0,
+            dimensions=[],
+            rule=params["AlarmRule"],
+            **unused,
+            **actions,
+        )
+        of = [term[1] for term in terms if term]
+        self._definitions[name] = {"Dimensions": [], **params, "Of": of}
+        self._set(name, State("OK", "", None, now, now))
+        self._combine()
+        return {}
+
+    def _combine(self) -> None:
+        """Let the composite alarms follow those that they are made of, and what suppresses them (S8)."""
+        for name, definition in list(self._definitions.items()):
+            if "Of" in definition:
+                raised = any(self._states[part].value == "ALARM" for part in definition["Of"])
+                if (value := "ALARM" if raised else "OK") != self._states[name].value:
+                    self._change(name, value, definition["AlarmRule"], None)
+                alarm = self._account.backend("cloudwatch").alarms[name]
+                alarm.actions_suppressed_by = "Alarm" if self._suppressed(name) else None
+                self._speaks_again(name)
+
+    def _suppressed(self, name: str) -> bool:
+        suppressor = self._definitions[name].get("ActionsSuppressor", "").rpartition(":")[2]
+        return bool(suppressor) and self._states[suppressor].value == "ALARM"
+
+    def _speaks_again(self, name: str) -> None:
+        """Run what was withheld, unless the alarm is silent still."""
+        if name in self._withheld and not self._silent(name):
+            self._withheld.pop(name)()
+
+    def _silent(self, name: str) -> bool:
+        return self.mute_rules.mutes(name) or self._suppressed(name)
+
     def _set_state(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
         name, data = params["AlarmName"], params.get("StateReasonData")
         if name not in self._definitions:
@@ -122,8 +180,9 @@ class Alarms:
     # Evaluation.
 
     def _evaluate_all(self, end: int) -> None:
-        for name in list(self._definitions):
-            self._evaluate(name, end)
+        for name, definition in list(self._definitions.items()):
+            if "Of" not in definition:
+                self._evaluate(name, end)
 
     def _evaluate(self, name: str, end: int) -> None:
         definition, state = self._definitions[name], self._states[name]
@@ -177,9 +236,16 @@ class Alarms:
             "configuration": self._configuration(definition),
         }
         self._events.emit("aws.cloudwatch", "CloudWatch Alarm State Change", about, [arn])
+        self._withheld.pop(name, None)
         if definition.get("ActionsEnabled", True):
-            for action in definition.get(_ACTION_LISTS[value]) or []:
-                self._account.clock.after(0, lambda to=action: self._act(to, definition, about, old, new))
+            self._withheld[name] = lambda: self._act_all(definition, about, old, new)
+            self._speaks_again(name)
+        if "Of" not in definition:
+            self._combine()
+
+    def _act_all(self, definition: Definition, about: dict[str, Any], old: State, new: State) -> None:
+        for action in definition.get(_ACTION_LISTS[new.value]) or []:
+            self._account.clock.after(0, lambda to=action: self._act(to, definition, about, old, new))
 
     def _act(self, action: str, definition: Definition, about: dict[str, Any], old: State, new: State) -> None:
         name = about["alarmName"]

@@ -19,7 +19,7 @@ BOOTING = 20.0  # seconds from running until the application answers
 INITIALIZING = 120.0  # seconds from running until both status checks have an answer
 
 _CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
-_USER_INITIATED = "Client.UserInitiatedShutdown"
+_CHECKS = ("SystemStatus", "InstanceStatus", "AttachedEbsStatus")  # those that every instance has (S6)
 
 
 class Ec2:
@@ -34,6 +34,8 @@ class Ec2:
         self.applications: dict[str, bool] = {}  # instance id -> whether its application answers, if not as usual
         self.falls_back: dict[str, str] = {}  # instance id -> state reason of a start that ends in stopped
         self.impaired: set[str] = set()  # instances whose status checks fail
+        # instance id -> part of DescribeInstanceStatus, like AttachedEbsStatus or PerformanceStatus -> its status
+        self.checks: dict[str, dict[str, str]] = {}
         self._running_since: dict[str, float] = {}
         self._timers: dict[str, Timer] = {}
         account.around("ec2", "RunInstances", self._run)
@@ -130,6 +132,7 @@ class Ec2:
                     # G5: what a launch creates goes with the instance, unless the launch says otherwise.
                     wanted = specified.get(index, {})
                     nic.delete_on_termination = wanted.get("DeleteOnTermination", "NetworkInterfaceId" not in wanted)
+                self._network.made(list(instance.nics.values()))
                 self._boot(instance)
         return answered
 
@@ -149,8 +152,9 @@ class Ec2:
         def stop(instance: Any) -> None:
             if instance.state == "running":
                 instance._reason = f"User initiated ({self._account.clock.now():%Y-%m-%d %H:%M:%S} GMT)"
-                reason = f"{_USER_INITIATED}: User initiated shutdown"
-                instance.state_reason = StateReason(reason, _USER_INITIATED)
+                code = f"Client.UserInitiated{'Hibernate' if params.get('Hibernate') else 'Shutdown'}"  # S4
+                reason = f"{code}: User initiated {'hibernate' if params.get('Hibernate') else 'shutdown'}"
+                instance.state_reason = StateReason(reason, code)
                 self._set(instance, "stopping")
                 self._later(instance, STOPPING, lambda: self._stopped(instance, reason))
 
@@ -174,12 +178,12 @@ class Ec2:
     ) -> list[dict[str, Any]]:
         """Do it to all instances or, if AWS refuses one of them, to none; return their state changes."""
         instances = self._named(params.get("InstanceIds", []))
+        if params.get("DryRun"):  # S1: it is about permission only, neither state nor capacity
+            raise Refusal("DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412)
         for instance in instances:
             if instance.state in refused:
                 message = f"The instance '{instance.id}' is not in a state from which it can be {verb}."
                 raise Refusal("IncorrectInstanceState", message)
-        if params.get("DryRun"):
-            raise Refusal("DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412)
         changes = []
         for instance in instances:
             previous = _state(instance.state)
@@ -211,38 +215,50 @@ class Ec2:
         return {"InstanceStatuses": [status for status in statuses if _matches(status, params.get("Filters", []))]}
 
     def _status(self, instance: Any, state: str) -> dict[str, Any]:
-        check = self._check(instance.id, state)
-        summary: dict[str, Any] = {"Status": check}
-        if check != "not-applicable":
-            passed = {"ok": "passed", "impaired": "failed"}.get(check, check)
-            summary["Details"] = [{"Name": "reachability", "Status": passed}]
-        return {
+        checks = self._checks(instance.id, state)
+        parts = {name: {"Status": status} | _details(name, status) for name, status in checks.items()}
+        described = {
             "AvailabilityZone": instance.placement.zone,
             "InstanceId": instance.id,
             "InstanceState": _state(state),
-            "InstanceStatus": summary,
-            "SystemStatus": summary,
         }
+        return described | parts
 
-    def _check(self, instance_id: str, state: str) -> str:
+    def _checks(self, instance_id: str, state: str) -> dict[str, str]:
+        """Return each part of DescribeInstanceStatus; those that are not in _CHECKS only if a test sets them."""
         since = self._running_since.get(instance_id)
         if state != "running" or since is None:
-            return "not-applicable"
+            return dict.fromkeys(_CHECKS, "not-applicable")
         if self._account.clock.time() - since < INITIALIZING:
-            return "initializing"
-        return "impaired" if instance_id in self.impaired else "ok"
+            return dict.fromkeys(_CHECKS, "initializing")
+        usual = dict.fromkeys(_CHECKS, "ok")
+        if instance_id in self.impaired:
+            usual |= {"SystemStatus": "impaired", "InstanceStatus": "impaired"}
+        return usual | self.checks.get(instance_id, {})
 
     def publish(self, put: Put) -> None:
         """Publish the status checks of the minute, 0 or 1: of running instances only."""
         for instance in self.backend.all_instances():
-            check = self._check(instance.id, instance.state)
-            if check not in ("not-applicable", "initializing"):
-                for name in ("StatusCheckFailed", "StatusCheckFailed_Instance", "StatusCheckFailed_System"):
-                    put("AWS/EC2", name, {"InstanceId": instance.id}, float(check == "impaired"))
+            checks = self._checks(instance.id, instance.state)
+            if checks["SystemStatus"] not in ("not-applicable", "initializing"):
+                for name in _CHECKS:
+                    metric = f"StatusCheckFailed_{name.removesuffix('Status').replace('Ebs', 'EBS')}"
+                    put("AWS/EC2", metric, {"InstanceId": instance.id}, float(checks[name] == "impaired"))
+                # S6: whichever of the three it is.
+                failed = "impaired" in [checks[name] for name in _CHECKS]
+                put("AWS/EC2", "StatusCheckFailed", {"InstanceId": instance.id}, float(failed))
 
 
 def _state(name: str) -> dict[str, Any]:
     return {"Code": _CODES[name], "Name": name}
+
+
+def _details(name: str, status: str) -> dict[str, Any]:
+    """Return the details that a check has, if it has any."""
+    if status == "not-applicable" or name not in _CHECKS:
+        return {}
+    passed = {"ok": "passed", "impaired": "failed"}.get(status, status)
+    return {"Details": [{"Name": "reachability", "Status": passed}]}
 
 
 def _matches(status: dict[str, Any], filters: list[dict[str, Any]]) -> bool:

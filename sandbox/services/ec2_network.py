@@ -1,6 +1,7 @@
 """EC2's addresses and routes where moto is kinder: moves, refusals and limits."""
 
 import ipaddress
+from collections.abc import Callable
 from typing import Any
 
 from moto.ec2.models.elastic_ip_addresses import ElasticAddress
@@ -8,7 +9,7 @@ from moto.ec2.models.elastic_network_interfaces import NetworkInterface
 from moto.ec2.models.route_tables import Route
 
 from sandbox.frontdoor import FrontDoor
-from sandbox.wire import Refusal
+from sandbox.wire import Answer, Refusal
 
 type Params = dict[str, Any]
 
@@ -65,11 +66,39 @@ Route.network_interface_id = property(_route_interface_id)
 Route.state = property(_route_state)
 
 
+_attachment_of_moto = NetworkInterface.attachment.fget
+
+
+def _attachment(self: Any) -> Any:
+    """Return the attachment; what AWS manages is attached to nothing that has an id."""
+    owner = getattr(self, "managed_by", "")
+    return _Managed(self.id, owner) if owner else _attachment_of_moto(self)
+
+
+class _Managed:
+    """The attachment of an interface of a load balancer or a NAT gateway: it names no instance (G12)."""
+
+    instance_id = attach_time = network_card_index = None
+    device_index = 1
+    delete_on_termination = False
+    status = "attached"
+
+    def __init__(self, interface_id: str, owner: str) -> None:
+        self.attachment_id = interface_id.replace("eni-", "ela-attach-")
+        self.instance_owner_id = owner
+
+
+NetworkInterface.attachment = property(_attachment)
+
+
 class Network:
     """The addresses of one account: which interface holds them, and which are let move."""
 
     def __init__(self, account: FrontDoor) -> None:
         self._account = account
+        # What a test may set.
+        self.partial = False  # S12: of several addresses of which one is refused, the others are assigned all the same
+        self.foreign: set[str] = set()  # interfaces of another account in a shared VPC: not described in this one
         for operation, fn in {
             "AssignPrivateIpAddresses": self._assign,
             "UnassignPrivateIpAddresses": self._unassign,
@@ -79,7 +108,8 @@ class Network:
             "ModifyInstanceAttribute": self._modify_instance,
         }.items():
             account.override("ec2", operation, fn)
-        account.override("ec2", "DescribeNetworkInterfaces", self._read)
+        account.around("ec2", "DescribeNetworkInterfaces", self._read)
+        account.after("ec2", "CreateNetworkInterface", lambda _: self.made(list(self._backend.enis.values())))
 
     @property
     def _backend(self) -> Any:
@@ -93,6 +123,19 @@ class Network:
                 return str(interface.id)
         return None
 
+    def made(self, interfaces: list[Any]) -> None:
+        """Leave new interfaces in IPv6-only subnets without any IPv4 address (S11); moto gives IPv6 ones the name."""
+        for interface in interfaces:
+            if getattr(interface.subnet, "ipv6_native", False) and interface.private_ip_addresses:
+                own = interface.private_ip_addresses[0]["PrivateIpAddress"]
+                interface.ipv6_addresses = [own, *interface.ipv6_addresses]
+                interface.private_ip_addresses, interface.private_ip_address = [], None
+
+    def manage(self, interface_id: str, owner: str) -> None:
+        """Let an interface belong to what AWS manages: a load balancer (`amazon-elb`), a NAT gateway (`amazon-aws`)."""
+        interface = self._backend.get_network_interface(interface_id)
+        interface.managed_by, interface.requester_managed = owner, True
+
     def release(self, interface: Any) -> None:
         """Give up the Elastic IPs of an interface that goes away."""
         for eip in self._elastic_ips(interface):
@@ -103,6 +146,8 @@ class Network:
     def _assign(self, params: Params, _principal: str) -> dict[str, Any] | None:
         interface = self._backend.get_network_interface(params["NetworkInterfaceId"])
         wanted = params.get("PrivateIpAddresses", [])
+        if self.partial and len(wanted) > 1:  # S12
+            self._one_by_one(self._assign, params, "PrivateIpAddresses")
         for address in wanted:
             self._check_assignable(interface, address, params.get("AllowReassignment", False))
         new = [known for known in wanted if known not in _addresses(interface)]
@@ -119,6 +164,17 @@ class Network:
             "AssignedPrivateIpAddresses": [{"PrivateIpAddress": address} for address in wanted],
         }
 
+    def _one_by_one(self, assign: Callable[[Params, str], object], params: Params, member: str) -> None:
+        """Assign what can be assigned, then refuse the request for the rest."""
+        refused = []
+        for address in params[member]:
+            try:
+                assign({**params, member: [address]}, "")
+            except Refusal as refusal:
+                refused.append(refusal)
+        if refused:
+            raise refused[0]
+
     def _check_assignable(self, interface: Any, address: str, reassign: bool) -> None:
         try:
             parsed = ipaddress.IPv4Address(address)
@@ -126,14 +182,19 @@ class Network:
             raise Refusal("InvalidParameterValue", f"Value ({address}) for parameter is not valid") from error
         if parsed not in ipaddress.ip_network(interface.subnet.cidr_block):  # G2, G3
             raise Refusal("InvalidParameterValue", f"Address {address} does not fall within the subnet's address range")
-        for other in self._backend.enis.values():
+        for other in self._of_vpc(interface):
             if address == other.private_ip_address:  # G1: the primary address never moves
                 raise Refusal("InvalidParameterValue", f"[{address}] is the primary address of {other.id}")
             if other is not interface and address in _addresses(other) and not reassign:
                 raise Refusal("InvalidParameterValue", f"[{address}] assigned, but move is not allowed.")
 
+    def _of_vpc(self, interface: Any) -> list[Any]:
+        """Return the interfaces of its VPC: another VPC may have the same addresses."""
+        vpc_id = interface.subnet.vpc_id
+        return [other for other in self._backend.enis.values() if other.subnet.vpc_id == vpc_id]
+
     def _move(self, interface: Any, address: str) -> None:
-        for other in self._backend.enis.values():
+        for other in self._of_vpc(interface):
             if address in _addresses(other):
                 _remove(other, address)
                 for eip in self._elastic_ips(other, address):  # G1: its Elastic IP goes with it
@@ -171,6 +232,8 @@ class Network:
             for known in interface.subnet.ipv6_cidr_block_associations.values()
         ]
         wanted = [_ipv6(address) for address in params.get("Ipv6Addresses", [])]
+        if self.partial and len(wanted) > 1:  # S12
+            self._one_by_one(self._assign_ipv6, params, "Ipv6Addresses")
         for address in wanted:
             if not any(ipaddress.ip_address(address) in block for block in blocks):
                 message = f"Address {address} does not fall within the subnet's address range"
@@ -227,7 +290,7 @@ class Network:
 
     # Reads of interfaces.
 
-    def _read(self, _params: Params, _principal: str) -> None:
+    def _read(self, _params: Params, serve: Callable[[], Answer]) -> Answer:
         """Show at each private address the Elastic IP that leads to it."""
         for interface in self._backend.enis.values():
             for held in interface.private_ip_addresses:
@@ -239,6 +302,13 @@ class Network:
                         "IpOwnerId": self._account.account_id,
                         "PublicIp": eip.public_ip,
                     }
+        enis = self._backend.enis
+        hidden = {interface_id: enis.pop(interface_id) for interface_id in self.foreign & enis.keys()}
+        try:
+            status, headers, body = serve()
+        finally:
+            enis.update(hidden)
+        return status, headers, body.replace(b"<privateIpAddressesSet/>", b"")  # S11
 
     # Attributes of instances.
 

@@ -20,6 +20,7 @@ from sandbox.account import Account
 
 I0, I1, OTHER = "i-00000000000000000", "i-11111111111111111", "i-99999999999999999"
 E0, E1, E2, FOREIGN = "eni-00000000", "eni-11111111", "eni-22222222", "eni-99999999"
+GONE = "eni-88888888"
 IP, IP2, IP6, EIP, TABLE, TABLE2 = "10.0.0.50", "10.0.0.51", "2001:db8::50", "eipalloc-12345678", "rtb-1", "rtb-2"
 CIDR = "192.168.99.1/32"
 
@@ -71,9 +72,11 @@ def seen(
 
 
 def routes(*targets: str, cidr: str = CIDR, local: str = "10.0.0.0/16", vpc: str = "vpc-1") -> dict[str, RouteTable]:
-    """Build the tables in order, each with the overlay route to a target, or without it."""
+    """Build the tables in order, each with the overlay route to a target, or without it; to GONE it is a black hole."""
     return {
-        name: RouteTable(name, vpc, {cidr: target} if target else {}, (local,))
+        name: RouteTable(
+            name, vpc, {cidr: target} if target else {}, (local,), frozenset({cidr} if target == GONE else ())
+        )
         for name, target in zip((TABLE, TABLE2), targets, strict=False)
     }
 
@@ -143,7 +146,7 @@ WORLDS = {
     ),
     "a route to an interface that is gone": (
         OVERLAY,
-        seen("terminated running", None, "", tables=routes("eni-88888888", E1)),
+        seen("terminated running", None, "", tables=routes(GONE, E1)),
         to1(R1, source=""),
     ),
     "a route of somebody else": (
@@ -405,10 +408,10 @@ def test_one_address_costs_five_calls_of_ec2(inside: Callable[..., Inside]) -> N
     ]
 
 
-def test_a_quiet_tick_costs_two_calls(inside: Callable[..., Inside]) -> None:
+def test_a_quiet_tick_costs_three_calls(inside: Callable[..., Inside]) -> None:
     world = inside()
     assert world.run()["outcome"] == "unchanged"
-    assert world.calls() == ["DescribeInstances", "DescribeNetworkInterfaces"]
+    assert world.calls() == ["DescribeInstances", "DescribeNetworkInterfaces", "DescribeInstanceStatus"]
 
 
 @pytest.mark.parametrize("state", ["shutting-down", "terminated", "forgotten"])

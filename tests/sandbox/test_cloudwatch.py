@@ -1,6 +1,8 @@
 """CloudWatch in the sandbox: when an alarm changes its state, and what it does then."""
 
 import json
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -425,3 +427,101 @@ def test_embedded_metrics_are_read_from_a_log_line() -> None:
     assert emf('{"message": "\\"_aws\\" is only mentioned"}') == []
     assert emf("not json") == []
     assert emf('{"_aws": {"CloudWatchMetrics": [{"Namespace": "n", "Dimensions": [["gone"]], "Metrics": []}]}}') == []
+
+
+# Alarms that say nothing.
+
+
+@pytest.fixture
+def invoked(account: Account, tmp_path: Path) -> Any:
+    """Return how often the action of the alarm `outage` has invoked its function; its action is the function."""
+    function = make_function(account, tmp_path)
+    account.functions.allow("f", "sid", LAMBDA_PRINCIPAL, None, account.account_id)
+    alarm(account, AlarmActions=[function], TreatMissingData="ignore")
+
+    def count() -> int:
+        account.settle()
+        return len(account.functions.runs)
+
+    return count
+
+
+def to(account: Account, state: str, name: str = "outage") -> None:
+    account.client("cloudwatch").set_alarm_state(AlarmName=name, StateValue=state, StateReason="test")
+
+
+def mute(account: Account, minutes: int) -> None:
+    """Mute the alarm `outage` from the minute that runs."""
+    began = datetime.fromtimestamp(account.clock.time() // 60 * 60, UTC)
+    account.client("cloudwatch").put_alarm_mute_rule(
+        Name="work",
+        Rule={"Schedule": {"Expression": f"at({began:%Y-%m-%dT%H:%M})", "Duration": f"PT{minutes}M"}},
+        MuteTargets={"AlarmNames": ["outage"]},
+    )
+
+
+def active_rules(account: Account, name: str) -> list[str]:
+    found = account.client("cloudwatch").list_alarm_mute_rules(AlarmName=name, Statuses=["ACTIVE"])
+    return [rule["AlarmMuteRuleArn"].rsplit(":", 1)[1] for rule in found["AlarmMuteRuleSummaries"]]
+
+
+def test_a_muted_alarm_goes_on_without_its_actions_and_looks_like_any_other(account: Account, invoked: Any) -> None:
+    """S8, S9."""
+    mute(account, 30)
+    to(account, "ALARM")
+    assert invoked() == 0
+    [described] = account.client("cloudwatch").describe_alarms(AlarmNames=["outage"])["MetricAlarms"]
+    assert described["StateValue"] == "ALARM"
+    assert described["ActionsEnabled"]
+    assert not [key for key in described if "Mute" in key or "Suppress" in key]
+    assert (active_rules(account, "outage"), active_rules(account, "other")) == (["work"], [])
+
+
+def test_what_was_muted_is_done_at_the_end_if_the_state_still_holds(account: Account, invoked: Any) -> None:
+    """S9."""
+    mute(account, 30)
+    to(account, "ALARM")
+    account.advance(31 * 60)
+    assert invoked() == 1
+    assert active_rules(account, "outage") == []
+    to(account, "OK")
+    mute(account, 90)
+    to(account, "ALARM")
+    account.client("cloudwatch").delete_alarm_mute_rule(AlarmMuteRuleName="work")
+    assert invoked() == 2
+    to(account, "OK")
+    mute(account, 90)
+    to(account, "ALARM")
+    to(account, "OK")
+    account.client("cloudwatch").delete_alarm_mute_rule(AlarmMuteRuleName="work")
+    assert invoked() == 2
+
+
+def test_disabled_actions_are_not_run(account: Account, invoked: Any) -> None:
+    account.client("cloudwatch").disable_alarm_actions(AlarmNames=["outage"])
+    to(account, "ALARM")
+    assert invoked() == 0
+    account.client("cloudwatch").enable_alarm_actions(AlarmNames=["outage"])
+    to(account, "OK")
+    to(account, "ALARM")
+    assert invoked() == 1
+
+
+def test_a_composite_alarm_says_that_it_is_suppressed(account: Account, invoked: Any) -> None:
+    """S8."""
+    client = account.client("cloudwatch")
+    alarm(account, AlarmName="part", TreatMissingData="ignore")
+    alarm(account, AlarmName="work", TreatMissingData="ignore")
+    [function] = client.describe_alarms(AlarmNames=["outage"])["MetricAlarms"][0]["AlarmActions"]
+    client.put_composite_alarm(
+        AlarmName="whole", AlarmRule='ALARM("part")', AlarmActions=[function], ActionsSuppressor="work"
+    )
+    to(account, "ALARM", "work")
+    to(account, "ALARM", "part")
+    assert invoked() == 0
+    [described] = client.describe_alarms(AlarmNames=["whole"], AlarmTypes=["CompositeAlarm"])["CompositeAlarms"]
+    assert (described["StateValue"], described["ActionsSuppressedBy"]) == ("ALARM", "Alarm")
+    to(account, "OK", "work")
+    assert invoked() == 1
+    [described] = client.describe_alarms(AlarmNames=["whole"], AlarmTypes=["CompositeAlarm"])["CompositeAlarms"]
+    assert "ActionsSuppressedBy" not in described

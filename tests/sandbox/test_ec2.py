@@ -137,6 +137,40 @@ def test_a_dry_run_does_nothing(ec2, instance):
     assert state(ec2, instance) == "running"
 
 
+def test_a_dry_run_tells_permission_only(ec2, instance):  # S1
+    ec2.stop_instances(InstanceIds=[instance])
+    assert error_of(ec2.start_instances, InstanceIds=[instance], DryRun=True) == "DryRunOperation"
+
+
+def test_a_hibernated_instance_is_stopped_and_says_so(account, ec2, instance):  # S4
+    ec2.stop_instances(InstanceIds=[instance], Hibernate=True)
+    account.advance(20)
+    [reservation] = ec2.describe_instances()["Reservations"]
+    [described] = reservation["Instances"]
+    assert described["State"]["Name"] == "stopped"
+    assert described["StateReason"]["Code"] == "Client.UserInitiatedHibernate"
+
+
+def test_a_volume_that_cannot_be_reached_is_a_check_of_its_own(account, ec2, instance):  # S6
+    account.ec2.checks[instance] = {"AttachedEbsStatus": "impaired", "PerformanceStatus": "ok"}
+    [status] = ec2.describe_instance_status()["InstanceStatuses"]
+    told = {name: part["Status"] for name, part in status.items() if "Status" in part}
+    assert told == {
+        "SystemStatus": "ok",
+        "InstanceStatus": "ok",
+        "AttachedEbsStatus": "impaired",
+        "PerformanceStatus": "ok",
+    }
+    put = {}
+    account.ec2.publish(lambda _namespace, metric, _dimensions, value: put.update({metric: value}))
+    assert put == {
+        "StatusCheckFailed": 1,
+        "StatusCheckFailed_AttachedEBS": 1,
+        "StatusCheckFailed_Instance": 0,
+        "StatusCheckFailed_System": 0,
+    }
+
+
 def test_capacity_can_run_out(account, ec2, instance):  # G7
     ec2.stop_instances(InstanceIds=[instance])
     account.advance(20)

@@ -277,3 +277,41 @@ def test_only_a_stopped_instance_changes_its_type(account, ec2, pair):
     change("t3.small")
     (found,) = ec2.describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"]
     assert found["InstanceType"] == "t3.small"
+
+
+# What is somebody else's, or has no IPv4 at all.
+
+
+@pytest.mark.parametrize("partial", [False, True])
+def test_of_several_addresses_one_is_refused(account, ec2, pair, second, partial):  # S12
+    account.network.partial = partial
+    primary = pair[0]["PrivateIpAddress"]
+    code = error_of(
+        ec2.assign_private_ip_addresses,
+        NetworkInterfaceId=second,
+        PrivateIpAddresses=[primary, FLOATING],
+        AllowReassignment=True,
+    )
+    assert code == "InvalidParameterValue"
+    assert secondary(ec2, second) == ([FLOATING] if partial else [])
+
+
+def test_an_interface_that_aws_manages_is_attached_without_an_instance(account, ec2, first):  # G12
+    account.network.manage(first, "amazon-elb")
+    (shown,) = ec2.describe_network_interfaces(NetworkInterfaceIds=[first])["NetworkInterfaces"]
+    assert "InstanceId" not in shown["Attachment"]
+    assert shown["Attachment"]["InstanceOwnerId"] == "amazon-elb"
+    account.network.foreign.add(first)
+    filters = [{"Name": "network-interface-id", "Values": [first]}]
+    assert ec2.describe_network_interfaces(Filters=filters)["NetworkInterfaces"] == []
+
+
+def test_an_ipv6_only_subnet_gives_no_private_address(ec2):  # S11
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16", AmazonProvidedIpv6CidrBlock=True)["Vpc"]
+    block = vpc["Ipv6CidrBlockAssociationSet"][0]["Ipv6CidrBlock"].replace("/56", "/64")
+    subnet = ec2.create_subnet(VpcId=vpc["VpcId"], Ipv6CidrBlock=block, Ipv6Native=True)["Subnet"]
+    made = ec2.create_network_interface(SubnetId=subnet["SubnetId"])["NetworkInterface"]["NetworkInterfaceId"]
+    (shown,) = ec2.describe_network_interfaces(NetworkInterfaceIds=[made])["NetworkInterfaces"]
+    assert "PrivateIpAddress" not in shown
+    assert "PrivateIpAddresses" not in shown
+    assert shown["Ipv6Addresses"]

@@ -75,6 +75,7 @@ DEFAULTS = {
     "ElasticIpAllocationIds": "",
     "OverlayCidrs": "",
     "OverlayRouteTableIds": "",
+    "PairMoveWhenImpaired": "false",
     "MaintenanceListenerArn": "",
     "MaintenanceRuleArn": "",
     "LivePriority": "1",
@@ -210,7 +211,7 @@ L7 = LISTENERS[0].replace("/net/", "/app/")
         ),
         pytest.param(PAIR | {"PairInstanceIds": ""}, "need PairInstanceIds", id="addresses, no pair"),
         pytest.param(
-            dict.fromkeys(PAIR, "") | {"PairInstanceIds": FOREIGN, "PairInterfaceIds": "eni-0123456789abcdef0"},
+            {"PairInstanceIds": FOREIGN, "PairInterfaceIds": "eni-0123456789abcdef0"},
             "PairInstanceIds needs FloatingIpAddresses, ElasticIpAllocationIds or OverlayCidrs",
             id="pair, nothing that floats",
         ),

@@ -246,6 +246,18 @@ def lists(value: Any) -> Iterator[list[Any]]:
             yield from lists(inner)
 
 
+def test_each_instance_of_a_pair_has_its_alarm_by_the_name_that_the_function_knows() -> None:
+    stack = expanded(PAIR)
+    alarms = {
+        alarm["AlarmName"]: alarm["Dimensions"][0]["Value"]
+        for name, alarm in of_type(stack, "AWS::CloudWatch::Alarm").items()
+        if name.endswith("ImpairedAlarm")
+    }
+    function = stack["Resources"]["SecondaryIpReassignmentFunction"]["Properties"]
+    assert ",".join(alarms) == function["Environment"]["Variables"]["IMPAIRED_ALARM_NAMES"]
+    assert ",".join(alarms.values()) == PAIR["PairInstanceIds"]
+
+
 def test_without_instance_ids_there_is_no_rule_but_the_tick() -> None:
     assert of_type(expanded(NLB | {"PrimaryInstanceIds": ""}), "AWS::Events::Rule").keys() == {"NlbTick"}
 
@@ -300,7 +312,9 @@ def test_an_alarm_watches_something_that_is_there(parameters: dict[str, str]) ->
                 machines = {resource["Ref"] for resource in all_of(stack, "AWS::StepFunctions::StateMachine").values()}
                 assert dimensions["StateMachineArn"] in machines, name
             case "AWS/EC2":
-                assert dimensions == {"InstanceId": ACTIVE}, name
+                watched = PAIR["PairInstanceIds"].split(",") if name.startswith("Pair") else [ACTIVE]
+                assert dimensions.keys() == {"InstanceId"}, name
+                assert dimensions["InstanceId"] in watched, name
             case other:
                 pytest.fail(f"{name}: say here what an alarm on {other} watches")
 
@@ -316,7 +330,8 @@ def test_an_alarm_tells_a_person_or_a_function_and_says_what_it_means(parameters
         assert told <= functions | {topic(stack)} | stops, name
         assert alarm["AlarmDescription"].startswith("kirikae"), name
         # An instance that is stopped or boots has no status, and its state tells of itself.
-        said = ("missing",) if name.startswith("StandbyActive") else ("breaching", "notBreaching")
+        status = name.startswith("StandbyActive") or name.endswith("ImpairedAlarm")
+        said = ("missing",) if status else ("breaching", "notBreaching")
         assert alarm["TreatMissingData"] in said, name
 
 
@@ -377,6 +392,8 @@ EVIDENCE = {
     "NlbSwitchbackErrorsAlarm": (5, 2, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
     "StandbyNotServingAlarm": (15, 10, FROM, 1, "notBreaching", {"AlarmActions": "Topic", "OKActions": "Topic"}),
     "ColdStandbyStartErrorsAlarm": (5, 2, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
+    "PairFirstImpairedAlarm": (3, 2, FROM, 1, "missing", {"AlarmActions": "SecondaryIpReassignmentFunction"}),
+    "PairSecondImpairedAlarm": (3, 2, FROM, 1, "missing", {"AlarmActions": "SecondaryIpReassignmentFunction"}),
     "PairDownAlarm": (5, 1, FROM, 1, "notBreaching", {"AlarmActions": "Topic", "OKActions": "Topic"}),
     "SecondaryIpReassignmentErrorsAlarm": (5, 2, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
     "AlbMaintenancePriorityErrorsAlarm": (5, 2, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),

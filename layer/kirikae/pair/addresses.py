@@ -1,6 +1,7 @@
-"""Interfaces, routes and Elastic IPs: reads return plain values, writes name their end state.
+"""Interfaces, routes and Elastic IPs, read as plain values.
 
-Addresses are compared as EC2 and `ipaddress` write them, never as parts of a text: 10.0.0.5 is not 10.0.0.50.
+Addresses are compared as EC2 and `ipaddress` write them, never as parts of a text: 10.0.0.5 is not 10.0.0.50.  EC2
+leaves out what a thing does not have, so nothing but its id is required of an answer.
 """
 
 import re
@@ -8,18 +9,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from kirikae import aws
-from kirikae.errors import UnfinishedError
-
-# What EC2 answers to unassigning an address that is no longer there, or whose interface is gone.
-_NOT_THERE = frozenset({"InvalidParameterValue", "InvalidNetworkInterfaceID.NotFound"})
 
 
 @dataclass(frozen=True)
 class Interface:
-    """A network interface; `instance_id` is empty when it is attached to nothing."""
+    """A network interface; `instance_id` is empty when it is attached to nothing, or to something that AWS manages."""
 
     id: str
     instance_id: str
@@ -29,9 +24,11 @@ class Interface:
     source_dest_check: bool
     primary: tuple[str, ...]  # the primary IPv4 address and, where there is one, the primary IPv6 address
     addresses: Mapping[str, str]  # every private address -> allocation id of its Elastic IP, or nothing
+    owner: str = ""  # who else it is attached to, in AWS's words: `amazon-elb (ELB net/name/0123456789abcdef)`
 
     def __str__(self) -> str:
-        return f"{self.id} of {self.instance_id}" if self.instance_id else f"{self.id}, attached to nothing"
+        holder = self.instance_id or self.owner
+        return f"{self.id} of {holder}" if holder else f"{self.id}, attached to nothing"
 
 
 @dataclass(frozen=True)
@@ -52,6 +49,7 @@ class RouteTable:
     vpc_id: str
     routes: Mapping[str, str]  # destination -> id of an interface, or of whatever else a route can lead to
     local: tuple[str, ...]
+    blackholes: frozenset[str] = frozenset()  # destinations whose target is gone, detached or stopped
 
 
 def interfaces(filter_name: str, values: Iterable[str], vpc_id: str = "") -> dict[str, Interface]:
@@ -72,31 +70,36 @@ def _found(call: Any, key: str, filter_name: str, values: Iterable[str], vpc_id:
 
 
 def _interface(described: Mapping[str, Any]) -> Interface:
-    private, ipv6 = described["PrivateIpAddresses"], described.get("Ipv6Addresses", [])
-    primary = [a["PrivateIpAddress"] for a in private if a["Primary"]]
+    """Read an interface; one in an IPv6-only subnet has no private IPv4 address at all."""
+    private, ipv6 = described.get("PrivateIpAddresses", []), described.get("Ipv6Addresses", [])
+    primary = [a["PrivateIpAddress"] for a in private if a.get("Primary")]
     primary += [a["Ipv6Address"] for a in ipv6 if a.get("IsPrimaryIpv6")]
     addresses = {a["PrivateIpAddress"]: a.get("Association", {}).get("AllocationId", "") for a in private}
+    attachment, description = described.get("Attachment", {}), described.get("Description", "")
+    owner = "" if "InstanceId" in attachment else attachment.get("InstanceOwnerId", "")
     return Interface(
         id=described["NetworkInterfaceId"],
-        instance_id=described.get("Attachment", {}).get("InstanceId", ""),
-        subnet_id=described["SubnetId"],
-        zone=described["AvailabilityZone"],
-        vpc_id=described["VpcId"],
-        source_dest_check=described["SourceDestCheck"],
+        instance_id=attachment.get("InstanceId", ""),
+        subnet_id=described.get("SubnetId", ""),
+        zone=described.get("AvailabilityZone", ""),
+        vpc_id=described.get("VpcId", ""),
+        source_dest_check=described.get("SourceDestCheck", False),
         primary=tuple(primary),
         addresses=addresses | {a["Ipv6Address"]: "" for a in ipv6},
+        owner=f"{owner} ({description})" if owner and description else owner,
     )
 
 
 def subnet_cidrs(subnet_ids: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Return the IPv4 and IPv6 networks of each subnet.
+    """Return the networks of each subnet: IPv4, IPv6 or both.
 
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSubnets.html
     """
     found = {}
     for subnet in aws.client("ec2").describe_subnets(SubnetIds=sorted(subnet_ids))["Subnets"]:
-        blocks = subnet.get("Ipv6CidrBlockAssociationSet", [])
-        found[subnet["SubnetId"]] = (subnet["CidrBlock"], *(block["Ipv6CidrBlock"] for block in blocks))
+        blocks = [subnet, *subnet.get("Ipv6CidrBlockAssociationSet", [])]
+        cidrs = [block.get(key) for block in blocks for key in ("CidrBlock", "Ipv6CidrBlock")]
+        found[subnet["SubnetId"]] = tuple(filter(None, cidrs))
     return found
 
 
@@ -108,7 +111,7 @@ def elastic_ips(allocation_ids: Iterable[str]) -> dict[str, ElasticIp]:
     found = {}
     for a in _found(aws.client("ec2").describe_addresses, "Addresses", "allocation-id", allocation_ids):
         place = a.get("NetworkInterfaceId", ""), a.get("PrivateIpAddress", "")
-        found[a["AllocationId"]] = ElasticIp(a["AllocationId"], a["PublicIp"], *place)
+        found[a["AllocationId"]] = ElasticIp(a["AllocationId"], a.get("PublicIp", ""), *place)
     return found
 
 
@@ -122,75 +125,23 @@ def route_tables(table_ids: Iterable[str]) -> dict[str, RouteTable]:
 
 
 def _table(described: Mapping[str, Any]) -> RouteTable:
-    routes, local = dict[str, str](), list[str]()
-    for route in described["Routes"]:
+    routes, local, blackholes = dict[str, str](), list[str](), set[str]()
+    for route in described.get("Routes", []):
         destination = route.get("DestinationCidrBlock") or route.get("DestinationIpv6CidrBlock", "")
-        # Every kind of target has its own key; a route to an instance shows the interface, too, and that one counts.
-        targets = [route[key] for key in sorted(route) if re.fullmatch("(?!Instance|Destination).*(Id|Arn)", key)]
-        routes[destination] = route.get("NetworkInterfaceId") or next(iter(targets), "nothing")
+        routes[destination] = _target(route)
         if route.get("Origin") == "CreateRouteTable":
             local.append(destination)
-    return RouteTable(described["RouteTableId"], described["VpcId"], routes, tuple(local))
+        if route.get("State") == "blackhole":
+            blackholes.add(destination)
+    vpc_id = described.get("VpcId", "")
+    return RouteTable(described["RouteTableId"], vpc_id, routes, tuple(local), frozenset(blackholes))
 
 
-def assign(interface_id: str, ipv4: Iterable[str]) -> None:
-    """Make the interface hold these secondary addresses, wherever they are now, Elastic IPs and all, in one step.
+def _target(route: Mapping[str, Any]) -> str:
+    """Return what the route leads to; every kind of target has its own key, and some are yet to come.
 
-    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AssignPrivateIpAddresses.html
+    A route to an instance shows the interface, too, and that one counts.
     """
-    aws.client("ec2").assign_private_ip_addresses(
-        NetworkInterfaceId=interface_id, PrivateIpAddresses=list(ipv4), AllowReassignment=True
-    )
-
-
-def move_ipv6(interface_id: str, ipv6: Iterable[str], source_id: str = "") -> None:
-    """Make the interface hold these IPv6 addresses; if it does not take them, the source gets them back.
-
-    IPv6 has no reassignment: it takes two calls.  Raises what EC2 answered to the second one.
-    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AssignIpv6Addresses.html
-    """
-    wanted = list(ipv6)
-    if source_id:
-        try:
-            aws.client("ec2").unassign_ipv6_addresses(NetworkInterfaceId=source_id, Ipv6Addresses=wanted)
-        except BotoCoreError:  # no answer; if it had no effect, the next call is refused and nothing is lost
-            pass
-        except ClientError as error:
-            if error.response["Error"]["Code"] not in _NOT_THERE:
-                raise
-    try:
-        aws.client("ec2").assign_ipv6_addresses(NetworkInterfaceId=interface_id, Ipv6Addresses=wanted)
-    except (ClientError, BotoCoreError) as error:  # raised again, unless they have arrived: no answer, or another run
-        found = interfaces("network-interface-id", [interface_id])
-        if interface_id in found and found[interface_id].addresses.keys() >= set(wanted):
-            return
-        if source_id:
-            _give_back(source_id, wanted, error)
-        raise
-
-
-def _give_back(source_id: str, ipv6: list[str], refused: Exception) -> None:
-    """Assign the addresses back to their source; raise UnfinishedError if that fails too and nobody holds them."""
-    try:
-        aws.client("ec2").assign_ipv6_addresses(NetworkInterfaceId=source_id, Ipv6Addresses=ipv6)
-    except (ClientError, BotoCoreError) as error:
-        raise UnfinishedError(f"assigned to nobody: {refused}; nor did {source_id} take it back: {error}") from error
-
-
-def associate(allocation_id: str, interface_id: str, address: str) -> None:
-    """Make the Elastic IP lead to a private address of the interface.
-
-    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AssociateAddress.html
-    """
-    aws.client("ec2").associate_address(
-        AllocationId=allocation_id, NetworkInterfaceId=interface_id, PrivateIpAddress=address, AllowReassociation=True
-    )
-
-
-def replace_route(table_id: str, cidr: str, interface_id: str) -> None:
-    """Make the existing route lead to the interface.
-
-    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ReplaceRoute.html
-    """
-    destination = "DestinationIpv6CidrBlock" if ":" in cidr else "DestinationCidrBlock"
-    aws.client("ec2").replace_route(RouteTableId=table_id, NetworkInterfaceId=interface_id, **{destination: cidr})
+    others = [route[key] for key in sorted(route) if re.fullmatch("(?!Instance|Destination).*(Id|Arn)", key)]
+    found = [route.get("NetworkInterfaceId"), *others, route.get("InstanceId")]
+    return next(filter(None, found), "" if route.get("State") == "blackhole" else "something unknown")

@@ -16,11 +16,26 @@ def why(seen: Observed, change: Move) -> Words:
     for place in dict.fromkeys(change.sources.values()):
         names, holder = _on(place, change.sources), seen.interfaces.get(place)
         few = ", ".join(names) if len(names) < 4 else ""
-        known = f" ({seen.instances[holder.instance_id]})" if holder and holder.instance_id in seen.instances else ""
+        known = f" ({_state(seen, holder.instance_id)})" if holder and holder.instance_id in seen.instances else ""
         en.append(f"{few or f'{len(names)} addresses and routes'} on {holder or place or 'no interface'}{known}")
         ja.append(f"{few or f'{len(names)} 件のアドレスとルート'} の現在の場所: {_place_ja(seen, place)}{known}")
     instance = seen.interfaces[change.to].instance_id
-    return Words(f"{'; '.join(en)}; {instance} is running", f"{'、'.join(ja)}。{instance} は稼働中 (running) です。")
+    fit, fit_ja = "", "です"
+    if instance in seen.statuses:
+        fit, fit_ja = " and passes all of its status checks", "で、すべてのステータスチェックに合格しています"
+    return Words(
+        f"{'; '.join(en)}; {instance} is running{fit}", f"{'、'.join(ja)}。{instance} は稼働中 (running) {fit_ja}。"
+    )
+
+
+def _but(seen: Observed, instance: str) -> str:
+    return " but impaired" if instance in seen.statuses and seen.statuses[instance].failing else ""
+
+
+def _state(seen: Observed, instance: str) -> str:
+    """Return the state of an instance, and which of its status checks fail."""
+    failing = seen.statuses[instance].failing if instance in seen.statuses else ""
+    return f"{seen.instances[instance]}, but {failing}" if failing else seen.instances[instance]
 
 
 def _on(place: str, places: Mapping[str, str]) -> list[str]:
@@ -37,23 +52,29 @@ def moved(config: Config, seen: Observed, result: Result[Move, Done]) -> Mail:
     """Return the mail of a move: what stopped, what moved from where to where and was seen there, how to undo it."""
     done, target = result.done, seen.interfaces[result.change.to].instance_id
     others = {instance: state for instance, state in seen.instances.items() if instance != target}
-    down = ", ".join(f"{instance} is {state}" for instance, state in others.items())
-    down_ja = "\n".join(_down_ja(instance, state) for instance, state in others.items())
-    finished = f"addresses moved to {target}" if not done.unseen else f"ATTENTION, not all addresses are on {target}"
+    down = ", ".join(f"{instance} is {_state(seen, instance)}" for instance in others)
+    short = ", ".join(f"{instance} is {state}{_but(seen, instance)}" for instance, state in others.items())
+    down_ja = "\n".join(_down_ja(seen, instance) for instance in others)
+    whole = not (done.unseen or done.refused)
+    finished = f"addresses moved to {target}" if whole else f"ATTENTION, not all addresses are on {target}"
     return notify.mail(
         config,
-        f"{finished}, {down}",
+        f"{finished}, {short}",
         happened=notify.lines(_happened(config, seen, result, Words(f"{down}.", down_ja))),
         why=result.reason,
         since=notify.since(result.times),
-        check=_check(target, [*done.moved, *done.unseen]),
+        check=_check(target, [*done.moved, *done.unseen, *done.refused]),
         undo=_undo(config, seen, result),
     )
 
 
-def _down_ja(instance: str, state: str) -> str:
-    down = state in ec2.DOWN or state == ec2.MISSING
-    return f"{instance} の停止を検知しました (状態: {state})。" if down else f"{instance} は {state} です。"
+def _down_ja(seen: Observed, instance: str) -> str:
+    state = seen.instances[instance]
+    if state in ec2.DOWN or state == ec2.MISSING:
+        return f"{instance} の停止を検知しました (状態: {state})。"
+    if instance in seen.statuses and (failing := seen.statuses[instance].failing):
+        return f"{instance} は {state} ですが、ステータスチェックに失敗しています ({failing})。"
+    return f"{instance} は {state} です。"
 
 
 def _happened(config: Config, seen: Observed, result: Result[Move, Done], down: Words) -> Iterator[Words]:
@@ -75,6 +96,12 @@ def _happened(config: Config, seen: Observed, result: Result[Move, Done], down: 
             "注意: 次は移動を確認できていません (次回の実行で再試行します):",
         )
     yield from (Words(f"  {name}: {problem}") for name, problem in done.unseen.items())
+    if done.refused:
+        yield Words(
+            "ATTENTION, EC2 did not move these; every run tries again:",
+            "注意: 次は EC2 に拒否されたため移動していません (実行のたびに再試行します):",
+        )
+    yield from (Words(f"  {name}: {problem}") for name, problem in done.refused.items())
     if left := plan(config, seen).left.values():
         yield Words("Not moved:", "移動していないもの:")
         yield from (Words(f"  {reason}") for reason in left)
@@ -106,8 +133,8 @@ def _undo(config: Config, seen: Observed, result: Result[Move, Done]) -> Words:
             "移動元のインスタンスは存在しないため、元に戻す先はありません。",
         )
     said = Words(
-        "Start the other instance, hold kirikae off, or it will move them again; then move them back:",
-        "もう一方のインスタンスを起動し、kirikae を保留にしてから元に戻してください (しないと再び移動します):",
+        "Start or mend the other instance, hold kirikae off, or it will move them again; then move them back:",
+        "もう一方のインスタンスを起動または修復し、kirikae を保留にしてから元に戻します (しないと再び移動します):",
     )
     return notify.with_commands(said, [hold.command(config, result.times.done), *back])
 

@@ -1,31 +1,38 @@
 """Look where everything declared is, move it, and look until it has arrived."""
 
-import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from kirikae import patience
 from kirikae.errors import UnfinishedError
-from kirikae.pair import addresses
+from kirikae.pair import addresses, writes
 from kirikae.pair.plan import Plan, is_ipv4, is_ipv6, is_route, led_to, places, plan
 from kirikae.pair.world import Config, Move, Observed
 
-# EC2 moves addresses asynchronously: look so often, with these pauses in seconds, before saying that it is not seen.
-PAUSES = (0.2, 0.4, 0.8, 1.6, 3.0)
+type Write = tuple[list[str], Callable[[], None]]  # the names of what it moves, and the call
 
 
 @dataclass(frozen=True)
 class Done:
-    """What was seen on the interface afterwards, where it was before, and what was not seen there, and why."""
+    """What was seen on the interface afterwards, and where it was before; what was not seen there or refused, and why.
+
+    `unseen` is, or may be, written; `refused` certainly did not arrive.
+    """
 
     moved: Mapping[str, str] = field(default_factory=dict)
     unseen: Mapping[str, str] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
-def look(config: Config, instances: Mapping[str, str]) -> Observed:
-    """Read where everything declared is; ask for other interfaces only when something is not on the pair."""
+def look(config: Config, seen: Observed) -> Observed:
+    """Read where everything declared is; ask for other interfaces only when something is not on the pair.
+
+    What is seen of the instances stays as it is.
+    """
     found = addresses.interfaces("network-interface-id", config.pair_interface_ids)
     elastic = addresses.elastic_ips(config.elastic_ip_allocation_ids)
     tables = addresses.route_tables(config.overlay_route_table_ids)
@@ -38,9 +45,10 @@ def look(config: Config, instances: Mapping[str, str]) -> Observed:
         ipv4, ipv6 = filter(is_ipv4, elsewhere), filter(is_ipv6, elsewhere)
         found |= addresses.interfaces("addresses.private-ip-address", ipv4, vpc_id)
         found |= addresses.interfaces("ipv6-addresses.ipv6-address", ipv6, vpc_id)
-    seen = Observed(instances, found, subnets, elastic, tables)
-    strangers = {place for place in led_to(config, seen) if place.startswith("eni-") and place not in found}
-    return replace(seen, interfaces=found | addresses.interfaces("network-interface-id", strangers))
+    seen = replace(seen, interfaces=found, subnets=subnets, elastic=elastic, tables=tables)
+    known = (*found, *config.pair_interface_ids)  # those of the pair were asked for: one that is missing is gone
+    others = {place for place in led_to(config, seen).values() if place.startswith("eni-") and place not in known}
+    return replace(seen, interfaces=found | addresses.interfaces("network-interface-id", others))
 
 
 def move(config: Config, seen: Observed, change: Move) -> Done:
@@ -48,55 +56,116 @@ def move(config: Config, seen: Observed, change: Move) -> Done:
 
     Everything is attempted.  Raises UnfinishedError that names what did not arrive; the next run finishes it.
     """
-    to, now = change.to, look(config, seen.instances)  # since the decision, somebody else may have acted
-    due = plan(config, now)
-    moves = {name: place for name, place in due.moves.items() if name in change.sources and due.to == to}
-    problems, refused = dict[str, str](), set[str]()
-    for names, write in _writes(now, replace(due, moves=moves)):
-        try:
-            write()
-        except (ClientError, BotoCoreError, UnfinishedError) as error:  # the rest is attempted first, then it is raised
-            problems |= dict.fromkeys(names, str(error))
-            refused |= set(names) if _refused(error) else set()
-    missing = _not_arrived(config, now, to, moves, refused)
-    unseen = {name: problems.get(name, f"EC2 accepted it, but it was not seen on {to}") for name in missing}
-    done = Done({name: place for name, place in moves.items() if name not in missing}, unseen)
+    now = look(config, seen)  # since the decision, somebody else may have acted
+    due = _due(config, now, change)
+    problems = _attempt(config, now, change, due)
+    refused = {name for name in due.moves if _refused(problems.get(name) or problems.get(_carrier(now, name)))}
+    last = patience.until(lambda: look(config, seen), lambda shown: _missing(config, shown, due) <= refused)
+    missing = _missing(config, last, due) if last else set(due.moves)
+    default = f"EC2 accepted it, but it was not seen on {due.to}"
+    if last is None:
+        default = "written, not yet seen: EC2 could not be asked"
+    why = {name: _why(now, name, problems) or default for name in due.moves if name in missing}
+    done = Done(
+        {name: place for name, place in due.moves.items() if name not in missing},
+        {name: text for name, text in why.items() if name not in refused},
+        {name: text for name, text in why.items() if name in refused},
+    )
     if missing:
-        named = "; ".join(f"{name}: {problem}" for name, problem in unseen.items())
-        told = done if done.moved or missing - problems.keys() else None  # an error alone is no change to tell
-        raise UnfinishedError(f"{len(missing)} of {len(moves)} did not arrive on {to}: {named}", told)
+        named = "; ".join(f"{name}: {text}" for name, text in why.items())
+        told = done if _changed(done, problems, last) else None
+        raise UnfinishedError(f"{len(missing)} of {len(due.moves)} did not arrive on {due.to}: {named}", told)
     return done
 
 
-def _writes(seen: Observed, due: Plan) -> Iterator[tuple[list[str], Callable[[], None]]]:
-    """Yield each write with the names of what it moves: IPv4 in one, IPv6 by source, the others one by one."""
-    if ipv4 := list(filter(is_ipv4, due.moves)):
-        yield ipv4, partial(addresses.assign, due.to, ipv4)
-    ipv6 = list(filter(is_ipv6, due.moves))
+def _changed(done: Done, problems: Mapping[str, Exception], last: Observed | None) -> bool:
+    """Tell whether anything was, or may have been, written that nobody tells later.
+
+    An error alone is no change; but an address that was taken from its holder is, and so is whatever was written and
+    cannot be looked at.
+    """
+    open_ = done.unseen.keys() - (problems.keys() if last else frozenset())
+    return bool(done.moved or open_) or any(isinstance(error, UnfinishedError) for error in problems.values())
+
+
+def _due(config: Config, now: Observed, change: Move) -> Plan:
+    """Return what of the change is still to be moved."""
+    due = plan(config, now)
+    moves = {name: place for name, place in due.moves.items() if name in change.sources and due.to == change.to}
+    return replace(due, to=change.to, moves=moves)
+
+
+def _attempt(config: Config, now: Observed, change: Move, due: Plan) -> dict[str, Exception]:
+    """Make every write; return what went wrong, by name.
+
+    If EC2 refuses one of several addresses, whether it has moved the others is not said anywhere: look, and move those
+    that are left one by one, so that what can move moves.
+    """
+    made = [(names, _problem(write)) for names, write in _writes(now, due)]
+    problems = {name: problem for names, problem in made if problem for name in names}
+    together = {name for names, problem in made if len(names) > 1 and _answered(problem) for name in names}
+    if not together:
+        return problems
+    with suppress(ClientError, BotoCoreError):  # else by what was seen before: to assign what has arrived does no harm
+        due = _due(config, look(config, now), change)
+    left = {name: place for name, place in due.moves.items() if name in together}
+    again = [(names, _problem(write)) for names, write in _writes(now, replace(due, moves=left), apart=True)]
+    problems = {name: problem for name, problem in problems.items() if name not in together}
+    return problems | {name: problem for names, problem in again if problem for name in names}
+
+
+def _problem(write: Callable[[], None]) -> Exception | None:
+    """Make a write; return what went wrong."""
+    try:
+        write()
+    except (ClientError, BotoCoreError, UnfinishedError) as error:  # the rest is attempted first, then it is raised
+        return error
+    return None
+
+
+def _writes(seen: Observed, due: Plan, *, apart: bool = False) -> Iterator[Write]:
+    """Yield each write: IPv4 in one, IPv6 by source, unless every address is to move apart; the others one by one."""
+    ipv4, ipv6 = list(filter(is_ipv4, due.moves)), list(filter(is_ipv6, due.moves))
+    for names in [[name] for name in ipv4] if apart else [ipv4] * bool(ipv4):
+        yield names, partial(writes.assign, due.to, names)
     for source in sorted({due.moves[name] for name in ipv6}):
-        names = [name for name in ipv6 if due.moves[name] == source]
-        yield names, partial(addresses.move_ipv6, due.to, names, source)
+        of_source = [name for name in ipv6 if due.moves[name] == source]
+        for names in [[name] for name in of_source] if apart else [of_source]:
+            yield names, partial(writes.move_ipv6, due.to, names, source)
     for allocation, private_ip in due.landings.items():
         if allocation in due.moves and seen.elastic[allocation].private_ip not in ipv4:  # those go with their address
-            yield [allocation], partial(addresses.associate, allocation, due.to, private_ip)
+            yield [allocation], partial(writes.associate, allocation, due.to, private_ip)
     for name in filter(is_route, due.moves):
         table, cidr = name.split()
-        yield [name], partial(addresses.replace_route, table, cidr, due.to)
+        yield [name], partial(writes.replace_route, table, cidr, due.to)
 
 
-def _refused(error: Exception) -> bool:
-    """Tell whether it is certain that nothing was done: a lost answer or a failing server leaves that open."""
+def _carrier(seen: Observed, name: str) -> str:
+    """Return the private address that an Elastic IP goes with, nothing for other names."""
+    return seen.elastic[name].private_ip if name in seen.elastic else ""
+
+
+def _answered(error: Exception | None) -> bool:
+    """Tell whether AWS said no: trying again apart where nothing answers would only take the run's time."""
+    return isinstance(error, (ClientError, UnfinishedError))
+
+
+def _refused(error: Exception | None) -> bool:
+    """Tell whether it is certain that nothing arrived: a lost answer or a failing server leaves that open."""
     if isinstance(error, ClientError):
         return bool(error.response["ResponseMetadata"]["HTTPStatusCode"] < 500)
     return isinstance(error, UnfinishedError)
 
 
-def _not_arrived(config: Config, seen: Observed, to: str, moves: Mapping[str, str], refused: set[str]) -> set[str]:
-    """Look until all that was not refused has arrived, or the pauses are over; return what has not."""
-    for pause in (*PAUSES, 0.0):
-        here = places(config, look(config, seen.instances)) if moves else {}
-        missing = {name for name in moves if here.get(name) != to}
-        if missing <= refused:
-            break
-        time.sleep(pause)
-    return missing
+def _missing(config: Config, shown: Observed, due: Plan) -> set[str]:
+    """Return what has not arrived."""
+    here = places(config, shown)
+    return {name for name in due.moves if here.get(name) != due.to}
+
+
+def _why(seen: Observed, name: str, problems: Mapping[str, Exception]) -> str:
+    """Return why something did not arrive, in EC2's words if it has said any."""
+    if name in problems:
+        return str(problems[name])
+    carrier = _carrier(seen, name)
+    return f"goes with {carrier}, which did not move" if carrier in problems else ""

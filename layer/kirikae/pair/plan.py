@@ -42,6 +42,34 @@ def up(config: Config, seen: Observed) -> list[str]:
     return [interface for instance, interface in running if attached.get(interface) == instance]
 
 
+def forsaken(config: Config, seen: Observed) -> str:
+    """Return the interface to be left although its instance runs, nothing if there is none.
+
+    Its status checks fail and have failed for minutes, as its alarm says, while the other one runs and passes all of
+    its own.  So nothing goes to and fro: what has moved stays until the same can be said of its new holder.
+    """
+    running = [(instance, interface) for instance, interface in sides(config) if interface in up(config, seen)]
+    if not config.pair_move_when_impaired or len(running) < 2:
+        return ""
+    for (weak, interface), (other, _) in (running, running[::-1]):
+        if weak in seen.statuses and seen.statuses[weak].failing and seen.alarms.get(weak) == "ALARM":
+            fit = other in seen.statuses and seen.statuses[other].ready and seen.alarms.get(other) != "ALARM"
+            return interface if fit else ""
+    return ""
+
+
+def settled(config: Config, seen: Observed) -> list[str]:
+    """Return the interfaces on which everything may stay: those that are up, without the one to be left."""
+    return [interface for interface in up(config, seen) if interface != forsaken(config, seen)]
+
+
+def impaired(config: Config, seen: Observed) -> list[str]:
+    """Return the running instances that hold something declared and fail a status check."""
+    held = set(places(config, seen).values())
+    failing = [instance for instance, status in seen.statuses.items() if status.failing]
+    return [instance for instance, interface in sides(config) if instance in failing and interface in held]
+
+
 def led_to(config: Config, seen: Observed) -> dict[str, str]:
     """Return what the Elastic IPs and routes lead to, also when that does not exist any more."""
     allocations = [allocation for allocation in config.elastic_ip_allocation_ids if allocation in seen.elastic]
@@ -57,15 +85,26 @@ def places(config: Config, seen: Observed) -> dict[str, str]:
     """Return where everything declared is: an interface, what else a route leads to, or nothing when it is nowhere.
 
     What does not exist (an allocation, a table, a route) has no place at all.  While EC2 shows an address both where it
-    was and where it went, the side that is up counts.
+    was and where it went, the side where it may stay counts.  An interface that EC2 does not describe is gone if it was
+    the pair's or if the route says so (`blackhole`); else it is another account's, in a VPC that is shared.
     """
-    settled = up(config, seen)
-    last = sorted(seen.interfaces.values(), key=lambda interface: interface.id in settled)
+    stays = settled(config, seen)
+    last = sorted(seen.interfaces.values(), key=lambda interface: interface.id in stays)
     holders = {address: interface.id for interface in last for address in interface.addresses}
     found = {address: holders.get(address, "") for address in config.floating_ip_addresses}
-    for name, target in led_to(config, seen).items():
-        found[name] = "" if target.startswith("eni-") and target not in seen.interfaces else target
+    own = dict(sides(config))
+    for name, led in led_to(config, seen).items():
+        target = own.get(led, led)  # a route may name the instance only
+        unknown = target.startswith("eni-") and target not in seen.interfaces
+        gone = unknown and (target in config.pair_interface_ids or _blackhole(seen, name))
+        found[name] = "" if gone else target
     return found
+
+
+def _blackhole(seen: Observed, name: str) -> bool:
+    """Tell whether this is a route whose target is gone, detached or stopped."""
+    table, _, cidr = name.partition(" ")
+    return table in seen.tables and cidr in seen.tables[table].blackholes
 
 
 @dataclass(frozen=True)
@@ -79,17 +118,17 @@ class Plan:
 
 
 def plan(config: Config, seen: Observed) -> Plan:
-    """Return what moves: whatever is on a side that is not up, on no interface or, for a route, on the wrong one.
+    """Return what moves: whatever is where it may not stay, on no interface or, for a route, on the wrong one.
 
     Everything on a side that is up stays there, wherever the rest is; only the routes of one CIDR belong together.  If
     both sides are up, the moves go to the one that holds more.
     """
-    here, settled = places(config, seen), up(config, seen)
+    here, stays = places(config, seen), settled(config, seen)
     left = dict(_left(config, seen, here))
-    to = max(settled, key=list(here.values()).count, default="")
-    wrong = {name: place for name, place in here.items() if name not in left and place not in settled}
+    to = max(stays, key=list(here.values()).count, default="")
+    wrong = {name: place for name, place in here.items() if name not in left and place not in stays}
     for cidr in config.overlay_cidrs:
-        routed = {name: place for name, place in here.items() if name.endswith(f" {cidr}") and place in settled}
+        routed = {name: place for name, place in here.items() if name.endswith(f" {cidr}") and place in stays}
         if len(set(routed.values())) > 1:
             wrong |= {name: place for name, place in routed.items() if place != to}
     if not to:

@@ -7,6 +7,7 @@ from typing import Any
 
 from kirikae import env
 from kirikae.decision import Change
+from kirikae.ec2 import Status
 from kirikae.pair.addresses import ElasticIp, Interface, RouteTable
 
 
@@ -30,6 +31,8 @@ class Config(env.Stack):
     overlay_route_table_ids: tuple[str, ...] = env.must(
         r"rtb-[0-9a-f]{8,17}", "route table ids like rtb-0123456789abcdef0", default=()
     )
+    pair_move_when_impaired: bool = False
+    impaired_alarm_names: tuple[str, ...] = env.of_stack(default=())  # in the order of the instances; or none
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class Observed:
     subnets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # asked only for addresses outside the pair
     elastic: Mapping[str, ElasticIp] = field(default_factory=dict)
     tables: Mapping[str, RouteTable] = field(default_factory=dict)
+    statuses: Mapping[str, Status] = field(default_factory=dict)  # of what runs; asked only while nothing else is due
+    alarms: Mapping[str, str] = field(default_factory=dict)  # id -> state; asked only while a status check fails
 
 
 @dataclass(frozen=True)

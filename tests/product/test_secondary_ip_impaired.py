@@ -1,0 +1,166 @@
+"""A holder that runs and fails its status checks is told of at once, and left only if a parameter asks for it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pair_tools import Deployed
+
+from sandbox.account import Account
+
+MOVES = {"PairMoveWhenImpaired": "true"}
+
+
+@pytest.fixture
+def deployed(account: Account, build: Path) -> Callable[..., Deployed]:
+    """Return a maker of protected services whose status checks have begun."""
+
+    def make(**parameters: str) -> Deployed:
+        world = Deployed(account, build, overlay=("192.168.99.1/32",)).deploy(**parameters)
+        world.passes(6)
+        assert not world.mails
+        return world
+
+    return make
+
+
+def fails(world: Deployed, side: int, **checks: str) -> str:
+    """Let the instance of a side fail its checks, all or those named; return its id."""
+    instance = world.service.instance_ids[side]
+    if checks:
+        world.account.ec2.checks[instance] = checks
+    else:
+        world.account.ec2.impaired.add(instance)
+    return instance
+
+
+def subjects(world: Deployed) -> list[str]:
+    return [mail.subject.split(": ", 1)[1] for mail in world.mails]
+
+
+@pytest.mark.parametrize("check", ["", "AttachedEbsStatus", "ApplicationStatus", "PerformanceStatus"])
+def test_an_impaired_holder_is_told_of_once_and_keeps_what_it_has(
+    deployed: Callable[..., Deployed], check: str
+) -> None:
+    world = deployed()
+    first = fails(world, 0, **({check: "impaired"} if check else {}))
+    world.passes(10)
+    assert (world.sides, world.writes()) == ({0}, [])
+    assert subjects(world) == [f"{first} holds the addresses and fails its status checks"]
+    body = world.mails[0].body
+    assert f"{check or 'SystemStatus'} impaired" in body
+    assert "PairMoveWhenImpaired is false" in body
+    assert f"aws ec2 stop-instances --region {world.account.region} --force --instance-ids {first}" in body
+    world.account.ec2.impaired.clear()
+    world.account.ec2.checks.clear()
+    world.passes(5)
+    assert subjects(world)[1:] == ["the holder of the addresses does not fail its status checks any more"]
+
+
+def test_the_other_one_is_not_told_of(deployed: Callable[..., Deployed]) -> None:
+    world = deployed()
+    fails(world, 1)
+    world.passes(5)
+    assert not world.mails
+
+
+def test_where_it_is_asked_for_the_addresses_leave_and_stay_away(deployed: Callable[..., Deployed]) -> None:
+    world = deployed(**MOVES)
+    first = fails(world, 0)
+    world.passes(5)
+    assert world.sides == {1}
+    told, moved = world.mails
+    assert "The addresses move when its alarm goes off" in told.body
+    assert moved.subject.endswith(f"{first} is running but impaired")
+    assert "SystemStatus impaired" in moved.body
+    assert "and passes all of its status checks" in moved.body
+    world.passes(5)
+    world.account.ec2.impaired.clear()
+    world.passes(10)
+    assert world.sides == {1}  # the first is well again, and nothing goes back
+    assert len(world.mails) == 2
+    fails(world, 1)
+    world.passes(5)
+    assert world.sides == {0}
+
+
+def test_one_bad_minute_moves_nothing(deployed: Callable[..., Deployed]) -> None:
+    world = deployed(**MOVES)
+    for _ in range(3):
+        fails(world, 0)
+        world.passes(1)
+        world.account.ec2.impaired.clear()
+        world.passes(4)
+    assert (world.sides, world.writes()) == ({0}, [])
+
+
+@pytest.mark.parametrize(
+    ("check", "status"),
+    [
+        ("InstanceStatus", "insufficient-data"),
+        ("AttachedEbsStatus", "impaired"),
+        ("ApplicationStatus", "initializing"),
+        ("PerformanceStatus", "impaired"),
+    ],
+)
+def test_nothing_goes_to_one_that_does_not_pass_every_check(
+    deployed: Callable[..., Deployed], check: str, status: str
+) -> None:
+    world = deployed(**MOVES)
+    fails(world, 0)
+    second = fails(world, 1, **{check: status})
+    world.passes(8)
+    assert (world.sides, world.writes()) == ({0}, [])
+    report = world.invoke({"action": "reconcile"})
+    assert report["outcome"] == "refused"  # a lasting condition, with its alarm
+    assert f"{second} is not fit to take them: running" in report["reason"]
+    assert status in report["reason"]
+    world.account.ec2.checks.clear()
+    world.passes(2)
+    assert world.sides == {1}
+
+
+def test_an_alarm_that_somebody_tests_moves_nothing(deployed: Callable[..., Deployed]) -> None:
+    world = deployed(**MOVES)
+    world.account.client("cloudwatch").set_alarm_state(
+        AlarmName="pair-pair-first-impaired", StateValue="ALARM", StateReason="a test"
+    )
+    world.account.settle()
+    assert (world.sides, world.writes(), world.mails) == ({0}, [], [])
+
+
+def test_a_holder_that_stops_moves_whatever_the_checks_say(deployed: Callable[..., Deployed]) -> None:
+    world = deployed(**MOVES)
+    fails(world, 1)
+    world.passes(5)
+    world.account.faults.add("ec2", "DescribeInstanceStatus", "RequestLimitExceeded", status=503)
+    world.stops(0)
+    assert world.sides == {1}
+
+
+@pytest.mark.parametrize("withheld", ["hold", "dry-run"])
+def test_what_may_not_leave_is_told_of_at_once(deployed: Callable[..., Deployed], withheld: str) -> None:
+    world = deployed(**MOVES, **({"DryRun": "true"} if withheld == "dry-run" else {}))
+    if withheld == "hold":
+        world.hold(60)
+    fails(world, 0)
+    world.passes(10)
+    assert world.sides == {0}
+    assert sum(subject.startswith("NOT answered") for subject in subjects(world)) == 1
+    assert len(world.mails) <= 2
+
+
+def test_the_mail_is_japanese_where_it_is_asked_for(deployed: Callable[..., Deployed]) -> None:
+    world = deployed(NotificationLanguage="ja", **MOVES)
+    first = fails(world, 0)
+    world.passes(5)
+    told, moved = world.mails
+    assert f"{first} は稼働中 (running) でアドレスを保持していますが、ステータスチェックに失敗しています" in told.body
+    assert f"{first} は running ですが、ステータスチェックに失敗しています" in moved.body
+
+
+def test_without_the_parameter_there_is_no_alarm(account: Account, build: Path) -> None:
+    Deployed(account, build).deploy()
+    names: list[Any] = [each["AlarmName"] for each in account.client("cloudwatch").describe_alarms()["MetricAlarms"]]
+    assert not [name for name in names if name.endswith("-impaired")]
