@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from standby_stories import Batch
 
 from kirikae import aws
 from sandbox.account import Account
@@ -181,6 +182,12 @@ def shop(new_shop: Callable[..., Shop]) -> Shop:
     shop = new_shop().deployed()
     shop.minutes(5)
     return shop
+
+
+@pytest.fixture
+def batch(account: Account, build: Path) -> Callable[..., Batch]:
+    """Return a maker of servers with two cold standbys, protected by the stack `batch`."""
+    return lambda **parameters: Batch(account, build, **parameters)
 
 
 @pytest.fixture

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from kirikae import aws
 
 DOWN_JA = {"stopping": "停止処理中", "stopped": "停止済み", "shutting-down": "終了処理中", "terminated": "終了済み"}
@@ -69,27 +71,46 @@ def _instance(described: Mapping[str, Any]) -> Instance:
         described.get("InstanceType", ""),
         described.get("LaunchTime"),
         datetime.fromisoformat(stopped[1]).replace(tzinfo=UTC) if stopped else None,
-        described.get("StateReason", {}).get("Message", ""),
+        _reason(described.get("StateReason", {})),
         {pair["Key"]: pair["Value"] for pair in described.get("Tags", []) if pair["Key"].startswith("kirikae:")},
     )
+
+
+def _reason(told: Mapping[str, str]) -> str:
+    """Return a state reason as one text that begins with its code."""
+    code, message = told.get("Code", ""), told.get("Message", "")
+    return message if message.startswith(code) else f"{code}: {message}".removesuffix(": ")
 
 
 def start(instance_id: str) -> str:
     """Start the instance; return its state before the call, which tells the one of two runs that has started it.
 
+    One attempt: want of capacity is an HTTP 500, which the SDK would repeat, each time as slowly as EC2 answers.
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_StartInstances.html
     """
-    [changed] = aws.client("ec2").start_instances(InstanceIds=[instance_id])["StartingInstances"]
+    [changed] = aws.client("ec2", attempts=1).start_instances(InstanceIds=[instance_id])["StartingInstances"]
     return str(changed["PreviousState"]["Name"])
 
 
-def stop(instance_id: str) -> str:
-    """Stop the instance; return the state that it is in now.
+def permit_start(instance_id: str) -> None:
+    """Raise what EC2 has against this caller's start of the instance; permission is all that it tells.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_StartInstances.html (DryRun)
+    """
+    try:
+        aws.client("ec2").start_instances(InstanceIds=[instance_id], DryRun=True)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "DryRunOperation":
+            raise
+
+
+def stop(instance_id: str) -> tuple[str, str]:
+    """Stop the instance; return its state before the call, and the one that it is in now.
 
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_StopInstances.html
     """
     [changed] = aws.client("ec2").stop_instances(InstanceIds=[instance_id])["StoppingInstances"]
-    return str(changed["CurrentState"]["Name"])
+    return str(changed["PreviousState"]["Name"]), str(changed["CurrentState"]["Name"])
 
 
 def set_type(instance_id: str, instance_type: str) -> None:
@@ -135,17 +156,28 @@ def unknown_types(instance_types: Iterable[str]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Status:
-    """The status checks of an instance: `ok`, `initializing`, `impaired`, `insufficient-data` or `not-applicable`."""
+    """The status checks of an instance: `ok`, `initializing`, `impaired`, `insufficient-data` or `not-applicable`.
+
+    `others` are the checks beyond these three that EC2 tells of, like AttachedEbsStatus, whichever they are.
+    """
 
     instance_id: str
     system: str
     instance: str
-    application: str
+    application: str = "not-applicable"
+    others: tuple[tuple[str, str], ...] = ()
 
     @property
     def ready(self) -> bool:
         """Tell whether the instance passes every check that it has."""
-        return self.system == self.instance == "ok" and self.application in ("ok", "not-applicable")
+        more = (self.application, *(status for _, status in self.others))
+        return self.system == self.instance == "ok" and all(status in ("ok", "not-applicable") for status in more)
+
+    @property
+    def text(self) -> str:
+        """Return system/instance/application, and those of the others that do not pass, by name."""
+        failing = [f"{name} {status}" for name, status in self.others if status not in ("ok", "not-applicable")]
+        return ", ".join([f"{self.system}/{self.instance}/{self.application}", *failing])
 
 
 def instance_statuses(running_instance_ids: Iterable[str]) -> tuple[Status, ...]:
@@ -157,12 +189,12 @@ def instance_statuses(running_instance_ids: Iterable[str]) -> tuple[Status, ...]
     if not wanted:
         return ()
     answer = aws.client("ec2").describe_instance_status(InstanceIds=wanted)
-    return tuple(
-        Status(
-            s["InstanceId"],
-            s["SystemStatus"]["Status"],
-            s["InstanceStatus"]["Status"],
-            s.get("ApplicationStatus", {}).get("Status", "not-applicable"),
-        )
-        for s in answer["InstanceStatuses"]
-    )
+    return tuple(_status(described) for described in answer["InstanceStatuses"])
+
+
+def _status(described: Mapping[str, Any]) -> Status:
+    """Read the checks of one instance: every part that has a status, and none is required but the first two."""
+    parts = {name: part["Status"] for name, part in described.items() if isinstance(part, Mapping) and "Status" in part}
+    system, instance = parts.pop("SystemStatus", "not known"), parts.pop("InstanceStatus", "not known")
+    application = parts.pop("ApplicationStatus", "not-applicable")
+    return Status(described["InstanceId"], system, instance, application, tuple(sorted(parts.items())))

@@ -246,7 +246,7 @@ class Ec2:
         return described | parts
 
     def _checks(self, instance_id: str, state: str) -> dict[str, str]:
-        """Return each part of DescribeInstanceStatus; ApplicationStatus and PerformanceStatus only if a test sets it."""
+        """Return each part of DescribeInstanceStatus; those that are not in _CHECKS only if a test sets them."""
         since = self._running_since.get(instance_id)
         if state != "running" or since is None:
             return dict.fromkeys(_CHECKS, "not-applicable")

@@ -137,7 +137,7 @@ def test_a_dry_run_does_nothing(ec2, instance):
     assert state(ec2, instance) == "running"
 
 
-def test_a_dry_run_tells_permission_only(account, ec2, instance):  # S1
+def test_a_dry_run_tells_permission_only(ec2, instance):  # S1
     ec2.stop_instances(InstanceIds=[instance])
     assert error_of(ec2.start_instances, InstanceIds=[instance], DryRun=True) == "DryRunOperation"
 
