@@ -14,6 +14,7 @@ from partners import (  # noqa: F401 (hooks of pytest)
     pytest_sessionfinish,
     pytest_terminal_summary,
 )
+from standby_stories import Batch
 
 from kirikae import aws
 from sandbox.account import Account
@@ -202,6 +203,12 @@ def shop(new_shop: Callable[..., Shop]) -> Shop:
     shop = new_shop().deployed()
     shop.minutes(5)
     return shop
+
+
+@pytest.fixture
+def batch(account: Account, build: Path) -> Callable[..., Batch]:
+    """Return a maker of servers with two cold standbys, protected by the stack `batch`."""
+    return lambda **parameters: Batch(account, build, **parameters)
 
 
 @pytest.fixture

@@ -102,7 +102,7 @@ class World:
 
     # EC2 and the others, as far as they are asked.
 
-    def client(self, service: str) -> Any:
+    def client(self, service: str, attempts: int = 3) -> Any:  # noqa: ARG002 (as `aws.client`)
         """Return what `aws.client` would."""
         operations = {
             "ec2": (
@@ -114,7 +114,7 @@ class World:
                 "describe_instance_status",
                 "describe_instance_types",
             ),
-            "cloudwatch": ("describe_alarms",),
+            "cloudwatch": ("describe_alarms", "list_alarm_mute_rules"),
         }[service]
         return SimpleNamespace(**{name: self._gate(getattr(self, f"_{name}")) for name in operations})
 
@@ -143,12 +143,17 @@ class World:
         ]
         return {"Reservations": [{"Instances": described}]}
 
-    def _start_instances(self, InstanceIds: list[str]) -> Any:  # noqa: N803
+    def _list_alarm_mute_rules(self, **_params: Any) -> Any:
+        return {"AlarmMuteRuleSummaries": []}
+
+    def _start_instances(self, InstanceIds: list[str], DryRun: bool = False) -> Any:  # noqa: N803
         [name] = InstanceIds
         instance = self.instances[name]
         self.touched.add(name)
-        if FAILED in instance["tags"]:  # the condition in the function's policy
+        if instance["tags"].get(FAILED):  # the condition in the function's policy
             raise _error("UnauthorizedOperation", "StartInstances")
+        if DryRun:
+            raise _error("DryRunOperation", "StartInstances")
         before = instance["state"]
         if before not in ("stopped", "pending", "running"):
             raise _error("IncorrectInstanceState", "StartInstances")
@@ -165,9 +170,11 @@ class World:
         self.touched.add(name)
         if self.unstoppable:
             raise _error("OperationNotPermitted", "StopInstances")
+        before = self.instances[name]["state"]
         if self.instances[name]["state"] == "running":
             self.set(name, "stopping", "Client.UserInitiatedShutdown: User initiated shutdown")
-        return {"StoppingInstances": [{"CurrentState": {"Name": self.instances[name]["state"]}}]}
+        after = self.instances[name]["state"]
+        return {"StoppingInstances": [{"PreviousState": {"Name": before}, "CurrentState": {"Name": after}}]}
 
     def _create_tags(self, Resources: list[str], Tags: list[dict[str, str]]) -> None:  # noqa: N803
         for name in Resources:

@@ -4,6 +4,7 @@ No run waits: what a start leads to is observed by later runs, and what they mus
 """
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any, assert_never
 
 from kirikae import alarms, clock, ec2, elb, env, reconcile
@@ -13,49 +14,65 @@ from kirikae.ec2 import Instance
 from kirikae.events import Hint
 from kirikae.log import logger
 from kirikae.notify import Mail, Words
-from kirikae.standby import follow, lineup, start, world
+from kirikae.standby import follow, lineup, notes, outage, start, world
 from kirikae.standby.mail import of_start, of_step
 from kirikae.standby.notes import FAILED, STARTED, left_out
-from kirikae.standby.world import Close, Config, Note, Observed, Outage, Start
+from kirikae.standby.outage import Outage
+from kirikae.standby.run import Done
+from kirikae.standby.world import Close, Config, Note, Observed, Start
 
+JUST_CALLED = timedelta(minutes=5)  # an alarm's action that is not older is proof that the alarm was not muted
 NOT_SERVING = ("StandbyNotServing",)  # reported at every run of an outage until a standby serves
 
 
 def observe(config: Config, hint: Hint) -> Observed:
     """Read the instances and the alarms whose action is this function; once a standby runs, its checks and health."""
+    now = clock.now()
     active, *others = ec2.instances((config.active_instance_id, *config.standby_instance_ids), hint.stopped_instance)
-    seen = Observed(clock.now(), active, tuple(others), alarms.in_alarm(config.own_arn))
+    standbys = tuple(notes.believed(standby, active, now) for standby in others)
+    seen = Observed(now, active, standbys, alarms.in_alarm(config.own_arn))
+    running = [standby.id for standby in seen.up if standby.state == "running"][:1]
+    running = running if outage.down(seen) or seen.alarms else []
+    back = active.state == "running" and (bool(seen.noted) or outage.in_doubt(seen))
+    if asked := [*([active.id] if back else []), *running]:
+        ran = hint.at if hint.running_instance in running else None
+        seen = replace(seen, statuses=ec2.instance_statuses(asked), ran=ran)
     group = config.standby_target_group_arn
-    if world.outage(seen):
-        if running := [standby.id for standby in seen.up if standby.state == "running"]:
-            ran = hint.at if hint.running_instance == running[0] else None
-            seen = replace(seen, statuses=ec2.instance_statuses(running[:1]), ran=ran)
-            if group:
-                with env.naming("StandbyTargetGroupArn", group):
-                    seen = replace(seen, targets=elb.target_health(group))
-        return seen
-    if active.state == "running" and seen.noted:
-        seen = replace(seen, statuses=ec2.instance_statuses([active.id]))
-    if group:
-        with env.naming("StandbyTargetGroupArn", group):
+    with env.naming("StandbyTargetGroupArn", group):
+        if group and (running or outage.in_doubt(seen)):
+            seen = replace(seen, targets=elb.target_health(group))
+        if outage.of(seen):
+            return without_muted(config, hint, seen)
+        if group:
             [found] = elb.target_groups([group])
-        seen = replace(seen, target_type=found.target_type)
+            seen = replace(seen, target_type=found.target_type)
     return replace(seen, unknown_types=ec2.unknown_types(config.standby_instance_types))
+
+
+def without_muted(config: Config, hint: Hint, seen: Observed) -> Observed:
+    """Ask which alarms are muted, if that decides about a start and CloudWatch has not just called for one of them."""
+    calls = outage.calling(seen)
+    just_called = hint.at is not None and seen.now - hint.at < JUST_CALLED
+    if outage.down(seen) or (just_called and hint.calling_alarm in [alarm.name for alarm in calls]):
+        return seen
+    if seen.up and not follow.overdue(config, seen, seen.up[0]):
+        return seen
+    return replace(seen, alarms=tuple(alarms.muted(alarm) if alarm in calls else alarm for alarm in seen.alarms))
 
 
 def decide(config: Config, seen: Observed) -> Decision[Start | Note | Close]:
     """Start a standby if the active does not serve and none is up; else go on with what was begun."""
     if reason := world.misconfigured(config, seen):
         return Decision(reason, refused=True)
-    outage = world.outage(seen)
+    found = outage.of(seen)
     if seen.active.state == ec2.MISSING and not seen.up and not seen.noted:
         wrong = f"ActiveInstanceId names {seen.active.id}, which EC2 does not know"
         return Decision(Words(f"{wrong}; expected an instance of this account and region"), refused=True)
-    if outage is None:
+    if found is None:
         return no_outage(seen)
     if seen.up:
-        return see_through(config, seen, seen.up[0])
-    return bring_up(config, seen, outage)
+        return see_through(config, seen, found, seen.up[0])
+    return bring_up(config, seen, found)
 
 
 def no_outage(seen: Observed) -> Decision[Start | Note | Close]:
@@ -68,14 +85,23 @@ def no_outage(seen: Observed) -> Decision[Start | Note | Close]:
             Words(f"{active} and passes its status checks", f"active {seen.active.id} が正常に戻りました"),
             Close(tuple(standby.id for standby in noted)),
         )
+    if restored := tuple(standby.id for standby in seen.standbys if notes.restored(standby)):
+        return Decision(Words(f"{active}; {', '.join(restored)} has its own type again"), Close(restored))
     if lost := [f"{standby.id} ({standby.state})" for standby in seen.standbys if standby.state in ec2.GONE]:
         lacks = f"StandbyInstanceIds names {', '.join(lost)}, expected instances that can be started"
         return Decision(Words(f"{active}; {lacks}"), refused=True)
     return Decision(Words(f"{active}, and no alarm that calls this function has gone off since its start"))
 
 
-def see_through(config: Config, seen: Observed, standby: Instance) -> Decision[Start | Note | Close]:
-    """A standby is up: see it noted, registered and serving, one step a run."""
+def see_through(config: Config, seen: Observed, found: Outage, standby: Instance) -> Decision[Start | Note | Close]:
+    """A standby is up: see it noted, registered and serving, one step a run; leave it when it never comes to that."""
+    if follow.overdue(config, seen, standby) and outage.calls(seen):
+        first = lineup.candidates(seen)
+        if instead := first or lineup.due(seen, found.began):
+            again = True if not first or seen.left(standby) else None
+            fence = world.to_fence(config, seen)
+            start_next = Start(instead, lineup.fallen(seen), fence, again, leave=(standby.id,))
+            return Decision(found.reason, start_next, lasting=NOT_SERVING)
     change = follow.step(config, seen, standby)
     serves, evidence = follow.evidence(config, seen, standby)
     lasting = () if serves else NOT_SERVING
@@ -87,38 +113,52 @@ def see_through(config: Config, seen: Observed, standby: Instance) -> Decision[S
     return Decision(evidence, change, lasting=lasting)
 
 
-def bring_up(config: Config, seen: Observed, outage: Outage) -> Decision[Start | Note | Close]:
+def bring_up(config: Config, seen: Observed, found: Outage) -> Decision[Start | Note | Close]:
     """No standby is up: start the next candidate, or return what that must wait for."""
-    fence = seen.active.id if config.fence_active and seen.active.state == "running" else None
     every = tuple(standby.id for standby in seen.standbys if standby.state == "stopped" and not left_out(standby))
-    forced = Start(every, fence=fence) if every else None
+    forced = Start(every, fence=world.to_fence(config, seen)) if every else None
     if by_hand := lineup.undone(seen):
         named = ", ".join(f"{standby.id}: {standby.reason}" for standby in by_hand)
-        reason = f"a standby of this outage was stopped by a person, so none is started ({named}); {outage.reason.en}"
+        reason = f"a standby of this outage was stopped by a person, so none is started ({named}); {found.reason.en}"
         return Decision(Words(reason), refused=True, forced=forced, lasting=NOT_SERVING)
+    if waits := must_wait(config, seen):
+        return Decision(Words(f"{found.reason.en}; {waits}"), forced=forced, lasting=NOT_SERVING)
     candidates, fallen = lineup.candidates(seen), lineup.fallen(seen)
     if candidates or fallen:
-        return Decision(outage.reason, Start(candidates, fallen, fence), lasting=NOT_SERVING)
+        again = True if lineup.again(seen, candidates) else None
+        return Decision(
+            found.reason, Start(candidates, fallen, world.to_fence(config, seen), again), lasting=NOT_SERVING
+        )
     states = ", ".join(f"{standby.id} is {standby.state}" for standby in seen.standbys)
     if all(standby.state in ec2.GONE for standby in seen.standbys):
-        return Decision(Words(f"{outage.reason.en}; no standby is left: {states}"), refused=True, lasting=NOT_SERVING)
-    if any(standby.state == "stopping" for standby in seen.standbys):
-        return Decision(Words(f"{outage.reason.en}; waiting: {states}"), lasting=NOT_SERVING)
-    return retry(seen, outage, fence, forced)
+        return Decision(Words(f"{found.reason.en}; no standby is left: {states}"), refused=True, lasting=NOT_SERVING)
+    if any(standby.state == "stopping" for standby in seen.standbys) or lineup.unanswered(seen):
+        return Decision(Words(f"{found.reason.en}; waiting: {states}"), lasting=NOT_SERVING)
+    return retry(config, seen, found, forced)
 
 
-def retry(seen: Observed, outage: Outage, fence: str | None, forced: Start | None) -> Decision[Start | Note | Close]:
+def must_wait(config: Config, seen: Observed) -> str:
+    """Return what keeps every standby down for now, whoever could be started."""
+    if not outage.calls(seen):
+        silent = ", ".join(f"{alarm.name}: {alarm.silent}" for alarm in outage.raised(seen))
+        return f"nothing is started for alarms that call nobody ({silent})"
+    if config.strict and seen.active.state in ("stopping", "shutting-down"):
+        return f"{seen.active.id} is {seen.active.state}, and a standby starts when it is seen stopped"
+    return ""
+
+
+def retry(config: Config, seen: Observed, found: Outage, forced: Start | None) -> Decision[Start | Note | Close]:
     """Every candidate has failed: try those again that EC2 refused, once the spacing is over."""
-    again = lineup.next_try(seen, outage.began)
-    if again and seen.now >= again:
-        return Decision(outage.reason, Start(tuple(lineup.refused(seen)), (), fence, retry=True), lasting=NOT_SERVING)
-    failed = "; ".join(f"{standby.id} {standby.tags[FAILED]}" for standby in seen.standbys if FAILED in standby.tags)
+    if due := lineup.due(seen, found.began):
+        return Decision(found.reason, Start(due, (), world.to_fence(config, seen), retry=True), lasting=NOT_SERVING)
+    again = lineup.next_try(seen, found.began)
+    failed = "; ".join(f"{standby.id} {standby.tags[FAILED]}" for standby in seen.standbys if standby.tags.get(FAILED))
     when = f"tried again at {iso(again)}" if again else "not tried again; force it, or remove the tags"
-    reason = f"{outage.reason.en}; every standby has failed: {failed}; {when}"
+    reason = f"{found.reason.en}; every standby has failed: {failed}; {when}"
     return Decision(Words(reason), forced=forced, lasting=NOT_SERVING)
 
 
-def act(config: Config, seen: Observed, change: Start | Note | Close) -> start.Done | follow.Step:
+def act(config: Config, seen: Observed, change: Start | Note | Close) -> Done | follow.Step:
     """Start the next candidate, make the next step of the standby that is up, or close the outage."""
     match change:
         case Start():
@@ -131,9 +171,9 @@ def act(config: Config, seen: Observed, change: Start | Note | Close) -> start.D
             assert_never(change)
 
 
-def mail(config: Config, seen: Observed, result: Result[Start | Note | Close, start.Done | follow.Step]) -> Mail | None:
+def mail(config: Config, seen: Observed, result: Result[Start | Note | Close, Done | follow.Step]) -> Mail | None:
     """Build the mail about the change, or about a failure that has not been reported yet."""
-    if isinstance(result.done, start.Done):
+    if isinstance(result.done, Done):
         return of_start(config, seen, result.reason, result.done, result.times)
     return of_step(config, seen, result.reason, result.done, result.times)
 

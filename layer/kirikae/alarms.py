@@ -1,21 +1,25 @@
 """Alarms, read from CloudWatch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from kirikae import aws
 from kirikae.errors import InputError, part
+from kirikae.log import logger
 
 
 @dataclass(frozen=True)
 class Alarm:
-    """The state of an alarm (OK, ALARM or INSUFFICIENT_DATA) and the time it entered it."""
+    """The state of an alarm (OK, ALARM or INSUFFICIENT_DATA), the time it entered it, and why it calls nobody."""
 
     name: str
     state: str
     since: datetime
+    silent: str = ""  # empty: CloudWatch runs its actions
 
 
 def read(*names: str, made_with: str) -> dict[str, Alarm]:
@@ -35,7 +39,7 @@ def read(*names: str, made_with: str) -> dict[str, Alarm]:
 
 
 def in_alarm(action_arn: str) -> tuple[Alarm, ...]:
-    """Return the alarms of any kind that are in ALARM and whose enabled alarm action is this function.
+    """Return the alarms of any kind that are in ALARM and whose alarm action is this function; some may be silent.
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_DescribeAlarms.html
     """
@@ -44,14 +48,37 @@ def in_alarm(action_arn: str) -> tuple[Alarm, ...]:
     )
     return tuple(
         _alarm(described)
-        for described in answer["MetricAlarms"] + answer["CompositeAlarms"]
+        for described in [*answer.get("MetricAlarms", []), *answer.get("CompositeAlarms", [])]
         if described["StateValue"] == "ALARM"
-        and described.get("ActionsEnabled", True)
         # A prefix: a version or an alias of the function counts, another function with a longer name does not.
-        and any(f"{action}:".startswith(f"{action_arn}:") for action in described["AlarmActions"])
+        and any(f"{action}:".startswith(f"{action_arn}:") for action in described.get("AlarmActions", []))
     )
+
+
+def muted(alarm: Alarm) -> Alarm:
+    """Return the alarm, silent if a mute rule mutes it now, which DescribeAlarms does not show.
+
+    Whoever cannot ask this goes on as if nothing was muted: one attempt, and a failure is logged.
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_ListAlarmMuteRules.html
+    """
+    page: dict[str, Any] = {"AlarmName": alarm.name, "Statuses": ["ACTIVE"]}
+    try:
+        while True:
+            answer = aws.client("cloudwatch", attempts=1).list_alarm_mute_rules(**page)
+            found = answer.get("AlarmMuteRuleSummaries", [])
+            if any(rule.get("Status", "ACTIVE") == "ACTIVE" for rule in found):
+                return replace(alarm, silent="muted by a rule")
+            if not answer.get("NextToken"):
+                return alarm
+            page["NextToken"] = answer["NextToken"]
+    except (ClientError, BotoCoreError) as error:  # as with a hold: what cannot be asked stops no failover
+        logger.warning("whether the alarm is muted cannot be asked; going on", alarm=alarm.name, problem=str(error))
+        return alarm
 
 
 def _alarm(described: Mapping[str, Any]) -> Alarm:
     since = described.get("StateTransitionedTimestamp") or part(described, "StateUpdatedTimestamp")
-    return Alarm(described["AlarmName"], part(described, "StateValue"), since)
+    silent = "" if described.get("ActionsEnabled", True) else "its actions are disabled"
+    if suppressed := described.get("ActionsSuppressedBy"):
+        silent = f"its actions are suppressed by {suppressed}"
+    return Alarm(described["AlarmName"], part(described, "StateValue"), since, silent)

@@ -130,7 +130,7 @@ def test_removing_the_mark_of_a_start_that_fell_back_tries_it_again(patched: Any
 
 
 def test_an_active_that_cannot_be_fenced_revives_no_old_notes(patched: Any) -> None:
-    world = install(World(replace(CONFIG, fence_active=True)), patched)
+    world = install(World(replace(CONFIG, fence_active="true")), patched)
     day = 86400
     world.instances[ACTIVE]["launched"] = world.time - day
     old = f"{datetime.fromtimestamp(world.time - 2 * day, UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -9,8 +9,21 @@ from kirikae.decision import Made
 from kirikae.ec2 import Instance
 from kirikae.errors import UnfinishedError
 from kirikae.notify import Words
-from kirikae.standby.notes import OUTAGE, RUNNING, SERVING, STARTED, current, ours, over, since_start
-from kirikae.standby.world import UP, Close, Config, Note, Observed, outage_began
+from kirikae.standby import outage, record
+from kirikae.standby.notes import (
+    OUTAGE,
+    RUNNING,
+    SERVING,
+    STARTED,
+    believed,
+    current,
+    ours,
+    over,
+    restored,
+    since_start,
+    time_of,
+)
+from kirikae.standby.world import UP, Close, Config, Note, Observed
 
 # The run that starts a standby notes it at once. One that stays without a note this long was started by somebody else,
 # or by a run that did not live to note it.
@@ -38,16 +51,27 @@ def step(config: Config, seen: Observed, standby: Instance) -> Note | None:
         if not group or any(target.id == standby.id for target in seen.targets):
             return Note("running", standby.id)
         ports = sorted({target.port for target in seen.targets if target.id == config.active_instance_id})
-        return Note("running", standby.id, group, tuple(ports))
+        left = {other.id for other in seen.standbys if other.id != standby.id and seen.left(other)}
+        leaving = tuple((target.id, target.port) for target in seen.targets if target.id in left)
+        return Note("running", standby.id, group, tuple(ports), leaving)
     if since_start(standby, noted, SERVING) is None and evidence(config, seen, standby)[0]:
         return Note("serving", standby.id)
     return None
 
 
+def overdue(config: Config, seen: Observed, standby: Instance) -> bool:
+    """Tell whether the standby has run, or tried to, for StandbyGiveUpMinutes without coming to serve."""
+    noted, minutes = seen.notes(standby), config.standby_give_up_minutes
+    started = time_of(noted.get(STARTED, ""))
+    if not minutes or started is None or since_start(standby, noted, SERVING) or evidence(config, seen, standby)[0]:
+        return False
+    return seen.now - max(started, outage.began(seen)) >= timedelta(minutes=minutes)
+
+
 def evidence(config: Config, seen: Observed, standby: Instance) -> tuple[bool, Words]:
     """Return whether the standby serves, and the evidence: its status checks and its health in the target group."""
     status = next((status for status in seen.statuses if status.instance_id == standby.id), None)
-    checks = f"{status.system}/{status.instance}/{status.application}" if status else "not known"
+    checks = status.text if status else "not known"
     en = f"{standby.id} is {standby.state}, status checks {checks}"
     ja = f"{standby.id} は {standby.state}、ステータスチェック {checks}"
     ready = status is not None and status.ready
@@ -62,28 +86,32 @@ def evidence(config: Config, seen: Observed, standby: Instance) -> tuple[bool, W
 
 def make(config: Config, seen: Observed, change: Note) -> Step:
     """Make the step, unless another run turns out to have made it."""
-    [standby] = ec2.instances([change.standby])
+    standby = believed(ec2.instances([change.standby])[0], seen.active, seen.now)
     key = {"note": STARTED, "running": RUNNING, "serving": SERVING}[change.kind]
     if standby.state not in UP or since_start(standby, current(standby, seen.active), key):
         return Step(change=None, reason=Words(f"another run has noted {key} on {standby.id}"))
-    ec2.untag(standby.id, over(standby, seen.active))
     if group := change.register:
         with env.naming("StandbyTargetGroupArn", group):
+            if change.deregister:  # first: two that are registered could both serve
+                elb.deregister_targets(group, [{"Id": name, "Port": port} for name, port in change.deregister])
             targets = [{"Id": standby.id, "Port": port} for port in change.ports] or [{"Id": standby.id}]
             elb.register_targets(group, targets)
             if not any(target.id == standby.id for target in elb.target_health(group)):
                 raise UnfinishedError(f"{standby.id} was registered in {group} and does not show there")
     at = {"note": standby.launched or seen.now, "running": seen.ran or seen.now, "serving": seen.now}[change.kind]
-    ec2.tag([standby.id], {OUTAGE: iso(outage_began(seen)), key: iso(at)})
+    if not record.note(standby.id, {OUTAGE: iso(outage.began(seen)), key: iso(at)}, over(standby, seen.active)):
+        raise UnfinishedError(f"{key} could not be noted on {standby.id}")
     return Step(change=change, reason=evidence(config, seen, standby)[1], standby=standby)
 
 
 def close(config: Config, change: Close) -> Step:
-    """Remove what is noted about the outage."""
-    noted = [standby for standby in ec2.instances(config.standby_instance_ids) if OUTAGE in standby.tags]
-    for standby in noted:
-        ec2.untag(standby.id, ours(standby))
+    """Remove what is noted about the outage, and notes of types that a person has restored."""
+    there = ec2.instances(config.standby_instance_ids)
+    noted = [standby for standby in there if standby.tags.get(OUTAGE)]
+    for standby in [standby for standby in there if standby in noted or restored(standby)]:
+        if not record.forget(standby.id, ours(standby)):
+            raise UnfinishedError(f"the notes on {standby.id} could not be removed")
     if not noted:
-        return Step(change=None, reason=Words("another run has closed the outage"))
+        return Step(change=None, reason=Words("no outage is noted"))
     up = next((standby for standby in noted if standby.state in UP), None)
     return Step(change=change, reason=Words("the active is back"), standby=up)

@@ -1,14 +1,19 @@
 """Who may be started next: the candidates in order, and what became of those that were tried in this outage."""
 
+import re
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from kirikae.ec2 import GONE, Instance
-from kirikae.standby.notes import FAILED, REFUSED, STARTED, failure
-from kirikae.standby.world import Observed
+from kirikae.standby.notes import FAILED, REFUSED, STARTED, TRIED, Attempt, attempt, by_a_person, failure
+from kirikae.standby.world import UP, Observed
 
-BY_A_PERSON = "Client.UserInitiatedShutdown"
+# Told after the start was accepted, but as passing as a refusal: Server.InsufficientInstanceCapacity, and limits.
+LACKING = re.compile(r"\w+\.(Insufficient\w*Capacity|\w*LimitExceeded)\b")
 # The shortest spacing is longer than the function's timeout: no run of one round is alive in the next.
 SHORTEST, LONGEST = timedelta(minutes=1), timedelta(minutes=30)
+# A start whose answer was lost shows within this time, or was not accepted.
+SHOWN = timedelta(minutes=1)
 
 
 def down_again(seen: Observed) -> list[Instance]:
@@ -19,25 +24,55 @@ def down_again(seen: Observed) -> list[Instance]:
 
 def undone(seen: Observed) -> list[Instance]:
     """Return the candidates that were started for this outage and stopped by a person since."""
-    return [standby for standby in down_again(seen) if standby.reason.startswith(BY_A_PERSON)]
+    return [standby for standby in down_again(seen) if by_a_person(standby)]
+
+
+def lacked(candidate: Instance) -> bool:
+    """Tell whether its accepted start ended for want of capacity: its next type may be had."""
+    return LACKING.match(candidate.reason) is not None
 
 
 def fallen(seen: Observed) -> tuple[str, ...]:
-    """Return the candidates whose accepted start has ended in `stopped`, for a reason of EC2 or of their own."""
+    """Return the candidates whose accepted start has ended in `stopped`, for a reason that lasts."""
     stopped = [standby for standby in down_again(seen) if standby.state == "stopped"]
-    return tuple(standby.id for standby in stopped if not standby.reason.startswith(BY_A_PERSON))
+    return tuple(standby.id for standby in stopped if not by_a_person(standby) and not lacked(standby))
+
+
+def last_attempt(seen: Observed, candidate: Instance) -> Attempt | None:
+    """Return up to which type the candidate was tried in this round, if it was: the next one goes on from there."""
+    noted = seen.notes(candidate)
+    tried, started = attempt(noted.get(TRIED, "")), attempt(noted.get(STARTED, ""))
+    if FAILED in noted:
+        return None
+    if started and lacked(candidate) and not (tried and tried.at > started.at):
+        kind = started.type or candidate.type
+        words = [tried.words] if tried and tried.words else []
+        return replace(started, type=kind, words=", ".join([*words, f"{kind} {candidate.reason}"]))
+    return tried
 
 
 def candidates(seen: Observed) -> tuple[str, ...]:
-    """Return those to try now, in order: up to the first that is still stopping."""
+    """Return those to try now, in order: up to the first that is still stopping, or may be starting unseen."""
     chosen, out = [], fallen(seen)
     for candidate in seen.standbys:
-        if candidate.state in GONE or candidate.id in out or FAILED in seen.notes(candidate):
+        if candidate.state in GONE | UP or candidate.id in out or FAILED in seen.notes(candidate):
             continue
-        if candidate.state != "stopped":
+        if candidate.state != "stopped" or candidate.id in unanswered(seen):
             break
         chosen.append(candidate.id)
     return tuple(chosen)
+
+
+def unanswered(seen: Observed) -> list[str]:
+    """Return the candidates that may be starting though EC2 does not show it: the answer was lost a moment ago."""
+    lasts = [(standby.id, last_attempt(seen, standby)) for standby in seen.standbys if standby.state == "stopped"]
+    return [name for name, last in lasts if last and last.unanswered and seen.now - last.at < SHOWN]
+
+
+def again(seen: Observed, names: tuple[str, ...]) -> bool:
+    """Tell whether these are tried in a round after the first, of which nobody is told any more."""
+    lasts = [last_attempt(seen, standby) for standby in seen.standbys if standby.id in names]
+    return any(last.again for last in lasts if last)
 
 
 def refused(seen: Observed) -> dict[str, datetime]:
@@ -54,3 +89,9 @@ def next_try(seen: Observed, began: datetime) -> datetime | None:
     """Return when those that EC2 refused are tried again: the spacing grows with the age of the outage."""
     last = max(refused(seen).values(), default=None)
     return last + min(max(last - began, SHORTEST), LONGEST) if last else None
+
+
+def due(seen: Observed, began: datetime) -> tuple[str, ...]:
+    """Return those that EC2 refused and that are tried again now."""
+    at = next_try(seen, began)
+    return tuple(refused(seen)) if at and seen.now >= at else ()

@@ -8,31 +8,11 @@ from kirikae import hold, notify
 from kirikae.ec2 import GONE, Instance
 from kirikae.notify import Mail, Times, Words
 from kirikae.standby.follow import Step
-from kirikae.standby.notes import FAILED, OUTAGE, RUNNING, TYPE, time_of
-from kirikae.standby.start import Done
-from kirikae.standby.world import Close, Config, Observed, outage_began
-
-WAY_BACK = Words(
-    "The way back is a person's: bring up the active, see it serve, then deregister and stop the standby and give "
-    f"it back its own type (tag {TYPE}) if that was changed.",
-    "切り戻しは手動です。active の稼働を確認した後、スタンバイを登録解除して停止し、"
-    f"タイプが変更されていれば元に戻してください (タグ {TYPE})。",
-)
-FAILED_CHECK = Words(
-    "What EC2 refused is tried again after 1, 2, 4 … at most every 30 minutes, without another mail. A start that "
-    "fell back is not: mend its cause, then invoke the function with "
-    '{"action": "reconcile", "force": true, "reason": "…"}, or remove the tag '
-    f"{FAILED} from the standby.",
-    "EC2 に拒否された起動は 1 分、2 分、4 分…最大 30 分間隔で再試行します (再試行ごとのメールはありません)。"
-    "起動後に停止へ戻ったスタンバイは再試行しません。原因を取り除いてから関数を "
-    '{"action": "reconcile", "force": true, "reason": "…"} '
-    f"で実行するか、タグ {FAILED} を削除してください。",
-)
-UNFENCED_CHECK = Words(
-    "Stop the active by hand; a standby is started by the next run, within a minute. Or set FenceActive=false.",
-    "active を手動で停止してください。1 分以内に次の実行がスタンバイを起動します。"
-    "または FenceActive=false にしてください。",
-)
+from kirikae.standby.notes import FAILED, OUTAGE, RUNNING, time_of
+from kirikae.standby.outage import began as outage_began
+from kirikae.standby.run import Done
+from kirikae.standby.words import CALLER_CHECK, FAILED_CHECK, GOES_ON, UNFENCED_CHECK, WAY_BACK
+from kirikae.standby.world import Close, Config, Observed
 
 
 def of_start(config: Config, seen: Observed, reason: Words, done: Done, times: Times) -> Mail | None:
@@ -40,14 +20,7 @@ def of_start(config: Config, seen: Observed, reason: Words, done: Done, times: T
     if not done.news and not done.change:
         return None
     fenced = (done.change.fenced if done.change else None) or ""
-    if done.started:
-        subject, check = f"standby {done.started.id} started", _watch(config)
-    elif done.unfenced:
-        subject, check = f"active {config.active_instance_id} not fenced, no standby started", UNFENCED_CHECK
-    elif done.failed:
-        subject, check = "no standby started", FAILED_CHECK
-    else:
-        subject, check = f"active {fenced} stopped, another run starts the standby", _watch(config)
+    subject, check = _headline(config, done, fenced)
     return notify.mail(
         config,
         subject,
@@ -63,6 +36,23 @@ def of_start(config: Config, seen: Observed, reason: Words, done: Done, times: T
     )
 
 
+def _headline(config: Config, done: Done, fenced: str) -> tuple[str, Words]:
+    """Return the subject, and what to check."""
+    if done.started:
+        return f"standby {done.started.id} started", _watch(config)
+    if done.unfenced:
+        name = done.unfenced.split(":")[0]
+        kind = "active" if name == config.active_instance_id else "standby"
+        return f"{kind} {name} not fenced, no standby started", UNFENCED_CHECK
+    if done.waits:
+        return f"active {fenced} stopped, a standby starts when it is seen stopped", _watch(config)
+    if fenced and done.through and not done.news:
+        return f"active {fenced} stopped, another run starts the standby", _watch(config)
+    denied = bool(done.failed) and all("UnauthorizedOperation" in why for why in done.failed.values())
+    check = CALLER_CHECK if denied else FAILED_CHECK if done.through else GOES_ON
+    return (f"active {fenced} stopped, no standby started" if fenced else "no standby started"), check
+
+
 def _made(done: Done, fenced: str) -> Iterator[Words]:
     """Yield what was stopped and started."""
     if fenced:
@@ -72,8 +62,13 @@ def _made(done: Done, fenced: str) -> Iterator[Words]:
         )
     if done.unfenced:
         yield Words(
-            f"The active could not be stopped, so no standby is started: {done.unfenced}",
-            f"active を停止できないため、スタンバイは起動しません: {done.unfenced}",
+            f"What may still serve could not be stopped, so no standby is started: {done.unfenced}",
+            f"稼働中の可能性があるインスタンスを停止できないため、スタンバイは起動しません: {done.unfenced}",
+        )
+    for name, why in done.left.items():
+        yield Words(
+            f"The standby {name} was left, because it has not come to serve: {why}. The next one takes its place.",
+            f"スタンバイ {name} は時間内に稼働しなかったため、次のスタンバイに切り替えます: {why}。",
         )
     if standby := done.started:
         yield Words(
@@ -85,6 +80,8 @@ def _made(done: Done, fenced: str) -> Iterator[Words]:
                 f"Its type was changed from {done.own_type} to {standby.type}, for want of capacity; see below.",
                 f"容量不足のため、インスタンスタイプを {done.own_type} から {standby.type} に変更しました。",
             )
+        if done.before:
+            yield Words(f"EC2 said before: {done.before}", f"それまでの EC2 の応答: {done.before}")
     elif done.failed:
         yield Words("No standby was started.", "起動できたスタンバイはありません。")
 
@@ -109,6 +106,7 @@ def of_step(config: Config, seen: Observed, reason: Words, step: Step, times: Ti
         return _closed(config, seen, reason, standby, times)
     if change is None or standby is None or change.kind == "running":  # mailed once it serves
         return None
+    noted = seen.notes(standby)
     match change.kind:
         case "note":
             subject, check, serving = f"standby {standby.id} is {standby.state} already", _watch(config), None
@@ -128,9 +126,9 @@ def of_step(config: Config, seen: Observed, reason: Words, step: Step, times: Ti
         subject,
         happened=happened,
         since=_moments(
-            (Words("outage since", "障害発生"), time_of(standby.tags.get(OUTAGE, "")) or outage_began(seen)),
+            (Words("outage since", "障害発生"), time_of(noted.get(OUTAGE, "")) or outage_began(seen)),
             (Words("start accepted", "起動受付"), standby.launched),
-            (Words("running", "running"), time_of(standby.tags.get(RUNNING, ""))),
+            (Words("running", "running"), time_of(noted.get(RUNNING, ""))),
             (Words("serving", "稼働"), serving),
         ),
         check=check,

@@ -1,18 +1,17 @@
-"""The cold standby as values: settings, what is seen of the world, what can be changed in it, and what an outage is."""
+"""The cold standby as values: settings, what is seen of the world, and what can be changed in it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from kirikae import ec2, env
+from kirikae import env
 from kirikae.alarms import Alarm
-from kirikae.clock import iso
 from kirikae.decision import Change
 from kirikae.ec2 import Instance, Status
 from kirikae.elb import Target
-from kirikae.notify import Words, at
-from kirikae.standby.notes import OUTAGE, current, time_of
+from kirikae.notify import Words
+from kirikae.standby.notes import FAILED, GAVE_UP, OUTAGE, current, failure
 
 UP = frozenset({"pending", "running"})
 
@@ -27,9 +26,20 @@ class Config(env.Stack):
         r"[a-z0-9-]+\.[a-z0-9-]+", "instance types like m7i.large", default=()
     )
     standby_target_group_arn: str = env.target_group_arn(default="")
-    fence_active: bool = False
+    standby_give_up_minutes: int = 15  # 0: never
+    fence_active: str = env.must("true|false|strict", "true, false or strict", default="false")
     functions_arn: str = env.of_stack()  # the ARN of a function, without its name
     aws_lambda_function_name: str = env.of_stack()  # as Lambda itself sets it
+
+    @property
+    def fences(self) -> bool:
+        """Tell whether what may still serve is stopped before a standby starts."""
+        return self.fence_active != "false"
+
+    @property
+    def strict(self) -> bool:
+        """Tell whether a standby starts only when the active is seen stopped, not already while it is stopping."""
+        return self.fence_active == "strict"
 
     @property
     def own_arn(self) -> str:
@@ -44,8 +54,8 @@ class Observed:
     now: datetime
     active: Instance
     standbys: tuple[Instance, ...]  # in order
-    alarms: tuple[Alarm, ...] = ()  # those in ALARM whose action is this function
-    statuses: tuple[Status, ...] = ()  # of the running standby, or of the active when it is back
+    alarms: tuple[Alarm, ...] = ()  # those in ALARM whose action is this function, silent ones too
+    statuses: tuple[Status, ...] = ()  # of the running standby, and of the active when it is back or in doubt
     targets: tuple[Target, ...] = ()  # of StandbyTargetGroupArn, while a standby runs
     ran: datetime | None = None  # when the event says that the standby began to run
     target_type: str = ""  # of StandbyTargetGroupArn, asked in quiet times
@@ -53,13 +63,19 @@ class Observed:
 
     @property
     def up(self) -> list[Instance]:
-        """The candidates that start or run, in order."""
-        return [standby for standby in self.standbys if standby.state in UP]
+        """The candidates that start or run, in order; those that were left only while there is no other."""
+        every = [standby for standby in self.standbys if standby.state in UP]
+        return [standby for standby in every if not self.left(standby)] or every
+
+    def left(self, candidate: Instance) -> bool:
+        """Tell whether the candidate was left in this outage, because it ran and never came to serve."""
+        found = failure(self.notes(candidate).get(FAILED, ""))
+        return found is not None and found[1] == GAVE_UP
 
     @property
     def noted(self) -> list[Instance]:
         """The candidates that carry notes about an outage, whichever."""
-        return [standby for standby in self.standbys if OUTAGE in standby.tags]
+        return [standby for standby in self.standbys if standby.tags.get(OUTAGE)]
 
     def notes(self, candidate: Instance) -> Mapping[str, str]:
         """Return what is noted on the candidate about the present outage."""
@@ -73,7 +89,8 @@ class Start(Change):
     start: tuple[str, ...]  # in order
     fallen: tuple[str, ...] = ()  # to be counted as failed first: their start fell back to `stopped`
     fence: str | None = None  # the active, to be stopped first
-    retry: Literal[True] | None = None  # EC2 has refused these candidates before
+    retry: bool | None = None  # EC2 has refused these candidates before
+    leave: tuple[str, ...] | None = None  # standbys that run and never came to serve: noted, and fenced if asked
 
 
 @dataclass(frozen=True)
@@ -84,11 +101,13 @@ class Note(Change):
     standby: str
     register: str = ""
     ports: tuple[int, ...] = ()  # those of the active; none: the group's own
+    deregister: tuple[tuple[str, int], ...] = ()  # standbys that were left, and their ports: two never serve
 
     def record(self) -> dict[str, Any]:
         """Return the standby by the kind of its note, and the registration if there is one."""
         registration = {"register": self.register, "ports": list(self.ports)} if self.register else {}
-        return {self.kind: self.standby} | registration
+        leaving = {"deregister": [list(target) for target in self.deregister]} if self.deregister else {}
+        return {self.kind: self.standby} | registration | leaving
 
 
 @dataclass(frozen=True)
@@ -107,40 +126,9 @@ class Started(Change):
     type: str | None = None
 
 
-@dataclass(frozen=True)
-class Outage:
-    """Since when the active does not serve, and by which evidence."""
-
-    began: datetime
-    reason: Words
-
-
-def outage(seen: Observed) -> Outage | None:
-    """Return since when and why the active does not serve; None while it does, starts, or nobody knows.
-
-    An alarm counts if it went off after the active's last start: an older one says nothing of now.
-    """
-    active = seen.active
-    down = active.state in ec2.DOWN or active.state == ec2.MISSING
-    raised = [alarm for alarm in seen.alarms if active.launched is None or alarm.since >= active.launched]
-    if not down and (active.state != "running" or not raised):
-        return None
-    noted = filter(None, [time_of(seen.notes(standby).get(OUTAGE, "")) for standby in seen.standbys])
-    times = [alarm.since for alarm in raised] + ([active.stopped] if down and active.stopped else [])
-    en = [f"{alarm.name} is in ALARM since {iso(alarm.since)}" for alarm in raised]
-    ja = [f"アラーム {alarm.name} は {at(alarm.since).ja} から ALARM です" for alarm in raised]
-    if down:
-        reason = f" ({active.reason})" if active.reason else ""
-        en.insert(0, f"the active {active.id} is {active.state}{reason}")
-        ja.insert(0, f"active {active.id} の停止を検知しました (状態: {active.state}){reason}")
-    began = min(noted, default=None) or min(times, default=seen.now)
-    return Outage(began, Words(", ".join(en), "、".join(ja)))
-
-
-def outage_began(seen: Observed) -> datetime:
-    """Return since when the active does not serve."""
-    found = outage(seen)
-    return found.began if found else seen.now
+def to_fence(config: Config, seen: Observed) -> str | None:
+    """Return the active if it is to be stopped before a standby starts."""
+    return seen.active.id if config.fences and seen.active.state == "running" else None
 
 
 def misconfigured(config: Config, seen: Observed) -> Words | None:

@@ -1,0 +1,158 @@
+"""The ladder of one candidate: its own type, then each of StandbyInstanceTypes, until EC2 accepts a start.
+
+What was tried is noted, so that a run whose time is up, or that dies, is continued and not repeated by the next one.
+"""
+
+import time
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from kirikae import clock, ec2
+from kirikae.clock import iso
+from kirikae.ec2 import Instance
+from kirikae.errors import OtherRunError
+from kirikae.log import logger
+from kirikae.standby import outage, record
+from kirikae.standby.lineup import last_attempt
+from kirikae.standby.notes import (
+    AGAIN,
+    FAILED,
+    FIRST,
+    OUTAGE,
+    REFUSED,
+    SKEW,
+    STARTED,
+    TRIED,
+    TYPE,
+    UNANSWERED,
+    failure,
+    over,
+    own_type,
+    value,
+)
+from kirikae.standby.world import UP, Config, Observed
+
+# These are about the caller, and another candidate would get the same answer.
+# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+THROTTLED = frozenset({"RequestLimitExceeded", "Throttling", "ThrottlingException"})
+OF_THE_CALLER = THROTTLED | {
+    "AuthFailure", "ExpiredToken", "ExpiredTokenException", "IncompleteSignature", "InvalidClientTokenId",
+    "MissingAuthenticationToken", "RequestExpired", "SignatureDoesNotMatch", "UnrecognizedClientException",
+}  # fmt: skip
+NOT_STOPPED = frozenset({"IncorrectInstanceState", "IncorrectState"})
+UNAUTHORIZED = "UnauthorizedOperation"
+
+
+@dataclass(frozen=True)
+class Climb:
+    """How far a run came with one candidate."""
+
+    started: Instance | None = None  # as it is right afterwards
+    problems: str = ""  # EC2's words for each type that it does not start
+    mark: str = ""  # FAILED as it was written
+    through: bool = True  # False: time is up, and the next run tries the other types
+
+
+def climb(config: Config, seen: Observed, candidate: Instance, again: bool, ends: datetime) -> Climb:
+    """Start the candidate with the next type that EC2 has; no further type is begun after `ends`."""
+    own, last, current = own_type(candidate), last_attempt(seen, candidate), candidate.type
+    kinds = list(dict.fromkeys((own, *config.standby_instance_types)))
+    if last and last.type in kinds:
+        kinds = kinds[kinds.index(last.type) + 1 :]
+    problems = [last.words] if last and last.words else []
+    done, how = last.type if last else "", AGAIN if again or (last and last.again) else FIRST
+    since = {OUTAGE: iso(outage.began(seen))}
+    for place, kind in enumerate(kinds):
+        tried = {TRIED: value(iso(clock.now()), done, how, *problems)} if done else {}
+        if place and clock.now() >= ends:
+            record.note(candidate.id, since | tried, over(candidate, seen.active))
+            return Climb(problems=", ".join(problems), through=False)
+        asked, done = clock.now(), kind
+        try:
+            if kind != current:
+                # Before the change: whoever finds another type must find its own.
+                record.note(candidate.id, since | tried | {TYPE: own}, over(candidate, seen.active))
+                ec2.set_type(candidate.id, kind)
+                current = kind
+            before = _ask(candidate.id)
+        except ClientError as error:
+            problems.append(f"{kind} {refusal(candidate, error)}")
+            continue
+        except BotoCoreError:
+            lost = value(iso(asked), kind, f"{how}-{UNANSWERED}", *problems, f"{kind} no answer")
+            record.note(candidate.id, since | {TRIED: lost}, over(candidate, seen.active))
+            raise
+        if before != "stopped":
+            raise OtherRunError(f"{candidate.id} was {before} already: another run has started it")
+        old = [*([TRIED] if tried or TRIED in candidate.tags else []), *over(candidate, seen.active)]
+        return Climb(_accepted(seen, replace(candidate, type=kind), asked, how, old), ", ".join(problems))
+    if current != own:
+        _restore(candidate, own)
+    why = ", ".join(problems)
+    return Climb(problems=why, mark=note_failed(seen, candidate, REFUSED, why))
+
+
+def _ask(candidate_id: str) -> str:
+    """Ask EC2 for the start, again after a pause if it is asked too often; return the state before."""
+    for pause in (1, 2):
+        try:
+            return ec2.start(candidate_id)
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in THROTTLED:
+                raise
+        time.sleep(pause)
+    return ec2.start(candidate_id)
+
+
+def _accepted(seen: Observed, candidate: Instance, asked: datetime, how: str, old: list[str]) -> Instance:
+    """Note the start that EC2 has accepted, and return the candidate as it is, whatever EC2 shows of it yet."""
+    now = replace(candidate, state="pending", launched=asked, reason="")
+    try:
+        [shown] = ec2.instances([candidate.id])
+        if shown.state in UP and shown.launched and shown.launched >= asked - SKEW:
+            now = shown
+    except (ClientError, BotoCoreError):  # what is known is enough for the note and the mail
+        pass
+    note = {OUTAGE: iso(outage.began(seen)), STARTED: value(iso(now.launched or asked), candidate.type, how)}
+    record.note(candidate.id, note, old)
+    return now
+
+
+def _restore(candidate: Instance, own: str) -> None:
+    """Give the candidate its own type again; until that is done TYPE names it."""
+    try:
+        ec2.set_type(candidate.id, own)
+    except (ClientError, BotoCoreError) as error:
+        logger.error("the type was not restored", instance=candidate.id, type=own, problem=str(error))
+
+
+def refusal(candidate: Instance, error: ClientError) -> str:
+    """Return EC2's words against this candidate; raise if it is the caller's fault, or another run is further."""
+    code, message = str(error.response["Error"]["Code"]), str(error.response["Error"].get("Message", ""))
+    if code in OF_THE_CALLER:
+        raise error
+    if code in NOT_STOPPED | {UNAUTHORIZED}:
+        [present] = ec2.instances([candidate.id])
+        noted = present.tags.get(FAILED, "")
+        if code == UNAUTHORIZED and noted and noted != candidate.tags.get(FAILED):
+            raise OtherRunError(f"another run has counted {candidate.id} as failed") from error
+        if code in NOT_STOPPED and present.state != "stopped":
+            raise OtherRunError(f"{candidate.id} is no longer stopped") from error
+    tells = message and "Capacity" not in code and message.rstrip(".") != code
+    return f"{code}: {message[:200]}" if tells else code
+
+
+def note_failed(seen: Observed, candidate: Instance, how: str, why: str, *gone: str) -> str:
+    """Note that the candidate failed, unless another run has; return the note, "" if it could not be written.
+
+    IAM denies the next start while it stands.
+    """
+    [present] = ec2.instances([candidate.id])
+    noted = present.tags.get(FAILED, "")
+    if failure(noted) and noted != candidate.tags.get(FAILED):
+        raise OtherRunError(f"another run has counted {candidate.id} as failed")
+    note = {OUTAGE: iso(outage.began(seen)), FAILED: value(iso(clock.now()), how, why)}
+    gone = tuple(key for key in (*gone, TRIED) if key in present.tags)
+    return note[FAILED] if record.note(candidate.id, note, [*gone, *over(candidate, seen.active)]) else ""

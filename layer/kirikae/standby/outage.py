@@ -1,0 +1,93 @@
+"""What an outage is: since when the active does not serve, by which evidence, and whether somebody calls."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from kirikae import ec2
+from kirikae.alarms import Alarm
+from kirikae.clock import iso
+from kirikae.notify import Words, at
+from kirikae.standby.notes import OUTAGE, time_of
+from kirikae.standby.world import Observed
+
+# As long as an active that was started may take to pass its checks: until then an older alarm says nothing of it.
+COMING_UP = timedelta(minutes=5)
+
+
+@dataclass(frozen=True)
+class Outage:
+    """Since when the active does not serve, and by which evidence."""
+
+    began: datetime
+    reason: Words
+
+
+def down(seen: Observed) -> bool:
+    """Tell whether the active is on its way down, or is gone."""
+    return seen.active.state in ec2.DOWN or seen.active.state == ec2.MISSING
+
+
+def in_doubt(seen: Observed) -> bool:
+    """Tell whether an alarm is left from before the active's start, and the active has had its time to come up."""
+    launched = seen.active.launched
+    if seen.active.state != "running" or launched is None or seen.now - launched < COMING_UP:
+        return False
+    return any(alarm.since < launched for alarm in seen.alarms)
+
+
+def noted_since(seen: Observed) -> datetime | None:
+    """Return when the present outage began, if that is noted on a candidate."""
+    times = [time_of(seen.notes(standby).get(OUTAGE, "")) for standby in seen.standbys]
+    return min(filter(None, times), default=None)
+
+
+def raised(seen: Observed) -> list[Alarm]:
+    """Return the alarms that tell of an outage: those that went off after the active's last start.
+
+    An older one says nothing of now, unless the active has run for minutes and does not pass its checks.
+    """
+    launched = seen.active.launched
+    fails = in_doubt(seen) and _fails(seen)
+    return [alarm for alarm in seen.alarms if launched is None or alarm.since >= launched or fails]
+
+
+def calling(seen: Observed) -> list[Alarm]:
+    """Return those of them for which CloudWatch calls: not muted, not suppressed, not without actions."""
+    return [alarm for alarm in raised(seen) if not alarm.silent]
+
+
+def calls(seen: Observed) -> bool:
+    """Tell whether a start is called for: the active is down, or an alarm that is not silenced says so."""
+    return down(seen) or bool(calling(seen))
+
+
+def of(seen: Observed) -> Outage | None:
+    """Return since when and why the active does not serve; None while it does, starts, or nobody knows or calls.
+
+    An alarm that was silenced during an outage does not end it.
+    """
+    active, noted = seen.active, noted_since(seen)
+    evidence = [alarm for alarm in raised(seen) if not alarm.silent or (noted and alarm.since >= noted)]
+    if not down(seen) and (active.state != "running" or not evidence):
+        return None
+    times = [alarm.since for alarm in evidence] + ([active.stopped] if down(seen) and active.stopped else [])
+    en = [f"{alarm.name} is in ALARM since {iso(alarm.since)}" for alarm in evidence]
+    ja = [f"アラーム {alarm.name} は {at(alarm.since).ja} から ALARM です" for alarm in evidence]
+    if down(seen):
+        reason = f" ({active.reason})" if active.reason else ""
+        en.insert(0, f"the active {active.id} is {active.state}{reason}")
+        ja.insert(0, f"active {active.id} の停止を検知しました (状態: {active.state}){reason}")
+    return Outage(noted or min(times, default=seen.now), Words(", ".join(en), "、".join(ja)))
+
+
+def began(seen: Observed) -> datetime:
+    """Return since when the active does not serve."""
+    found = of(seen)
+    return found.began if found else seen.now
+
+
+def _fails(seen: Observed) -> bool:
+    """Tell whether the active is known not to pass its status checks, or its health checks in the target group."""
+    checks = [status.ready for status in seen.statuses if status.instance_id == seen.active.id]
+    health = [target.state for target in seen.targets if target.id == seen.active.id]
+    return not all(checks) or "unhealthy" in health

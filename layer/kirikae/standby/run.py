@@ -1,0 +1,49 @@
+"""One run that starts a standby, on its way through the candidates, and what came of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from kirikae.decision import Made
+from kirikae.ec2 import Instance
+from kirikae.notify import Words
+from kirikae.standby.world import Config, Observed, Start, Started
+
+# No start is begun later in a run.  The function's timeout is twice as long: for the last answer, the notes, the mail.
+TRYING = timedelta(seconds=15)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done(Made):
+    """What came of a start."""
+
+    change: Started | None
+    unfenced: str = ""  # why what may still serve could not be stopped
+    waits: bool = False  # for the active to be seen stopped
+    through: bool = True  # False: time was up, and the next run goes on
+    started: Instance | None = None  # as it is right afterwards
+    own_type: str = ""  # of the started standby, if another type was set
+    before: str = ""  # EC2's words for the types of the started standby that it did not start
+    failed: Mapping[str, str] = field(default_factory=dict)  # candidate -> why, those of this run
+    left: Mapping[str, str] = field(default_factory=dict)  # standby -> what of it does not serve, those of this run
+    news: bool = True  # not mailed yet
+
+
+@dataclass
+class Run:
+    """One run on its way through the candidates, and what has come of it so far."""
+
+    config: Config
+    seen: Observed
+    change: Start
+    fences: list[str]  # what is to be stopped before anything starts
+    fenced: str | None = None  # the active, if this run has stopped it
+    failed: dict[str, str] = field(default_factory=dict)
+    left: dict[str, str] = field(default_factory=dict)
+    marks: dict[str, str] = field(default_factory=dict)  # candidate -> FAILED as this run has written it
+
+    def came_to(self, text: str, **more: object) -> Done:
+        """Return what came of it, with what is known by now."""
+        change = Started(self.fenced) if self.fenced else None
+        known = {"change": change, "reason": Words(text), "failed": self.failed, "left": self.left}
+        return Done(**(known | more))  # type: ignore[arg-type]  # the fields of Done by name

@@ -1,0 +1,35 @@
+"""What the mails of the cold standby tell their reader to check."""
+
+from kirikae.notify import Words
+from kirikae.standby.notes import FAILED, TYPE
+
+WAY_BACK = Words(
+    "The way back is a person's: bring up the active, see it serve, then deregister and stop the standby and give "
+    f"it back its own type (tag {TYPE}) if that was changed.",
+    "切り戻しは手動です。active の稼働を確認した後、スタンバイを登録解除して停止し、"
+    f"タイプが変更されていれば元に戻してください (タグ {TYPE})。",
+)
+FAILED_CHECK = Words(
+    "What EC2 refused is tried again after 1, 2, 4 … at most every 30 minutes, without another mail. A start that "
+    "fell back is not: mend its cause, then invoke the function with "
+    '{"action": "reconcile", "force": true, "reason": "…"}, or remove the tag '
+    f"{FAILED} from the standby.",
+    "EC2 に拒否された起動は 1 分、2 分、4 分…最大 30 分間隔で再試行します (再試行ごとのメールはありません)。"
+    "起動後に停止へ戻ったスタンバイは再試行しません。原因を取り除いてから関数を "
+    '{"action": "reconcile", "force": true, "reason": "…"} '
+    f"で実行するか、タグ {FAILED} を削除してください。",
+)
+UNFENCED_CHECK = Words(
+    "Stop it by hand; a standby is started by the next run, within a minute. Or set FenceActive=false.",
+    "手動で停止してください。1 分以内に次の実行がスタンバイを起動します。または FenceActive=false にしてください。",
+)
+CALLER_CHECK = Words(
+    "EC2 denies the start of every candidate: the fault is the function's role or a policy of the organization, "
+    "not a standby. Compare the role with the template; the next runs try again.",
+    "すべてのスタンバイの起動が拒否されています。スタンバイではなく、関数のロールまたは組織のポリシーが原因です。"
+    "ロールをテンプレートと比較してください。以降の実行でも再試行します。",
+)
+GOES_ON = Words(
+    "The next run, within a minute, goes on. If the active is fine after all, start it again as below.",
+    "1 分以内に次の実行が続行します。active に問題がない場合は、下のコマンドで再び起動してください。",
+)

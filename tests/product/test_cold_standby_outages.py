@@ -1,0 +1,513 @@
+"""What EC2 and CloudWatch do at the wrong moment: silent alarms, refusals of every kind, lags, standbys that hang."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from standby_stories import CAPACITY, START, STOP, TYPE, Batch
+
+World = Callable[..., Batch]
+DENIED = {"status": 403, "message": "You are not authorized to perform this operation."}
+
+
+def heartbeat(world: Batch) -> None:
+    """Make a user's own alarm that calls the function, and no other action."""
+    world.alarm("heartbeat", [world.arn])
+
+
+def mute(world: Batch, alarm: str, minutes: int) -> None:
+    began = datetime.fromtimestamp(world.account.clock.time() // 60 * 60, UTC)
+    world.account.client("cloudwatch").put_alarm_mute_rule(
+        Name="work",
+        Rule={"Schedule": {"Expression": f"at({began:%Y-%m-%dT%H:%M})", "Duration": f"PT{minutes}M"}},
+        MuteTargets={"AlarmNames": [alarm]},
+    )
+
+
+# Alarms that do not call.
+
+
+@pytest.mark.parametrize("fences", ["false", "true"])
+def test_a_muted_alarm_stops_and_starts_nothing_until_the_mute_ends(batch: World, fences: str) -> None:
+    world = batch(FenceActive=fences)
+    heartbeat(world)
+    mute(world, "heartbeat", 30)
+    world.sets("heartbeat", "ALARM")
+    world.minutes(20)
+    assert world.states == ["stopped", "stopped"]
+    assert world.service.state(world.active) == "running"
+    assert world.subjects == []
+    world.minutes(11)
+    assert world.subjects == ["standby ONE started"]
+
+
+def test_a_suppressed_composite_alarm_starts_nothing(batch: World) -> None:
+    world = batch(FenceActive="true")
+    world.alarm("part", [])
+    world.alarm("work", [])
+    world.account.client("cloudwatch").put_composite_alarm(
+        AlarmName="whole", AlarmRule='ALARM("part")', AlarmActions=[world.arn], ActionsSuppressor="work"
+    )
+    world.sets("work", "ALARM")
+    world.sets("part", "ALARM")
+    world.minutes(5)
+    assert (world.states, world.service.state(world.active)) == (["stopped", "stopped"], "running")
+    world.sets("work", "OK")
+    assert world.subjects == ["standby ONE started"]
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "InvalidAction", "Throttling"])
+def test_an_alarm_counts_if_cloudwatch_does_not_say_whether_it_is_muted(batch: World, code: str) -> None:
+    world = batch()
+    world.account.faults.add("cloudwatch", "ListAlarmMuteRules", code)
+    heartbeat(world)
+    function = world.stack.resources["ColdStandbyStartFunction"]
+    for sid in [sid for sid in world.account.functions._policies[function] if "Alarms" in sid]:
+        world.account.functions.disallow(function, sid)
+    world.sets("heartbeat", "ALARM")
+    assert world.states == ["stopped", "stopped"], "CloudWatch may not call"
+    world.minutes(1)
+    assert world.states == ["pending", "stopped"]
+
+
+def test_an_alarm_that_calls_is_not_asked_whether_it_is_muted(batch: World) -> None:
+    world = batch()
+    heartbeat(world)
+    world.sets("heartbeat", "ALARM")
+    assert world.subjects == ["standby ONE started"]
+    asked = [call for call in world.account.calls if call.operation == "ListAlarmMuteRules"]
+    assert asked == []
+
+
+def test_an_alarm_that_is_muted_later_neither_ends_the_outage_nor_leaves_the_standby_alone(batch: World) -> None:
+    world = batch(StandbyTargetGroupArn="its own")
+    heartbeat(world)
+    world.sets("heartbeat", "ALARM")
+    mute(world, "heartbeat", 60)
+    world.minutes(10)
+    assert world.subjects == ["standby ONE started", "standby ONE is serving"]
+    world.sets("heartbeat", "OK")
+    world.minutes(2)
+    assert world.subjects[2:] == ["active is back"]
+
+
+def test_an_alarm_from_before_the_active_s_restart_counts_again_when_the_active_does_not_come_up(batch: World) -> None:
+    world = batch()
+    world.hold(3)
+    heartbeat(world)
+    world.sets("heartbeat", "ALARM")
+    world.service.stop()
+    world.minutes(1)
+    world.service.impair()
+    world.service.start()
+    world.account.faults.add("cloudwatch", "PutMetricData", None)
+    world.minutes(4)
+    assert world.states == ["stopped", "stopped"], "it is given its time"
+    world.minutes(4)
+    assert world.states[0] in ("pending", "running")
+
+
+def test_an_alarm_from_before_a_restart_says_nothing_of_an_active_that_passes_its_checks(batch: World) -> None:
+    world = batch()
+    world.hold(2)
+    heartbeat(world)
+    world.sets("heartbeat", "ALARM")
+    world.service.stop()
+    world.minutes(1)
+    world.service.start()
+    world.minutes(30)
+    assert world.states == ["stopped", "stopped"]
+
+
+# Tags that cannot be written or removed.
+
+
+@pytest.mark.parametrize("code", ["UnauthorizedOperation", "RequestLimitExceeded", None])
+def test_old_notes_that_cannot_be_removed_do_not_keep_the_next_standby_down(batch: World, code: str | None) -> None:
+    world = batch(StandbyInstanceTypes="t3.small")
+    world.account.faults.add("ec2", "DeleteTags", code, status=403, after=code is None)
+    world.service.lacks(CAPACITY, world.one, times=1)
+    world.dies()
+    world.minutes(5)
+    assert world.subjects == ["standby ONE started", "standby ONE is serving"]
+    world.service.start()
+    world.minutes(10)
+    assert world.subjects[2:] == ["active is back"]
+    world.service.stop(world.one)
+    world.minutes(2)
+    world.dies()
+    world.minutes(5)
+    assert world.subjects[3:] == ["standby ONE started", "standby ONE is serving"]
+
+
+def test_a_failure_of_an_earlier_outage_that_cannot_be_removed_is_tried_again(batch: World) -> None:
+    world = batch()
+    world.account.faults.add("ec2", "DeleteTags", "UnauthorizedOperation", status=403)
+    world.service.lacks(CAPACITY, world.one, world.two)
+    world.dies()
+    world.minutes(1)
+    world.service.start()
+    world.minutes(5)
+    world.account.faults.clear()
+    world.account.faults.add("ec2", "DeleteTags", "UnauthorizedOperation", status=403)
+    world.dies()
+    world.minutes(1)
+    assert "standby ONE started" in world.subjects
+    assert world.states == ["running", "stopped"]
+
+
+def test_a_start_that_cannot_be_noted_is_mailed(batch: World) -> None:
+    world = batch()
+    world.account.faults.add("ec2", "CreateTags", "UnauthorizedOperation", **DENIED)
+    world.service.lacks(CAPACITY, world.one)
+    world.dies()
+    assert world.states == ["stopped", "pending"]
+    assert world.subjects == ["standby TWO started"]
+
+
+# Whatever EC2 has against a candidate.
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        ("OptInRequired", 401),
+        ("AttachmentLimitExceeded", 400),
+        ("InternalError", 500),
+        ("UnauthorizedOperation", 403),
+        ("Blocked", 403),
+        ("PendingVerification", 400),
+        ("IncorrectInstanceState", 400),
+        ("SomethingNew", 400),
+    ],
+)
+@pytest.mark.parametrize("fences", ["false", "true"])
+def test_the_next_candidate_is_tried_in_the_same_run(batch: World, code: str, status: int, fences: str) -> None:
+    world = batch(FenceActive=fences)
+    heartbeat(world)
+    world.account.faults.add("ec2", START, code, status=status, when=lambda p: world.one in p["InstanceIds"])
+    world.sets("heartbeat", "ALARM")
+    assert world.states == ["stopped", "pending"]
+    assert world.subjects == ["standby TWO started"]
+    assert f"{world.one} failed: " in world.mails[0].body
+    assert code in world.mails[0].body
+
+
+def test_the_active_is_not_stopped_for_standbys_that_may_not_be_started(batch: World) -> None:
+    world = batch(FenceActive="true")
+    heartbeat(world)
+    world.account.faults.add("ec2", START, "UnauthorizedOperation", **DENIED)
+    world.sets("heartbeat", "ALARM")
+    world.minutes(30)
+    assert world.service.state(world.active) == "running"
+    assert world.calls(STOP) == []
+    assert world.subjects == ["no standby started"]
+    assert "every candidate: the fault is the function's role" in world.mails[0].body.replace("\n", " ")
+
+
+def test_an_active_that_was_stopped_for_nothing_is_told_at_once(batch: World) -> None:
+    world = batch(FenceActive="true")
+    heartbeat(world)
+    world.service.lacks(CAPACITY, world.one, world.two)
+    world.sets("heartbeat", "ALARM")
+    assert world.calls(STOP) == [(STOP, world.active)]
+    assert world.subjects == ["active ACTIVE stopped, no standby started"]
+    assert f"start-instances --region ap-northeast-1 --instance-ids {world.active}" in world.mails[0].body
+
+
+@pytest.mark.parametrize("code", ["AuthFailure", "RequestLimitExceeded"])
+def test_an_error_of_the_caller_fences_nothing_and_counts_against_no_candidate(batch: World, code: str) -> None:
+    world = batch(FenceActive="true")
+    heartbeat(world)
+    world.account.faults.add("ec2", START, code, status=503 if "Limit" in code else 401)
+    world.sets("heartbeat", "ALARM")
+    assert world.service.state(world.active) == "running"
+    assert world.service.tags(world.one) == {}
+    world.account.faults.clear()
+    world.minutes(2)
+    assert world.subjects == ["standby ONE started"]
+
+
+def test_an_error_of_the_caller_after_the_fence_is_told(batch: World) -> None:
+    world = batch(FenceActive="true")
+    heartbeat(world)
+    world.account.faults.add("ec2", START, "AuthFailure", status=401, when=lambda p: not p.get("DryRun"), times=1)
+    world.sets("heartbeat", "ALARM")
+    assert world.subjects == ["active ACTIVE stopped, no standby started", "standby ONE started"]
+    assert "AuthFailure" in world.mails[0].body
+
+
+def test_strict_starts_when_the_active_is_seen_stopped(batch: World) -> None:
+    world = batch(FenceActive="strict")
+    heartbeat(world)
+    world.sets("heartbeat", "ALARM")
+    assert world.calls(STOP) == [(STOP, world.active)]
+    assert (world.states, world.service.state(world.active)) == (["stopped", "stopped"], "stopping")
+    assert world.subjects == ["active ACTIVE stopped, a standby starts when it is seen stopped"]
+    world.minutes(0.3)
+    assert world.states == ["stopped", "stopped"]
+    world.minutes(0.1)
+    assert world.states == ["pending", "stopped"]
+    assert world.subjects[1:] == ["standby ONE started"]
+
+
+def test_strict_waits_for_an_active_that_is_stopping(batch: World) -> None:
+    world = batch(FenceActive="strict")
+    world.dies()
+    assert world.states == ["stopped", "stopped"]
+    said = world.invoke({"action": "reconcile", "force": True, "reason": "its disk is detached"})
+    assert said["outcome"] == "changed"
+    assert world.states == ["pending", "stopped"]
+
+
+# The ladder.
+
+
+def test_each_type_is_asked_for_once(batch: World) -> None:
+    world = batch(StandbyInstanceTypes="t3.small,t3.medium")
+    world.service.lacks(CAPACITY, "t3.micro", "t3.small", "t3.medium")
+    world.dies()
+    asked = [call for call in world.calls(START) if call == (START, world.one)]
+    assert len(asked) == 3
+    assert world.subjects == ["no standby started"]
+
+
+def test_capacity_that_is_told_after_the_start_leads_to_the_next_type_and_later_again(batch: World) -> None:
+    world = batch(StandbyInstanceTypes="t3.small")
+    reason = "Server.InsufficientInstanceCapacity: Insufficient capacity to satisfy instance request"
+    world.account.ec2.falls_back = dict.fromkeys((world.one, world.two), reason)
+    world.dies()
+    world.minutes(0.4)
+    assert world.account.ec2.instance(world.one).instance_type == "t3.small"
+    assert world.subjects[:2] == ["standby ONE started", "standby ONE started"]
+    assert reason in world.mails[1].body
+    world.minutes(0.2)
+    assert world.states == ["stopped", "pending"], "both types of the first are through"
+    assert world.account.ec2.instance(world.one).instance_type == "t3.micro"
+    world.minutes(2)
+    assert world.subjects[2:5] == ["standby TWO started", "standby TWO started", "no standby started"]
+    world.account.ec2.falls_back.clear()
+    world.minutes(6)
+    assert world.subjects[5:6] == ["standby ONE started"], "it was no fault of its own"
+    assert world.account.ec2.instance(world.one).instance_type == "t3.micro"
+
+
+def test_the_next_outage_begins_with_the_standby_s_own_type(batch: World) -> None:
+    world = batch(StandbyInstanceTypes="t3.small")
+    world.service.lacks(CAPACITY, world.one, times=1)
+    world.dies()
+    world.minutes(5)
+    world.service.start()
+    world.minutes(10)
+    assert world.subjects[-1] == "active is back"
+    assert world.service.tags(world.one) == {"instance-type": "t3.micro"}, "the mail says to look there"
+    world.account.faults.clear()
+    world.service.stop(world.one)
+    world.minutes(2)
+    world.dies()
+    assert world.account.ec2.instance(world.one).instance_type == "t3.micro"
+    assert world.states == ["pending", "stopped"]
+
+
+def test_the_note_of_the_own_type_goes_when_a_person_has_restored_it(batch: World) -> None:
+    world = batch(StandbyInstanceTypes="t3.small")
+    world.service.lacks(CAPACITY, world.one, times=1)
+    world.dies()
+    world.minutes(5)
+    world.service.start()
+    world.minutes(10)
+    world.service.stop(world.one)
+    world.minutes(2)
+    ec2 = world.account.client("ec2")
+    ec2.modify_instance_attribute(InstanceId=world.one, InstanceType={"Value": "t3.micro"})
+    world.minutes(2)
+    assert world.service.tags(world.one) == {}
+    assert world.subjects[-1] == "active is back"
+
+
+# Standbys that run and do not serve.
+
+
+@pytest.mark.parametrize("check", ["AttachedEbsStatus", "PerformanceStatus", "ApplicationStatus"])
+@pytest.mark.parametrize("status", ["impaired", "initializing", "insufficient-data"])
+def test_a_standby_serves_when_every_check_passes(batch: World, check: str, status: str) -> None:
+    world = batch()
+    world.account.ec2.checks[world.one] = {check: status}
+    world.dies()
+    world.minutes(5)
+    assert world.subjects == ["standby ONE started"]
+    world.account.ec2.checks[world.one] = {check: "not-applicable"}
+    world.minutes(1)
+    assert world.subjects[1:] == ["standby ONE is serving"]
+
+
+def test_a_standby_that_never_passes_its_checks_is_left_for_the_next(batch: World) -> None:
+    world = batch(StandbyTargetGroupArn="its own")
+    world.service.impair(world.one)
+    world.dies()
+    world.minutes(14)
+    assert world.subjects == ["standby ONE started"]
+    world.minutes(3)
+    assert world.states == ["running", "running"]
+    assert world.subjects[1:] == ["standby TWO started"]
+    assert f"{world.one} was left" in world.mails[1].body
+    health = world.service.health()
+    assert (health[world.one], health[world.two]) == ("draining", "healthy"), "two never serve"
+    world.service.repair(world.one)
+    world.minutes(6)
+    assert world.subjects[2:] == ["standby TWO is serving"]
+    assert set(world.service.health()) & {world.one, world.two} == {world.two}
+    assert not world.calls(STOP)
+
+
+def test_with_fences_it_is_stopped_before_the_next_starts(batch: World) -> None:
+    world = batch(StandbyTargetGroupArn="its own", FenceActive="true", StandbyGiveUpMinutes="5")
+    world.account.ec2.applications[world.one] = False  # its checks are fine, but nothing answers
+    world.dies()
+    world.minutes(8)
+    assert world.calls(START, STOP)[-2:] == [(STOP, world.one), (START, world.two)]
+    assert world.states[0] in ("stopping", "stopped")
+    world.minutes(5)
+    assert world.subjects == ["standby ONE started", "standby TWO started", "standby TWO is serving"]
+    assert world.states == ["stopped", "running"], "stopped by the function, so no person's wish"
+
+
+def test_the_last_one_is_not_given_up(batch: World) -> None:
+    world = batch(FenceActive="true", StandbyGiveUpMinutes="5")
+    world.service.terminate(world.two)
+    world.service.impair(world.one)
+    world.dies()
+    world.minutes(20)
+    assert world.states == ["running", "terminated"]
+    world.service.repair(world.one)
+    world.minutes(1)
+    assert world.subjects == ["standby ONE started", "standby ONE is serving"]
+
+
+def test_one_that_was_left_is_followed_while_no_other_can_be_had(batch: World) -> None:
+    world = batch(StandbyGiveUpMinutes="5")
+    world.service.impair(world.one)
+    world.service.lacks(CAPACITY, world.two)
+    world.dies()
+    world.minutes(8)
+    assert world.subjects == ["standby ONE started", "no standby started"]
+    world.service.repair(world.one)
+    world.minutes(1)
+    assert world.subjects[2:] == ["standby ONE is serving"]
+
+
+# Stops by a person, and reads that lag.
+
+
+def test_a_standby_that_a_person_hibernates_stays_down(batch: World) -> None:
+    world = batch()
+    world.dies()
+    world.minutes(4)
+    world.service.hibernate(world.one)
+    world.minutes(10)
+    assert world.states == ["stopped", "stopped"]
+    assert len(world.alarm_mails("Refused")) == 1
+
+
+@pytest.mark.parametrize("reads", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("lost", [False, True])
+def test_what_was_just_started_is_believed_before_what_ec2_shows(batch: World, reads: int, lost: bool) -> None:
+    world = batch()
+    world.service.start(world.one)
+    world.minutes(1)
+    world.service.stop(world.one)  # by a person, before the outage
+    world.minutes(10)
+    if lost:
+        world.loses_events()
+
+    def lag() -> None:
+        world.account.ec2.stale_reads = reads
+
+    world.dies()
+    world.account.before("ec2", "CreateTags", lag) if not lost else None
+    if lost:
+        world.account.before("ec2", START, lag)
+        world.minutes(1)
+    for _ in range(6):
+        world.minutes(0.5)
+        world.invoke()
+    world.minutes(5)
+    assert world.states == ["running", "stopped"]
+    assert world.subjects[:1] == ["standby ONE started"]
+    assert set(world.subjects) <= {"standby ONE started", "standby ONE is serving"}
+    assert "failed" not in world.service.tags(world.one)
+    assert not world.alarm_mails("Refused")
+
+
+def test_old_news_is_not_believed_for_ever(batch: World) -> None:
+    world = batch()
+    world.account.ec2.falls_back[world.one] = "Server.InternalError: Internal error on launch"
+    world.dies()
+    world.minutes(1)
+    assert world.states == ["stopped", "running"]
+
+
+# Mails.
+
+
+def test_nothing_can_be_had_is_told_once_by_overlapping_runs(batch: World) -> None:
+    world = batch()
+    world.loses_events()
+    world.service.stop()
+    world.settle()
+    world.service.lacks(CAPACITY, world.one, world.two)
+    world.account.before("ec2", START, world.invoke)
+    world.invoke()
+    assert world.subjects == ["no standby started"]
+
+
+def test_nothing_started_is_not_told_after_a_start(batch: World) -> None:
+    world = batch()
+    world.loses_events()
+    world.service.stop()
+    world.settle()
+    world.service.lacks(CAPACITY, world.one, times=2)
+    world.service.lacks(CAPACITY, world.two, times=1)
+
+    def meanwhile() -> None:
+        world.account.before("ec2", "CreateTags", world.invoke)
+
+    world.account.before("ec2", "CreateTags", meanwhile)
+    world.invoke()
+    world.minutes(3)
+    started = [subject for subject in world.subjects if subject.endswith("started")]
+    assert started[-1] in ("standby ONE started", "standby TWO started"), started
+    assert len([subject for subject in started if subject.startswith("standby")]) == 1
+
+
+def test_a_standby_that_ran_already_is_told_with_the_times_of_this_outage(batch: World) -> None:
+    world = batch()
+    world.dies()
+    world.minutes(4)
+    first = world.account.clock.now()
+    world.loses_events()
+    world.service.start()
+    world.minutes(0.9)
+    world.hold(60)  # so that nobody closes the first outage
+    world.minutes(30)
+    world.account.client("ssm").put_parameter(Name="/batch/hold", Value="off", Overwrite=True)
+    world.service.stop()
+    world.minutes(1)
+    assert world.subjects[-1] == "standby ONE is running already"
+    told = world.mails[-1].body
+    [since] = [line for line in told.splitlines() if line.startswith("outage since: ")]
+    assert since > f"outage since: {first:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def decisions(world: Batch) -> list[Any]:
+    lines = [line for run in world.account.functions.runs for line in run.invocation.log if '"decision"' in line]
+    return [json.loads(line)["decision"] for line in lines]
+
+
+def test_types_are_changed_only_for_candidates(batch: World) -> None:
+    world = batch(StandbyInstanceTypes="t3.small")
+    world.service.lacks(CAPACITY, "t3.micro")
+    world.dies()
+    assert {name for _, name in world.calls(TYPE)} == {world.one}
