@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from time import sleep as really_sleep  # a test may move time.sleep
 
 _SMOOTH = 0.02  # real seconds between two steps of a paced advance, so that a reader sees time pass
 
@@ -70,7 +71,7 @@ class Clock:
             elif limit >= target:
                 return
             else:
-                time.sleep(_SMOOTH)
+                really_sleep(_SMOOTH)
 
     def step(self) -> bool:
         """Move time to the next thing that is due and let it happen; return whether there was one."""

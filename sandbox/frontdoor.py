@@ -7,10 +7,10 @@ import contextlib
 import os
 import secrets
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from time import sleep as really_sleep  # a test may move time.sleep
 from typing import Any, Self
 
 os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")  # two seconds for images nobody asks for
@@ -26,6 +26,7 @@ from werkzeug.test import Client as WsgiClient
 
 from sandbox import ACCOUNT_ID, REGION, iam, kms, loopback, wire
 from sandbox.clock import Clock
+from sandbox.lag import Lag
 from sandbox.wire import Answer, Refusal
 
 ADMINISTRATOR = "administrator"
@@ -164,6 +165,7 @@ class FrontDoor:
         self.lock = threading.RLock()  # held while state is read or changed, never while a function runs
         self.calls: list[Call] = []
         self.faults = Faults()
+        self.lag = Lag(self.clock, self._now)
         self.roles: dict[str, iam.Role] = {}
         self._keys = {ADMINISTRATOR_KEY: ADMINISTRATOR}
         self._overrides: dict[tuple[str, str], tuple[Override, bool]] = {}
@@ -286,10 +288,10 @@ class FrontDoor:
                 kms.authorize(self, self.roles[principal], principal, request)
             fault = self.faults.take(request)
             if fault and fault.latency:
-                time.sleep(fault.latency)
+                really_sleep(fault.latency)
             if fault and fault.code and not fault.after:
                 raise Refusal(fault.code, fault.message or "", fault.status)
-            answered = self._perform(request, principal)
+            answered = self._served(request, principal)
             if fault and fault.after:
                 lost = not fault.code
                 raise Refusal(fault.code or "ConnectionClosed", fault.message or "", fault.status)
@@ -305,11 +307,13 @@ class FrontDoor:
         return answered
 
     def _tags(self, arn: str) -> dict[str, str]:
-        """Return the tags of an instance; conditions on those of other resources are not used."""
-        kind, _, name = arn.rpartition(":")[2].partition("/")
-        if kind != "instance" or not arn.startswith("arn:aws:ec2:"):
-            return {}
-        return dict(self.backend("ec2").tags.get(name, {}))
+        """Return the tags of a resource of EC2 or load balancing; conditions on those of others are not used."""
+        match arn.split(":")[2:3]:
+            case ["ec2"]:
+                return dict(self.backend("ec2").tags.get(arn.rpartition("/")[2], {}))
+            case ["elasticloadbalancing"]:
+                return dict(self.backend("elbv2").tagging_service.get_tag_dict_for_resource(arn))
+        return {}
 
     def _run_before(self, request: wire.Request) -> None:
         for hook in self._before:
@@ -317,6 +321,23 @@ class FrontDoor:
                 self._before.remove(hook)
                 hook[2]()
                 return
+
+    def _served(self, request: wire.Request, principal: str) -> Answer:
+        """Serve a request; a role may read what was before the last change (G10, Q8)."""
+        with self.lock:
+            self.lag.before_write(request)
+            if principal != ADMINISTRATOR:
+                self.lag.asked(request)
+                if old := self.lag.stale(request):
+                    return old
+        return self._perform(request, principal)
+
+    def _now(self, request: wire.Request) -> Answer:
+        """Answer a read once more as it is now, an error too."""
+        try:
+            return self._perform(request, ADMINISTRATOR)
+        except Refusal as error:
+            return wire.refuse(request, error)
 
     def _perform(self, request: wire.Request, principal: str) -> Answer:
         override, locked = self._overrides.get((request.service, request.operation), (None, True))

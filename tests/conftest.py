@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -42,10 +41,10 @@ def ours(account: Account, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]
     monkeypatch.setenv("AWS_DEFAULT_REGION", account.region)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", ADMINISTRATOR_KEY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda _: None))  # retry without waiting
     aws._session.cache_clear()
     aws.client.cache_clear()
-    yield account
+    with account.lag.pauses():
+        yield account
     aws.client.cache_clear()
     aws._session.cache_clear()
 

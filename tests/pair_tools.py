@@ -105,7 +105,8 @@ class Inside(Pair):
         before = {name: os.environ.get(name) for name in self.told}
         os.environ.update(self.told)
         try:
-            report = reconcile.reconcile(event, Config, app.observe, app.decide, app.act, app.mail)
+            with self.account.lag.pauses():
+                report = reconcile.reconcile(event, Config, app.observe, app.decide, app.act, app.mail)
         finally:
             for name, value in before.items():
                 os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)

@@ -29,6 +29,7 @@ _INIT_SECONDS = 60.0  # AWS allows 10; this machine may be slower than Lambda
 _LOOK_SECONDS = 0.02  # how often to look whether the process still lives
 _API = "/2018-06-01/runtime/"
 _EXTENSION_API = "/2020-01-01/extension/"
+_SLEPT = "/sandbox/slept"  # bootstrap.py tells a pause, in seconds
 
 
 @dataclass(frozen=True)
@@ -88,15 +89,30 @@ def python() -> Path:
 class Environment:
     """A process that holds one function; it starts with the first invocation and again after a crash or a timeout."""
 
-    def __init__(self, handler: str, code_dir: Path, layers: list[Path], variables: dict[str, str], arn: str) -> None:
-        """Prepare it: variables are all environment variables of the function, Lambda's own included."""
+    def __init__(
+        self,
+        handler: str,
+        code_dir: Path,
+        layers: list[Path],
+        variables: dict[str, str],
+        arn: str,
+        slept: Callable[[float], object] = lambda _seconds: None,
+    ) -> None:
+        """Prepare it: variables are all environment variables of the function, Lambda's own included.
+
+        slept: told each pause of the function, in seconds, before the function goes on.
+        """
         self._handler = handler
         self._code_dir = code_dir.resolve()
         paths = [self._code_dir, *(layer.resolve() / "python" for layer in layers)]
         self._arn = arn
+        self._tell_slept = slept
+        self._slept = 0.0  # seconds that this invocation has paused without real time passing
+        self._moved = 0.0  # seconds by which the process's time.time() is off
         self._process: Any = None
         self._logged = 0
         self._extensions: dict[str, _Request | None] = {}  # what each waits with for an event; None: it is at work
+        self._asleep: _Request | None = None  # a pause that its timeout ended
         self._early: _Request | None = None  # what the runtime asked for while an extension was at work
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._directory = Path(tempfile.mkdtemp(prefix="sandbox-"))
@@ -111,7 +127,9 @@ class Environment:
         }
 
     def invoke(self, event: bytes, request_id: str, now: float, timeout: float) -> Invocation:
-        """Run one JSON event to its end; the function's time.time() starts at now, its timeout counts real seconds."""
+        """Run one JSON event to its end; the function's time.time() starts at now.
+
+        Its timeout counts real seconds and those that it sleeps, which take no real time."""
         try:
             return self._invoke(event, request_id, now, timeout)
         except BaseException:
@@ -143,7 +161,7 @@ class Environment:
         self._tell_extensions(request_id, now + timeout)
         idle.reply("200 OK", headers, event)
         answer = self._receive(timeout)
-        seconds = time.monotonic() - started
+        seconds = time.monotonic() - started + self._slept
         if answer.path.endswith("/response"):
             answer.reply("202 Accepted", {})
             payload, error = json.loads(answer.body or b"null"), None
@@ -180,16 +198,21 @@ class Environment:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(10)
         self._process = None
-        for request in (self._early, *self._extensions.values()):
+        for request in (self._early, self._asleep, *self._extensions.values()):
             if request and request.connection:
                 request.connection.close()
-        self._extensions, self._early = {}, None
+        self._extensions, self._early, self._asleep = {}, None, None
         while select.select([self._listener], [], [], 0)[0]:  # what it still asked for
             self._listener.accept()[0].close()
 
     def _set_time(self, now: float) -> None:
+        self._slept = 0.0
+        self._move(now - time.time())
+
+    def _move(self, offset: float) -> None:
+        self._moved = offset
         # As long as the file's earlier content: the function may read it at any time.
-        text = f"{now - time.time():<32.6f}"
+        text = f"{offset:<32.6f}"
         with self._offset.open("r+" if self._offset.exists() else "w") as file:
             file.write(text)
 
@@ -202,7 +225,7 @@ class Environment:
 
     def _accept(self, seconds: float, enough: Callable[[], bool]) -> _Request:
         """Serve extensions until the runtime asks for something, or it is enough."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + self._slept + seconds
         while not enough():
             exited = self._process.poll() is not None
             if select.select([self._listener], [], [], 0 if exited else _LOOK_SECONDS)[0]:
@@ -212,14 +235,28 @@ class Environment:
                 except (OSError, ValueError):
                     connection.close()  # it died while it was talking
                     continue
-                if not request.path.startswith(_EXTENSION_API):
+                if request.path == _SLEPT:
+                    self._pause(request, end)
+                elif request.path.startswith(_EXTENSION_API):
+                    self._serve_extension(request)
+                else:
                     return request
-                self._serve_extension(request)
             elif exited:
                 return _EXITED
-            elif time.monotonic() > end:
+            elif time.monotonic() + self._slept > end:
                 return _LATE
         return _LATE
+
+    def _pause(self, request: _Request, end: float) -> None:
+        """Let a pause pass: the function's time and its timeout go on, real time does not."""
+        seconds = float(request.body)
+        self._slept += seconds
+        self._tell_slept(seconds)
+        self._move(self._moved + seconds)
+        if time.monotonic() + self._slept > end:
+            self._asleep = request  # when its time is over it still sleeps
+        else:
+            request.reply("200 OK", {})
 
     def _serve_extension(self, request: _Request) -> None:
         """Register an extension, or keep its request until there is an event."""
@@ -242,12 +279,12 @@ class Environment:
 
     def _extensions_ready(self, seconds: float) -> bool:
         """Wait until every extension has asked for its next event; say whether they all have."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + self._slept + seconds
         while not (ready := None not in self._extensions.values()):
-            request = self._accept(end - time.monotonic(), lambda: None not in self._extensions.values())
+            request = self._accept(end - time.monotonic() - self._slept, lambda: None not in self._extensions.values())
             if request.connection:
                 self._early = request
-            elif request is _EXITED or time.monotonic() > end:
+            elif request is _EXITED or time.monotonic() + self._slept > end:
                 break
         return ready
 

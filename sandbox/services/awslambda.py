@@ -337,7 +337,12 @@ class Functions:
                     "AWS_ENDPOINT_URL": self._account.endpoint,
                 }
                 environment = Environment(
-                    function.handler, function.code_dir, list(function.layers), variables, function.arn
+                    function.handler,
+                    function.code_dir,
+                    list(function.layers),
+                    variables,
+                    function.arn,
+                    self._account.lag.slept,
                 )
                 self._environments[environment] = function
             self._busy[function.name] += 1

@@ -36,16 +36,14 @@ class Ec2:
         self.impaired: set[str] = set()  # instances whose status checks fail
         # instance id -> part of DescribeInstanceStatus, like AttachedEbsStatus or PerformanceStatus -> its status
         self.checks: dict[str, dict[str, str]] = {}
-        self.stale_reads = 0  # so many reads of instances still show the state before the last change
         self._running_since: dict[str, float] = {}
-        self._before: dict[str, str] = {}  # instance id -> the state before the last change
         self._timers: dict[str, Timer] = {}
         account.around("ec2", "RunInstances", self._run)
         account.override("ec2", "StartInstances", self._start)
         account.override("ec2", "StopInstances", self._stop)
         account.override("ec2", "TerminateInstances", self._terminate)
         account.override("ec2", "DescribeInstanceStatus", self._describe_status)
-        account.around("ec2", "DescribeInstances", self._describe)
+        account.override("ec2", "DescribeInstances", self._describe)
 
     # What the rest of the sandbox asks.
 
@@ -59,7 +57,7 @@ class Ec2:
         return self.backend.get_instance_by_id(instance_id)
 
     def state(self, instance_id: str) -> str:
-        """Return the state of an instance as it really is, however stale reads are."""
+        """Return the state of an instance as it really is, however late reads show it."""
         return str(self.instance(instance_id).state)
 
     def answers(self, instance_id: str) -> bool:
@@ -71,7 +69,6 @@ class Ec2:
     # States. They take time and every change is an event on the bus (F5).
 
     def _set(self, instance: Any, state: str) -> None:
-        self._before[instance.id] = instance.state
         instance._state.name, instance._state.code = state, _CODES[state]
         if state == "running":
             self._running_since[instance.id] = self._account.clock.time()
@@ -92,6 +89,7 @@ class Ec2:
 
         def run() -> None:
             with self._account.lock:
+                self._account.lag.before_change("ec2")
                 fn()
 
         self._timers[instance.id] = self._account.clock.after(seconds, run)
@@ -202,37 +200,17 @@ class Ec2:
 
     # Reads.
 
-    def _describe(self, params: dict[str, Any], serve: Callable[[], Answer]) -> Answer:
+    def _describe(self, params: dict[str, Any], _principal: str) -> None:
         self._named(params.get("InstanceIds", []))
-        if not self._stale():
-            return serve()
-        real = {instance.id: instance.state for instance in self.backend.all_instances()}
-        try:
-            self._show({instance_id: self._before.get(instance_id, state) for instance_id, state in real.items()})
-            return serve()
-        finally:
-            self._show(real)
-
-    def _show(self, states: dict[str, str]) -> None:
-        for instance in self.backend.all_instances():
-            instance._state.name, instance._state.code = states[instance.id], _CODES[states[instance.id]]
-
-    def _stale(self) -> bool:
-        """Count one eventually consistent read (G10)."""
-        stale = self.stale_reads > 0
-        self.stale_reads = max(0, self.stale_reads - 1)
-        return stale
 
     def _describe_status(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
         # G10: only running instances unless IncludeAllInstances.
         wanted = params.get("InstanceIds")
         instances = self._named(wanted) if wanted else self.backend.all_instances()
-        stale = self._stale()
         statuses = []
         for instance in instances:
-            state = self._before.get(instance.id, instance.state) if stale else instance.state
-            if state == "running" or params.get("IncludeAllInstances"):
-                statuses.append(self._status(instance, state))
+            if instance.state == "running" or params.get("IncludeAllInstances"):
+                statuses.append(self._status(instance, instance.state))
         return {"InstanceStatuses": [status for status in statuses if _matches(status, params.get("Filters", []))]}
 
     def _status(self, instance: Any, state: str) -> dict[str, Any]:

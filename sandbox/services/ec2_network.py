@@ -1,7 +1,6 @@
-"""EC2's addresses and routes where moto is kinder: moves, refusals, limits and late reads."""
+"""EC2's addresses and routes where moto is kinder: moves, refusals and limits."""
 
 import ipaddress
-from collections.abc import Callable
 from typing import Any
 
 from moto.ec2.models.elastic_ip_addresses import ElasticAddress
@@ -9,7 +8,7 @@ from moto.ec2.models.elastic_network_interfaces import NetworkInterface
 from moto.ec2.models.route_tables import Route
 
 from sandbox.frontdoor import FrontDoor
-from sandbox.wire import Answer, Refusal
+from sandbox.wire import Refusal
 
 type Params = dict[str, Any]
 
@@ -71,9 +70,6 @@ class Network:
 
     def __init__(self, account: FrontDoor) -> None:
         self._account = account
-        self.late_reads = 0  # so many reads after each change of addresses still show what was before
-        self._late = 0
-        self._shown: dict[str, tuple[list[Any], list[Any]]] = {}
         for operation, fn in {
             "AssignPrivateIpAddresses": self._assign,
             "UnassignPrivateIpAddresses": self._unassign,
@@ -83,7 +79,7 @@ class Network:
             "ModifyInstanceAttribute": self._modify_instance,
         }.items():
             account.override("ec2", operation, fn)
-        account.around("ec2", "DescribeNetworkInterfaces", self._read)
+        account.override("ec2", "DescribeNetworkInterfaces", self._read)
 
     @property
     def _backend(self) -> Any:
@@ -114,7 +110,6 @@ class Network:
         limit = self._limit(interface)
         if limit is not None and len(interface.private_ip_addresses) + count > limit:  # G3
             raise Refusal("PrivateIpAddressLimitExceeded", "Number of private addresses will exceed limit.")
-        self._change()
         if not wanted:
             return None
         for address in new:
@@ -154,7 +149,6 @@ class Network:
             if address not in _addresses(interface):
                 message = f"Some of the specified addresses are not assigned to interface {interface.id}"
                 raise Refusal("InvalidParameterValue", message)
-        self._change()
         for address in unwanted:
             _remove(interface, address)
             for eip in self._elastic_ips(interface, address):  # D3: unassigning loses the Elastic IP
@@ -184,7 +178,6 @@ class Network:
             # G6: there is no reassignment, so another interface has to give it up first.
             if self.holder(address) not in (None, interface.id):
                 raise Refusal("InvalidParameterValue", f"[{address}] is already assigned to another interface")
-        self._change()
         if not wanted:
             return None
         interface.ipv6_addresses.extend(address for address in wanted if address not in interface.ipv6_addresses)
@@ -196,7 +189,6 @@ class Network:
         if any(address not in interface.ipv6_addresses for address in unwanted):
             message = f"Some of the specified addresses are not assigned to interface {interface.id}"
             raise Refusal("InvalidParameterValue", message)
-        self._change()
         interface.ipv6_addresses = [address for address in interface.ipv6_addresses if address not in unwanted]
         return {"NetworkInterfaceId": interface.id, "UnassignedIpv6Addresses": unwanted}
 
@@ -235,7 +227,7 @@ class Network:
 
     # Reads of interfaces.
 
-    def _read(self, params: Params, serve: Callable[[], Answer]) -> Answer:
+    def _read(self, _params: Params, _principal: str) -> None:
         """Show at each private address the Elastic IP that leads to it."""
         for interface in self._backend.enis.values():
             for held in interface.private_ip_addresses:
@@ -247,7 +239,6 @@ class Network:
                         "IpOwnerId": self._account.account_id,
                         "PublicIp": eip.public_ip,
                     }
-        return self._read_late(params, serve)
 
     # Attributes of instances.
 
@@ -265,33 +256,6 @@ class Network:
             # The attribute of an instance is that of its primary interface.
             instance.nics[0].source_dest_check = params["SourceDestCheck"]["Value"]
         return None
-
-    # Late reads.
-
-    def _change(self) -> None:
-        """Remember what reads still show for a while (G1: the change is asynchronous)."""
-        if self.late_reads:
-            self._late = self.late_reads
-            self._shown = {
-                interface.id: ([*interface.private_ip_addresses], [*interface.ipv6_addresses])
-                for interface in self._backend.enis.values()
-            }
-
-    def _read_late(self, _params: Params, serve: Callable[[], Answer]) -> Answer:
-        if not self._late:
-            return serve()
-        self._late -= 1
-        real = {
-            interface: (interface.private_ip_addresses, interface.ipv6_addresses)
-            for interface in self._backend.enis.values()
-        }
-        try:
-            for interface, now in real.items():
-                interface.private_ip_addresses, interface.ipv6_addresses = self._shown.get(interface.id, now)
-            return serve()
-        finally:
-            for interface, now in real.items():
-                interface.private_ip_addresses, interface.ipv6_addresses = now
 
 
 def _addresses(interface: Any) -> list[str]:

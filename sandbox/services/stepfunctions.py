@@ -406,6 +406,8 @@ class StepFunctions:
         self._end(execution, "FAILED", error=failure.error, cause=failure.cause)
 
     def _end(self, execution: Execution, status: str, *, output: Any = None, error: str = "", cause: str = "") -> None:
+        with self._account.lock:
+            self._account.lag.before_change("stepfunctions")
         execution.status, execution.stopped = status, self._account.clock.now()
         execution.output, execution.error, execution.cause = output, error, cause
         if execution.timer:

@@ -279,7 +279,7 @@ def test_a_lost_event_costs_at_most_one_tick(shop: Shop) -> None:
 
 
 def test_an_instance_state_that_ec2_does_not_show_yet_is_read_again(shop: Shop) -> None:
-    shop.account.ec2.stale_reads = 2
+    shop.account.lag.exactly("ec2", 1.0)
     shop.stops()
     assert shop.serves == ["sorry"]
     assert len(shop.mails) == 1

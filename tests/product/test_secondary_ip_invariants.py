@@ -16,7 +16,6 @@ from pair_tools import TICK, WRITES, Inside
 
 from kirikae import aws
 from kirikae.errors import UnfinishedError
-from kirikae.pair import move
 from sandbox.account import Account
 
 IPV4 = ("10.0.0.50", "10.0.0.51")
@@ -27,9 +26,9 @@ MOVES = ("AssignPrivateIpAddresses", "UnassignIpv6Addresses", "AssignIpv6Address
 STEPS = ("goes", "goes", "goes", "comes back", "comes back", "time passes", "tick", "old event", "quiet")
 RARELY = st.integers(0, 9).map(lambda number: number == 7)
 
-# What goes wrong in one run: a call fails or only its answer is lost, or changes show so many reads late.
+# What goes wrong in one run: a call fails or only its answer is lost, or changes show so many seconds late.
 type Trouble = tuple[str, bool] | int | None
-TROUBLE = st.one_of(st.none(), st.tuples(st.sampled_from(MOVES), st.booleans()), st.integers(1, 6))
+TROUBLE = st.one_of(st.none(), st.tuples(st.sampled_from(MOVES), st.booleans()), st.integers(1, 5))
 
 
 class Addresses(RuleBasedStateMachine):
@@ -97,7 +96,9 @@ class Addresses(RuleBasedStateMachine):
     def run(self, event: dict[str, Any], trouble: Trouble = None) -> None:
         """Run the function once, in trouble or not, and compare what it says with what it did."""
         self.account.faults.clear()
-        self.account.network.late_reads = trouble if isinstance(trouble, int) else 0
+        self.account.lag.off()
+        if isinstance(trouble, int):
+            self.account.lag.exactly("ec2", trouble)
         if isinstance(trouble, tuple):
             operation, lost = trouble
             self.account.faults.add("ec2", operation, "InternalError", times=1, status=500, after=lost)
@@ -195,7 +196,6 @@ class Addresses(RuleBasedStateMachine):
 
 @pytest.mark.filterwarnings("ignore")  # of Hypothesis, about examples that are slow because they talk HTTP
 def test_invariants_of_an_address_pair(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(move, "PAUSES", (0.0,) * 8)
     monkeypatch.setattr(aws, "_CONFIG", aws._CONFIG.merge(type(aws._CONFIG)(retries={"total_max_attempts": 1})))
     run_state_machine_as_test(
         Addresses,

@@ -14,7 +14,6 @@ from functions.secondary_ip_reassignment.app import decide
 from kirikae import env
 from kirikae.decision import plain
 from kirikae.errors import InputError, UnfinishedError
-from kirikae.pair import move
 from kirikae.pair.addresses import ElasticIp, Interface, RouteTable
 from kirikae.pair.world import Config, Move, Observed
 from sandbox.account import Account
@@ -362,9 +361,8 @@ def test_an_ipv6_address_is_known_however_it_is_written() -> None:
 
 
 @pytest.fixture
-def inside(account: Account, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Inside]:
+def inside(account: Account) -> Callable[..., Inside]:
     """Return a maker of worlds; looking again costs no time there."""
-    monkeypatch.setattr(move, "PAUSES", (0.0, 0.0, 0.0))
     return lambda **estate: Inside(account, **estate)
 
 
@@ -473,7 +471,7 @@ def test_an_ipv6_address_that_another_run_unassigned_is_no_error(inside: Callabl
 def test_what_shows_late_is_waited_for(inside: Callable[..., Inside]) -> None:
     world = inside()
     world.service.stop(0)
-    world.account.network.late_reads = 3
+    world.account.lag.exactly("ec2", 2.0)
     assert world.run()["outcome"] == "changed"
     assert "seen there afterwards" in world.mails[0].body
 
@@ -481,7 +479,7 @@ def test_what_shows_late_is_waited_for(inside: Callable[..., Inside]) -> None:
 def test_what_does_not_show_is_not_said_to_have_moved(inside: Callable[..., Inside]) -> None:
     world = inside()
     world.service.stop(0)
-    world.account.network.late_reads = 30
+    world.account.lag.exactly("ec2", 60.0)
     with pytest.raises(UnfinishedError, match="was not seen on"):
         world.run()
     [mail] = world.mails

@@ -281,16 +281,3 @@ def test_a_stopping_instance_answers_nothing(account, ec2, instance):
     assert account.ec2.answers(instance)
     ec2.stop_instances(InstanceIds=[instance])
     assert not account.ec2.answers(instance)
-
-
-# Reads.
-
-
-def test_reads_can_be_stale(account, ec2, instance):  # G10
-    ec2.stop_instances(InstanceIds=[instance])
-    account.advance(20)
-    account.ec2.stale_reads = 2
-    assert state(ec2, instance) == "stopping"
-    statuses = ec2.describe_instance_status(InstanceIds=[instance], IncludeAllInstances=True)["InstanceStatuses"]
-    assert statuses[0]["InstanceState"]["Name"] == "stopping"
-    assert state(ec2, instance) == "stopped"

@@ -125,14 +125,6 @@ def test_filters_find_secondary_addresses_by_their_whole_text(ec2, first):
     assert found("10.0.0.10") == []
 
 
-def test_a_move_can_become_visible_late(account, ec2, first, second):  # G1
-    assign(ec2, first, FLOATING)
-    account.network.late_reads = 2
-    assign(ec2, second, FLOATING, AllowReassignment=True)
-    assert [secondary(ec2, second) for _ in range(3)] == [[], [], [FLOATING]]
-    assert account.network.holder(FLOATING) == second
-
-
 def test_a_stopped_instance_keeps_its_addresses_and_lets_them_go(account, ec2, pair, first, second):  # G5
     assign(ec2, first, FLOATING)
     ec2.stop_instances(InstanceIds=[pair[0]["Attachment"]["InstanceId"]])

@@ -3,6 +3,7 @@
 import ast
 import fnmatch
 import functools
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -165,6 +166,18 @@ def test_a_role_allows_what_its_function_calls_and_nothing_else(parameters: dict
         assert set(allowed(stack, function)) == needed(stack, function), function
 
 
+@every_way
+def test_every_condition_is_on_a_key_that_each_of_its_actions_has(parameters: dict[str, str]) -> None:
+    for name, role in of_type(expanded(parameters), "AWS::IAM::Role").items():
+        for policy in role["Policies"]:
+            for statement in listed(policy["PolicyDocument"]["Statement"]):
+                keys = {key for given in statement.get("Condition", {}).values() for key in given}
+                for action, resource, key in itertools.product(
+                    listed(statement["Action"]), listed(statement["Resource"]), keys
+                ):
+                    assert iam.has_key(action, resource, key), f"{name}: {action} on {resource} has no {key}"
+
+
 def test_the_calls_of_a_handler_are_found() -> None:
     assert "elasticloadbalancing:ModifyListener" in calls("nlb_switchback")
     assert "ec2:DescribeInstanceStatus" in calls("nlb_switchback") - calls("nlb_sorry_switchover")
@@ -189,7 +202,7 @@ GIVEN = {
     "ec2:StartInstances": {INSTANCE.format(standby) for standby in STANDBYS},
     "ec2:ModifyInstanceAttribute": {INSTANCE.format(standby) for standby in STANDBYS},
     "ec2:CreateTags": {INSTANCE.format(standby) for standby in STANDBYS},
-    "ec2:DeleteTags": {INSTANCE.format(standby) for standby in STANDBYS},
+    "ec2:DeleteTags": {f"arn:*:ec2:*:*:instance/{standby}" for standby in STANDBYS},  # which has no key for the id
     "elasticloadbalancing:RegisterTargets": {STANDBY_GROUP},
     "elasticloadbalancing:DeregisterTargets": {STANDBY_GROUP},
     "kms:Decrypt": {KEY},
