@@ -187,6 +187,8 @@ class World:
     def _create_tags(self, Resources: list[str], Tags: list[dict[str, str]]) -> None:  # noqa: N803
         for name in Resources:
             self.touched.add(name)
+            if any(tag["Key"] == FAILED and tag["Value"] for tag in Tags) and self.instances[name]["tags"].get(FAILED):
+                raise _error("UnauthorizedOperation", "CreateTags")  # a condition in the function's policy, too
             self.instances[name]["tags"] |= {tag["Key"]: tag["Value"] for tag in Tags}
 
     def _delete_tags(self, Resources: list[str], Tags: list[dict[str, str]]) -> None:  # noqa: N803

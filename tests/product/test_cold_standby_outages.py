@@ -425,7 +425,10 @@ def test_what_was_just_started_is_believed_before_what_ec2_shows(batch: World, s
         world.minutes(0.5)
     world.minutes(5)
     assert world.states == ["running", "stopped"]
-    assert world.subjects == ["standby ONE started", "standby ONE is serving"]
+    serving = world.subjects[1:]  # told again only where a note of a minute ago does not show yet
+    assert world.subjects[:1] == ["standby ONE started"]
+    assert set(serving) == {"standby ONE is serving"}
+    assert len(serving) == 1 or seconds > 60
     assert "failed" not in world.service.tags(world.one)
     assert not world.alarm_mails("Refused")
 
@@ -446,7 +449,10 @@ def test_a_standby_is_started_once_however_late_ec2_shows_it(batch: World, secon
     world.account.lag.off()
     world.minutes(5)
     assert world.states == ["running", "stopped"]
-    assert world.subjects == ["standby ONE started", "standby ONE is serving"]
+    serving = world.subjects[1:]  # told again only where a note of a minute ago does not show yet
+    assert world.subjects[:1] == ["standby ONE started"]
+    assert set(serving) == {"standby ONE is serving"}
+    assert len(serving) == 1 or seconds > 60
     assert "failed" not in world.service.tags(world.one)
     assert not world.alarm_mails("Refused")
 

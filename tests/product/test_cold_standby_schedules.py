@@ -52,6 +52,7 @@ def test_overlapping_runs_start_one(patched: Any, schedule: list[int], lacking: 
     assert len([mail for mail in world.mails if mail.endswith("started") and mail.startswith("standby")]) == len(
         world.starts
     )
+    assert world.mails.count("no standby started") + len(world.starts) <= 1, (world.mails, schedule, lacking)
 
 
 @MANY
