@@ -141,7 +141,7 @@ def named(statement: Mapping[str, Any]) -> list[str]:
     resources = listed(statement["Resource"])
     for operator, keys in statement.get("Condition", {}).items():
         for key, ids in keys.items():
-            if key.startswith(("aws:ResourceTag/", "aws:TagKeys")):
+            if key.startswith(("aws:ResourceTag/", "aws:RequestTag/", "aws:TagKeys")):
                 continue  # narrower still
             assert operator == "StringEquals"
             assert key in iam.IDENTITIES.values()

@@ -27,7 +27,6 @@ from kirikae.standby.notes import (
     TRIED,
     TYPE,
     UNANSWERED,
-    failure,
     over,
     own_type,
     value,
@@ -147,12 +146,21 @@ def refusal(candidate: Instance, error: ClientError) -> str:
 def note_failed(seen: Observed, candidate: Instance, how: str, why: str, *gone: str) -> str:
     """Note that the candidate failed, unless another run has; return the note, "" if it could not be written.
 
-    IAM denies the next start while it stands.
+    IAM denies the next start while it stands, and another such note over it: of runs that overlap, one goes on.
     """
+    present = _not_counted(candidate)
+    note = {OUTAGE: iso(outage.began(seen)), FAILED: value(iso(clock.now()), how, why)}
+    old = [key for key in (*gone, TRIED) if key in present.tags]
+    if record.note(candidate.id, note, [*old, *over(candidate, seen.active)]):
+        return note[FAILED]
+    _not_counted(candidate)
+    return ""
+
+
+def _not_counted(candidate: Instance) -> Instance:
+    """Return the candidate as it is now, unless another run has counted it as failed since it was seen."""
     [present] = ec2.instances([candidate.id])
     noted = present.tags.get(FAILED, "")
-    if failure(noted) and noted != candidate.tags.get(FAILED):
+    if noted and noted != candidate.tags.get(FAILED):
         raise OtherRunError(f"another run has counted {candidate.id} as failed")
-    note = {OUTAGE: iso(outage.began(seen)), FAILED: value(iso(clock.now()), how, why)}
-    gone = tuple(key for key in (*gone, TRIED) if key in present.tags)
-    return note[FAILED] if record.note(candidate.id, note, [*gone, *over(candidate, seen.active)]) else ""
+    return present
