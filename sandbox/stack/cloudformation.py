@@ -4,15 +4,17 @@ Nothing is skipped: an unknown type, property, attribute or name is an error, as
 """
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
 import boto3
+from botocore.exceptions import ClientError
 from samcli.yamlhelper import yaml_parse
 from samtranslator.model.exceptions import InvalidDocumentException
 from samtranslator.parser.parser import Parser
@@ -33,6 +35,7 @@ from sandbox.stack.intrinsics import (
     resolve,
 )
 from sandbox.stack.resources import Resource
+from sandbox.wire import Refusal
 
 _SECTIONS = {
     "AWSTemplateFormatVersion",
@@ -46,6 +49,7 @@ _SECTIONS = {
     "Rules",
 }
 _RESOURCE_KEYS = {"Condition", "DeletionPolicy", "DependsOn", "Metadata", "Properties", "Type", "UpdateReplacePolicy"}
+_POLICIES = "DeletionPolicy", "UpdateReplacePolicy"
 _OUTPUT_KEYS = {"Condition", "Description", "Export", "Value"}
 _TRANSFORM = "AWS::Serverless-2016-10-31"
 _LOCAL_PATHS = {
@@ -67,6 +71,7 @@ class Stack:
     parameters: Mapping[str, Any]
     outputs: Mapping[str, str]
     made: Mapping[str, Resource]
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def resources(self) -> dict[str, str]:
@@ -90,9 +95,16 @@ class Plan:
     scope: Scope
 
 
-def deploy(account: Account, build_dir: Path | str, stack_name: str, parameters: Mapping[str, str]) -> Stack:
+def deploy(
+    account: Account,
+    build_dir: Path | str,
+    stack_name: str,
+    parameters: Mapping[str, str],
+    tags: Mapping[str, str] | None = None,
+) -> Stack:
     """Create the stack of a `sam build` directory, or of any with a template.yaml whose code needs no build.
 
+    Tags of the stack go to every resource whose type has tags.
     TemplateError for what CloudFormation, or the sandbox, does not take: nothing is created. StackError if a resource
     cannot be created: what was made is deleted.
     """
@@ -105,18 +117,27 @@ def deploy(account: Account, build_dir: Path | str, stack_name: str, parameters:
         return made[resource.logical_id]
 
     try:
-        _, outputs = realise(plan, create)
+        _, outputs = realise(plan, create, tags or {})
     except Exception:
         _remove(account, made.values())
         raise
-    return Stack(stack_name, plan.scope.parameters, outputs, made)
+    return Stack(stack_name, plan.scope.parameters, outputs, made, tags or {})
 
 
-def update(account: Account, stack: Stack, build_dir: Path | str, parameters: Mapping[str, str]) -> Stack:
+def update(
+    account: Account,
+    stack: Stack,
+    build_dir: Path | str,
+    parameters: Mapping[str, str],
+    tags: Mapping[str, str] | None = None,
+) -> Stack:
     """Return the stack brought to this template and these parameters; one that is not given takes its default.
 
+    A resource that differs in anything, its tags too, is sent all its properties (N28). One that does not is not even
+    looked at: what was deleted by hand stays deleted (P3). Without tags the stack keeps those that it has.
     Errors as deploy(), but a failure is not rolled back.
     """
+    tags = stack.tags if tags is None else tags
     plan = planned(Path(build_dir) / "template.yaml", stack.name, parameters)
     made: dict[str, Resource] = {}
     left_behind: list[Resource] = [r for logical_id, r in stack.made.items() if logical_id not in plan.order]
@@ -129,19 +150,19 @@ def update(account: Account, stack: Stack, build_dir: Path | str, parameters: Ma
                     "CloudFormation cannot update a stack when a custom-named resource requires replacing. "
                     f"Rename {resource.name} and update the stack again."
                 )
-            left_behind.append(previous)
+            left_behind.append(replace(previous, retained=resource.retained_if_replaced))
             previous = None
         if previous and previous.properties == resource.properties:
-            made[resource.logical_id] = previous
+            made[resource.logical_id] = replace(previous, retained=resource.retained)
         else:
             with _naming(resource):
                 made[resource.logical_id] = provision.put(account, resource, previous, made)
         return made[resource.logical_id]
 
-    _, outputs = realise(plan, change)
+    _, outputs = realise(plan, change, tags)
     order = {logical_id: place for place, logical_id in enumerate(stack.made)}
     _remove(account, sorted(left_behind, key=lambda resource: order[resource.logical_id]))
-    return Stack(stack.name, plan.scope.parameters, outputs, made)
+    return Stack(stack.name, plan.scope.parameters, outputs, made, tags)
 
 
 def delete(account: Account, stack: Stack) -> None:
@@ -151,8 +172,19 @@ def delete(account: Account, stack: Stack) -> None:
 
 def _remove(account: Account, made: Iterable[Resource]) -> None:
     for resource in reversed([resource for resource in made if not resource.retained]):
-        with _naming(resource):
+        with _naming(resource), _already_gone():
             provision.remove(account, resource)
+
+
+@contextmanager
+def _already_gone() -> Iterator[None]:
+    """Let a resource that somebody has deleted count as deleted, as CloudFormation does."""
+    try:
+        yield
+    except (ClientError, Refusal) as error:
+        code = error.response["Error"]["Code"] if isinstance(error, ClientError) else error.code
+        if not re.search("NotFound|NonExistent|DoesNotExist", code):
+            raise
 
 
 @contextmanager
@@ -166,6 +198,11 @@ def _naming(resource: Resource) -> Iterator[None]:
 
 def planned(template_path: Path, stack_name: str, parameters: Mapping[str, str]) -> Plan:
     """Read, transform and check a template; nothing is created. TemplateError as CloudFormation words it."""
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]{0,127}", stack_name):  # L2
+        raise TemplateError(
+            f"1 validation error detected: Value {stack_name!r} at 'stackName' failed to satisfy constraint: "
+            "Member must satisfy regular expression pattern: [a-zA-Z][-a-zA-Z0-9]*, and have at most 128 characters"
+        )
     directory = template_path.resolve().parent
     template = _expanded(template_path.read_text(), str(directory), tuple(sorted(parameters.items())))
     _refuse_others("template section", template, _SECTIONS)
@@ -183,7 +220,9 @@ def planned(template_path: Path, stack_name: str, parameters: Mapping[str, str])
     return Plan(stack_name, order, active, active_outputs, scope)
 
 
-def realise(plan: Plan, make: Callable[[Resource], Resource]) -> tuple[dict[str, Resource], dict[str, str]]:
+def realise(
+    plan: Plan, make: Callable[[Resource], Resource], tags: Mapping[str, str] | None = None
+) -> tuple[dict[str, Resource], dict[str, str]]:
     """Hand each resource, its properties resolved, to make, in order; return what was made and the outputs."""
     made: dict[str, Resource] = {}
 
@@ -193,10 +232,11 @@ def realise(plan: Plan, make: Callable[[Resource], Resource]) -> tuple[dict[str,
     for logical_id in plan.order:
         definition = plan.definitions[logical_id]
         properties = resolve(definition.get("Properties", {}), scope())
-        retained = definition.get("DeletionPolicy") == "Retain"
-        made[logical_id] = make(
-            resources.describe(plan.stack_name, logical_id, definition["Type"], properties, retained=retained)
-        )
+        properties = resources.tagged(definition["Type"], properties, tags or {})
+        described = resources.describe(plan.stack_name, logical_id, definition["Type"], properties)
+        # Which policy counts when a resource goes: for one that leaves the template that of the template before (P6).
+        deleted, replaced = (definition.get(key) == "Retain" for key in _POLICIES)
+        made[logical_id] = make(replace(described, retained=deleted, retained_if_replaced=replaced))
     return made, dict(_output_values(plan, scope()))
 
 
@@ -261,6 +301,9 @@ def _check_structure(definitions: Mapping[str, Any], outputs: Mapping[str, Any],
     for logical_id, definition in definitions.items():
         _refuse_others(f"key of resource {logical_id}", definition, _RESOURCE_KEYS)
         resources.check_property_names(logical_id, definition["Type"], definition.get("Properties", {}))
+        for key in _POLICIES:
+            if (policy := definition.get(key, "Delete")) not in ("Delete", "Retain"):
+                raise TemplateError(f"the sandbox does not apply {key} {policy} of {logical_id}")
         for name in _depends_on(definition):
             if name not in definitions:
                 raise TemplateError(f"Template format error: Unresolved resource dependencies [{name}]")

@@ -322,11 +322,12 @@ def _put_load_balancer(c: _Change) -> Identity:
     elb, p = c.account.client("elbv2"), dict(_named(c.new))
     attributes = p.pop("LoadBalancerAttributes", [])
     if c.old:
-        _only_changed(c.new, c.old, "LoadBalancerAttributes", "SecurityGroups")
+        _only_changed(c.new, c.old, "LoadBalancerAttributes", "SecurityGroups", "Tags")
         arn = c.old.identity.ref
         if p.get("SecurityGroups") != c.old.properties.get("SecurityGroups"):
             elb.set_security_groups(LoadBalancerArn=arn, SecurityGroups=p.get("SecurityGroups", []))
         identity = c.old.identity
+        _tag(c, arn)
     else:
         made_now = elb.create_load_balancer(**{**p, "Name": c.new.name})["LoadBalancers"][0]
         arn = made_now["LoadBalancerArn"]
@@ -343,6 +344,16 @@ def _only_changed(new: Resource, old: Resource, *changeable: str) -> None:
         raise TemplateError(f"the sandbox cannot change {', '.join(others)} of {new.logical_id} ({new.type}) in place")
 
 
+def _tag(c: _Change, arn: str) -> None:
+    """Bring the template's tags up to date; those that others have added stay."""
+    before = {tag["Key"]: tag["Value"] for tag in c.old.properties.get("Tags", [])} if c.old else {}
+    now = {tag["Key"]: tag["Value"] for tag in c.new.properties.get("Tags", [])}
+    if gone := sorted(before.keys() - now.keys()):
+        c.account.client("elbv2").remove_tags(ResourceArns=[arn], TagKeys=gone)
+    if changed := [{"Key": key, "Value": value} for key, value in now.items() if before.get(key) != value]:
+        c.account.client("elbv2").add_tags(ResourceArns=[arn], Tags=changed)
+
+
 def _put_target_group(c: _Change) -> Identity:
     elb, p = c.account.client("elbv2"), dict(_named(c.new))
     attributes, targets = p.pop("TargetGroupAttributes", []), p.pop("Targets", [])
@@ -350,6 +361,7 @@ def _put_target_group(c: _Change) -> Identity:
         health = {key: value for key, value in p.items() if key.startswith(("Health", "Unhealthy", "Matcher"))}
         arn, before = c.old.identity.ref, c.old.properties.get("Targets", [])
         elb.modify_target_group(TargetGroupArn=arn, **health)
+        _tag(c, arn)
         if gone := [target for target in before if target not in targets]:
             elb.deregister_targets(TargetGroupArn=arn, Targets=gone)
         targets = [target for target in targets if target not in before]
@@ -368,6 +380,7 @@ def _put_listener(c: _Change) -> Identity:
     if c.old:
         arn = c.old.identity.ref
         elb.modify_listener(ListenerArn=arn, **{k: v for k, v in p.items() if k not in ("LoadBalancerArn", "Tags")})
+        _tag(c, arn)
     else:
         arn = elb.create_listener(**p)["Listeners"][0]["ListenerArn"]
     if attributes:
@@ -380,8 +393,9 @@ def _put_listener_rule(c: _Change) -> Identity:
     if c.old:
         arn = c.old.identity.ref
         elb.modify_rule(RuleArn=arn, Conditions=p["Conditions"], Actions=p["Actions"])
-        # An update of the rule puts its priority back, whatever moved it at run time (H4).
+        # An update of the rule puts its priority back, whatever moved it at run time (H4, N28).
         elb.set_rule_priorities(RulePriorities=[{"RuleArn": arn, "Priority": p["Priority"]}])
+        _tag(c, arn)
     else:
         arn = elb.create_rule(**p)["Rules"][0]["RuleArn"]
     return Identity(arn, {"RuleArn": arn, "IsDefault": False})

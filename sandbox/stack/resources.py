@@ -26,14 +26,18 @@ ELB = "AWS::ElasticLoadBalancingV2"
 
 @dataclass(frozen=True)
 class Resource:
-    """One resource of a stack, its properties resolved; name is the physical one. retained: not deleted with it."""
+    """One resource of a stack, its properties resolved; name is the physical one.
+
+    retained: not deleted when it leaves the stack, or with it; retained_if_replaced: when another takes its place.
+    """
 
     logical_id: str
     type: str
     name: str
     properties: dict[str, Any]
     identity: Identity
-    retained: bool
+    retained: bool = False
+    retained_if_replaced: bool = False
 
 
 @dataclass(frozen=True)
@@ -195,6 +199,37 @@ def checked(logical_id: str, type_name: str, properties: Mapping[str, Any]) -> d
     return converted
 
 
+def _check_limits(logical_id: str, type_name: str, name: str, properties: Mapping[str, Any]) -> None:
+    """Refuse a name that is too long, and what is too large, as the services do (L2 to L5)."""
+    longest = TYPES[type_name].name_length
+    if TYPES[type_name].name and len(name) > longest:
+        raise TemplateError(
+            f"1 validation error detected: Value {name!r} at the name of {logical_id} ({type_name}) failed to satisfy "
+            f"constraint: Member must have length less than or equal to {longest}"
+        )
+    for what, value, limit in _sizes(type_name, properties):
+        if (size := len(value.encode())) > limit:
+            raise TemplateError(f"{what} of {logical_id} ({type_name}) is too large: {size} of at most {limit}")
+
+
+def _sizes(type_name: str, p: Mapping[str, Any]) -> Iterator[tuple[str, str, int]]:
+    """Yield what has a limit in bytes, its text, and the limit."""
+    match type_name:
+        case "AWS::Events::Rule":
+            yield "The event pattern", _compact(p.get("EventPattern", {})), 2048  # L3
+        case "AWS::IAM::Role":
+            documents = [policy["PolicyDocument"] for policy in p.get("Policies", [])]
+            yield "The sum of the inline policies", "".join(map(_compact, documents)), 10240  # L5
+        case "AWS::Lambda::Function":
+            yield "The environment", _compact(p.get("Environment", {}).get("Variables", {})), 4096  # L4
+        case "AWS::SSM::Parameter" if p.get("Tier") != "Advanced":
+            yield "The value", p["Value"], 4096
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
 def _converted(value: Any, node: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
     """Convert scalars as CloudFormation does: "60" where a number is due, 60 where a string is."""
     if "$ref" in node:
@@ -230,13 +265,23 @@ def _scalar(value: str, kinds: list[str]) -> Any:
 # Names and identities
 
 
-def describe(
-    stack_name: str, logical_id: str, type_name: str, given: dict[str, Any], *, retained: bool = False
-) -> Resource:
+def describe(stack_name: str, logical_id: str, type_name: str, given: dict[str, Any]) -> Resource:
     """Check the properties against the type's schema and give the resource its name and identity."""
     properties = checked(logical_id, type_name, given)
     name = _physical_name(stack_name, logical_id, type_name, properties)
-    return Resource(logical_id, type_name, name, properties, _identity(type_name, name, properties), retained)
+    _check_limits(logical_id, type_name, name, properties)
+    return Resource(logical_id, type_name, name, properties, _identity(type_name, name, properties))
+
+
+def tagged(type_name: str, properties: dict[str, Any], tags: Mapping[str, str]) -> dict[str, Any]:
+    """Return the properties with the tags of the stack, if the type has tags; a tag of its own wins."""
+    if not tags or not _schema(type_name).get("tagging", {}).get("tagProperty"):
+        return properties
+    if isinstance(own := properties.get("Tags", []), dict) or type_name == "AWS::SSM::Parameter":
+        return {**properties, "Tags": {**tags, **dict(own)}}
+    names = {tag["Key"] for tag in own}
+    others = [{"Key": key, "Value": value} for key, value in tags.items() if key not in names]
+    return {**properties, "Tags": [*own, *others]}
 
 
 def attribute_names(type_name: str) -> set[str]:

@@ -287,11 +287,59 @@ def template(directory: Path, body: str) -> Path:
             "  A: {Type: AWS::Events::Rule, Properties: {ScheduleExpression: rate(1 minute), Targets: [{Idd: a}]}}",
             "'Idd' was unexpected",
         ),
+        ("  A: {Type: AWS::SNS::Topic, DeletionPolicy: Snapshot}", "does not apply DeletionPolicy Snapshot of A"),
+        (f"  A: {{Type: AWS::SQS::Queue, Properties: {{QueueName: {'q' * 81}}}}}", "less than or equal to 80"),  # L2
+        (
+            f"  A: {{Type: AWS::CloudWatch::Dashboard, Properties: {{DashboardName: {'d' * 256}, DashboardBody: a}}}}",
+            "255",
+        ),
+        (
+            "  A: {Type: AWS::Events::Rule, Properties: {EventPattern: {source: [%s]}}}" % ("s" * 2034),
+            "The event pattern of A .* is too large: 2049 of at most 2048",  # L3
+        ),
+        (
+            f"  A: {{Type: AWS::SSM::Parameter, Properties: {{Type: String, Value: {'v' * 4097}}}}}",
+            "4097 of at most 4096",
+        ),
+        (
+            "  A: {Type: AWS::IAM::Role, Properties: {AssumeRolePolicyDocument: {}, Policies: [{PolicyName: a, "
+            "PolicyDocument: {Statement: [%s]}}]}}" % ("s" * 10240),
+            "The sum of the inline policies of A .* of at most 10240",  # L5
+        ),
     ],
 )
 def test_a_template_is_refused_before_anything_is_created(tmp_path: Path, body: str, message: str) -> None:
     with pytest.raises(TemplateError, match=message):
         template_tools.expanded({}, template(tmp_path, body))
+
+
+def test_a_stack_name_has_at_most_128_characters(tmp_path: Path) -> None:  # L2
+    path = template(tmp_path, QUEUE)
+    assert template_tools.expanded({}, path, "s" * 128)
+    for name in ("s" * 129, "1st", "a_b"):
+        with pytest.raises(TemplateError, match="stackName"):
+            template_tools.expanded({}, path, name)
+
+
+@pytest.mark.parametrize(
+    ("value", "fits"), [("v" * 4085, True), ("v" * 4086, False), ("あ" * 1361, True), ("あ" * 1362, False)]
+)
+def test_the_environment_of_a_function_is_measured_in_bytes_of_its_json(tmp_path: Path, value: str, fits: bool) -> None:
+    body = f"""
+  A:
+    Type: AWS::Serverless::Function
+    Properties:
+      CodeUri: a
+      Handler: app.lambda_handler
+      Runtime: python3.13
+      Environment: {{Variables: {{NAME: {value}}}}}
+"""
+    path = template(tmp_path, body)
+    if fits:
+        assert template_tools.expanded({}, path)
+    else:
+        with pytest.raises(TemplateError, match=r"The environment of A .* of at most 4096"):  # L4
+            template_tools.expanded({}, path)
 
 
 def test_another_transform_is_refused(tmp_path: Path) -> None:
@@ -509,6 +557,68 @@ def test_code_that_was_not_built_is_an_error(account: Account, build: Path) -> N
         cloudformation.deploy(account, build, "demo", IDS)
 
 
+def values(account: Account) -> dict[str, str]:
+    """Return the parameters of the account and their values."""
+    ssm = account.client("ssm")
+    return {
+        found["Name"]: ssm.get_parameter(Name=found["Name"])["Parameter"]["Value"]
+        for found in ssm.describe_parameters()["Parameters"]
+    }
+
+
+def test_what_was_deleted_by_hand_is_not_made_again_by_an_update(account: Account, build: Path) -> None:  # P3
+    def alarms() -> list[str]:
+        return [alarm["AlarmName"] for alarm in account.client("cloudwatch").describe_alarms()["MetricAlarms"]]
+
+    stack = cloudformation.deploy(account, build, "demo", IDS)
+    account.client("cloudwatch").delete_alarms(AlarmNames=["demo-outage"])
+    again = cloudformation.update(account, stack, build, IDS)
+    assert alarms() == []
+    off = cloudformation.update(account, again, build, {})
+    cloudformation.update(account, off, build, IDS)
+    assert alarms() == ["demo-outage"]
+
+
+KEPT = """
+  A:
+    Type: AWS::SSM::Parameter
+    %s
+    Properties: {Name: %s, Type: String, Value: v}
+"""
+
+
+@pytest.mark.parametrize(
+    ("policies", "left"),
+    [("DeletionPolicy: Retain", {"a": "v"}), ("UpdateReplacePolicy: Retain", {}), ("DeletionPolicy: Delete", {})],
+)
+def test_a_resource_that_leaves_the_template_stays_by_its_old_deletion_policy(
+    account: Account, tmp_path: Path, policies: str, left: dict[str, str]
+) -> None:  # P6
+    made = cloudformation.deploy(account, template(tmp_path, KEPT % (policies, "a") + QUEUE).parent, "demo", {})
+    cloudformation.update(account, made, template(tmp_path, QUEUE).parent, {})
+    assert values(account) == left
+
+
+@pytest.mark.parametrize(
+    ("policies", "left"),
+    [("UpdateReplacePolicy: Retain", {"a": "v", "b": "v"}), ("DeletionPolicy: Retain", {"b": "v"})],
+)
+def test_a_resource_that_is_replaced_stays_by_its_update_replace_policy(
+    account: Account, tmp_path: Path, policies: str, left: dict[str, str]
+) -> None:  # P6
+    made = cloudformation.deploy(account, template(tmp_path, KEPT % (policies, "a")).parent, "demo", {})
+    cloudformation.update(account, made, template(tmp_path, KEPT % (policies, "b")).parent, {})
+    assert values(account) == left
+
+
+def test_a_policy_that_is_all_that_changes_counts_from_then_on(account: Account, tmp_path: Path) -> None:  # P6
+    made = cloudformation.deploy(account, template(tmp_path, KEPT % ("", "a") + QUEUE).parent, "demo", {})
+    kept = template(tmp_path, KEPT % ("DeletionPolicy: Retain", "a") + QUEUE).parent
+    made = cloudformation.update(account, made, kept, {})
+    cloudformation.update(account, made, template(tmp_path, QUEUE).parent, {})
+    assert values(account) == {"a": "v"}
+
+
 # Load balancing
 
 ALB = """
@@ -599,6 +709,35 @@ def test_an_update_puts_a_rule_back_to_the_priority_of_the_template(account: Acc
     assert cloudformation.update(account, stack, changed.parent, {}).resources == stack.resources
     rules = account.client("elbv2").describe_rules(ListenerArn=stack.resources["SorryListener"])["Rules"]
     assert [rule["Priority"] for rule in rules] == ["20", "default"]
+
+
+def test_tags_of_the_stack_change_a_rule_and_put_back_all_of_it(account: Account, tmp_path: Path, alb: str) -> None:
+    elb = account.client("elbv2")
+    path = template(tmp_path, alb).parent
+    stack = cloudformation.deploy(account, path, "demo", {}, {"team": "web"})
+    listener, rule = stack.resources["SorryListener"], stack.resources["SorryHealth"]
+    open_now = {"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "503"}}
+
+    def by_hand() -> None:
+        elb.modify_rule(RuleArn=rule, Actions=[open_now])
+        elb.set_rule_priorities(RulePriorities=[{"RuleArn": rule, "Priority": 5}])
+        elb.add_tags(ResourceArns=[rule], Tags=[{"Key": "mine", "Value": "yes"}])
+
+    def seen() -> tuple[str, str, dict[str, str]]:
+        found = elb.describe_rules(ListenerArn=listener)["Rules"][0]
+        tags = elb.describe_tags(ResourceArns=[rule])["TagDescriptions"][0]["Tags"]
+        status = found["Actions"][0]["FixedResponseConfig"]["StatusCode"]
+        return found["Priority"], status, {tag["Key"]: tag["Value"] for tag in tags}
+
+    assert seen() == ("10", "200", {"team": "web"})
+    by_hand()
+    stack = cloudformation.update(account, stack, path, {})
+    assert seen() == ("5", "503", {"team": "web", "mine": "yes"})  # P3: without a word about tags they stay
+    stack = cloudformation.update(account, stack, path, {}, {"owner": "ops"})
+    assert seen() == ("10", "200", {"owner": "ops", "mine": "yes"})  # N28
+    for kind in ("Sorry", "SorryGroup", "SorryListener"):
+        [described] = elb.describe_tags(ResourceArns=[stack.resources[kind]])["TagDescriptions"]
+        assert {tag["Key"] for tag in described["Tags"]} == {"owner"}
 
 
 def test_a_load_balancer_goes_after_the_group_it_is_a_target_of(account: Account, tmp_path: Path, alb: str) -> None:
