@@ -14,13 +14,13 @@ from kirikae.ec2 import Instance
 from kirikae.events import Hint
 from kirikae.log import logger
 from kirikae.notify import Mail, Words
-from kirikae.standby import follow, lineup, notes, outage, standing, start, world
+from kirikae.standby import follow, lineup, notes, outage, start, world
 from kirikae.standby.mail import of_start, of_step
 from kirikae.standby.notes import FAILED, STARTED, left_out
 from kirikae.standby.outage import Outage
 from kirikae.standby.run import Done
+from kirikae.standby.standing import TELLS
 from kirikae.standby.world import Close, Config, Note, Observed, Start
-from kirikae.tell import Tells
 
 JUST_CALLED = timedelta(minutes=5)  # an alarm's action that is not older is proof that the alarm was not muted
 NOT_SERVING = ("StandbyNotServing",)  # reported at every run of an outage until a standby serves
@@ -183,10 +183,6 @@ def mail(config: Config, seen: Observed, result: Result[Start | Note | Close, Do
         return of_start(config, seen, result.reason, result.done, result.times)
     return of_step(config, seen, result.reason, result.done, result.times)
 
-
-TELLS: Tells[Config, Observed, Start | Note | Close, Done | follow.Step] = Tells(
-    standing.standing, standing.found, outages=True
-)
 
 reconcile.warm_up(
     Config,

@@ -344,9 +344,7 @@ class Targets:
 
     def _remember(self, group: Any) -> None:
         """Keep what late reads show of a group that is about to change."""
-        self._before.setdefault(group.arn, []).append(
-            (self._account.lag.now + self.late_seconds, self._shown(group))
-        )
+        self._before.setdefault(group.arn, []).append((self._account.lag.now + self.late_seconds, self._shown(group)))
 
     def _late(self, group: Any) -> dict[_Key, dict[str, Any]]:
         """Return what a read shows that lags behind the last changes (Q8)."""

@@ -7,6 +7,7 @@ from kirikae.standby.follow import Step
 from kirikae.standby.notes import SERVING, STARTED, since_start
 from kirikae.standby.run import Done
 from kirikae.standby.world import Close, Config, Note, Observed, Start
+from kirikae.tell import Tells
 from kirikae.told import State
 
 STANDBY = "standby"
@@ -64,3 +65,6 @@ def found(config: Config, seen: Observed, known: State) -> Mail:
             "実行内容は待機系のタグ kirikae:* を確認してください。",
         ),
     )
+
+
+TELLS: Tells[Config, Observed, Start | Note | Close, Done | Step] = Tells(standing, found, outages=True)
