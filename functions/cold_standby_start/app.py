@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, assert_never
 
-from kirikae import alarms, clock, ec2, elb, env, reconcile
+from kirikae import alarms, checks, clock, ec2, elb, env, reconcile
 from kirikae.clock import iso
 from kirikae.decision import Decision, Result
 from kirikae.ec2 import Instance
@@ -37,7 +37,7 @@ def observe(config: Config, hint: Hint) -> Observed:
     back = active.state == "running" and (bool(seen.noted) or outage.in_doubt(seen))
     if asked := [*([active.id] if back else []), *running]:
         ran = hint.at if hint.running_instance in running else None
-        seen = replace(seen, statuses=ec2.instance_statuses(asked), ran=ran)
+        seen = replace(seen, statuses=checks.instance_statuses(asked), ran=ran)
     group = config.standby_target_group_arn
     with env.naming("StandbyTargetGroupArn", group):
         if group and (running or outage.in_doubt(seen)):

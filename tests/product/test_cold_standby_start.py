@@ -15,8 +15,9 @@ from template_tools import expanded, of_type, policies_of
 from functions.cold_standby_start.app import decide, mail
 from kirikae import env
 from kirikae.alarms import Alarm
+from kirikae.checks import Status
 from kirikae.decision import Change, Result, plain
-from kirikae.ec2 import Instance, Status
+from kirikae.ec2 import Instance
 from kirikae.elb import Target
 from kirikae.errors import InputError
 from kirikae.notify import Times, Words, plain_text

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from botocore.stub import Stubber
 
-from kirikae import alarms, aws, ec2, elb, listeners
+from kirikae import alarms, aws, checks, ec2, elb, listeners
 from kirikae.alarms import Alarm
-from kirikae.ec2 import Status
+from kirikae.checks import Status
 from kirikae.elb import Target, TargetGroup
 from kirikae.errors import AnswerError, InputError
 from kirikae.listeners import Rule
@@ -217,14 +217,14 @@ def test_an_instance_is_ready_when_it_passes_every_check_it_has(checks: tuple[st
 
 
 def test_nothing_is_asked_about_no_instances(ours: Account) -> None:
-    assert ec2.instance_statuses([]) == ()
+    assert checks.instance_statuses([]) == ()
     assert ours.calls == []
 
 
 def test_instance_statuses_with_the_checks_that_aws_tells(answer: Answer) -> None:
     status = {"InstanceId": "i-1", "SystemStatus": {"Status": "ok"}, "InstanceStatus": {"Status": "initializing"}}
     answer("ec2", "describe_instance_status", {"InstanceStatuses": [status]})
-    assert ec2.instance_statuses(["i-1"]) == (Status("i-1", "ok", "initializing", "not-applicable"),)
+    assert checks.instance_statuses(["i-1"]) == (Status("i-1", "ok", "initializing", "not-applicable"),)
 
 
 def test_an_alarm_has_its_state_and_since_when(answer: Answer) -> None:
