@@ -436,7 +436,7 @@ serving: 2026-11-22 03:00:00 UTC
     back = Step(change=Close((ONE,)), reason=Words("back"), standby=found)
     subject, text = mailed(CONFIG, seen("running", found, **ACTIVE_OK), back, "en")
     assert subject == "active is back"
-    assert f"The standby {ONE} still runs" in text
+    assert f"Still running: standby {ONE}." in text
     assert "■ Since when" not in text
     subject, text = mailed(CONFIG, seen("running", found, **ACTIVE_OK), replace(back, standby=None), "en")
     assert "no standby runs" in text
