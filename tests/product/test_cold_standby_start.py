@@ -1075,7 +1075,8 @@ def test_the_role_may_write_to_the_given_resources_only() -> None:
     assert more["ec2:StopInstances"]["Condition"]["StringEquals"] == {"ec2:InstanceID": [ACTIVE, ONE, TWO]}
     for action in ("elasticloadbalancing:RegisterTargets", "elasticloadbalancing:DeregisterTargets"):
         assert more[action]["Resource"] == GROUP
-    for action in ("ec2:StartInstances", "ec2:CreateTags", "ec2:DeleteTags", "ec2:ModifyInstanceAttribute"):
+    assert [arn.rpartition("/")[2] for arn in more["ec2:DeleteTags"]["Resource"]] == [ONE, TWO]
+    for action in ("ec2:StartInstances", "ec2:CreateTags", "ec2:ModifyInstanceAttribute"):
         assert more[action]["Condition"]["StringEquals"] == {"ec2:InstanceID": [ONE, TWO]}
     assert plain["ec2:StartInstances"]["Condition"]["StringNotLike"] == {"aws:ResourceTag/kirikae:failed": "?*"}
     unscoped = {action for action, statement in more.items() if statement["Resource"] == "*"}
