@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ReadTimeoutError
 
 from functions.cold_standby_start.app import act, decide, mail, observe
 from kirikae import aws, clock
@@ -51,6 +51,7 @@ class World:
         self.falls_back: set[str] = set()
         self.falls_for = "Server.InternalError: on launch"
         self.hangs: set[str] = set()  # these never pass their checks
+        self.unheard: dict[str, bool] = {}  # starts of these are never answered -> whether they are accepted
         self.takes = 0.0  # seconds that EC2 takes to answer a start
         self.stale_reads = 0  # so many reads of instances show the world as it was before the last start
         self._before: dict[str, dict[str, Any]] = {}
@@ -166,12 +167,16 @@ class World:
         if before not in ("stopped", "pending", "running"):
             raise _error("IncorrectInstanceState", "StartInstances")
         if before == "stopped":
+            if self.unheard.get(name) is False:
+                raise ReadTimeoutError(endpoint_url="ec2")
             if self.lacks(name):
                 raise _error("InsufficientInstanceCapacity", "StartInstances")
             self._before = {name: instance | {"tags": dict(instance["tags"])}}
             self.set(name, "pending")
             instance["launched"] = self.time
             self.starts.append((self.time, name))
+            if name in self.unheard:
+                raise ReadTimeoutError(endpoint_url="ec2")
         return {"StartingInstances": [{"PreviousState": {"Name": before}}]}
 
     def _stop_instances(self, InstanceIds: list[str]) -> Any:  # noqa: N803

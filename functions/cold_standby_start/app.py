@@ -14,7 +14,7 @@ from kirikae.ec2 import Instance
 from kirikae.events import Hint
 from kirikae.log import logger
 from kirikae.notify import Mail, Words
-from kirikae.standby import follow, lineup, notes, outage, start, world
+from kirikae.standby import ask, follow, lineup, notes, outage, start, world
 from kirikae.standby.mail import of_start, of_step
 from kirikae.standby.notes import FAILED, STARTED, left_out
 from kirikae.standby.outage import Outage
@@ -99,7 +99,7 @@ def see_through(config: Config, seen: Observed, found: Outage, standby: Instance
     if follow.overdue(config, seen, standby) and outage.calls(seen):
         first = lineup.candidates(seen)
         if instead := first or lineup.due(seen, found.began):
-            again = True if not first or seen.left(standby) else None
+            again = True if not first or lineup.again(seen, first) else None
             fence = world.to_fence(config, seen)
             start_next = Start(instead, lineup.fallen(seen), fence, again, leave=(standby.id,))
             return Decision(found.reason, start_next, urgent=True, lasting=NOT_SERVING)
@@ -187,6 +187,7 @@ def mail(config: Config, seen: Observed, result: Result[Start | Note | Close, Do
 reconcile.warm_up(
     Config,
     lambda config: ec2.instances((config.active_instance_id,)),
+    lambda _config: ask.connection(),
     lambda config: alarms.in_alarm(config.own_arn),
 )
 

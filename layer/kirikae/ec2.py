@@ -8,8 +8,6 @@ from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from kirikae import aws
 from kirikae.errors import part
 
@@ -104,28 +102,6 @@ def _reason(told: Mapping[str, str]) -> str:
     """Return a state reason as one text that begins with its code."""
     code, message = told.get("Code", ""), told.get("Message", "")
     return message if message.startswith(code) else f"{code}: {message}".removesuffix(": ")
-
-
-def start(instance_id: str) -> str:
-    """Start the instance; return its state before the call, which tells the one of two runs that has started it.
-
-    One attempt: want of capacity is an HTTP 500, which the SDK would repeat, each time as slowly as EC2 answers.
-    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_StartInstances.html
-    """
-    [changed] = aws.client("ec2", attempts=1).start_instances(InstanceIds=[instance_id])["StartingInstances"]
-    return str(changed["PreviousState"]["Name"])
-
-
-def permit_start(instance_id: str) -> None:
-    """Raise what EC2 has against this caller's start of the instance; permission is all that it tells.
-
-    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_StartInstances.html (DryRun)
-    """
-    try:
-        aws.client("ec2").start_instances(InstanceIds=[instance_id], DryRun=True)
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "DryRunOperation":
-            raise
 
 
 def stop(instance_id: str) -> tuple[str, str]:

@@ -1,11 +1,13 @@
 """Only one standby is started for one outage, however runs overlap: every schedule of API calls is a possible one."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from botocore.exceptions import ReadTimeoutError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -261,6 +263,26 @@ def test_a_slow_ladder_without_any_capacity_is_told_once(patched: Any, takes: fl
         world.passes(60)
     assert world.mails == ["no standby started"]
     assert not world.starts
+
+
+@pytest.mark.parametrize("accepted", [False, True])
+@pytest.mark.parametrize("lag", [0, 1, 2])
+def test_a_start_that_is_never_answered_leads_on_and_never_to_two(patched: Any, accepted: bool, lag: int) -> None:
+    world = install(World(LADDER), patched)
+    world.set(ACTIVE, "stopped")
+    world.unheard = {STANDBYS[0]: accepted}
+    for _ in range(12):
+        with suppress(ReadTimeoutError):
+            world.run()
+        world.stale_reads = lag
+        with suppress(ReadTimeoutError):
+            world.run()  # at once, as an event may have it
+        world.stale_reads = 0
+        world.passes(60)
+    assert world.up == [STANDBYS[0 if accepted else 1]]
+    assert len(world.starts) == 1
+    told = f"standby {STANDBYS[0]} is running already" if accepted else f"standby {STANDBYS[1]} started"
+    assert world.mails == [told, f"standby {world.up[0]} is serving"]
 
 
 class Outages(RuleBasedStateMachine):

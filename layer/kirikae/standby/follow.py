@@ -38,6 +38,7 @@ class Step(Made):
 
     change: Note | Close | None
     standby: Instance | None = None
+    others: tuple[str, ...] = ()  # that are up too, when the active is back
 
 
 def step(config: Config, seen: Observed, standby: Instance) -> Note | None:
@@ -120,5 +121,6 @@ def close(config: Config, change: Close) -> Step:
             raise UnfinishedError(f"the notes on {standby.id} could not be removed")
     if not noted:
         return Step(change=None, reason=Words("no outage is noted"))
-    up = next((standby for standby in noted if standby.state in UP), None)
-    return Step(change=change, reason=Words("the active is back"), standby=up)
+    up = [standby for standby in there if standby.state in UP]
+    others = tuple(standby.id for standby in up[1:])
+    return Step(change=change, reason=Words("the active is back"), standby=next(iter(up), None), others=others)
