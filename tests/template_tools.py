@@ -8,7 +8,8 @@ from typing import Any
 
 from moto.events.models import EventPattern
 
-from sandbox.stack import cloudformation, provision
+from sandbox import ACCOUNT_ID, REGION
+from sandbox.stack import cloudformation, intrinsics, provision
 
 TEMPLATE = Path(__file__).parents[1] / "template.yaml"
 STACK_NAME = "kirikae"
@@ -39,6 +40,12 @@ def _expanded(template: Path, stack_name: str, parameters: tuple[tuple[str, str]
         for logical_id, resource in made.items()
     }
     return json.dumps({"Resources": literal, "Outputs": outputs})
+
+
+def short_id(stack_name: str = STACK_NAME) -> str:
+    """Return the first part of the stack's id, from which the template builds names that have little room."""
+    pseudo = intrinsics.pseudo_parameters(stack_name, REGION, ACCOUNT_ID)
+    return str(pseudo["AWS::StackId"]).rpartition("/")[2].partition("-")[0]
 
 
 def of_type(template: Mapping[str, Any], type_name: str) -> dict[str, dict[str, Any]]:

@@ -28,6 +28,12 @@ from kirikae.tell import Tells
 
 type Changes = GoLive | Park | Close | LeaveAlone
 
+# CloudFormation makes nothing again in a stack that did not change, and refuses these without their listener.
+MADE_AGAIN = (
+    "deploy once with MaintenanceListenerArn, MaintenanceStart, MaintenanceEnd, MaintenanceBypassCidrs and "
+    "MaintenanceBypassTargetGroupArn empty, then with their values"
+)
+
 
 def store_wish(request_id: str, config: Config, request: Request, now: datetime) -> Stored:
     """Validate the wish in the event and store it; a start that Lambda repeats does not undo an end in between."""
@@ -57,9 +63,7 @@ def decide(config: Config, seen: Observed) -> Decision[Changes]:
         return Decision(Words(f"{config.maintenance_parameter}: {seen.stored.problem}"), refused=True)
     if config.rule not in seen.order.priorities:
         gone = f"rule {config.rule} is not among the listener's rules: it was deleted"
-        again = (
-            "empty MaintenanceListenerArn and deploy, then set it again and deploy" if config.live else "name another"
-        )
+        again = MADE_AGAIN if config.live else "name another"
         return Decision(Words(f"MaintenanceRuleArn: {gone}; {again}"), refused=True)
     return _in_maintenance(config, seen) if seen.stored.open(seen.now) else _out_of_maintenance(config, seen)
 

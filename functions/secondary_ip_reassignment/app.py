@@ -36,7 +36,7 @@ def with_checks(config: Config, seen: Observed) -> Observed:
     seen = replace(seen, statuses={status.instance_id: status for status in instance_statuses(running)})
     if not config.impaired_alarm_names or not impaired(config, seen):
         return seen
-    found = alarms.read(*config.impaired_alarm_names, made_with="PairInstanceIds")
+    found = alarms.read(*config.impaired_alarm_names, removed_by="PairMoveWhenImpaired=false")
     states = [found[name].state for name in config.impaired_alarm_names]
     return replace(seen, alarms=dict(zip(config.pair_instance_ids, states, strict=False)))
 

@@ -22,9 +22,11 @@ class Alarm:
     silent: str = ""  # empty: CloudWatch runs its actions
 
 
-def read(*names: str, made_with: str) -> dict[str, Alarm]:
-    """Return the alarms as they are now, by name; raise InputError if one is gone, which the stack made `made_with` a
-    parameter: CloudFormation makes nothing anew in a stack that did not change.
+def read(*names: str, removed_by: str) -> dict[str, Alarm]:
+    """Return the alarms as they are now, by name; raise InputError if one is gone.
+
+    CloudFormation makes nothing anew in a stack that did not change; `removed_by` this NAME=VALUE the stack has no such
+    alarm, and with the parameter's own value it is made again.
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_DescribeAlarms.html
     """
@@ -33,7 +35,7 @@ def read(*names: str, made_with: str) -> dict[str, Alarm]:
     if missing := [name for name in names if name not in seen]:
         raise InputError(
             f"no alarm named {', '.join(missing)}: it was deleted, and a deployment that changes nothing does not "
-            f'bring it back. Deploy twice: once with {made_with}="", which removes what it made, then with its value'
+            f"bring it back. Deploy twice: once with {removed_by}, which removes what it made, then with its value"
         )
     return seen
 

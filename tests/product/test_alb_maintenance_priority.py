@@ -972,10 +972,17 @@ def test_another_load_balancer_takes_two_deployments(watched: Watched) -> None:
 def test_a_rule_that_was_deleted_comes_back_by_the_way_that_the_refusal_names(watched: Watched) -> None:
     watched.alb.delete_rule(watched.rule)
     said = watched.wish("start", minutes=60)["reason"]
-    assert "empty MaintenanceListenerArn and deploy, then set it again and deploy" in said
-    watched.stack = cloudformation.update(watched.account, watched.stack, watched.build, {})
-    given = {"MaintenanceListenerArn": watched.alb.listener_arn} | watched.given
-    watched.stack = cloudformation.update(watched.account, watched.stack, watched.build, given)
+    named = re.search(r"deploy once with (.+) empty, then with their values", said)
+    assert named
+    given = {
+        "MaintenanceListenerArn": watched.alb.listener_arn,
+        "MaintenanceStart": "cron(0 2 ? * SUN *)",
+        "MaintenanceEnd": "cron(0 6 ? * SUN *)",
+        **watched.given,
+    }
+    emptied = dict.fromkeys(re.split(", | and ", named[1]), "")
+    for parameters in (given, given | emptied, given):
+        watched.stack = cloudformation.update(watched.account, watched.stack, watched.build, parameters)
     watched.wish("start", minutes=60)
     assert watched.sees() == IN_MAINTENANCE
 

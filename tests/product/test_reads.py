@@ -300,13 +300,13 @@ def test_an_alarm_has_its_state_and_since_when(answer: Answer) -> None:
         {"AlarmName": "b", "StateValue": "OK", "StateUpdatedTimestamp": WHEN},
     ]
     answer("cloudwatch", "describe_alarms", {"MetricAlarms": described})
-    assert alarms.read("a", "b", made_with="X") == {"a": Alarm("a", "ALARM", earlier), "b": Alarm("b", "OK", WHEN)}
+    assert alarms.read("a", "b", removed_by='X=""') == {"a": Alarm("a", "ALARM", earlier), "b": Alarm("b", "OK", WHEN)}
 
 
 def test_an_alarm_that_is_gone_is_named(answer: Answer) -> None:
     answer("cloudwatch", "describe_alarms", {"MetricAlarms": []})
     with pytest.raises(InputError, match=r'no alarm named a, b: .* Deploy twice: once with X=""'):
-        alarms.read("a", "b", made_with="X")
+        alarms.read("a", "b", removed_by='X=""')
 
 
 def test_the_instances_behind_addresses_in_every_shape_of_an_interface(answer: Answer) -> None:
@@ -341,7 +341,7 @@ def test_no_address_needs_no_call(answer: Answer) -> None:
         ("elbv2", "describe_tags", lambda: elb.tags([ONE]), "TagDescriptions"),
         ("ec2", "describe_instances", lambda: ec2.instances(["i-1"]), "Reservations"),
         ("ec2", "describe_network_interfaces", lambda: ec2.instances_behind(["10.0.0.4"], "v"), "NetworkInterfaces"),
-        ("cloudwatch", "describe_alarms", lambda: alarms.read("a", made_with="X"), "MetricAlarms"),
+        ("cloudwatch", "describe_alarms", lambda: alarms.read("a", removed_by='X=""'), "MetricAlarms"),
     ],
 )
 def test_a_cut_answer_is_one_error_that_names_what_is_missing(

@@ -8,6 +8,7 @@ import pytest
 from pair_tools import Deployed
 
 from sandbox.account import Account
+from sandbox.stack import cloudformation
 
 MOVES = {"PairMoveWhenImpaired": "true"}
 
@@ -164,3 +165,20 @@ def test_without_the_parameter_there_is_no_alarm(account: Account, build: Path) 
     Deployed(account, build).deploy()
     names: list[Any] = [each["AlarmName"] for each in account.client("cloudwatch").describe_alarms()["MetricAlarms"]]
     assert not [name for name in names if name.endswith("-impaired")]
+
+
+def test_a_deleted_alarm_comes_back_by_what_the_error_says(deployed: Callable[..., Deployed], build: Path) -> None:
+    world = deployed(**MOVES)
+    world.account.client("cloudwatch").delete_alarms(AlarmNames=["pair-pair-first-impaired"])
+    fails(world, 0)
+    world.passes(5)
+    errors = [run.invocation.payload["errorMessage"] for run in world.account.functions.runs if run.invocation.error]
+    assert "Deploy twice: once with PairMoveWhenImpaired=false, which removes what it made" in errors[-1]
+    assert world.sides == {0}
+    given = {name: value for name, value in world.stack.parameters.items() if not name.startswith("AWS::")}
+    given = {name: ",".join(value) if isinstance(value, list) else str(value) for name, value in given.items()}
+    for value in ("true", "false", "true"):
+        assert world.sides == {0}  # an unchanged stack makes nothing anew
+        world.stack = cloudformation.update(world.account, world.stack, build, given | {"PairMoveWhenImpaired": value})
+    world.passes(5)
+    assert world.sides == {1}

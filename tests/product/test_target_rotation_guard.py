@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from template_tools import short_id
 
 from sandbox.account import Account
 from sandbox.services.stepfunctions import Execution
@@ -414,7 +415,7 @@ def test_what_is_out_for_somebody_else_is_left_to_him(site: Site) -> None:
     redriven(site, execution)
     site.until(lambda: execution.status != "RUNNING")
     assert (execution.status, site.ids[0] in site.health()) == ("FAILED", False)
-    assert f"{site.ids[0]} is out, by site-target-rotation:hand-" in execution.cause
+    assert f"{site.ids[0]} is out, by kirikae-{short_id('site')}-target-rotation:hand-" in execution.cause
     assert [mail.subject for mail in site.mails[mails:] if "your turn" in mail.subject] == []
     assert site.claims() == [site.ids[0]]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from template_tools import short_id
 
 from sandbox.account import Account
 from sandbox.services.stepfunctions import Execution
@@ -16,7 +17,7 @@ from tests.product.test_target_rotation import HOOKS, Site
 
 STRANGER = "i-0123456789abcdef0"
 ASKS = {"hook": {"type": "approval"}}
-MACHINE = "site-target-rotation"
+MACHINE = f"kirikae-{short_id('site')}-target-rotation"
 
 
 @pytest.fixture
@@ -379,9 +380,9 @@ def test_a_target_that_another_stack_rotates_is_left_to_it(site: Site) -> None:
     assert (site.claims(), site.ids[0] in site.health()) == ([site.ids[0]], False)
     answer = site.hand("register", instance_id=site.ids[0])
     assert (answer, site.ids[0] in site.health()) == (answer, False)
-    assert "other-target-rotation:theirs, which is of another stack" in str(answer)
+    assert f"kirikae-{short_id('other')}-target-rotation:theirs, which is of another stack" in str(answer)
     status = site.hand("status")
-    assert status["of_other_stacks"][site.ids[0]]["by"] == "other-target-rotation:theirs"
+    assert status["of_other_stacks"][site.ids[0]]["by"] == f"kirikae-{short_id('other')}-target-rotation:theirs"
     assert (status["out"], status["not_believed"]) == ({}, {})
     site.aborted(execution)
     site.account.advance(60)

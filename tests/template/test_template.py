@@ -8,15 +8,18 @@ from typing import Any
 
 import pytest
 from stacks import (
+    ELB,
     EVERYTHING,
     FOREIGN,
     FUNCTIONS,
     LISTENERS,
+    MAINTENANCE,
     NLB,
     NLB_ALB,
     PAGE,
     PAIR,
     PRIMARY,
+    ROTATION,
     SHARED,
     SORRY,
     SORRY_ALB,
@@ -101,7 +104,14 @@ BESIDES = {
     "RotationDocuments",
     "RotationSchedule",
 }
-TEXTS = {"PrimaryTargetGroupArns", "SorryTargetGroupArns"}  # their patterns count the elements, which no list can
+# Their patterns count the elements, which no list can.
+TEXTS = {
+    "MaintenanceBypassCidrs",
+    "PrimaryTargetGroupArns",
+    "RotationDocuments",
+    "SorryIngressCidrs",
+    "SorryTargetGroupArns",
+}
 LISTS = {
     name for name in {*DEFAULTS, *BESIDES} if name.endswith(("Arns", "Ids", "Cidrs", "Types", "Addresses", "Documents"))
 } - TEXTS
@@ -205,6 +215,28 @@ L7 = LISTENERS[0].replace("/net/", "/app/")
         ),
         pytest.param(NLB_ALB | {"SorryVpcId": "vpc"}, "a VPC id", id="sorry ALB, no VPC id"),
         pytest.param(NLB_ALB | {"SorryIngressCidrs": "10.0.0.1"}, "IPv4 CIDR", id="sorry ALB, address for CIDR"),
+        pytest.param(
+            NLB_ALB | {"SorryIngressCidrs": ", ".join(["10.0.0.0/8"] * 6)}, "one to five IPv4", id="six CIDRs"
+        ),
+        pytest.param(NLB_ALB | {"SorryIngressCidrs": "10.0.0.0/8,"}, "one to five IPv4", id="an empty CIDR"),
+        pytest.param(
+            MAINTENANCE
+            | {"MaintenanceBypassCidrs": ",".join(["10.0.0.0/8"] * 6), "MaintenanceBypassTargetGroupArn": PRIMARY},
+            "one to five CIDR blocks",
+            id="six testers",
+        ),
+        pytest.param(
+            ROTATION | {"RotationDocuments": "a_b,b_c,c_d,d_e,e_f,f_g"}, "one to five names", id="six documents"
+        ),
+        pytest.param(
+            ROTATION | {"RotationDefaults": f"{{{' ' * 999}}}"}, "at most 1,000 characters", id="long defaults"
+        ),
+        pytest.param(NLB | {"ProbeUrl": f"https://{'a' * 243}"}, "at most 250 characters", id="long URL"),
+        pytest.param(
+            MAINTENANCE | {"MaintenanceReplies": f'[{{"path": "/", "location": "{"a" * 2500}"}}]'},
+            "at most 2,500 characters",
+            id="long replies",
+        ),
         pytest.param(NLB_ALB | {"SorryPort": "8443"}, "AllowedValues", id="sorry ALB, port"),
         pytest.param(
             PAIR | {"PairInterfaceIds": ""}, "PairInstanceIds needs PairInterfaceIds", id="pair, no interfaces"
@@ -333,6 +365,59 @@ def test_two_stacks_in_one_account_share_no_name(parameters: dict[str, str]) -> 
         )
     assert len(given[0]) == len(given[1]) > 1
     assert given[0] & given[1] == set()
+
+
+# Limits: the sandbox refuses names that are too long, and what is too large, as AWS does.
+
+
+@every_way
+def test_a_stack_may_have_the_longest_name(parameters: dict[str, str]) -> None:
+    stack = expanded(parameters, stack_name="s" * 128)
+    assert stack["Resources"].keys() == expanded(parameters)["Resources"].keys()
+
+
+def arns(count: int, text: str) -> str:
+    return ",".join(f"{ELB}:{text}/50dc6c495c0c91{number:02x}" for number in range(count))
+
+
+NAME = "n" * 32  # the longest of a load balancer or target group
+AT_MOST = {
+    "NlbListenerArns": arns(5, f"listener/net/{NAME}/50dc6c495c0c9188"),
+    "PrimaryTargetGroupArn": "",
+    "SorryTargetGroupArn": "",
+    "PrimaryTargetGroupArns": arns(4, f"targetgroup/{NAME}"),
+    "SorryTargetGroupArns": arns(4, f"targetgroup/{NAME}"),
+    "PrimaryInstanceIds": ",".join(f"i-0123456789abcde{number:02x}" for number in range(25)),
+    "ProbeUrl": f"https://{'a' * 242}",
+    "RotationTargetGroupArns": arns(5, f"targetgroup/{NAME}"),
+    "RotationDocuments": ",".join(["d" * 59] * 5),
+    "RotationDefaults": f'{{"hook": "{"h" * 988}"}}',
+    "MaintenanceReplies": f'[{{"path": "/", "status": 303, "location": "{"a" * 2450}"}}]',
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "stack_name", "capabilities"),
+    [
+        pytest.param(NLB, "s" * 128, ("Nlb", "Primary", "Sorry", "Probe"), id="nlb"),
+        pytest.param(ROTATION, "s" * 128, ("Rotation",), id="rotation"),
+        pytest.param(MAINTENANCE, "s" * 128, ("Maintenance",), id="maintenance"),
+        pytest.param(EVERYTHING, "s" * 50, ("",), id="everything"),
+    ],
+)
+def test_as_much_as_the_parameters_take_fits_into_the_environments(
+    given: dict[str, str], stack_name: str, capabilities: tuple[str, ...]
+) -> None:
+    largest = {name: value for name, value in AT_MOST.items() if name.startswith(capabilities)}
+    assert expanded(given | largest, stack_name=stack_name)
+
+
+def test_blanks_in_a_list_that_is_a_text_reach_nobody() -> None:
+    given = {"MaintenanceBypassCidrs": " 10.0.0.0/8 , 2001:db8::/32", "MaintenanceBypassTargetGroupArn": PRIMARY}
+    functions = of_type(expanded(EVERYTHING | given | {"RotationDocuments": "Patch, Update"}), "AWS::Lambda::Function")
+    variables = functions["AlbMaintenancePriorityFunction"]["Environment"]["Variables"]
+    assert variables["MAINTENANCE_BYPASS_CIDRS"] == "10.0.0.0/8,2001:db8::/32"
+    assert functions["TargetRotationFunction"]["Environment"]["Variables"]["ROTATION_DOCUMENTS"] == "Patch,Update"
 
 
 # The order of the template.

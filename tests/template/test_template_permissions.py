@@ -34,7 +34,7 @@ from stacks import (
     every_way,
     topic,
 )
-from template_tools import STACK_NAME, expanded, of_type, policies_of
+from template_tools import STACK_NAME, expanded, of_type, policies_of, short_id
 
 import build_models
 from sandbox import ACCOUNT_ID, REGION, iam
@@ -316,7 +316,7 @@ def test_what_is_read_of_the_stacks_own_is_read_there_only(function: str) -> Non
     assert may.get("sns:GetTopicAttributes", topics) == topics
 
 
-MACHINE = f"{STACK_NAME}-target-rotation"
+MACHINE = f"kirikae-{short_id()}-target-rotation"
 
 
 @pytest.mark.parametrize("function", [BY_HAND, "TargetRotationFunction"])
