@@ -152,6 +152,7 @@ def with_groups(**groups: Any) -> Config:
         service_name="shop",
         topic_arn="arn:aws:sns:ap-northeast-1:123456789012:shop",
         hold_parameter="/shop/hold",
+        told_parameter="/shop/told/nlb",
         nlb_listener_arns=LISTENERS,
         outage_alarm_name="shop-nlb-outage",
         **groups,
