@@ -104,7 +104,7 @@ def test_an_alarm_from_before_the_active_s_restart_counts_again_when_the_active_
     world.minutes(4)
     assert world.states == ["stopped", "stopped"], "it is given its time"
     world.minutes(7)
-    assert world.subjects == ["standby ONE started", "standby ONE is serving"]
+    assert world.subjects == ["NOT answered (held): a change is due", "standby ONE started", "standby ONE is serving"]
 
 
 def test_an_alarm_from_before_a_restart_says_nothing_of_an_active_that_passes_its_checks(batch: World) -> None:
