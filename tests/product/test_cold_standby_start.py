@@ -697,7 +697,7 @@ def test_healthy_again_before_anything_was_started(batch: Callable[..., Batch]) 
     world.service.repair()
     world.minutes(15)
     assert world.states == ["stopped", "stopped"]
-    assert world.subjects == []
+    assert world.subjects == ["NOT answered (held): a change is due"]
 
 
 def test_stopped_on_purpose_under_a_hold_until_the_hold_ends(batch: Callable[..., Batch]) -> None:
@@ -1053,7 +1053,10 @@ def test_an_outage_costs_few_calls(batch: Callable[..., Batch]) -> None:
         START,
         "DescribeInstances",
         "CreateTags",
+        "GetParameter",  # what people were told, and that they are about to be told this
+        "PutParameter",
         "Publish",
+        "PutParameter",
     ]
 
 

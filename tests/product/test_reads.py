@@ -223,10 +223,10 @@ def test_an_instance_is_ready_when_it_passes_every_check_it_has(checks: tuple[st
 def test_every_check_that_ec2_tells_of_counts(name: str, status: str) -> None:
     passing = {"SystemStatus": {"Status": "ok"}, "InstanceStatus": {"Status": "ok"}}
     described = {"InstanceId": "i-1", "InstanceState": {"Name": "running"}, "Events": [], **passing}
-    found = ec2._status(described | {name: {"Status": status, "ImpairedSince": WHEN}})
+    found = checks._status(described | {name: {"Status": status, "ImpairedSince": WHEN}})
     assert found.ready == (status in ("ok", "not-applicable"))
     assert (name in found.text) != found.ready
-    assert not ec2._status({"InstanceId": "i-1"}).ready
+    assert not checks._status({"InstanceId": "i-1"}).ready
 
 
 @pytest.mark.parametrize(

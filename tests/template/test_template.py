@@ -103,6 +103,7 @@ BESIDES = {
     "RotationDefaults",
     "RotationDocuments",
     "RotationSchedule",
+    "StandbyGiveUpMinutes",
 }
 # Their patterns count the elements, which no list can.
 TEXTS = {
