@@ -5,6 +5,7 @@ Whatever else is due may happen in the middle of a task, between any two of its 
 
 import json
 import random
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -61,6 +62,8 @@ class World:
         self.before: dict[str, list[tuple[float, dict[tuple[str, int], str]]]] = {group: [] for group in GROUPS}
         self.roles = {"r": iam.Role(policies=[{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}])}
         self.account_id = "123456789012"
+        self.lock = threading.RLock()
+        self.lag = SimpleNamespace(before_change=lambda _service: None)  # what lags here is the World's own
         self.states = stepfunctions.StepFunctions(self, metrics=self, functions=self, events=self)
         definition = yaml.safe_load(ASL.replace("${Partition}", "aws").replace("${FunctionArn}", ARN))
         self.states.put("m", definition=definition, role_name="r")
