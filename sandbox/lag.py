@@ -92,6 +92,10 @@ class Lag:
         """Let reads be true at once, of these services or of all; what lags now does so no more."""
         self._off = self._off or not services
         self._bounds |= dict.fromkeys(services)
+        self.catch_up(*services)
+
+    def catch_up(self, *services: str) -> None:
+        """End the lags that there are now, of these services or of all: enough time has passed since."""
         for key, known in self._reads.items():
             if not services or key[0] in services:
                 known.old.clear()

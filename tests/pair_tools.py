@@ -92,6 +92,7 @@ class Inside(Pair):
             "TOLD_PARAMETER": "/pair/told/it",
         }
         self.declare()
+        account.lag.catch_up()
         aws.client.cache_clear()
         aws._session()._credentials = None  # those of an earlier account; the loaded service models are kept
 

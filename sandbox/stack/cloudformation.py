@@ -121,6 +121,7 @@ def deploy(
     except Exception:
         _remove(account, made.values())
         raise
+    account.lag.catch_up()  # a deployment takes minutes on AWS
     return Stack(stack_name, plan.scope.parameters, outputs, made, tags or {})
 
 
@@ -162,6 +163,7 @@ def update(
     _, outputs = realise(plan, change, tags)
     order = {logical_id: place for place, logical_id in enumerate(stack.made)}
     _remove(account, sorted(left_behind, key=lambda resource: order[resource.logical_id]))
+    account.lag.catch_up()
     return Stack(stack.name, plan.scope.parameters, outputs, made, tags)
 
 

@@ -160,6 +160,11 @@ def test_a_service_can_be_told_another_bound_or_none(account, role, put):
     account.lag.at_most("ssm", 0.0)
     put("three")
     assert value(mine) == "three"
+    account.lag.exactly("ssm", 60.0)
+    put("four")
+    assert value(mine) == "three"
+    account.lag.catch_up()
+    assert value(mine) == "four"
 
 
 # Pauses.
