@@ -37,6 +37,7 @@ class Stub:
         self.primary = "stopping"
         self.weights = {PRIMARY: 1, SORRY: 0}
         self.calls: list[str] = []
+        self._versions = 1  # of the parameter that says what people were told
         self.on_call: Callable[[str], None] = lambda _: None
         self.bundle = directory / "bundle.pem"
         self.authority = directory / "authority.pem"
@@ -177,8 +178,13 @@ class Stub:
         )
 
     def get_parameter(self, parameters: dict[str, Any]) -> tuple[str, bytes]:
-        written = time.time() - 3600
-        return _json(Parameter={"Name": parameters["Name"], "Value": "off", "LastModifiedDate": written})
+        written, name = time.time() - 3600, parameters["Name"]
+        value = '{"known": {}, "at": "2026-01-01T00:00:00Z"}' if "/told/" in name else "off"
+        return _json(Parameter={"Name": name, "Value": value, "Version": self._versions, "LastModifiedDate": written})
+
+    def put_parameter(self, _: dict[str, Any]) -> tuple[str, bytes]:
+        self._versions += 1
+        return _json(Version=self._versions)
 
     def get_topic_attributes(self, _: dict[str, str]) -> tuple[str, bytes]:
         return _query("GetTopicAttributes", "http://sns.amazonaws.com/doc/2010-03-31/", "<Attributes/>")

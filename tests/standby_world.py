@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ReadTimeoutError
 
 from functions.cold_standby_start.app import act, decide, mail, observe
 from kirikae import aws, clock
@@ -42,12 +42,19 @@ class World:
         self.config = config
         self.time = START
         self.instances = {
-            name: {"state": "stopped", "launched": START - 86400, "reason": "", "tags": {}} for name in STANDBYS
+            name: {"state": "stopped", "launched": START - 86400, "reason": "", "type": "t3.micro", "tags": {}}
+            for name in (*STANDBYS, ACTIVE)
         }
-        self.instances[ACTIVE] = {"state": "running", "launched": START - 86400, "reason": "", "tags": {}}
+        self.set(ACTIVE, "running")
         self.alarm_since: float | None = None
         self.lacks: Callable[[str], bool] = lambda _name: False
         self.falls_back: set[str] = set()
+        self.falls_for = "Server.InternalError: on launch"
+        self.hangs: set[str] = set()  # these never pass their checks
+        self.unheard: dict[str, bool] = {}  # starts of these are never answered -> whether they are accepted
+        self.takes = 0.0  # seconds that EC2 takes to answer a start
+        self.stale_reads = 0  # so many reads of instances show the world as it was before the last start
+        self._before: dict[str, dict[str, Any]] = {}
         self.unstoppable = False
         self.starts: list[tuple[float, str]] = []  # those that EC2 accepted
         self.touched: set[str] = set()
@@ -66,7 +73,7 @@ class World:
         for name, instance in self.instances.items():
             if instance["state"] == "pending":
                 falls = name in self.falls_back
-                self.set(name, "stopped" if falls else "running", "Server.InternalError: on launch" if falls else "")
+                self.set(name, "stopped" if falls else "running", self.falls_for if falls else "")
             elif instance["state"] == "stopping":
                 self.set(name, "stopped", instance["reason"])
 
@@ -102,7 +109,7 @@ class World:
 
     # EC2 and the others, as far as they are asked.
 
-    def client(self, service: str, attempts: int = 3) -> Any:  # noqa: ARG002 (as `aws.client`)
+    def client(self, service: str, **_settings: Any) -> Any:
         """Return what `aws.client` would."""
         operations = {
             "ec2": (
@@ -113,6 +120,7 @@ class World:
                 "delete_tags",
                 "describe_instance_status",
                 "describe_instance_types",
+                "modify_instance_attribute",
             ),
             "cloudwatch": ("describe_alarms", "list_alarm_mute_rules"),
         }[service]
@@ -127,14 +135,14 @@ class World:
         return call
 
     def _describe_instances(self, Filters: list[dict[str, Any]]) -> Any:  # noqa: N803 (AWS's name)
-        found = [
-            (name, self.instances[name]) for name in Filters[0]["Values"] if self.instances[name]["state"] != "missing"
-        ]
+        stale, self.stale_reads = self.stale_reads > 0, max(0, self.stale_reads - 1)
+        shown = self.instances | (self._before if stale else {})
+        found = [(name, shown[name]) for name in Filters[0]["Values"] if shown[name]["state"] != "missing"]
         described = [
             {
                 "InstanceId": name,
                 "State": {"Name": instance["state"]},
-                "InstanceType": "t3.micro",
+                "InstanceType": instance["type"],
                 "LaunchTime": datetime.fromtimestamp(instance["launched"], UTC),
                 "StateReason": {"Message": instance["reason"]},
                 "Tags": [{"Key": key, "Value": value} for key, value in instance["tags"].items()],
@@ -154,15 +162,21 @@ class World:
             raise _error("UnauthorizedOperation", "StartInstances")
         if DryRun:
             raise _error("DryRunOperation", "StartInstances")
+        self.time += self.takes
         before = instance["state"]
         if before not in ("stopped", "pending", "running"):
             raise _error("IncorrectInstanceState", "StartInstances")
         if before == "stopped":
+            if self.unheard.get(name) is False:
+                raise ReadTimeoutError(endpoint_url="ec2")
             if self.lacks(name):
                 raise _error("InsufficientInstanceCapacity", "StartInstances")
+            self._before = {name: instance | {"tags": dict(instance["tags"])}}
             self.set(name, "pending")
             instance["launched"] = self.time
             self.starts.append((self.time, name))
+            if name in self.unheard:
+                raise ReadTimeoutError(endpoint_url="ec2")
         return {"StartingInstances": [{"PreviousState": {"Name": before}}]}
 
     def _stop_instances(self, InstanceIds: list[str]) -> Any:  # noqa: N803
@@ -179,6 +193,8 @@ class World:
     def _create_tags(self, Resources: list[str], Tags: list[dict[str, str]]) -> None:  # noqa: N803
         for name in Resources:
             self.touched.add(name)
+            if any(tag["Key"] == FAILED and tag["Value"] for tag in Tags) and self.instances[name]["tags"].get(FAILED):
+                raise _error("UnauthorizedOperation", "CreateTags")  # a condition in the function's policy, too
             self.instances[name]["tags"] |= {tag["Key"]: tag["Value"] for tag in Tags}
 
     def _delete_tags(self, Resources: list[str], Tags: list[dict[str, str]]) -> None:  # noqa: N803
@@ -192,12 +208,20 @@ class World:
 
     def _describe_instance_status(self, InstanceIds: list[str]) -> Any:  # noqa: N803
         def check(name: str) -> dict[str, str]:
+            if name in self.hangs:
+                return {"Status": "impaired"}
             if name == ACTIVE:
                 return {"Status": "impaired" if self.alarm_since else "ok"}
             return {"Status": "ok" if self.time - self.instances[name]["launched"] > 150 else "initializing"}
 
         statuses = [{"InstanceId": i, "SystemStatus": check(i), "InstanceStatus": check(i)} for i in InstanceIds]
         return {"InstanceStatuses": statuses}
+
+    def _modify_instance_attribute(self, InstanceId: str, InstanceType: dict[str, str]) -> None:  # noqa: N803
+        self.touched.add(InstanceId)
+        if self.instances[InstanceId]["state"] != "stopped":
+            raise _error("IncorrectInstanceState", "ModifyInstanceAttribute")
+        self.instances[InstanceId]["type"] = InstanceType["Value"]
 
     def _describe_instance_types(self, **_params: Any) -> Any:
         return {"InstanceTypes": []}

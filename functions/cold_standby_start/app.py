@@ -7,18 +7,19 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, assert_never
 
-from kirikae import alarms, clock, ec2, elb, env, reconcile
+from kirikae import alarms, checks, clock, ec2, elb, env, reconcile
 from kirikae.clock import iso
 from kirikae.decision import Decision, Result
 from kirikae.ec2 import Instance
 from kirikae.events import Hint
 from kirikae.log import logger
 from kirikae.notify import Mail, Words
-from kirikae.standby import follow, lineup, notes, outage, start, world
+from kirikae.standby import ask, follow, lineup, notes, outage, start, world
 from kirikae.standby.mail import of_start, of_step
 from kirikae.standby.notes import FAILED, STARTED, left_out
 from kirikae.standby.outage import Outage
 from kirikae.standby.run import Done
+from kirikae.standby.standing import TELLS
 from kirikae.standby.world import Close, Config, Note, Observed, Start
 
 JUST_CALLED = timedelta(minutes=5)  # an alarm's action that is not older is proof that the alarm was not muted
@@ -36,7 +37,7 @@ def observe(config: Config, hint: Hint) -> Observed:
     back = active.state == "running" and (bool(seen.noted) or outage.in_doubt(seen))
     if asked := [*([active.id] if back else []), *running]:
         ran = hint.at if hint.running_instance in running else None
-        seen = replace(seen, statuses=ec2.instance_statuses(asked), ran=ran)
+        seen = replace(seen, statuses=checks.instance_statuses(asked), ran=ran)
     group = config.standby_target_group_arn
     with env.naming("StandbyTargetGroupArn", group):
         if group and (running or outage.in_doubt(seen)):
@@ -98,10 +99,10 @@ def see_through(config: Config, seen: Observed, found: Outage, standby: Instance
     if follow.overdue(config, seen, standby) and outage.calls(seen):
         first = lineup.candidates(seen)
         if instead := first or lineup.due(seen, found.began):
-            again = True if not first or seen.left(standby) else None
+            again = True if not first or lineup.again(seen, first) else None
             fence = world.to_fence(config, seen)
             start_next = Start(instead, lineup.fallen(seen), fence, again, leave=(standby.id,))
-            return Decision(found.reason, start_next, lasting=NOT_SERVING)
+            return Decision(found.reason, start_next, urgent=True, lasting=NOT_SERVING)
     change = follow.step(config, seen, standby)
     serves, evidence = follow.evidence(config, seen, standby)
     lasting = () if serves else NOT_SERVING
@@ -120,18 +121,22 @@ def bring_up(config: Config, seen: Observed, found: Outage) -> Decision[Start | 
     if by_hand := lineup.undone(seen):
         named = ", ".join(f"{standby.id}: {standby.reason}" for standby in by_hand)
         reason = f"a standby of this outage was stopped by a person, so none is started ({named}); {found.reason.en}"
-        return Decision(Words(reason), refused=True, forced=forced, lasting=NOT_SERVING)
+        return Decision(Words(reason), refused=True, urgent=True, forced=forced, lasting=NOT_SERVING)
     if waits := must_wait(config, seen):
         return Decision(Words(f"{found.reason.en}; {waits}"), forced=forced, lasting=NOT_SERVING)
     candidates, fallen = lineup.candidates(seen), lineup.fallen(seen)
     if candidates or fallen:
         again = True if lineup.again(seen, candidates) else None
         return Decision(
-            found.reason, Start(candidates, fallen, world.to_fence(config, seen), again), lasting=NOT_SERVING
+            found.reason,
+            Start(candidates, fallen, world.to_fence(config, seen), again),
+            urgent=True,
+            lasting=NOT_SERVING,
         )
     states = ", ".join(f"{standby.id} is {standby.state}" for standby in seen.standbys)
     if all(standby.state in ec2.GONE for standby in seen.standbys):
-        return Decision(Words(f"{found.reason.en}; no standby is left: {states}"), refused=True, lasting=NOT_SERVING)
+        reason = f"{found.reason.en}; no standby is left: {states}"
+        return Decision(Words(reason), refused=True, urgent=True, lasting=NOT_SERVING)
     if any(standby.state == "stopping" for standby in seen.standbys) or lineup.unanswered(seen):
         return Decision(Words(f"{found.reason.en}; waiting: {states}"), lasting=NOT_SERVING)
     return retry(config, seen, found, forced)
@@ -150,7 +155,8 @@ def must_wait(config: Config, seen: Observed) -> str:
 def retry(config: Config, seen: Observed, found: Outage, forced: Start | None) -> Decision[Start | Note | Close]:
     """Every candidate has failed: try those again that EC2 refused, once the spacing is over."""
     if due := lineup.due(seen, found.began):
-        return Decision(found.reason, Start(due, (), world.to_fence(config, seen), retry=True), lasting=NOT_SERVING)
+        change = Start(due, (), world.to_fence(config, seen), retry=True)
+        return Decision(found.reason, change, urgent=True, lasting=NOT_SERVING)
     again = lineup.next_try(seen, found.began)
     failed = "; ".join(f"{standby.id} {standby.tags[FAILED]}" for standby in seen.standbys if standby.tags.get(FAILED))
     when = f"tried again at {iso(again)}" if again else "not tried again; force it, or remove the tags"
@@ -181,6 +187,7 @@ def mail(config: Config, seen: Observed, result: Result[Start | Note | Close, Do
 reconcile.warm_up(
     Config,
     lambda config: ec2.instances((config.active_instance_id,)),
+    lambda _config: ask.connection(),
     lambda config: alarms.in_alarm(config.own_arn),
 )
 
@@ -188,4 +195,4 @@ reconcile.warm_up(
 @logger.inject_lambda_context
 def lambda_handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """Reconcile the standbys with the active's state, whatever the event says."""
-    return reconcile.reconcile(event, Config, observe, decide, act, mail)
+    return reconcile.reconcile(event, Config, observe, decide, act, mail, tells=TELLS)

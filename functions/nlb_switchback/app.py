@@ -8,7 +8,7 @@ not health-checked, the instances' status checks and an alarm on them.
 from dataclasses import replace
 from typing import Any
 
-from kirikae import alarms, ec2, elb, env, listeners, reconcile
+from kirikae import alarms, checks, ec2, elb, env, listeners, reconcile
 from kirikae.decision import Decision, Result
 from kirikae.elb import Target
 from kirikae.events import Hint
@@ -52,7 +52,7 @@ def _evidence_of_mode(config: Config, seen: Observed) -> Observed:
         seen = replace(seen, behind={} if config.primary_instance_ids else servers.behind(config, seen.primary))
         asked = sorted({server for group in seen.primary for server in _checked(config, seen, group)})
         running = [instance for instance, state in ec2.instance_states(asked).items() if state == "running"]
-        return replace(seen, statuses={status.instance_id: status for status in ec2.instance_statuses(running)})
+        return replace(seen, statuses={status.instance_id: status for status in checks.instance_statuses(running)})
     if not enough(config, seen):
         return seen
     # An instance that has begun to stop passes its health checks until its application ends, and the recovery alarm

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from kirikae import alarms, ec2, reconcile
+from kirikae.checks import instance_statuses
 from kirikae.decision import Decision, Result
 from kirikae.events import Hint
 from kirikae.log import logger
@@ -32,7 +33,7 @@ def observe(config: Config, hint: Hint) -> Observed:
 def with_checks(config: Config, seen: Observed) -> Observed:
     """Read the status checks of what runs, too: nothing that is due without them waits for it."""
     running = [instance for instance, interface in sides(config) if interface in up(config, seen)]
-    seen = replace(seen, statuses={status.instance_id: status for status in ec2.instance_statuses(running)})
+    seen = replace(seen, statuses={status.instance_id: status for status in instance_statuses(running)})
     if not config.impaired_alarm_names or not impaired(config, seen):
         return seen
     found = alarms.read(*config.impaired_alarm_names, removed_by="PairMoveWhenImpaired=false")

@@ -8,8 +8,6 @@ from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from kirikae import aws
 from kirikae.errors import part
 
@@ -106,28 +104,6 @@ def _reason(told: Mapping[str, str]) -> str:
     return message if message.startswith(code) else f"{code}: {message}".removesuffix(": ")
 
 
-def start(instance_id: str) -> str:
-    """Start the instance; return its state before the call, which tells the one of two runs that has started it.
-
-    One attempt: want of capacity is an HTTP 500, which the SDK would repeat, each time as slowly as EC2 answers.
-    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_StartInstances.html
-    """
-    [changed] = aws.client("ec2", attempts=1).start_instances(InstanceIds=[instance_id])["StartingInstances"]
-    return str(changed["PreviousState"]["Name"])
-
-
-def permit_start(instance_id: str) -> None:
-    """Raise what EC2 has against this caller's start of the instance; permission is all that it tells.
-
-    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_StartInstances.html (DryRun)
-    """
-    try:
-        aws.client("ec2").start_instances(InstanceIds=[instance_id], DryRun=True)
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "DryRunOperation":
-            raise
-
-
 def stop(instance_id: str) -> tuple[str, str]:
     """Stop the instance; return its state before the call, and the one that it is in now.
 
@@ -176,56 +152,3 @@ def unknown_types(instance_types: Iterable[str]) -> tuple[str, ...]:
         kind["InstanceType"] for kind in aws.client("ec2").describe_instance_types(Filters=filters)["InstanceTypes"]
     }
     return tuple(name for name in wanted if name not in found)
-
-
-@dataclass(frozen=True)
-class Status:
-    """The status checks of an instance: `ok`, `initializing`, `impaired`, `insufficient-data` or `not-applicable`.
-
-    `others` are the checks beyond these three that EC2 tells of, like AttachedEbsStatus, whichever they are.
-    """
-
-    instance_id: str
-    system: str
-    instance: str
-    application: str = "not-applicable"
-    others: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def ready(self) -> bool:
-        """Tell whether the instance passes every check that it has."""
-        more = (self.application, *(status for _, status in self.others))
-        return self.system == self.instance == "ok" and all(status in ("ok", "not-applicable") for status in more)
-
-    @property
-    def text(self) -> str:
-        """Return system/instance/application, and those of the others that do not pass, by name."""
-        failing = [f"{name} {status}" for name, status in self.others if status not in ("ok", "not-applicable")]
-        return ", ".join([f"{self.system}/{self.instance}/{self.application}", *failing])
-
-    @property
-    def failing(self) -> str:
-        """Return the checks that neither pass nor are yet to begin, each with its status, in words."""
-        own = ("SystemStatus", self.system), ("InstanceStatus", self.instance), ("ApplicationStatus", self.application)
-        fine = ("ok", "not-applicable", "initializing")
-        return ", ".join(f"{name} {status}" for name, status in (*own, *self.others) if status not in fine)
-
-
-def instance_statuses(running_instance_ids: Iterable[str]) -> tuple[Status, ...]:
-    """Return the status checks of running instances; an id that EC2 does not know would fail the whole call.
-
-    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstanceStatus.html
-    """
-    wanted = list(running_instance_ids)
-    if not wanted:
-        return ()
-    answer = aws.client("ec2").describe_instance_status(InstanceIds=wanted)
-    return tuple(_status(described) for described in answer["InstanceStatuses"])
-
-
-def _status(described: Mapping[str, Any]) -> Status:
-    """Read the checks of one instance: every part that has a status, and none is required but the first two."""
-    parts = {name: part["Status"] for name, part in described.items() if isinstance(part, Mapping) and "Status" in part}
-    system, instance = parts.pop("SystemStatus", "not known"), parts.pop("InstanceStatus", "not known")
-    application = parts.pop("ApplicationStatus", "not-applicable")
-    return Status(described["InstanceId"], system, instance, application, tuple(sorted(parts.items())))

@@ -51,16 +51,14 @@ class StandbyService:
         self.account.client("ec2").stop_instances(InstanceIds=[instance_id], Hibernate=True)
 
     def lacks(self, code: str, *what: str, times: int | None = None, seconds: float = 0) -> None:
-        """Let starts of these instances, or of instances of these types, fail with this code, after so many seconds.
-
-        For want of capacity EC2 answers 500 (S3), and a dry run asks for none (S1).
-        """
+        """Let starts of these instances, or of instances of these types, fail with this code, after so many seconds."""
 
         def hit(params: dict[str, Any]) -> bool:
             [instance_id] = params["InstanceIds"]
             named = instance_id in what or self.account.ec2.instance(instance_id).instance_type in what
             return named and not params.get("DryRun")
 
+        # S3, S1: want of capacity is a 500; a dry run asks for none.
         status = 500 if "Capacity" in code or code == "InternalError" else 400
         faults = self.account.faults
         faults.add("ec2", "StartInstances", code, times=times, status=status, latency=seconds, when=hit)

@@ -344,13 +344,11 @@ class Targets:
 
     def _remember(self, group: Any) -> None:
         """Keep what late reads show of a group that is about to change."""
-        self._before.setdefault(group.arn, []).append(
-            (self._account.clock.time() + self.late_seconds, self._shown(group))
-        )
+        self._before.setdefault(group.arn, []).append((self._account.lag.now + self.late_seconds, self._shown(group)))
 
     def _late(self, group: Any) -> dict[_Key, dict[str, Any]]:
         """Return what a read shows that lags behind the last changes (Q8)."""
-        now = self._account.clock.time()
+        now = self._account.lag.now
         late = [(until, shown) for until, shown in self._before.get(group.arn, []) if now < until]
         self._before[group.arn] = late
         return late[0][1] if late else self._shown(group)

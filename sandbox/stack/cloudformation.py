@@ -255,7 +255,7 @@ def _output_values(plan: Plan, scope: Scope) -> Iterator[tuple[str, str]]:
 
 
 def _expanded(text: str, directory: str, parameters: tuple[tuple[str, str], ...]) -> dict[str, Any]:
-    """Return the template that the SAM transform makes, with local paths as S3 keys."""
+    """Return the template that the SAM transform makes, with local paths as keys of a bucket."""
     return json.loads(_transformed(text, directory, parameters))  # type: ignore[no-any-return]
 
 

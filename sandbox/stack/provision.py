@@ -121,7 +121,7 @@ def _function_settings(new: Resource, made: Mapping[str, Resource]) -> dict[str,
     _sole(new.logical_id, "the package type", p.get("PackageType", "Zip"), "Zip")
     code = p["Code"]
     if code.keys() != {"S3Bucket", "S3Key"}:
-        raise TemplateError(f"the sandbox knows only S3 code, not {sorted(code)} of {new.logical_id}")
+        raise TemplateError(f"the sandbox knows only code in a bucket, not {sorted(code)} of {new.logical_id}")
     layers = {
         resource.identity.ref: resource.properties["Content"]
         for resource in made.values()

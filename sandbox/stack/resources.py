@@ -144,7 +144,7 @@ TYPES = {
 
 
 def uploaded(path: Path) -> str:
-    """Return the S3 URI under which a local file or directory is deployed."""
+    """Return the URI in a bucket under which a local file or directory is deployed."""
     return f"s3://{_BUCKET}/{path}"
 
 

@@ -1,18 +1,20 @@
 """Only one standby is started for one outage, however runs overlap: every schedule of API calls is a possible one."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from botocore.exceptions import ReadTimeoutError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from standby_world import ACTIVE, CONFIG, STANDBYS, World, install
 
 from kirikae import ec2
-from kirikae.standby.notes import FAILED, NOTES, time_of
+from kirikae.standby.notes import FAILED, GAVE_UP, NOTES, time_of
 
 SCHEDULES = st.lists(st.integers(0, 2), max_size=60)
 MANY = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -52,6 +54,7 @@ def test_overlapping_runs_start_one(patched: Any, schedule: list[int], lacking: 
     assert len([mail for mail in world.mails if mail.endswith("started") and mail.startswith("standby")]) == len(
         world.starts
     )
+    assert world.mails.count("no standby started") + len(world.starts) <= 1, (world.mails, schedule, lacking)
 
 
 @MANY
@@ -147,6 +150,141 @@ def test_an_active_that_cannot_be_fenced_revives_no_old_notes(patched: Any) -> N
     assert world.up == [STANDBYS[0]]
 
 
+LACKING = "Server.InsufficientInstanceCapacity: Insufficient capacity to satisfy instance request"
+LADDER = replace(CONFIG, standby_instance_types=("t3.small", "t3.medium", "t3.large", "t3.xlarge"))
+
+
+@MANY
+@given(schedule=SCHEDULES, lacking=st.lists(st.booleans(), max_size=12))
+def test_overlapping_runs_on_a_ladder_start_one(patched: Any, schedule: list[int], lacking: list[bool]) -> None:
+    world = install(World(LADDER), patched)
+    world.set(ACTIVE, "stopped")
+    attempts(world, lacking)
+    world.overlap(schedule, 3)
+    assert len(world.starts) <= 1, (world.starts, schedule, lacking)
+
+
+@MANY
+@given(schedule=SCHEDULES, lacking=st.lists(st.booleans(), max_size=12))
+def test_overlapping_runs_after_a_fall_for_capacity_start_one(
+    patched: Any, schedule: list[int], lacking: list[bool]
+) -> None:
+    world = install(World(LADDER), patched)
+    world.set(ACTIVE, "stopped")
+    world.falls_back, world.falls_for = {STANDBYS[0]}, LACKING
+    world.run()
+    world.passes(15)
+    world.falls_back.clear()
+    attempts(world, lacking)
+    world.overlap(schedule, 3)
+    assert len(world.up) <= 1, (world.starts, schedule, lacking)
+
+
+@MANY
+@given(schedule=SCHEDULES, lacking=st.lists(st.booleans(), max_size=6), fences=st.sampled_from(["false", "true"]))
+def test_overlapping_runs_leave_a_standby_that_hangs_for_one(
+    patched: Any, schedule: list[int], lacking: list[bool], fences: str
+) -> None:
+    world = install(World(replace(CONFIG, fence_active=fences)), patched)
+    world.set(ACTIVE, "stopped")
+    world.hangs = {STANDBYS[0]}
+    for _ in range(15):
+        world.run()
+        world.passes(60)
+    attempts(world, lacking)
+    world.overlap(schedule, 3)
+    assert len(world.starts) <= 2, (world.starts, schedule, lacking)
+    assert [name for _, name in world.starts].count(STANDBYS[0]) == 1
+    assert len([name for name in world.up if name != STANDBYS[0]]) <= 1
+    if fences == "true" and len(world.starts) == 2:
+        assert world.instances[STANDBYS[0]]["state"] == "stopping"
+
+
+@MANY
+@given(reads=st.lists(st.integers(0, 3), min_size=1, max_size=4), waits=st.lists(st.integers(0, 70), max_size=6))
+def test_reads_that_lag_start_no_second_standby_and_fail_none(patched: Any, reads: list[int], waits: list[int]) -> None:
+    world = outage(patched)
+    world.instances[STANDBYS[0]] |= {"reason": ec2_reason(), "launched": world.time - 600}  # a person's stop, earlier
+    world.run()
+    for lag in reads:
+        world.stale_reads = lag
+        world.run()
+        for seconds in waits:
+            world.passes(seconds / 10)
+            world.run()
+    world.stale_reads = 0
+    for _ in range(4):
+        world.passes(60)
+        world.run()
+    assert world.up == [STANDBYS[0]]
+    assert len(world.starts) == 1
+    assert world.mails == [f"standby {STANDBYS[0]} started", f"standby {STANDBYS[0]} is serving"]
+
+
+def test_old_news_is_true_in_the_end(patched: Any) -> None:
+    world = outage(patched)
+    world.run()
+    world.set(STANDBYS[0], "stopped")  # without any reason, and as if it had never been launched
+    world.instances[STANDBYS[0]]["launched"] -= 86400
+    for _ in range(4):
+        world.passes(60)
+        world.run()
+    assert len(world.starts) == 1
+    for _ in range(2):
+        world.passes(60)
+        world.run()
+    assert world.up == [STANDBYS[1]]
+
+
+@pytest.mark.parametrize("takes", [0.1, 2, 5, 12])
+def test_every_run_ends_in_time_and_the_next_goes_on(patched: Any, takes: float) -> None:
+    world = install(World(LADDER), patched)
+    world.set(ACTIVE, "stopped")
+    world.lacks = lambda standby: standby != STANDBYS[1]
+    world.takes = takes
+    for _ in range(15):
+        began = world.time
+        world.run()
+        assert world.time - began <= 15 + takes
+        world.passes(max(0, 60 - (world.time - began)))
+    assert world.up == [STANDBYS[1]]
+    assert world.mails[0] == f"standby {STANDBYS[1]} started"
+    assert world.instances[STANDBYS[0]]["type"] == "t3.micro"
+
+
+@pytest.mark.parametrize("takes", [0.1, 2, 5, 12])
+def test_a_slow_ladder_without_any_capacity_is_told_once(patched: Any, takes: float) -> None:
+    world = install(World(LADDER), patched)
+    world.set(ACTIVE, "stopped")
+    world.lacks = lambda _standby: True
+    world.takes = takes
+    for _ in range(90):
+        world.run()
+        world.passes(60)
+    assert world.mails == ["no standby started"]
+    assert not world.starts
+
+
+@pytest.mark.parametrize("accepted", [False, True])
+@pytest.mark.parametrize("lag", [0, 1, 2])
+def test_a_start_that_is_never_answered_leads_on_and_never_to_two(patched: Any, accepted: bool, lag: int) -> None:
+    world = install(World(LADDER), patched)
+    world.set(ACTIVE, "stopped")
+    world.unheard = {STANDBYS[0]: accepted}
+    for _ in range(12):
+        with suppress(ReadTimeoutError):
+            world.run()
+        world.stale_reads = lag
+        with suppress(ReadTimeoutError):
+            world.run()  # at once, as an event may have it
+        world.stale_reads = 0
+        world.passes(60)
+    assert world.up == [STANDBYS[0 if accepted else 1]]
+    assert len(world.starts) == 1
+    told = f"standby {STANDBYS[0]} is running already" if accepted else f"standby {STANDBYS[1]} started"
+    assert world.mails == [told, f"standby {world.up[0]} is serving"]
+
+
 class Outages(RuleBasedStateMachine):
     """Anything may happen, in any order; runs come when they like, alone or together."""
 
@@ -211,10 +349,18 @@ class Outages(RuleBasedStateMachine):
     def starts_fall_back(self, standby: str) -> None:
         self.world.falls_back ^= {standby}
 
+    @rule(reason=st.sampled_from(["Server.InternalError: on launch", LACKING]))
+    def starts_fall_back_for(self, reason: str) -> None:
+        self.world.falls_for = reason
+
+    @rule(standby=st.sampled_from(STANDBYS))
+    def checks_hang(self, standby: str) -> None:
+        self.world.hangs ^= {standby}
+
     @precondition(lambda self: self.world.up)
     @rule()
     def a_person_stops_the_standby(self) -> None:
-        [standby] = self.world.up
+        standby = self.world.up[-1]
         self.world.set(standby, "stopping", ec2_reason())
         self.by_person.add(standby)
 
@@ -224,7 +370,10 @@ class Outages(RuleBasedStateMachine):
 
     @invariant()
     def one_standby_at_most(self) -> None:
-        assert len(self.world.up) <= 1, self.world.instances
+        tags = {standby: self.world.instances[standby]["tags"] for standby in self.world.up}
+        assert len([noted for noted in tags.values() if GAVE_UP not in noted.get(FAILED, "")]) <= 1, (
+            self.world.instances
+        )
 
     @invariant()
     def every_start_is_mailed_once(self) -> None:

@@ -15,13 +15,15 @@ from template_tools import expanded, of_type, policies_of
 from functions.cold_standby_start.app import decide, mail
 from kirikae import env
 from kirikae.alarms import Alarm
+from kirikae.checks import Status
 from kirikae.decision import Change, Result, plain
-from kirikae.ec2 import Instance, Status
+from kirikae.ec2 import Instance
 from kirikae.elb import Target
 from kirikae.errors import InputError
 from kirikae.notify import Times, Words, plain_text
+from kirikae.standby import notes, outage
 from kirikae.standby.follow import Step
-from kirikae.standby.start import Done
+from kirikae.standby.run import Done
 from kirikae.standby.world import Close, Config, Note, Observed, Start, Started
 from sandbox.estates import standby as estate_standby
 from sandbox.stack.intrinsics import TemplateError
@@ -35,7 +37,7 @@ CONFIG = Config(
     service_name="batch",
     topic_arn="arn:aws:sns:ap-northeast-1:123456789012:batch",
     hold_parameter="/batch/hold",
-    told_parameter="/told/it",
+    told_parameter="/batch/told/it",
     active_instance_id=ACTIVE,
     standby_instance_ids=(ONE, TWO),
     functions_arn="arn:aws:lambda:ap-northeast-1:123456789012:function",
@@ -89,6 +91,17 @@ RAN = {"running": written(4)}
 
 def start(*names: str, fallen: tuple[str, ...] = (), **more: Any) -> dict[str, Any]:
     return {"start": list(names), "fallen": list(fallen)} | more
+
+
+SILENT = replace(alarm(), silent="muted by a rule")
+
+
+def of_type_once(kind: str) -> Instance:
+    return instance(ONE, "stopped", **{"instance-type": kind})
+
+
+def silent(minutes: float) -> dict[str, Any]:
+    return {"alarms": (replace(SILENT, since=ago(minutes)),)}
 
 
 WORLDS = {
@@ -173,6 +186,87 @@ WORLDS = {
         {"close": [ONE]},
         seen("running", started("running", **RAN), **ACTIVE_OK),
     ),
+    "a silent alarm": (None, seen("running", "stopped", alarms=(SILENT,))),
+    "a silent alarm and another": (start(ONE, TWO), seen("running", "stopped", alarms=(SILENT, alarm()))),
+    "a silent alarm, and the active is down": (start(ONE, TWO), seen("stopped", "stopped", alarms=(SILENT,))),
+    "the alarm of the outage is silent now: nothing more is started": (
+        None,
+        seen("running", failed(ONE, 31, began=100), failed(TWO, 31, began=100), **silent(99)),
+    ),
+    "a silent alarm from before the outage does not hold it open": (
+        {"close": [ONE]},
+        seen("running", started("running", **RAN), **ACTIVE_OK, **silent(900)),
+    ),
+    "the start fell back for want of capacity": (
+        start(ONE, TWO),
+        seen("stopped", started("stopped", reason="Server.InsufficientInstanceCapacity: Why")),
+    ),
+    "the start fell back for a limit": (
+        start(ONE, TWO),
+        seen("stopped", started("stopped", reason="Client.VolumeLimitExceeded: Why")),
+    ),
+    "it was hibernated by a person": (
+        None,
+        seen("stopped", started("stopped", reason="Client.UserInitiatedHibernate: Why")),
+    ),
+    "it was shut down from inside": (
+        start(TWO, fallen=(ONE,)),
+        seen("stopped", started("stopped", reason="Client.InstanceInitiatedShutdown: Why")),
+    ),
+    "a start without an answer a moment ago": (
+        None,
+        seen("stopped", instance(ONE, "stopped", outage=written(1), tried=f"{written(0.5)} t3.micro first-unanswered")),
+    ),
+    "a start without an answer that does not show": (
+        start(ONE, TWO),
+        seen("stopped", instance(ONE, "stopped", outage=written(2), tried=f"{written(1)} t3.micro first-unanswered")),
+    ),
+    "it does not come to serve": (
+        start(TWO, leave=[ONE]),
+        seen("stopped", started("running", 15, running=written(14)), **STARTING),
+    ),
+    "it has a minute left": (None, seen("stopped", started("running", 14, running=written(13)), **STARTING)),
+    "it served once": (
+        None,
+        seen("stopped", started("running", 15, running=written(14), serving=written(10)), **STARTING),
+    ),
+    "it ran long before the outage": (
+        None,
+        seen(
+            "stopped",
+            instance(ONE, "running", 900, outage=written(3), started=written(900), running=written(2)),
+            **STARTING,
+        ),
+    ),
+    "it does not come to serve, and no other is left": (
+        None,
+        seen("stopped", started("running", 15, running=written(14)), "terminated", **STARTING),
+    ),
+    "it does not come to serve, and the other was refused a moment ago": (
+        None,
+        seen("stopped", started("running", 30, running=written(29)), failed(TWO, 0.5, began=30), **STARTING),
+    ),
+    "it does not come to serve, and the other is tried again": (
+        start(TWO, retry=True, leave=[ONE]),
+        seen("stopped", started("running", 30, running=written(29)), failed(TWO, 29, began=30), **STARTING),
+    ),
+    "it does not come to serve while the alarm is silent": (
+        None,
+        seen("running", started("running", 15, running=written(14)), **STARTING, **silent(15)),
+    ),
+    "one was left, the next is up": (
+        None,
+        seen(
+            "stopped",
+            started("running", 30, running=written(29), failed=f"{written(15)} gave-up Why"),
+            instance(TWO, "pending", 0.2, outage=written(30), started=written(0.2)),
+        ),
+    ),
+    "its own type is restored": (
+        {"close": [ONE]},
+        seen("running", of_type_once("t3.micro")),
+    ),
+    "its own type is not restored": (None, seen("running", of_type_once("t3.large"))),
     "the active's name is unknown": (None, seen("missing", "stopped")),
     "the active was forgotten by EC2 during the outage": (start(TWO), seen("missing", failed(ONE, 0.1))),
 }
@@ -277,6 +371,80 @@ def test_what_is_refused_says_why(words: str, config: Config, world: Observed | 
     assert decided.refused
     assert decided.change is None
     assert words in decided.reason.en
+
+
+RESTARTED = {"active": instance(ACTIVE, "running", launched=5)}
+IMPAIRED = {"statuses": (Status(ACTIVE, "ok", "impaired"),)}
+
+
+@pytest.mark.parametrize(
+    ("change", "world"),
+    [
+        (None, replace(seen("running", "stopped", **IN_ALARM), active=instance(ACTIVE, "running", launched=1))),
+        (start(ONE, TWO), replace(seen("running", "stopped", alarms=(alarm(9),), **IMPAIRED), **RESTARTED)),
+        (None, replace(seen("running", "stopped", alarms=(alarm(9),), **ACTIVE_OK), **RESTARTED)),
+        (None, replace(seen("running", "stopped", alarms=(alarm(9),)), **RESTARTED)),
+        (
+            None,
+            replace(
+                seen("running", "stopped", alarms=(alarm(9),), **IMPAIRED),
+                active=instance(ACTIVE, "running", launched=4.9),
+            ),
+        ),
+        (
+            start(ONE, TWO),
+            replace(
+                seen("running", "stopped", alarms=(alarm(9),), **ACTIVE_OK, targets=(Target(ACTIVE, 80, "unhealthy"),)),
+                **RESTARTED,
+            ),
+        ),
+        (
+            None,
+            replace(
+                seen("running", "stopped", alarms=(alarm(9),), **ACTIVE_OK, targets=(Target(ACTIVE, 80, "initial"),)),
+                **RESTARTED,
+            ),
+        ),
+    ],
+    ids=[
+        "too young",
+        "its checks fail",
+        "they pass",
+        "not known",
+        "not its time yet",
+        "its health fails",
+        "no health yet",
+    ],
+)
+def test_an_alarm_from_before_the_active_s_start(change: dict[str, Any] | None, world: Observed) -> None:
+    assert plain(decide(CONFIG, world).change) == change
+    if change:
+        assert outage.began(world) >= ago(5), "notes of what began before the active's start would be over"
+
+
+@pytest.mark.parametrize(
+    ("shown", "state"),
+    [
+        (instance(ONE, "stopped", 600, BY_A_PERSON), "pending"),
+        (instance(ONE, "stopped", 600), "pending"),
+        (instance(ONE, "stopping", 600), "pending"),
+        (instance(ONE, "stopped", 2), "pending"),
+        (replace(instance(ONE, "stopped", 2, BY_A_PERSON), stopped=ago(500)), "pending"),
+        (replace(instance(ONE, "stopped", 600, BY_A_PERSON), stopped=ago(1)), "stopped"),
+        (instance(ONE, "stopped", 2, FELL), "stopped"),
+        (instance(ONE, "stopped", 2, BY_A_PERSON), "stopped"),
+        (instance(ONE, "running", 600), "running"),
+        (instance(ONE, "terminated", 600), "terminated"),
+    ],
+)
+def test_a_start_of_two_minutes_ago_is_newer_than_what_ec2_shows_of_before(shown: Instance, state: str) -> None:
+    noted = {"kirikae:outage": written(2), "kirikae:started": written(2)}
+    active = instance(ACTIVE, "stopped")
+    assert notes.believed(replace(shown, tags=noted), active, NOW).state == state
+    assert notes.believed(replace(shown, tags=noted), active, NOW + timedelta(minutes=4)).state == shown.state
+    assert notes.believed(shown, active, NOW).state == shown.state
+    over = replace(active, launched=ago(1))
+    assert notes.believed(replace(shown, tags=noted), over, NOW).state == shown.state, "of an earlier outage"
 
 
 def test_what_a_person_may_force() -> None:
@@ -437,7 +605,7 @@ serving: 2026-11-22 03:00:00 UTC
     back = Step(change=Close((ONE,)), reason=Words("back"), standby=found)
     subject, text = mailed(CONFIG, seen("running", found, **ACTIVE_OK), back, "en")
     assert subject == "active is back"
-    assert f"The standby {ONE} still runs" in text
+    assert f"Still running: standby {ONE}." in text
     assert "■ Since when" not in text
     subject, text = mailed(CONFIG, seen("running", found, **ACTIVE_OK), replace(back, standby=None), "en")
     assert "no standby runs" in text
@@ -910,7 +1078,8 @@ def test_the_role_may_write_to_the_given_resources_only() -> None:
     assert more["ec2:StopInstances"]["Condition"]["StringEquals"] == {"ec2:InstanceID": [ACTIVE, ONE, TWO]}
     for action in ("elasticloadbalancing:RegisterTargets", "elasticloadbalancing:DeregisterTargets"):
         assert more[action]["Resource"] == GROUP
-    for action in ("ec2:StartInstances", "ec2:CreateTags", "ec2:DeleteTags", "ec2:ModifyInstanceAttribute"):
+    assert [arn.rpartition("/")[2] for arn in more["ec2:DeleteTags"]["Resource"]] == [ONE, TWO]
+    for action in ("ec2:StartInstances", "ec2:CreateTags", "ec2:ModifyInstanceAttribute"):
         assert more[action]["Condition"]["StringEquals"] == {"ec2:InstanceID": [ONE, TWO]}
     assert plain["ec2:StartInstances"]["Condition"]["StringNotLike"] == {"aws:ResourceTag/kirikae:failed": "?*"}
     unscoped = {action for action, statement in more.items() if statement["Resource"] == "*"}

@@ -19,8 +19,9 @@ INSTANCE = "i-0a1b2c3d4e5f60718"
 CHANGED = datetime(2026, 11, 22, 2, 10, 3, tzinfo=UTC)
 ALARMED = datetime(2026, 11, 22, 2, 12, 16, 490000, tzinfo=UTC)
 
+OUTAGE = "kirikae-shop-nlb-outage"
 HINTS = {
-    "alarm_outage": Hint("alarm kirikae-shop-nlb-outage went ALARM", "alarm", ALARMED),
+    "alarm_outage": Hint(f"alarm {OUTAGE} went ALARM", "alarm", ALARMED, calling_alarm=OUTAGE),
     "alarm_recovery": Hint("alarm kirikae-shop-nlb-recovery went OK", "alarm", ALARMED),
     "alarm_state_change": Hint("alarm kirikae-shop-nlb-outage went ALARM", "alarm", ALARMED),
     "ec2_running": Hint(f"instance {INSTANCE} is running", "event", CHANGED, running_instance=INSTANCE),
@@ -119,7 +120,7 @@ def test_an_event_broken_anywhere_is_still_only_a_hint(data: st.DataObject, name
     path = data.draw(st.sampled_from(paths(EVENTS[name])[1:]))
     hint = events.hint(broken(EVENTS[name], path, value))
     kinds = {"text": str, "kind": str, "at": datetime | None, "wish": object}
-    kinds |= {"stopped_instance": str, "running_instance": str}
+    kinds |= {"stopped_instance": str, "running_instance": str, "calling_alarm": str}
     for field in fields(hint):
         assert isinstance(getattr(hint, field.name), kinds[field.name]), field.name
     assert hint.at is None or hint.at.tzinfo

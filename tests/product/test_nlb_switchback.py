@@ -11,8 +11,8 @@ from conftest import Shop
 from functions.nlb_switchback.app import Config, Observed, decide, mail
 from kirikae import notify
 from kirikae.alarms import Alarm
+from kirikae.checks import Status
 from kirikae.decision import Result
-from kirikae.ec2 import Status
 from kirikae.elb import Target
 from kirikae.listeners import Listener
 from kirikae.nlb.world import Done, Switch, Switches

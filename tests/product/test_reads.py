@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from botocore.stub import Stubber
 
-from kirikae import alarms, aws, ec2, elb, listeners
+from kirikae import alarms, aws, checks, ec2, elb, listeners
 from kirikae.alarms import Alarm
-from kirikae.ec2 import Status
+from kirikae.checks import Status
 from kirikae.elb import Target, TargetGroup
 from kirikae.errors import AnswerError, InputError
 from kirikae.listeners import Rule
@@ -216,15 +216,81 @@ def test_an_instance_is_ready_when_it_passes_every_check_it_has(checks: tuple[st
     assert Status("i-1", *checks).ready == ready
 
 
+@pytest.mark.parametrize(
+    "status", ["ok", "not-applicable", "impaired", "initializing", "insufficient-data", "new-word"]
+)
+@pytest.mark.parametrize("name", ["AttachedEbsStatus", "PerformanceStatus", "ACheckOfNextYearStatus"])
+def test_every_check_that_ec2_tells_of_counts(name: str, status: str) -> None:
+    passing = {"SystemStatus": {"Status": "ok"}, "InstanceStatus": {"Status": "ok"}}
+    described = {"InstanceId": "i-1", "InstanceState": {"Name": "running"}, "Events": [], **passing}
+    found = ec2._status(described | {name: {"Status": status, "ImpairedSince": WHEN}})
+    assert found.ready == (status in ("ok", "not-applicable"))
+    assert (name in found.text) != found.ready
+    assert not ec2._status({"InstanceId": "i-1"}).ready
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        ({"Code": "Server.InternalError", "Message": "Server.InternalError: Why"}, "Server.InternalError: Why"),
+        ({"Code": "Client.UserInitiatedHibernate", "Message": "By hand"}, "Client.UserInitiatedHibernate: By hand"),
+        ({"Code": "Server.ScheduledStop"}, "Server.ScheduledStop"),
+        ({"Message": "Why"}, "Why"),
+        ({}, ""),
+    ],
+)
+def test_a_state_reason_begins_with_its_code(answer: Answer, told: dict[str, str], reason: str) -> None:
+    described = {"InstanceId": "i-1", "State": {"Name": "stopped"}, "StateReason": told}
+    answer("ec2", "describe_instances", {"Reservations": [{"Instances": [described]}]})
+    [found] = ec2.instances(["i-1"])
+    assert found.reason == reason
+
+
 def test_nothing_is_asked_about_no_instances(ours: Account) -> None:
-    assert ec2.instance_statuses([]) == ()
+    assert checks.instance_statuses([]) == ()
     assert ours.calls == []
 
 
 def test_instance_statuses_with_the_checks_that_aws_tells(answer: Answer) -> None:
     status = {"InstanceId": "i-1", "SystemStatus": {"Status": "ok"}, "InstanceStatus": {"Status": "initializing"}}
     answer("ec2", "describe_instance_status", {"InstanceStatuses": [status]})
-    assert ec2.instance_statuses(["i-1"]) == (Status("i-1", "ok", "initializing", "not-applicable"),)
+    assert checks.instance_statuses(["i-1"]) == (Status("i-1", "ok", "initializing", "not-applicable"),)
+
+
+def raised(name: str, action: str, **more: Any) -> dict[str, Any]:
+    """Return an alarm in ALARM as CloudWatch describes it, with no more than it must have."""
+    times = {"StateUpdatedTimestamp": WHEN, "StateTransitionedTimestamp": WHEN}
+    return {"AlarmName": name, "StateValue": "ALARM", "AlarmActions": [action], **times, **more}
+
+
+def test_an_alarm_that_calls_nobody_says_why(answer: Answer) -> None:
+    function = "arn:aws:lambda:ap-northeast-1:123456789012:function:f"
+    metric = [raised("a", function), raised("b", function, ActionsEnabled=False), raised("c", f"{function}-2")]
+    whole = [raised("d", function, ActionsSuppressedBy="ExtensionPeriod", ActionsSuppressedReason="Why")]
+    answer("cloudwatch", "describe_alarms", {"MetricAlarms": metric, "CompositeAlarms": whole})
+    found = {alarm.name: alarm.silent for alarm in alarms.in_alarm(function)}
+    assert found == {"a": "", "b": "its actions are disabled", "d": "its actions are suppressed by ExtensionPeriod"}
+
+
+@pytest.mark.parametrize(
+    ("pages", "muted"),
+    [
+        ([{"AlarmMuteRuleSummaries": []}], False),
+        ([{}], False),
+        ([{"AlarmMuteRuleSummaries": [{"AlarmMuteRuleArn": "arn", "Status": "ACTIVE"}]}], True),
+        ([{"AlarmMuteRuleSummaries": [{"AlarmMuteRuleArn": "arn", "Status": "SCHEDULED"}]}], False),
+        ([{"NextToken": "more"}, {"AlarmMuteRuleSummaries": [{"Status": "ACTIVE"}]}], True),
+        ([{"NextToken": "more"}, {"AlarmMuteRuleSummaries": []}], False),
+    ],
+)
+def test_whether_an_alarm_is_muted(ours: Account, pages: list[dict[str, Any]], muted: bool) -> None:
+    assert ours
+    stubber = Stubber(aws.client("cloudwatch", attempts=1))
+    for page in pages:
+        stubber.add_response("list_alarm_mute_rules", page)
+    stubber.activate()
+    assert bool(alarms.muted(Alarm("a", "ALARM", WHEN)).silent) == muted
+    stubber.assert_no_pending_responses()
 
 
 def test_an_alarm_has_its_state_and_since_when(answer: Answer) -> None:

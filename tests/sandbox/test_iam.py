@@ -206,3 +206,56 @@ def test_a_request_is_judged_by_the_tags_and_the_id_of_its_instance(account, ec2
     ec2.create_tags(Resources=[one], Tags=[{"Key": "kirikae:failed", "Value": "now"}])
     with pytest.raises(ClientError, match="UnauthorizedOperation"):
         client.start_instances(InstanceIds=[one])
+
+
+@pytest.mark.parametrize(
+    ("action", "kind", "key", "has"),
+    [
+        ("ec2:CreateTags", "instance", "ec2:InstanceID", True),
+        ("ec2:DeleteTags", "instance", "ec2:InstanceID", False),
+        ("ec2:DeleteTags", "instance", "aws:ResourceTag/kirikae:outage", True),
+        ("ec2:DeleteTags", "instance", "aws:TagKeys", True),
+        ("ec2:DeleteTags", "instance", "aws:RequestedRegion", True),
+        ("ec2:StartInstances", "instance", "aws:TagKeys", False),
+        ("ec2:StartInstances", "instance", "aws:RequestTag/a", False),
+        ("ec2:AssociateAddress", "network-interface", "ec2:NetworkInterfaceID", True),
+        ("ec2:AssociateAddress", "network-interface", "ec2:AllocationId", False),
+        ("ec2:DescribeInstances", "instance", "ec2:InstanceID", False),
+    ],
+)
+def test_a_key_is_there_only_where_the_reference_lists_it(action, kind, key, has):  # S13
+    assert iam.has_key(action, f"arn:aws:ec2:ap-northeast-1:123456789012:{kind}/*", key) == has
+
+
+def test_a_condition_on_a_key_that_the_action_lacks_denies(account, ec2):  # S13
+    launched = ec2.run_instances(ImageId="ami-0123456789abcdef0", InstanceType="t3.micro", MinCount=1, MaxCount=1)
+    instance = launched["Instances"][0]["InstanceId"]
+    given = {"Resources": [instance], "Tags": [{"Key": "kirikae:outage", "Value": "now"}]}
+    by_id = allow(["ec2:CreateTags", "ec2:DeleteTags"], Condition={"StringEquals": {"ec2:InstanceID": [instance]}})
+    account.roles["role"] = iam.Role(policies=policy(by_id))
+    client = account.client("ec2", "role")
+    client.create_tags(**given)
+    with pytest.raises(ClientError, match="UnauthorizedOperation"):
+        client.delete_tags(**given)
+    by_tag = allow("ec2:DeleteTags", Condition={"Null": {"ec2:ResourceTag/kirikae:outage": "false"}})
+    account.roles["role"] = iam.Role(policies=policy(by_tag))
+    client.delete_tags(**given)
+    with pytest.raises(ClientError, match="UnauthorizedOperation"):
+        client.delete_tags(**given)
+
+
+@pytest.mark.parametrize("kind", ["network-interface", "route-table"])
+def test_tags_of_other_resources_count_too(account, ec2, kind):
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.0.0/24")["Subnet"]["SubnetId"]
+    if kind == "network-interface":
+        name = ec2.create_network_interface(SubnetId=subnet)["NetworkInterface"]["NetworkInterfaceId"]
+    else:
+        name = ec2.create_route_table(VpcId=vpc)["RouteTable"]["RouteTableId"]
+    tagged = allow("ec2:CreateTags", Condition={"StringEquals": {"aws:ResourceTag/owner": "us"}})
+    account.roles["role"] = iam.Role(policies=policy(tagged))
+    client, given = account.client("ec2", "role"), {"Resources": [name], "Tags": [{"Key": "b", "Value": "c"}]}
+    with pytest.raises(ClientError, match="UnauthorizedOperation"):
+        client.create_tags(**given)
+    ec2.create_tags(Resources=[name], Tags=[{"Key": "owner", "Value": "us"}])
+    client.create_tags(**given)

@@ -3,6 +3,7 @@
 import ast
 import fnmatch
 import functools
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -140,7 +141,7 @@ def named(statement: Mapping[str, Any]) -> list[str]:
     resources = listed(statement["Resource"])
     for operator, keys in statement.get("Condition", {}).items():
         for key, ids in keys.items():
-            if key.startswith(("aws:ResourceTag/", "aws:TagKeys")):
+            if key.startswith(("aws:ResourceTag/", "aws:RequestTag/", "aws:TagKeys")):
                 continue  # narrower still
             assert operator == "StringEquals"
             assert key in iam.IDENTITIES.values()
@@ -164,6 +165,18 @@ def test_a_role_allows_what_its_function_calls_and_nothing_else(parameters: dict
     stack = expanded(parameters)
     for function in of_type(stack, "AWS::Lambda::Function"):
         assert set(allowed(stack, function)) == needed(stack, function), function
+
+
+@every_way
+def test_every_condition_is_on_a_key_that_each_of_its_actions_has(parameters: dict[str, str]) -> None:
+    for name, role in of_type(expanded(parameters), "AWS::IAM::Role").items():
+        for policy in role["Policies"]:
+            for statement in listed(policy["PolicyDocument"]["Statement"]):
+                keys = {key for given in statement.get("Condition", {}).values() for key in given}
+                for action, resource, key in itertools.product(
+                    listed(statement["Action"]), listed(statement["Resource"]), keys
+                ):
+                    assert iam.has_key(action, resource, key), f"{name}: {action} on {resource} has no {key}"
 
 
 def test_the_calls_of_a_handler_are_found() -> None:
@@ -190,7 +203,7 @@ GIVEN = {
     "ec2:StartInstances": {INSTANCE.format(standby) for standby in STANDBYS},
     "ec2:ModifyInstanceAttribute": {INSTANCE.format(standby) for standby in STANDBYS},
     "ec2:CreateTags": {INSTANCE.format(standby) for standby in STANDBYS},
-    "ec2:DeleteTags": {INSTANCE.format(standby) for standby in STANDBYS},
+    "ec2:DeleteTags": {f"arn:*:ec2:*:*:instance/{standby}" for standby in STANDBYS},  # which has no key for the id
     "elasticloadbalancing:RegisterTargets": {STANDBY_GROUP},
     "elasticloadbalancing:DeregisterTargets": {STANDBY_GROUP},
     "kms:Decrypt": {KEY},

@@ -6,8 +6,8 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 from kirikae import env
+from kirikae.checks import Status
 from kirikae.decision import Change
-from kirikae.ec2 import Status
 from kirikae.pair.addresses import ElasticIp, Interface, RouteTable
 
 

@@ -1,12 +1,14 @@
 """See a standby through once it is up: noted, registered, serving; and close the outage when the active is back."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from kirikae import ec2, elb, env
+from kirikae import ec2, elb, env, patience
 from kirikae.clock import iso
 from kirikae.decision import Made
 from kirikae.ec2 import Instance
+from kirikae.elb import Target
 from kirikae.errors import UnfinishedError
 from kirikae.notify import Words
 from kirikae.standby import outage, record
@@ -36,6 +38,7 @@ class Step(Made):
 
     change: Note | Close | None
     standby: Instance | None = None
+    others: tuple[str, ...] = ()  # that are up too, when the active is back
 
 
 def step(config: Config, seen: Observed, standby: Instance) -> Note | None:
@@ -96,12 +99,17 @@ def make(config: Config, seen: Observed, change: Note) -> Step:
                 elb.deregister_targets(group, [{"Id": name, "Port": port} for name, port in change.deregister])
             targets = [{"Id": standby.id, "Port": port} for port in change.ports] or [{"Id": standby.id}]
             elb.register_targets(group, targets)
-            if not any(target.id == standby.id for target in elb.target_health(group)):
+            shown = patience.until(lambda: elb.target_health(group), lambda targets: _among(standby.id, targets))
+            if not _among(standby.id, shown or ()):
                 raise UnfinishedError(f"{standby.id} was registered in {group} and does not show there")
     at = {"note": standby.launched or seen.now, "running": seen.ran or seen.now, "serving": seen.now}[change.kind]
     if not record.note(standby.id, {OUTAGE: iso(outage.began(seen)), key: iso(at)}, over(standby, seen.active)):
         raise UnfinishedError(f"{key} could not be noted on {standby.id}")
     return Step(change=change, reason=evidence(config, seen, standby)[1], standby=standby)
+
+
+def _among(instance_id: str, targets: Iterable[Target]) -> bool:
+    return any(target.id == instance_id for target in targets)
 
 
 def close(config: Config, change: Close) -> Step:
@@ -113,5 +121,6 @@ def close(config: Config, change: Close) -> Step:
             raise UnfinishedError(f"the notes on {standby.id} could not be removed")
     if not noted:
         return Step(change=None, reason=Words("no outage is noted"))
-    up = next((standby for standby in noted if standby.state in UP), None)
-    return Step(change=change, reason=Words("the active is back"), standby=up)
+    up = [standby for standby in there if standby.state in UP]
+    others = tuple(standby.id for standby in up[1:])
+    return Step(change=change, reason=Words("the active is back"), standby=next(iter(up), None), others=others)

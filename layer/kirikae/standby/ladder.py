@@ -3,7 +3,6 @@
 What was tried is noted, so that a run whose time is up, or that dies, is continued and not repeated by the next one.
 """
 
-import time
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -14,7 +13,7 @@ from kirikae.clock import iso
 from kirikae.ec2 import Instance
 from kirikae.errors import OtherRunError
 from kirikae.log import logger
-from kirikae.standby import outage, record
+from kirikae.standby import ask, outage, record
 from kirikae.standby.lineup import last_attempt
 from kirikae.standby.notes import (
     AGAIN,
@@ -27,20 +26,12 @@ from kirikae.standby.notes import (
     TRIED,
     TYPE,
     UNANSWERED,
-    failure,
     over,
     own_type,
     value,
 )
 from kirikae.standby.world import UP, Config, Observed
 
-# These are about the caller, and another candidate would get the same answer.
-# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
-THROTTLED = frozenset({"RequestLimitExceeded", "Throttling", "ThrottlingException"})
-OF_THE_CALLER = THROTTLED | {
-    "AuthFailure", "ExpiredToken", "ExpiredTokenException", "IncompleteSignature", "InvalidClientTokenId",
-    "MissingAuthenticationToken", "RequestExpired", "SignatureDoesNotMatch", "UnrecognizedClientException",
-}  # fmt: skip
 NOT_STOPPED = frozenset({"IncorrectInstanceState", "IncorrectState"})
 UNAUTHORIZED = "UnauthorizedOperation"
 
@@ -76,7 +67,7 @@ def climb(config: Config, seen: Observed, candidate: Instance, again: bool, ends
                 record.note(candidate.id, since | tried | {TYPE: own}, over(candidate, seen.active))
                 ec2.set_type(candidate.id, kind)
                 current = kind
-            before = _ask(candidate.id)
+            before = ask.start(candidate.id)
         except ClientError as error:
             problems.append(f"{kind} {refusal(candidate, error)}")
             continue
@@ -92,18 +83,6 @@ def climb(config: Config, seen: Observed, candidate: Instance, again: bool, ends
         _restore(candidate, own)
     why = ", ".join(problems)
     return Climb(problems=why, mark=note_failed(seen, candidate, REFUSED, why))
-
-
-def _ask(candidate_id: str) -> str:
-    """Ask EC2 for the start, again after a pause if it is asked too often; return the state before."""
-    for pause in (1, 2):
-        try:
-            return ec2.start(candidate_id)
-        except ClientError as error:
-            if error.response["Error"]["Code"] not in THROTTLED:
-                raise
-        time.sleep(pause)
-    return ec2.start(candidate_id)
 
 
 def _accepted(seen: Observed, candidate: Instance, asked: datetime, how: str, old: list[str]) -> Instance:
@@ -131,7 +110,7 @@ def _restore(candidate: Instance, own: str) -> None:
 def refusal(candidate: Instance, error: ClientError) -> str:
     """Return EC2's words against this candidate; raise if it is the caller's fault, or another run is further."""
     code, message = str(error.response["Error"]["Code"]), str(error.response["Error"].get("Message", ""))
-    if code in OF_THE_CALLER:
+    if code in ask.OF_THE_CALLER:
         raise error
     if code in NOT_STOPPED | {UNAUTHORIZED}:
         [present] = ec2.instances([candidate.id])
@@ -147,12 +126,21 @@ def refusal(candidate: Instance, error: ClientError) -> str:
 def note_failed(seen: Observed, candidate: Instance, how: str, why: str, *gone: str) -> str:
     """Note that the candidate failed, unless another run has; return the note, "" if it could not be written.
 
-    IAM denies the next start while it stands.
+    IAM denies the next start while it stands, and another such note over it: of runs that overlap, one goes on.
     """
+    present = _not_counted(candidate)
+    note = {OUTAGE: iso(outage.began(seen)), FAILED: value(iso(clock.now()), how, why)}
+    old = [key for key in (*gone, TRIED) if key in present.tags]
+    if record.note(candidate.id, note, [*old, *over(candidate, seen.active)]):
+        return note[FAILED]
+    _not_counted(candidate)
+    return ""
+
+
+def _not_counted(candidate: Instance) -> Instance:
+    """Return the candidate as it is now, unless another run has counted it as failed since it was seen."""
     [present] = ec2.instances([candidate.id])
     noted = present.tags.get(FAILED, "")
-    if failure(noted) and noted != candidate.tags.get(FAILED):
+    if noted and noted != candidate.tags.get(FAILED):
         raise OtherRunError(f"another run has counted {candidate.id} as failed")
-    note = {OUTAGE: iso(outage.began(seen)), FAILED: value(iso(clock.now()), how, why)}
-    gone = tuple(key for key in (*gone, TRIED) if key in present.tags)
-    return note[FAILED] if record.note(candidate.id, note, [*gone, *over(candidate, seen.active)]) else ""
+    return present

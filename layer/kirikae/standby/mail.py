@@ -103,7 +103,7 @@ def of_step(config: Config, seen: Observed, reason: Words, step: Step, times: Ti
     """Return the mail of a standby that is up already, of one that serves, or of the active's return; else None."""
     change, standby = step.change, step.standby
     if isinstance(change, Close):
-        return _closed(config, seen, reason, standby, times)
+        return _closed(config, seen, reason, step, times) if step.change else None
     if change is None or standby is None or change.kind == "running":  # mailed once it serves
         return None
     noted = seen.notes(standby)
@@ -136,12 +136,13 @@ def of_step(config: Config, seen: Observed, reason: Words, step: Step, times: Ti
     )
 
 
-def _closed(config: Config, seen: Observed, reason: Words, standby: Instance | None, times: Times) -> Mail:
+def _closed(config: Config, seen: Observed, reason: Words, step: Step, times: Times) -> Mail:
     """Return the mail that the active is back, and that nothing stops the standby but a person."""
-    if standby:
+    if standby := step.standby:
+        named = ", ".join([standby.id, *step.others])
         happened = Words(
-            f"The active is back. The standby {standby.id} still runs: kirikae never stops it. Its notes were removed.",
-            f"active が復旧しました。スタンバイ {standby.id} は稼働したままです (kirikae は停止しません)。"
+            f"The active is back. Still running: standby {named}. kirikae does not stop it. The notes were removed.",
+            f"active が復旧しました。スタンバイ {named} は稼働したままです (kirikae は停止しません)。"
             f"記録用タグは削除しました。",
         )
     else:
@@ -149,7 +150,7 @@ def _closed(config: Config, seen: Observed, reason: Words, standby: Instance | N
             "The active is back; no standby runs. The notes on the standbys were removed.",
             "active が復旧しました。稼働中のスタンバイはありません。記録用タグは削除しました。",
         )
-    undo = _undo(config, seen, standby, times)
+    undo = _undo(config, seen, step.standby, times)
     return notify.mail(config, "active is back", happened=happened, why=reason, check=WAY_BACK, undo=undo)
 
 

@@ -87,7 +87,8 @@ def restored(candidate: Instance) -> bool:
 def over(candidate: Instance, active: Instance) -> dict[str, str]:
     """Return the notes of an outage that ended with the active's last start, though nobody has removed them."""
     began = time_of(candidate.tags.get(OUTAGE, ""))
-    ended = began is None or (active.launched is not None and began < active.launched)
+    # The note is of a full second, in which the start may be a little later.
+    ended = began is None or (active.launched is not None and began < active.launched.replace(microsecond=0))
     return {key: note for key, note in ours(candidate).items() if key != TYPE} if ended else {}
 
 

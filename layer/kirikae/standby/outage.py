@@ -70,7 +70,9 @@ def of(seen: Observed) -> Outage | None:
     evidence = [alarm for alarm in raised(seen) if not alarm.silent or (noted and alarm.since >= noted)]
     if not down(seen) and (active.state != "running" or not evidence):
         return None
-    times = [alarm.since for alarm in evidence] + ([active.stopped] if down(seen) and active.stopped else [])
+    launched = active.launched
+    times = [max(alarm.since, launched) if launched else alarm.since for alarm in evidence]
+    times += [active.stopped] if down(seen) and active.stopped else []
     en = [f"{alarm.name} is in ALARM since {iso(alarm.since)}" for alarm in evidence]
     ja = [f"アラーム {alarm.name} は {at(alarm.since).ja} から ALARM です" for alarm in evidence]
     if down(seen):

@@ -17,7 +17,7 @@ def note(instance_id: str, notes: Mapping[str, str], instead_of: Iterable[str] =
     try:
         ec2.tag([instance_id], {**notes, **empty})
     except (ClientError, BotoCoreError) as error:  # denied, throttled or lost: a note stands before no start
-        logger.error("notes could not be written", instance=instance_id, notes=dict(notes), problem=str(error))
+        logger.warning("notes could not be written", instance=instance_id, notes=dict(notes), problem=str(error))
         return False
     try:
         ec2.untag(instance_id, empty)

@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from kirikae import clock, ec2
 from kirikae.ec2 import GONE, Instance
 from kirikae.errors import OtherRunError, UnfinishedError
-from kirikae.standby import fence, ladder, record
+from kirikae.standby import ask, fence, ladder, record
 from kirikae.standby.follow import evidence
 from kirikae.standby.notes import (
     FAILED,
@@ -64,7 +64,7 @@ def _try(run: Run, candidate: Instance) -> Done | None:
         record.forget(candidate.id, {FAILED: candidate.tags[FAILED]})
     if run.fences:
         try:
-            ec2.permit_start(candidate.id)
+            ask.permission(candidate.id)
         except ClientError as error:
             why = ladder.refusal(candidate, error)
             run.marks[candidate.id] = ladder.note_failed(run.seen, candidate, REFUSED, why)

@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 from kirikae import env
 from kirikae.alarms import Alarm
+from kirikae.checks import Status
 from kirikae.decision import Change
-from kirikae.ec2 import Instance, Status
+from kirikae.ec2 import Instance
 from kirikae.elb import Target
 from kirikae.notify import Words
 from kirikae.standby.notes import FAILED, GAVE_UP, OUTAGE, current, failure

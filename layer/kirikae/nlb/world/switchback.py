@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from kirikae import env
 from kirikae.alarms import Alarm
-from kirikae.ec2 import Status
+from kirikae.checks import Status
 from kirikae.elb import Target
 from kirikae.nlb import world
 
