@@ -2,11 +2,12 @@
 
 import json
 import unicodedata
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from moto.sns.models import Topic
+from moto.sns.models import Subscription, Topic
 
 from sandbox.frontdoor import FrontDoor
 from sandbox.services.delivery import DeliveryError, allows
@@ -56,13 +57,25 @@ def problem(subject: str | None, message: str, structure: str | None = None) -> 
 
 
 class Sns:
-    """The account's SNS; subscriptions by e-mail count as confirmed."""
+    """The account's SNS; a subscription by e-mail counts as confirmed unless a test says otherwise."""
 
     def __init__(self, account: FrontDoor) -> None:
         self._account = account
         self.messages: list[Message] = []
+        self.pending: set[str] = set()  # addresses that have not followed the link in their subscription's mail
+        self._ended: Counter[str] = Counter()  # topic -> subscriptions that their readers have ended
         account.override("sns", "Publish", self._judge)
         account.after("sns", "Publish", self._record)
+        account.override("sns", "GetTopicAttributes", self._count)
+        account.override("sns", "ListSubscriptionsByTopic", self._list)
+
+    def ends(self, address: str) -> None:
+        """Let the reader of an address, or what scans its mail, follow the link that ends its subscriptions."""
+        with self._account.lock:
+            for subscription in self._subscriptions():
+                if subscription.endpoint == address:
+                    self._ended[subscription.topic_arn] += 1
+                    self._account.backend("sns").unsubscribe(subscription.arn)
 
     def publish(self, topic_arn: str, subject: str | None, message: str) -> None:
         """Publish without a request, whatever the topic's policy says; Refusal if SNS would not take it."""
@@ -101,10 +114,41 @@ class Sns:
         if params.get("MessageStructure") == "json":
             parts = json.loads(body)
             body = parts.get("email", parts["default"])
-        subscriptions = self._account.backend("sns").subscriptions.values()
         recipients = tuple(
             subscription.endpoint
-            for subscription in subscriptions
-            if subscription.topic_arn == arn and subscription.protocol == "email"
+            for subscription in self._subscriptions(arn)
+            if subscription.protocol == "email" and self._confirmed(subscription)
         )
         self.messages.append(Message(self._account.clock.now(), arn, params.get("Subject"), body, recipients))
+
+    # Subscriptions. One by mail is pending until its reader follows the link in it, and gets nothing before (U10).
+
+    def _subscriptions(self, topic_arn: str | None = None) -> list[Subscription]:
+        found = list(self._account.backend("sns").subscriptions.values())
+        return [one for one in found if topic_arn in (None, one.topic_arn)]
+
+    def _confirmed(self, subscription: Subscription) -> bool:
+        return subscription.endpoint not in self.pending
+
+    def _count(self, params: dict[str, Any], _principal: str) -> None:
+        """Give moto the numbers of a topic's subscriptions, which it does not count."""
+        if topic := self._account.backend("sns").topics.get(params["TopicArn"]):
+            found = [self._confirmed(one) for one in self._subscriptions(topic.arn)]
+            topic.subscriptions_confimed, topic.subscriptions_pending = found.count(True), found.count(False)
+            topic.subscriptions_deleted = self._ended[topic.arn]
+
+    def _list(self, params: dict[str, Any], _principal: str) -> dict[str, Any] | None:
+        if params["TopicArn"] not in self._account.backend("sns").topics:
+            return None
+        return {
+            "Subscriptions": [
+                {
+                    "SubscriptionArn": one.arn if self._confirmed(one) else "PendingConfirmation",
+                    "Owner": one.owner,
+                    "Protocol": one.protocol,
+                    "Endpoint": one.endpoint,
+                    "TopicArn": one.topic_arn,
+                }
+                for one in self._subscriptions(params["TopicArn"])
+            ]
+        }

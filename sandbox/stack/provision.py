@@ -232,7 +232,8 @@ def _put_topic(c: _Change) -> Identity:
         for key, value in attributes.items():
             sns.set_topic_attributes(TopicArn=arn, AttributeName=key, AttributeValue=value)
         for page in sns.list_subscriptions_by_topic(TopicArn=arn)["Subscriptions"]:
-            if page["Endpoint"] in [given["Endpoint"] for given in c.old.properties.get("Subscription", [])]:
+            ours = page["Endpoint"] in [given["Endpoint"] for given in c.old.properties.get("Subscription", [])]
+            if ours and page["SubscriptionArn"] != "PendingConfirmation":  # which nobody can end (U10)
                 sns.unsubscribe(SubscriptionArn=page["SubscriptionArn"])
     else:
         sns.create_topic(Name=c.new.name, Attributes={key: value for key, value in attributes.items() if value})

@@ -334,3 +334,25 @@ def test_a_deleted_alarm_comes_back_by_what_the_error_says(new_shop: Callable[..
     shop.deployed_again()
     shop.minutes(4)
     assert shop.serves == ["sorry"]
+
+
+# Somebody hears.
+
+
+@pytest.mark.parametrize("ends", [False, True], ids=["never confirmed", "ended by its reader"])
+def test_that_nobody_hears_is_an_alarm_until_somebody_does(new_shop: Callable[..., Shop], ends: bool) -> None:
+    shop = new_shop().deployed()
+    alarm, reader = shop.stack.resources["NobodyHearsAlarm"], "oncall@example.com"
+    shop.minutes(6)
+    assert shop.account.alarms.state(alarm).value == "OK"
+    if ends:
+        shop.account.sns.ends(reader)
+    else:
+        shop.account.sns.pending.add(reader)
+    shop.minutes(6)
+    assert shop.account.alarms.state(alarm).value == "ALARM"
+    assert [mail.recipients for mail in shop.alarm_mails("NobodyHears")] == [()]
+    shop.account.sns.pending.clear()
+    shop.account.client("sns").subscribe(TopicArn=shop.stack.resources["Topic"], Protocol="email", Endpoint=reader)
+    shop.minutes(6)
+    assert shop.account.alarms.state(alarm).value == "OK"

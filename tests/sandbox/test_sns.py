@@ -97,6 +97,28 @@ def test_a_publish_whose_answer_is_lost_has_sent_its_mail(account: Account, topi
     assert [mail.body for mail in account.mails] == ["text"]
 
 
+def test_only_confirmed_subscriptions_count_and_get_mails(account: Account, topic: str) -> None:  # U10
+    sns = account.client("sns")
+    for address in ("a@example.com", "b@example.com", "c@example.com"):
+        sns.subscribe(TopicArn=topic, Protocol="email", Endpoint=address)
+
+    def counts() -> dict[str, str]:
+        attributes = sns.get_topic_attributes(TopicArn=topic)["Attributes"]
+        return {key: value for key, value in attributes.items() if key.startswith("Subscriptions")}
+
+    assert counts() == {"SubscriptionsConfirmed": "3", "SubscriptionsPending": "0", "SubscriptionsDeleted": "0"}
+    account.sns.pending.add("b@example.com")
+    account.sns.ends("c@example.com")
+    assert counts() == {"SubscriptionsConfirmed": "1", "SubscriptionsPending": "1", "SubscriptionsDeleted": "1"}
+    sns.publish(TopicArn=topic, Message="text")
+    assert account.mails[-1].recipients == ("a@example.com",)
+    listed = sns.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
+    assert [one["Endpoint"] for one in listed] == ["a@example.com", "b@example.com"]
+    assert [one["SubscriptionArn"] == "PendingConfirmation" for one in listed] == [False, True]
+    account.sns.pending.clear()
+    assert counts()["SubscriptionsConfirmed"] == "2"
+
+
 KEY = "arn:aws:kms:ap-northeast-1:123456789012:key/00000000-0000-4000-8000-000000000000"
 SENDS = ["sns:Publish", "sqs:SendMessage"]
 
