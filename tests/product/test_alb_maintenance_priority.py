@@ -312,7 +312,9 @@ class Site(Shop):
 
     @property
     def stored(self) -> Any:
-        return json.loads(self.account.client("ssm").get_parameter(Name=PARAMETER)["Parameter"]["Value"])
+        ssm = self.account.client("ssm")
+        names = {found["Name"] for found in ssm.describe_parameters()["Parameters"]}
+        return json.loads(ssm.get_parameter(Name=PARAMETER)["Parameter"]["Value"]) if PARAMETER in names else {}
 
     def store(self, value: object) -> None:
         text = value if isinstance(value, str) else json.dumps(value)

@@ -794,7 +794,10 @@ def test_a_read_that_fails_changes_nothing_but_the_log(new_page: Callable[..., P
 
 def test_without_a_parameter_no_window_is_open(new_page: Callable[..., Page]) -> None:
     page = new_page()
+    page.window(40)
+    page.visit()
     page.account.faults.add("ssm", "GetParameter", "ParameterNotFound", status=400)
+    page.account.advance(31)
     assert not any("cannot be read" in line for line in page.visit().log)
     assert page.retry_after() == "300"
 
