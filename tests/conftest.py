@@ -124,7 +124,7 @@ class Shop:
     def hold(self, value: object) -> None:
         """Write the hold parameter as an operator does."""
         text = value if isinstance(value, str) else json.dumps(value)
-        self.account.client("ssm").put_parameter(Name="/shop/hold", Value=text, Overwrite=True)
+        self.account.client("ssm").put_parameter(Name="/shop/hold", Type="String", Value=text, Overwrite=True)
 
     def held(self, minutes: float, reason: str = "database work") -> None:
         """Hold for so many minutes from now."""

@@ -139,7 +139,9 @@ class Deployed(Pair):
         """Hold for so many minutes from now."""
         until = self.account.clock.now() + timedelta(minutes=minutes)
         wish = {"until": until.isoformat(), "reason": "patching"}
-        self.account.client("ssm").put_parameter(Name="/pair/hold", Value=json.dumps(wish), Overwrite=True)
+        self.account.client("ssm").put_parameter(
+            Name="/pair/hold", Type="String", Value=json.dumps(wish), Overwrite=True
+        )
 
     def alarm_mails(self, name: str, state: str = "ALARM") -> list[Any]:
         """Return CloudWatch's mails of an alarm whose name contains `name`."""

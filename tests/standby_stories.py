@@ -50,7 +50,7 @@ class Batch:
     def hold(self, minutes: float) -> None:
         until = datetime.fromtimestamp(self.account.clock.time() + 60 * minutes, UTC).isoformat()
         wish = json.dumps({"until": until, "reason": "work on the server"})
-        self.account.client("ssm").put_parameter(Name="/batch/hold", Value=wish, Overwrite=True)
+        self.account.client("ssm").put_parameter(Name="/batch/hold", Type="String", Value=wish, Overwrite=True)
 
     def invoke(self, event: Any = None) -> Any:
         done = self.account.functions.invoke(self.stack.resources[FUNCTION], event or {"action": "reconcile"})

@@ -57,7 +57,7 @@ def in_words(end: datetime, zone: str) -> dict[str, str]:
 
 
 def value(name: str) -> str:
-    """Return the value of a parameter.
+    """Return the value of a parameter; without it there are no windows, as before the first wish.
 
     https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameter.html
     """
@@ -73,6 +73,8 @@ def value(name: str) -> str:
         text = answer.read()
     finally:
         connection.close()
+    if answer.status == 400 and b"ParameterNotFound" in text:
+        return "{}"
     if answer.status != 200:
         raise OSError(f"GetParameter was answered with {answer.status}: {text[:300]!r}")
     return str(json.loads(text)["Parameter"]["Value"])

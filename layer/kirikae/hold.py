@@ -1,4 +1,4 @@
-"""The hold: an operator's wish that nothing is changed until a time, kept in a Systems Manager parameter."""
+"""The hold: an operator's wish that nothing is changed until a time, kept in the parameter `/<stack>/hold`."""
 
 import json
 from dataclasses import dataclass
@@ -44,16 +44,19 @@ def command(config: env.Stack, now: datetime) -> str:
     """Return the command that holds kirikae off for two hours."""
     until = (now + timedelta(hours=2)).isoformat(timespec="seconds")
     wish = json.dumps({"until": until, "reason": "switched by hand"})
-    return aws_command(config, "ssm put-parameter", f"--overwrite --name {config.hold_parameter} --value '{wish}'")
+    arguments = f"--type String --overwrite --name {config.hold_parameter} --value '{wish}'"
+    return aws_command(config, "ssm put-parameter", arguments)
 
 
 def read(name: str, now: datetime) -> Hold | None:
     """Return the hold, or None when the parameter cannot be read: then the handler goes on.
 
+    No template owns the parameter, and nobody has to make it: without one there is no hold.
     https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameter.html
     """
     try:
         found = aws.client("ssm").get_parameter(Name=name)["Parameter"]
-    except (ClientError, BotoCoreError):  # design: a hold that cannot be read does not stop a failover
-        return None
+    except (ClientError, BotoCoreError) as error:  # design: a hold that cannot be read does not stop a failover
+        absent = isinstance(error, ClientError) and error.response["Error"]["Code"] == "ParameterNotFound"
+        return Hold() if absent else None
     return parse(found["Value"], found["LastModifiedDate"], now)

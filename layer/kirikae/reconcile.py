@@ -39,7 +39,7 @@ def warm_up[C: env.Stack](kind: type[C], *reads: Callable[[C], object]) -> None:
         with suppress(ClientError, BotoCoreError, InputError):
             config, began = env.load(kind), time.monotonic()
             shared: tuple[Callable[[C], object], ...] = (
-                lambda stack: aws.client("ssm").get_parameter(Name=stack.hold_parameter),
+                lambda stack: hold.read(stack.hold_parameter, clock.now()),
                 lambda stack: aws.client("sns").get_topic_attributes(TopicArn=stack.topic_arn),
             )
             for read in (*reads[:1], *shared, *reads[1:]):

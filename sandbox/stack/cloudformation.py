@@ -136,7 +136,7 @@ def update(
 
     A resource that differs in anything, its tags too, is sent all its properties (N28). One that does not is not even
     looked at: what was deleted by hand stays deleted (P3). Without tags the stack keeps those that it has.
-    Errors as deploy(), but a failure is not rolled back.
+    Errors as deploy(); what had been changed is then sent as it was (P4).
     """
     tags = stack.tags if tags is None else tags
     plan = planned(Path(build_dir) / "template.yaml", stack.name, parameters)
@@ -160,11 +160,27 @@ def update(
                 made[resource.logical_id] = provision.put(account, resource, previous, made)
         return made[resource.logical_id]
 
-    _, outputs = realise(plan, change, tags)
+    try:
+        _, outputs = realise(plan, change, tags)
+    except Exception:
+        _roll_back(account, stack, made)
+        raise
     order = {logical_id: place for place, logical_id in enumerate(stack.made)}
     _remove(account, sorted(left_behind, key=lambda resource: order[resource.logical_id]))
     account.lag.catch_up()
     return Stack(stack.name, plan.scope.parameters, outputs, made, tags)
+
+
+def _roll_back(account: Account, stack: Stack, made: Mapping[str, Resource]) -> None:
+    """Send what a failed update has changed as the stack had it, and remove what it has created, last first."""
+    for logical_id, resource in reversed(made.items()):
+        previous = stack.made.get(logical_id)
+        if previous is None or previous.name != resource.name:
+            with _naming(resource), _already_gone():
+                provision.remove(account, resource)
+        elif previous.properties != resource.properties:
+            with _naming(resource):
+                provision.put(account, previous, resource, stack.made)
 
 
 def delete(account: Account, stack: Stack) -> None:

@@ -313,7 +313,20 @@ def _put_metric_filter(c: _Change) -> None:
 
 
 def _put_parameter(c: _Change) -> None:
-    c.account.client("ssm").put_parameter(**{**_named(c.new), "Name": c.new.name}, Overwrite=c.old is not None)
+    ssm, tags, p = c.account.client("ssm"), c.new.properties.get("Tags", {}), dict(_named(c.new))
+    p.pop("Tags", None)  # with Overwrite they are refused (P11)
+    listed = [{"Key": key, "Value": value} for key, value in tags.items()]
+    if not c.old:
+        ssm.put_parameter(**p | ({"Tags": listed} if listed else {}))
+        return
+    ssm.get_parameter(Name=c.new.name)  # P3: one that was deleted by hand is not found
+    before = c.old.properties.get("Tags", {})
+    if {**c.old.properties, "Tags": tags} != {**c.new.properties, "Tags": tags}:
+        ssm.put_parameter(**p, Overwrite=True)  # P1: the template's value again, whatever else it is that changed
+    if gone := sorted(before.keys() - tags.keys()):  # P2: tags have calls of their own, and leave the value
+        ssm.remove_tags_from_resource(ResourceType="Parameter", ResourceId=c.new.name, TagKeys=gone)
+    if listed and before != tags:
+        ssm.add_tags_to_resource(ResourceType="Parameter", ResourceId=c.new.name, Tags=listed)
 
 
 # Load balancing

@@ -125,7 +125,7 @@ TYPES = {
     ),
     "AWS::SQS::QueuePolicy": Type("PolicyDocument Queues"),
     "AWS::SSM::Parameter": Type(
-        "AllowedPattern DataType Description Name Tier Type Value", "Tags", name="Name", name_length=1011
+        "AllowedPattern DataType Description Name Tags Tier Type Value", name="Name", name_length=1011
     ),
     "AWS::Scheduler::Schedule": Type(
         "EndDate FlexibleTimeWindow GroupName Name ScheduleExpression ScheduleExpressionTimezone StartDate State"
@@ -174,7 +174,21 @@ def _matches(_: Any, pattern: str, instance: Any, __: Any) -> Iterator[jsonschem
         yield jsonschema.ValidationError(f"{instance!r} does not match {pattern}")
 
 
-_Validator = jsonschema.validators.extend(jsonschema.Draft7Validator, {"pattern": _matches})
+def _named_by(validator: Any, patterns: Any, instance: Any, _: Any) -> Iterator[jsonschema.ValidationError]:
+    for name, pattern in ((name, pattern) for name in instance for pattern in patterns):
+        if regex.search(pattern, name):
+            yield from validator.descend(instance[name], patterns[pattern], path=name)
+
+
+def _no_others(_: Any, others: Any, instance: Any, schema: Any) -> Iterator[jsonschema.ValidationError]:
+    known, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
+    for name in instance if others is False and isinstance(instance, dict) else ():
+        if name not in known and not any(regex.search(pattern, name) for pattern in patterns):
+            yield jsonschema.ValidationError(f"Additional properties are not allowed ({name!r} was unexpected)")
+
+
+_KEYWORDS = {"pattern": _matches, "patternProperties": _named_by, "additionalProperties": _no_others}
+_Validator = jsonschema.validators.extend(jsonschema.Draft7Validator, _KEYWORDS)
 
 
 def check_property_names(logical_id: str, type_name: str, properties: Mapping[str, Any]) -> None:

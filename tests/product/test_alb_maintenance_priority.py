@@ -312,11 +312,13 @@ class Site(Shop):
 
     @property
     def stored(self) -> Any:
-        return json.loads(self.account.client("ssm").get_parameter(Name=PARAMETER)["Parameter"]["Value"])
+        ssm = self.account.client("ssm")
+        names = {found["Name"] for found in ssm.describe_parameters()["Parameters"]}
+        return json.loads(ssm.get_parameter(Name=PARAMETER)["Parameter"]["Value"]) if PARAMETER in names else {}
 
     def store(self, value: object) -> None:
         text = value if isinstance(value, str) else json.dumps(value)
-        self.account.client("ssm").put_parameter(Name=PARAMETER, Value=text, Overwrite=True)
+        self.account.client("ssm").put_parameter(Name=PARAMETER, Type="String", Value=text, Overwrite=True)
 
     def statuses(self, *paths: str, client: str = "203.0.113.9") -> list[int]:
         return [self.plane.get(path, client).status for path in paths or ("/a", "/b", "/c")]
@@ -353,7 +355,10 @@ def test_a_window_by_hand_from_its_start_to_its_end(site: Site) -> None:
     on, off = site.mails
     assert on.subject.startswith("[kirikae] shop: maintenance ON until 20")
     assert "database upgrade" in on.body
-    assert f"aws ssm put-parameter --region ap-northeast-1 --overwrite --name {PARAMETER} --value '{{}}'" in on.body
+    assert (
+        f"aws ssm put-parameter --region ap-northeast-1 --type String --overwrite --name {PARAMETER} --value '{{}}'"
+        in on.body
+    )
     assert (off.subject, "NOT as it was" in off.body) == ("[kirikae] shop: maintenance OFF", False)
 
 

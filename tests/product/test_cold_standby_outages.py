@@ -506,7 +506,7 @@ def test_a_standby_that_ran_already_is_told_with_the_times_of_this_outage(batch:
     world.minutes(0.9)
     world.hold(60)  # so that nobody closes the first outage
     world.minutes(30)
-    world.account.client("ssm").put_parameter(Name="/batch/hold", Value="off", Overwrite=True)
+    world.account.client("ssm").put_parameter(Name="/batch/hold", Type="String", Value="off", Overwrite=True)
     world.service.stop()
     world.minutes(1)
     assert world.subjects[-1] == "standby ONE is running already"

@@ -130,7 +130,12 @@ def test_the_stored_wish_is_read_with_the_time_it_was_written_at(ours: Account) 
     assert "was already past" in past.problem
 
 
-@pytest.mark.parametrize("code", ["ParameterNotFound", "AccessDeniedException", "InternalServerError"])
+def test_a_hold_that_nobody_has_made_is_off(ours: Account) -> None:
+    assert ours.client("ssm").describe_parameters()["Parameters"] == []
+    assert hold.read("/shop/hold", NOW) == Hold()
+
+
+@pytest.mark.parametrize("code", ["AccessDeniedException", "InternalServerError"])
 def test_a_hold_that_cannot_be_read_is_none_which_is_not_off(ours: Account, code: str) -> None:
     ours.faults.add("ssm", "GetParameter", code)
     assert hold.read("/shop/hold", NOW) is None

@@ -779,7 +779,7 @@ def test_a_change_of_the_window_is_known_after_half_a_minute(new_page: Callable[
     assert len(page.reads) == 2
 
 
-@pytest.mark.parametrize("code", ["ThrottlingException", "InternalServerError", "ParameterNotFound"])
+@pytest.mark.parametrize("code", ["ThrottlingException", "InternalServerError", "AccessDeniedException"])
 def test_a_read_that_fails_changes_nothing_but_the_log(new_page: Callable[..., Page], code: str) -> None:
     page = new_page()
     page.window(40)
@@ -790,6 +790,16 @@ def test_a_read_that_fails_changes_nothing_but_the_log(new_page: Callable[..., P
     assert page.retry_after() == str(40 * 60 - 31), "what was known before stays"
     assert any("/shop/maintenance cannot be read" in line and code in line for line in failed.log)
     assert len(page.reads) == 2, "and it is not asked again before half a minute is over"
+
+
+def test_without_a_parameter_no_window_is_open(new_page: Callable[..., Page]) -> None:
+    page = new_page()
+    page.window(40)
+    page.visit()
+    page.account.faults.add("ssm", "GetParameter", "ParameterNotFound", status=400)
+    page.account.advance(31)
+    assert not any("cannot be read" in line for line in page.visit().log)
+    assert page.retry_after() == "300"
 
 
 def test_a_value_that_cannot_be_understood_is_said_in_the_log(new_page: Callable[..., Page]) -> None:

@@ -21,6 +21,7 @@ from kirikae import aws
 from kirikae.errors import InputError, UnfinishedError
 from kirikae.maintenance import schedules, windows, wishes
 from kirikae.maintenance.windows import Stored, Window, Wish
+from sandbox.account import Account
 from sandbox.services.schedules import occurrences
 
 NOW = datetime(2026, 12, 1, 2, 0, tzinfo=UTC)
@@ -178,8 +179,8 @@ class Parameter:
         found = {"Value": self.versions[number - 1], "Version": number, "LastModifiedDate": NOW}
         return {"Parameter": found}
 
-    def put_parameter(self, Name: str, Value: str, Overwrite: bool) -> dict[str, int]:  # noqa: N803
-        assert (Name, Overwrite) == (NAME, True)
+    def put_parameter(self, Name: str, Value: str, Type: str, Overwrite: bool) -> dict[str, int]:  # noqa: N803
+        assert (Name, Type, Overwrite) == (NAME, "String", True)
         if self.meanwhile:
             self.meanwhile.pop(0)()
         self.versions.append(Value)
@@ -231,16 +232,22 @@ def test_a_wish_is_not_merged_into_what_cannot_be_understood(parameter: Paramete
     assert parameter.versions == ["{}", "oops"]
 
 
-def test_a_deleted_parameter_is_named_for_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_parameter_that_nobody_has_made_holds_no_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(**_: str) -> None:
         raise ClientError({"Error": {"Code": "ParameterNotFound", "Message": "gone"}}, "GetParameter")
 
     monkeypatch.setattr(aws, "client", lambda _service: SimpleNamespace(get_parameter=gone))
-    words = (
-        f"^the stack's Systems Manager parameter for maintenance windows is '{NAME}', but AWS says ParameterNotFound"
-    )
-    with pytest.raises(InputError, match=words):
-        windows.read(NAME)
+    found = windows.read(NAME)
+    assert (found.windows, found.version, found.problem) == ({}, 0, "")
+
+
+def test_two_first_wishes_at_once_lose_none(ours: Account) -> None:
+    def meanwhile() -> None:
+        ours.client("ssm").put_parameter(Name=NAME, Type="String", Value=windows.write({"b": Window(NOW + HOUR)}))
+
+    ours.before("ssm", "PutParameter", meanwhile)
+    assert store(start("a")).windows.keys() == {"a", "b"}
+    assert windows.read(NAME).windows.keys() == {"a", "b"}
 
 
 @pytest.mark.parametrize(

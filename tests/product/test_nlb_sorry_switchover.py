@@ -200,7 +200,7 @@ def test_the_mail_tells_what_why_when_what_to_check_and_how_to_undo(language: st
     assert ("4.0" in text) == (caused is not None)
     assert ("ATTENTION" if language == "en" else "注意") in text
     assert ("何が起きたか" in text) == (language == "ja")
-    assert "aws ssm put-parameter --region ap-northeast-1 --overwrite --name /shop/hold" in text
+    assert "aws ssm put-parameter --region ap-northeast-1 --type String --overwrite --name /shop/hold" in text
     assert action == [
         {
             "Type": "forward",

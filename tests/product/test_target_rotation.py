@@ -153,7 +153,7 @@ class Site:
         """Hold for so many minutes from now; None takes the hold back."""
         until = datetime.fromtimestamp(self.account.clock.time() + 60 * (minutes or 0), UTC).isoformat()
         text = json.dumps({"until": until, "reason": "database work"}) if minutes else "off"
-        self.account.client("ssm").put_parameter(Name="/site/hold", Value=text, Overwrite=True)
+        self.account.client("ssm").put_parameter(Name="/site/hold", Type="String", Value=text, Overwrite=True)
 
     def hand(self, operation: str, **given: Any) -> Any:
         """Invoke the function by hand."""

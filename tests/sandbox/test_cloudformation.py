@@ -619,6 +619,63 @@ def test_a_policy_that_is_all_that_changes_counts_from_then_on(account: Account,
     assert values(account) == {"a": "v"}
 
 
+HELD = """
+  A:
+    Type: AWS::SSM::Parameter
+    Properties: {Name: a, Type: String, Value: v, Description: %s}
+"""
+
+
+def held(account: Account, tmp_path: Path) -> cloudformation.Stack:
+    """Return a stack whose parameter an operator has written since."""
+    made = cloudformation.deploy(account, template(tmp_path, HELD % "one" + QUEUE).parent, "demo", {})
+    account.client("ssm").put_parameter(Name="a", Value="mine", Overwrite=True)
+    return made
+
+
+def test_a_parameter_that_changed_in_anything_is_sent_the_templates_value_again(
+    account: Account, tmp_path: Path
+) -> None:  # P1
+    made = held(account, tmp_path)
+    cloudformation.update(account, made, template(tmp_path, HELD % "two" + QUEUE).parent, {})
+    assert values(account) == {"a": "v"}
+
+
+def test_the_tags_of_a_parameter_come_and_go_without_its_value(account: Account, tmp_path: Path) -> None:  # P2
+    def tags() -> list[Any]:
+        return ssm.list_tags_for_resource(ResourceType="Parameter", ResourceId="a")["TagList"]
+
+    ssm, made = account.client("ssm"), held(account, tmp_path)
+    same = template(tmp_path, HELD % "one" + QUEUE).parent
+    made = cloudformation.update(account, made, same, {}, {"team": "shop"})
+    assert (values(account), tags()) == ({"a": "mine"}, [{"Key": "team", "Value": "shop"}])
+    cloudformation.update(account, made, same, {}, {})
+    assert (values(account), tags()) == ({"a": "mine"}, [])
+
+
+def test_a_parameter_that_was_deleted_by_hand_fails_the_update_that_touches_it(
+    account: Account, tmp_path: Path
+) -> None:  # P3
+    made = held(account, tmp_path)
+    account.client("ssm").delete_parameter(Name="a")
+    with pytest.raises(StackError, match="ParameterNotFound"):
+        cloudformation.update(account, made, template(tmp_path, HELD % "two" + QUEUE).parent, {})
+
+
+def test_a_failed_update_is_rolled_back_with_the_values_of_the_template_before(
+    account: Account, tmp_path: Path
+) -> None:  # P4
+    made = held(account, tmp_path)
+    account.faults.add("sqs", "CreateQueue", "OverLimit")
+    both = HELD % "two" + QUEUE + "  B: {Type: AWS::SQS::Queue, DependsOn: A}\n  C: {Type: AWS::SNS::Topic}\n"
+    with pytest.raises(StackError, match="OverLimit"):
+        cloudformation.update(account, made, template(tmp_path, both).parent, {})
+    found = account.client("ssm").describe_parameters()["Parameters"]
+    assert [(one["Name"], one["Description"]) for one in found] == [("a", "one")]
+    assert values(account) == {"a": "v"}  # not the operator's
+    assert account.client("sns").list_topics()["Topics"] == []
+
+
 # Load balancing
 
 ALB = """

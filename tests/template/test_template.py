@@ -155,8 +155,7 @@ def test_outputs_name_every_function_the_topic_the_parameters_and_the_dashboard(
     }
     [dashboard] = all_of(stack, "AWS::CloudWatch::Dashboard").values()
     expected |= {"TopicArn": stack["Resources"]["Topic"]["Ref"], "DashboardName": dashboard["Ref"]}
-    parameters = {name: one["Ref"] for name, one in all_of(stack, "AWS::SSM::Parameter").items()}
-    expected |= {f"{name}ParameterName": ref for name, ref in parameters.items()}
+    expected |= {"HoldParameterName": f"/{STACK_NAME}/hold", "MaintenanceParameterName": f"/{STACK_NAME}/maintenance"}
     expected |= {"LogGroupName": stack["Resources"]["Log"]["Ref"]}
     expected |= {"FailedEventsQueueUrl": stack["Resources"]["FailedEvents"]["Ref"]}
     expected |= {"MaintenanceTargetGroupArn": stack["Resources"]["MaintenanceTargetGroup"]["Ref"]}
@@ -176,9 +175,25 @@ def test_every_function_is_in_a_stack_with_everything() -> None:
     assert of_type(expanded(EVERYTHING), "AWS::Lambda::Function").keys() == FUNCTIONS.keys()
 
 
-def test_every_hold_is_made_off() -> None:
-    hold = expanded()["Resources"]["Hold"]
-    assert (hold["Ref"], hold["Properties"]["Value"]) == (f"/{STACK_NAME}/hold", "off")
+def test_no_template_owns_a_parameter_that_people_or_functions_write() -> None:
+    stack = expanded(EVERYTHING)
+    notes = all_of(stack, "AWS::SSM::Parameter")
+    names = {one["Properties"]["Name"] for one in notes.values()}
+    assert names == {f"/{STACK_NAME}/about/hold", f"/{STACK_NAME}/about/maintenance"}
+    written = {
+        value
+        for properties in of_type(stack, "AWS::Lambda::Function").values()
+        for name, value in properties["Environment"]["Variables"].items()
+        if name.endswith("_PARAMETER")
+    }
+    assert {f"/{STACK_NAME}/hold", f"/{STACK_NAME}/maintenance"} <= written
+    assert not written & names
+
+
+def test_what_a_stack_of_the_version_before_owns_is_replaced_and_left() -> None:
+    notes = {name: SOURCE["Resources"][name] for name in ("Hold", "Maintenance")}
+    assert {note["UpdateReplacePolicy"] for note in notes.values()} == {"Retain"}
+    assert notes.keys() == all_of(expanded(EVERYTHING), "AWS::SSM::Parameter").keys()
 
 
 L7 = LISTENERS[0].replace("/net/", "/app/")
@@ -302,7 +317,7 @@ def test_the_environment_of_a_function_is_exactly_what_its_config_reads(paramete
         loaded = env.load(config, {"AWS_LAMBDA_FUNCTION_NAME": "name"} | variables)
         assert loaded.service_name == parameters.get("ServiceName", STACK_NAME)
         assert loaded.topic_arn == topic(stack)
-        assert loaded.hold_parameter == stack["Resources"]["Hold"]["Ref"]
+        assert loaded.hold_parameter == f"/{STACK_NAME}/hold"
 
 
 @every_acting_function

@@ -40,7 +40,7 @@ def started(config: Config, open_windows: Mapping[str, Window], result: Result[A
 
 def _put(config: Config, value: str) -> str:
     """Return the command that stores these windows instead of all others."""
-    arguments = f"--overwrite --name {config.maintenance_parameter} --value '{value}'"
+    arguments = f"--type String --overwrite --name {config.maintenance_parameter} --value '{value}'"
     return notify.aws_command(config, "ssm put-parameter", arguments)
 
 

@@ -1,8 +1,9 @@
-"""Maintenance windows: wishes of people and schedules, kept in one Systems Manager parameter.
+"""Maintenance windows: wishes of people and schedules, kept in one parameter, `/<stack>/maintenance`.
 
     {"<window>": {"until": "2026-12-01T06:00:00+09:00", "reason": "..."}}
 
-A window is open from when it is stored until its `until`; null is a window that only an `end` closes.
+A window is open from when it is stored until its `until`; null is a window that only an `end` closes. No template owns
+the parameter: the first wish makes it.
 """
 
 import json
@@ -10,7 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 
-from kirikae import aws, env
+from botocore.exceptions import ClientError
+
+from kirikae import aws
 from kirikae.clock import moment
 from kirikae.errors import InputError, UnfinishedError
 from kirikae.notify import Words
@@ -43,7 +46,7 @@ class Wish:
 
 @dataclass(frozen=True)
 class Stored:
-    """The parameter as it is; `problem` says why it cannot be understood, `note` that an end found no window."""
+    """The parameter as it is, version 0 if there is none; `problem`: not understood, `note`: an end found no window."""
 
     windows: Mapping[str, Window]
     written: datetime
@@ -105,12 +108,16 @@ def merge(
 
 
 def read(name: str) -> Stored:
-    """Return the parameter, a version of it for `name:version`.
+    """Return the parameter, a version of it for `name:version`; one that does not exist holds no windows.
 
     https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameter.html
     """
-    with env.naming("the stack's Systems Manager parameter for maintenance windows", name):
+    try:
         found = aws.client("ssm").get_parameter(Name=name)["Parameter"]
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ParameterNotFound":
+            raise
+        return Stored({}, datetime(1970, 1, 1, tzinfo=UTC), 0)
     try:
         return Stored(parse(found["Value"]), found["LastModifiedDate"], found["Version"])
     except ValueError as error:
@@ -146,7 +153,8 @@ def store(
     for _ in range(ATTEMPTS):
         if result == base.windows:
             return Stored(result, base.written, base.version, started=bool(wanted.window))
-        version = aws.client("ssm").put_parameter(Name=name, Value=write(result), Overwrite=True)["Version"]
+        written = aws.client("ssm").put_parameter(Name=name, Value=write(result), Type="String", Overwrite=True)
+        version = written["Version"]
         others = [_understood(f"{name}:{number}").windows for number in range(base.version + 1, version)]
         base = Stored(result, now, version)
         result = after(merge(result, first.windows, others), wanted, now)
