@@ -98,7 +98,7 @@ def test_an_alarm_from_before_the_active_s_restart_counts_again_when_the_active_
     world.sets("heartbeat", "ALARM")
     world.service.stop()
     world.minutes(1)
-    world.service.impair()
+    world.account.ec2.checks[world.active] = {"ApplicationStatus": "impaired"}  # which the stack's own alarm lacks
     world.service.start()
     world.minutes(4)
     assert world.states == ["stopped", "stopped"], "it is given its time"
