@@ -17,6 +17,10 @@ from kirikae import ec2
 from kirikae.standby.notes import FAILED, GAVE_UP, NOTES, time_of
 
 SCHEDULES = st.lists(st.integers(0, 2), max_size=60)
+# The same, in bursts: a run is hardly ever interrupted at every call.
+BURSTS = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 8)), max_size=20).map(
+    lambda bursts: [run for run, calls in bursts for _ in range(calls)]
+)
 MANY = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -45,7 +49,7 @@ def attempts(world: World, answers: list[bool]) -> None:
 
 
 @MANY
-@given(schedule=SCHEDULES, lacking=st.lists(st.booleans(), max_size=6), runs=st.integers(2, 3))
+@given(schedule=SCHEDULES | BURSTS, lacking=st.lists(st.booleans(), max_size=6), runs=st.integers(2, 3))
 def test_overlapping_runs_start_one(patched: Any, schedule: list[int], lacking: list[bool], runs: int) -> None:
     world = outage(patched)
     attempts(world, lacking)
@@ -55,6 +59,24 @@ def test_overlapping_runs_start_one(patched: Any, schedule: list[int], lacking: 
         world.starts
     )
     assert world.mails.count("no standby started") + len(world.starts) <= 1, (world.mails, schedule, lacking)
+
+
+@MANY
+@given(schedule=BURSTS, spare=st.integers(0, 9))
+def test_overlapping_runs_tell_once_that_nothing_can_be_had(patched: Any, schedule: list[int], spare: int) -> None:
+    world = outage(patched)
+    attempts(world, [True] * spare + [False] if spare else [True] * 99)
+    world.overlap(schedule, 3)
+    assert world.mails.count("no standby started") + len(world.starts) <= 1, (world.mails, schedule)
+    assert spare or world.mails
+
+
+@pytest.mark.parametrize("calls", range(20))
+def test_a_run_inside_another_tells_it_or_leaves_it_to_that(patched: Any, calls: int) -> None:
+    world = outage(patched)
+    world.lacks = lambda _standby: True
+    world.overlap([0] * calls + [1] * 40, 2)
+    assert world.mails == ["no standby started"]
 
 
 @MANY

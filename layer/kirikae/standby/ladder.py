@@ -42,7 +42,6 @@ class Climb:
 
     started: Instance | None = None  # as it is right afterwards
     problems: str = ""  # EC2's words for each type that it does not start
-    mark: str = ""  # FAILED as it was written
     through: bool = True  # False: time is up, and the next run tries the other types
 
 
@@ -82,7 +81,8 @@ def climb(config: Config, seen: Observed, candidate: Instance, again: bool, ends
     if current != own:
         _restore(candidate, own)
     why = ", ".join(problems)
-    return Climb(problems=why, mark=note_failed(seen, candidate, REFUSED, why))
+    note_failed(seen, candidate, REFUSED, why)
+    return Climb(problems=why)
 
 
 def _accepted(seen: Observed, candidate: Instance, asked: datetime, how: str, old: list[str]) -> Instance:
@@ -123,18 +123,16 @@ def refusal(candidate: Instance, error: ClientError) -> str:
     return f"{code}: {message[:200]}" if tells else code
 
 
-def note_failed(seen: Observed, candidate: Instance, how: str, why: str, *gone: str) -> str:
-    """Note that the candidate failed, unless another run has; return the note, "" if it could not be written.
+def note_failed(seen: Observed, candidate: Instance, how: str, why: str, *gone: str) -> None:
+    """Note that the candidate failed, unless another run has.
 
     IAM denies the next start while it stands, and another such note over it: of runs that overlap, one goes on.
     """
     present = _not_counted(candidate)
     note = {OUTAGE: iso(outage.began(seen)), FAILED: value(iso(clock.now()), how, why)}
     old = [key for key in (*gone, TRIED) if key in present.tags]
-    if record.note(candidate.id, note, [*old, *over(candidate, seen.active)]):
-        return note[FAILED]
-    _not_counted(candidate)
-    return ""
+    if not record.note(candidate.id, note, [*old, *over(candidate, seen.active)]):
+        _not_counted(candidate)
 
 
 def _not_counted(candidate: Instance) -> Instance:

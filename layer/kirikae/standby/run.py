@@ -40,7 +40,6 @@ class Run:
     fenced: str | None = None  # the active, if this run has stopped it
     failed: dict[str, str] = field(default_factory=dict)
     left: dict[str, str] = field(default_factory=dict)
-    marks: dict[str, str] = field(default_factory=dict)  # candidate -> FAILED as this run has written it
 
     def came_to(self, text: str, **more: object) -> Done:
         """Return what came of it, with what is known by now."""

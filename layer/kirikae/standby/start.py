@@ -67,7 +67,7 @@ def _try(run: Run, candidate: Instance) -> Done | None:
             ask.permission(candidate.id)
         except ClientError as error:
             why = ladder.refusal(candidate, error)
-            run.marks[candidate.id] = ladder.note_failed(run.seen, candidate, REFUSED, why)
+            ladder.note_failed(run.seen, candidate, REFUSED, why)
             run.failed[candidate.id] = why
             return None
         if done := fence.fence(run):
@@ -80,7 +80,7 @@ def _try(run: Run, candidate: Instance) -> Done | None:
         return run.came_to(
             text, change=made, started=now, own_type=own if own != now.type else "", before=climbed.problems
         )
-    run.failed[candidate.id], run.marks[candidate.id] = climbed.problems, climbed.mark
+    run.failed[candidate.id] = climbed.problems
     if climbed.through:
         return None
     return run.came_to("time is up; the next run tries the other types", through=False, news=False)
@@ -131,9 +131,7 @@ def _look_again(run: Run, candidate_id: str) -> None:
 
 def _nothing(run: Run) -> Done:
     """Return that no standby was started, unless another run was luckier; mail it if it is news."""
-    for standby in _look(run).values():
-        if standby.tags.get(FAILED) != (mark := run.marks.get(standby.id)) and mark:
-            raise OtherRunError(f"another run has counted {standby.id} as failed, and tells it")
+    _look(run)
     seen, change = run.seen, run.change
     named = "; ".join(f"{name}: {why}" for name, why in run.failed.items())
     waiting = any(standby.state == "stopping" for standby in seen.standbys) and not change.fallen
