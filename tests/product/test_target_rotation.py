@@ -661,6 +661,36 @@ def test_standby_is_entered_and_left_and_min_size_is_restored(new_site: Callable
     assert [tag for tag in group.tags if tag["Key"].startswith("kirikae")] == []
 
 
+def tag_min_size(site: Site, value: str) -> None:
+    """Write what a rotation remembers MinSize by, as anybody may who may tag the group."""
+    tag = {"ResourceId": "asg", "ResourceType": "auto-scaling-group", "Key": "kirikae:min-size", "Value": value}
+    site.account.client("autoscaling").create_or_update_tags(Tags=[{**tag, "PropagateAtLaunch": False}])
+
+
+@pytest.mark.parametrize("value", ["4", "0", "many", ""])
+def test_a_min_size_that_somebody_else_has_tagged_is_not_believed(new_site: Callable[..., Site], value: str) -> None:
+    site = new_site()
+    site.scaled(minimum=2)
+    site.deployed(RotationAllowStandby="true")
+    tag_min_size(site, value)
+    assert site.rotates().status == "SUCCEEDED"
+    group = site.account.autoscaling.group("asg")
+    assert (group.min_size, group.desired_capacity) == (2, 2)
+    assert [tag for tag in group.tags if tag["Key"].startswith("kirikae")] == []
+
+
+@pytest.mark.parametrize("value", ["4", "many"])
+def test_a_min_size_that_would_launch_instances_is_left_to_people(new_site: Callable[..., Site], value: str) -> None:
+    site = new_site()
+    site.scaled(minimum=2)
+    site.deployed(RotationAllowStandby="true")
+    site.account.commands.answer = lambda _instance_id, _command: (tag_min_size(site, value), ("Success", 5))[1]
+    assert site.rotates({"hook": HOOKS["ssm-command"], "instance_ids": [site.ids[0]]}).status == "SUCCEEDED"
+    group = site.account.autoscaling.group("asg")
+    assert (group.min_size, group.desired_capacity) == (1, 2)
+    assert [tag["Value"] for tag in group.tags if tag["Key"].startswith("kirikae")] == [value]
+
+
 def test_an_instance_in_standby_is_left_aside(new_site: Callable[..., Site]) -> None:
     site = new_site()
     site.scaled(minimum=0)

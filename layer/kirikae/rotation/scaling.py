@@ -5,6 +5,7 @@ from itertools import batched
 from typing import Any
 
 from kirikae import aws
+from kirikae.log import logger
 
 TAG = "kirikae:min-size"  # on an Auto Scaling group: the MinSize to go back to
 
@@ -32,7 +33,7 @@ def stand_by(instance_id: str, group_name: str) -> None:
     group = _group(group_name)
     smaller = group["DesiredCapacity"] - 1
     if smaller < group["MinSize"]:
-        if _remembered(group) is None:
+        if not (_away(group) and _remembered(group)):  # a tag that no Standby bears out is not ours
             tag = {**_tag(group_name, str(group["MinSize"])), "PropagateAtLaunch": False}
             aws.client("autoscaling").create_or_update_tags(Tags=[tag])
         aws.client("autoscaling").update_auto_scaling_group(AutoScalingGroupName=group_name, MinSize=smaller)
@@ -53,15 +54,26 @@ def in_service(instance_id: str, group_name: str) -> None:
 def restore_min_size(group_name: str, instance_ids: Iterable[str]) -> None:
     """Set MinSize as it was before the first Standby, unless an instance besides these is in Standby still.
 
-    A MinSize above what is in service would launch an instance; whoever comes back last restores it.
+    A MinSize above what is in service would launch an instance; whoever comes back last restores it. Whoever may tag
+    the group can write the tag: one that would launch instances is logged, and left to people.
     """
     group, back = _group(group_name), set(instance_ids)
-    away = {
-        i["InstanceId"] for i in group.get("Instances", []) if i["LifecycleState"] in ("EnteringStandby", "Standby")
-    }
-    if (remembered := _remembered(group)) is not None and away <= back:
-        aws.client("autoscaling").update_auto_scaling_group(AutoScalingGroupName=group_name, MinSize=remembered)
-        aws.client("autoscaling").delete_tags(Tags=[_tag(group_name, str(remembered))])
+    away = _away(group)
+    if (remembered := _remembered(group)) is None or not away <= back:
+        return
+    least, most = group["MinSize"], group["DesiredCapacity"] + len(away)  # the read may be that of before their return
+    if not (remembered.isdecimal() and least <= int(remembered) <= most):
+        expected = f"a number from {least} to {most}, what is in service"
+        logger.warning("MinSize is not restored", group=group_name, tag=TAG, value=remembered, expected=expected)
+        return
+    aws.client("autoscaling").update_auto_scaling_group(AutoScalingGroupName=group_name, MinSize=int(remembered))
+    aws.client("autoscaling").delete_tags(Tags=[_tag(group_name, remembered)])
+
+
+def _away(group: dict[str, Any]) -> set[str]:
+    """Return the instances that are in Standby, or on their way there."""
+    away = ("EnteringStandby", "Standby")
+    return {i["InstanceId"] for i in group.get("Instances", []) if i["LifecycleState"] in away}
 
 
 def _group(name: str) -> dict[str, Any]:
@@ -69,8 +81,8 @@ def _group(name: str) -> dict[str, Any]:
     return dict(found)
 
 
-def _remembered(group: dict[str, Any]) -> int | None:
-    return next((int(tag["Value"]) for tag in group["Tags"] if tag["Key"] == TAG), None)
+def _remembered(group: dict[str, Any]) -> str | None:
+    return next((str(tag["Value"]) for tag in group.get("Tags", []) if tag["Key"] == TAG), None)
 
 
 def _tag(group_name: str, value: str) -> dict[str, Any]:
