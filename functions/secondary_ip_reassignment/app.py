@@ -37,7 +37,7 @@ def with_checks(config: Config, seen: Observed) -> Observed:
     if not config.impaired_alarm_names or not impaired(config, seen):
         return seen
     found = alarms.read(*config.impaired_alarm_names, removed_by="PairMoveWhenImpaired=false")
-    states = [found[name].state for name in config.impaired_alarm_names]
+    states = [alarms.calling(found[name]) for name in config.impaired_alarm_names]
     return replace(seen, alarms=dict(zip(config.pair_instance_ids, states, strict=False)))
 
 

@@ -57,6 +57,12 @@ def in_alarm(action_arn: str) -> tuple[Alarm, ...]:
     )
 
 
+def calling(alarm: Alarm) -> str:
+    """Return the alarm's state; for one in ALARM whose actions somebody keeps back, also why it is silent."""
+    alarm = muted(alarm) if alarm.state == "ALARM" and not alarm.silent else alarm
+    return f"{alarm.state}, but {alarm.silent}" if alarm.state == "ALARM" and alarm.silent else alarm.state
+
+
 def muted(alarm: Alarm) -> Alarm:
     """Return the alarm, silent if a mute rule mutes it now, which DescribeAlarms does not show.
 

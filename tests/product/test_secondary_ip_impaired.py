@@ -1,6 +1,7 @@
 """A holder that runs and fails its status checks is told of at once, and left only if a parameter asks for it."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,26 @@ def test_an_alarm_that_somebody_tests_moves_nothing(deployed: Callable[..., Depl
     )
     world.account.settle()
     assert (world.sides, world.writes(), world.mails) == ({0}, [], [])
+
+
+@pytest.mark.parametrize("silent", ["muted", "disabled"])
+def test_nothing_leaves_while_somebody_keeps_its_alarm_silent(deployed: Callable[..., Deployed], silent: str) -> None:
+    world = deployed(**MOVES)
+    cloudwatch, alarm = world.account.client("cloudwatch"), "pair-pair-first-impaired"
+    if silent == "muted":
+        at = datetime.fromtimestamp(world.account.clock.time() // 60 * 60, UTC)
+        schedule = {"Expression": f"at({at:%Y-%m-%dT%H:%M})", "Duration": "PT20M"}
+        cloudwatch.put_alarm_mute_rule(Name="work", Rule={"Schedule": schedule}, MuteTargets={"AlarmNames": [alarm]})
+    else:
+        cloudwatch.disable_alarm_actions(AlarmNames=[alarm])
+    fails(world, 0)
+    world.passes(10)
+    assert (world.sides, world.writes()) == ({0}, [])
+    report = world.invoke({"action": "reconcile"})
+    assert (report["outcome"], "its alarm is silent: ALARM, but" in report["reason"]) == ("unchanged", True)
+    cloudwatch.enable_alarm_actions(AlarmNames=[alarm])
+    world.passes(11)
+    assert world.sides == {1}
 
 
 def test_a_holder_that_stops_moves_whatever_the_checks_say(deployed: Callable[..., Deployed]) -> None:

@@ -53,7 +53,11 @@ def forsaken(config: Config, seen: Observed) -> str:
         return ""
     for (weak, interface), (other, _) in (running, running[::-1]):
         if weak in seen.statuses and seen.statuses[weak].failing and seen.alarms.get(weak) == "ALARM":
-            fit = other in seen.statuses and seen.statuses[other].ready and seen.alarms.get(other) != "ALARM"
+            fit = (
+                other in seen.statuses
+                and seen.statuses[other].ready
+                and not seen.alarms.get(other, "").startswith("ALARM")
+            )
             return interface if fit else ""
     return ""
 

@@ -89,7 +89,13 @@ def why_it_stays(config: Config, seen: Observed, instance: str) -> Words:
             "The addresses stay there, because PairMoveWhenImpaired is false.",
             "PairMoveWhenImpaired が false のため、アドレスは移動しません。",
         )
-    if seen.alarms.get(instance) != "ALARM":
+    alarm = seen.alarms.get(instance, "")
+    if alarm.startswith("ALARM, "):
+        return Words(
+            f"The addresses stay there while its alarm is silent: {alarm}.",
+            f"アラームが抑止されている間、アドレスは移動しません: {alarm}。",
+        )
+    if alarm != "ALARM":
         return Words(
             "The addresses move when its alarm goes off, which takes some minutes, if the other instance is fit then.",
             "アラームが発生した時点 (数分後) で、もう一方のインスタンスが正常であれば、アドレスを移動します。",

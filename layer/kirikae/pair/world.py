@@ -45,7 +45,9 @@ class Observed:
     elastic: Mapping[str, ElasticIp] = field(default_factory=dict)
     tables: Mapping[str, RouteTable] = field(default_factory=dict)
     statuses: Mapping[str, Status] = field(default_factory=dict)  # of what runs; asked only while nothing else is due
-    alarms: Mapping[str, str] = field(default_factory=dict)  # id -> state; asked only while a status check fails
+    alarms: Mapping[str, str] = field(
+        default_factory=dict
+    )  # id -> state, with why it is silent; asked only while a check fails
 
 
 @dataclass(frozen=True)
