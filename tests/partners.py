@@ -9,6 +9,8 @@ and fails the suite unless LISTED says why no reader can get there.
 import ast
 import functools
 import os
+import re
+import shutil
 import sys
 import tempfile
 from collections import defaultdict
@@ -22,15 +24,9 @@ from kirikae import reconcile
 
 ROOT = Path(__file__).parents[1]
 BY_HAND, OBSERVED = "by-hand", "observed"
-NOT_DECISIONS = {"act", "mail", "lambda_handler", "store_wish", "observe"}
-DECIDING = [
-    *ROOT.glob("functions/*/app.py"),
-    *(ROOT / "layer/kirikae/nlb").glob("switch.py"),
-    *(ROOT / "layer/kirikae/pair").glob("p*.py"),
-    *(ROOT / "layer/kirikae/standby").glob("[flw]*.py"),
-    *(ROOT / "layer/kirikae/maintenance").glob("[prw]*.py"),
-    *(ROOT / "layer/kirikae/rotation").glob("[gp]*.py"),
-]
+# What readers return: a function that takes one of these concludes something from a state of the world.
+STATES = re.compile(r"\b(Observed|Health|Order|Known)\b")
+SOURCES = [*ROOT.glob("functions/*/app.py"), *ROOT.glob("layer/kirikae/*/**/*.py")]
 LISTED: dict[str, str] = {}  # "file: text of the line" -> why only a test gets there
 
 
@@ -90,6 +86,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         (directory / f"{way}-{os.getpid()}").write_text(text)
     if not hasattr(session.config, "workerinput"):
         missing = without_partner(directory)
+        shutil.rmtree(directory)
         session.config.stash[_MISSING] = missing
         if set(missing) - LISTED.keys() and session.exitstatus == 0:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -115,7 +112,7 @@ def without_partner(directory: Path) -> list[str]:
             if (name := _source(file)) and number.isdecimal():
                 ran[way].add((name, int(number)))
     found = []
-    for source in DECIDING:
+    for source in SOURCES:
         name, text = str(source.relative_to(ROOT)), source.read_text(encoding="utf-8").splitlines()
         lines = sorted(number for file, number in ran[BY_HAND] - ran[OBSERVED] if file == name)
         found += [f"{name}: {text[number - 1].strip()}" for number in lines if number in _deciding(source)]
@@ -137,9 +134,12 @@ def _source(file: str) -> str:
 
 @functools.cache
 def _deciding(source: Path) -> frozenset[int]:
-    """Return the numbers of the lines within functions that decide."""
+    """Return the numbers of the lines within functions that conclude something from a state."""
     tree = ast.parse(source.read_text(encoding="utf-8"))
-    functions = [
-        node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name not in NOT_DECISIONS
-    ]
-    return frozenset(n for node in functions for n in range(node.lineno + 1, (node.end_lineno or node.lineno) + 1))
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and _takes_a_state(node)]
+    return frozenset(n for f in functions for n in range(f.body[0].lineno, (f.end_lineno or f.lineno) + 1))
+
+
+def _takes_a_state(function: ast.FunctionDef) -> bool:
+    arguments = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+    return any(argument.annotation and STATES.search(ast.unparse(argument.annotation)) for argument in arguments)
