@@ -8,9 +8,22 @@ from pipelines that are older than it; no task does anything for a document that
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from kirikae import clock, env, log, notify
+from kirikae import clock, env, log
 from kirikae.errors import InputError
-from kirikae.rotation import by_hand, claims, hook, known, mail, membership, memory, moves, restoration, tasks, trust
+from kirikae.rotation import (
+    by_hand,
+    claims,
+    hook,
+    known,
+    mail,
+    membership,
+    memory,
+    moves,
+    restoration,
+    tasks,
+    telling,
+    trust,
+)
 from kirikae.rotation.world import Config, Event
 
 TASKS: Mapping[str, Callable[[Config, Event], Any]] = {
@@ -27,6 +40,7 @@ TASKS: Mapping[str, Callable[[Config, Event], Any]] = {
 
 def restore(config: Config) -> dict[str, Any]:
     """Put back what ended executions left out; the event of an end is a hint, and the tick does the same without it."""
+    telling.owed(config)
     now, seen = clock.now(), membership.health(config.rotation_target_group_arns)
     remembered = memory.read_if_possible(config)
     found = known.known(config, seen, remembered or memory.Memory())
@@ -36,7 +50,7 @@ def restore(config: Config) -> dict[str, Any]:
     closed = restoration.closed(left, problems, seen, now)
     back = restoration.worth_telling(found, closed, seen)
     if back or any(found.told(taken.member) for taken in gone.values()):
-        notify.announce(config, mail.restored(config, back, gone))
+        telling.once(config, "restored", restoration.listed(back | gone), mail.restored(config, back, gone))
     moves.close([taken.member for taken in (*closed.values(), *gone.values())])
     out = {target: problem for target, problem in problems.items() if problem and target not in gone}
     if out:
@@ -46,7 +60,7 @@ def restore(config: Config) -> dict[str, Any]:
         if over := frozenset(name for name in found.over if claims.mark(config, name) not in stuck):
             memory.over(config, over)
         if again := restoration.tag_again(found, {*back, *gone}, seen):
-            notify.announce(config, mail.tagged_again(config, again))
+            telling.once(config, "tagged", restoration.listed(again), mail.tagged_again(config, again))
     if remembered and found.doubts:
         log.count("DoubtfulClaims")
     return {

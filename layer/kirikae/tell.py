@@ -71,7 +71,7 @@ def owed[C: env.Stack, S, X: Change, D](
         letters.append(tells.found(config, seen, _without(note.known)))
     if withheld and state.get(UNANSWERED) != note.known.get(UNANSWERED):
         letters.append(_unanswered(config, decision, withheld))
-    due = [_again(letter) if note.telling is not None else letter for letter in letters if letter]
+    due = [again(letter) if note.telling is not None else letter for letter in letters if letter]
     if due and not told.claim(name, note, state, now - told.STALE_READS, clock.now()):
         return
     sent = [notify.announce(config, letter) for letter in due]  # each is tried, whatever becomes of the others
@@ -106,7 +106,7 @@ def _still_untold(name: str, note: told.Note) -> bool:
     return True
 
 
-def _again(letter: Mail) -> Mail:
+def again(letter: Mail) -> Mail:
     """Return the mail with a last section: the run that was about to tell this ended without saying that it did."""
     repeated = Words(
         "An earlier run ended while it was sending a mail about this. You may have it already.",

@@ -2,10 +2,12 @@
 
 A change that was made and not told is owed: whoever finds that the world is not as people were told tells them, once.
 The parameter holds {"known": {...}, "telling": {...}, "at": "..."}: what people know, in plain words that a capability
-chooses ({} while all is at rest; no parameter means the same), and, from before a mail until after it, what it says.
+chooses ({} while all is at rest; no parameter means the same), and, from before a mail until after it, what it says and
+which run is about to send it.
 """
 
 import json
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -33,6 +35,7 @@ class Note:
     known: State = field(default_factory=dict)
     telling: State | None = None
     at: datetime = datetime(1970, 1, 1, tzinfo=UTC)
+    by: str = ""
 
     def says(self, state: State, since: datetime) -> bool:
         """Tell whether people have been told, or are being told, this state not before `since`."""
@@ -66,7 +69,7 @@ def _note(version: int, value: dict[str, dict[str, str] | str]) -> Note:
     known, telling = value["known"], value.get("telling")
     if not isinstance(known, dict) or not isinstance(telling, dict | None):
         raise TypeError(f"{value!r} is not what kirikae writes")
-    return Note(version, known, telling, moment(value["at"]))
+    return Note(version, known, telling, moment(value["at"]), str(value.get("by", "")))
 
 
 def claim(name: str, note: Note, state: State, since: datetime, now: datetime) -> bool:
@@ -77,15 +80,16 @@ def claim(name: str, note: Note, state: State, since: datetime, now: datetime) -
     change is rather told twice than never.
     https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html
     """
+    by = os.urandom(4).hex()
     try:
-        mine = _write(name, Note(note.version, note.known, state, now))
+        mine = _write(name, Note(note.version, note.known, state, now, by))
         if mine <= note.version + 1:
             return True
         before = read(f"{name}:{mine - 1}")
     except (ClientError, BotoCoreError) as error:
         logger.warning("what people are about to be told cannot be noted", parameter=name, problem=str(error))
         return True
-    if before is None or not before.says(state, since):
+    if before is None or before.by == by or not before.says(state, since):  # ours: the answer to it was lost
         return True
     if before.telling is None:  # and it has ended: let the note say so again
         close(name, state, now)
@@ -108,5 +112,7 @@ def _write(name: str, note: Note) -> int:
     value = {"known": dict(note.known), "telling": note.telling and dict(note.telling), "at": iso(note.at)}
     if note.telling is None:
         del value["telling"]
+    else:
+        value["by"] = note.by
     text = json.dumps(value, ensure_ascii=False)
     return int(aws.client("ssm").put_parameter(Name=name, Value=text, Type="String", Overwrite=True).get("Version", 0))

@@ -246,6 +246,7 @@ GIVEN_TO = {
     "TargetByHandFunction": OF_MOVES,
     "TargetRotationFunction": OF_MOVES
     | {
+        "ssm:PutParameter": OF_MOVES["ssm:PutParameter"] | {f"{TOLD}rotation"},
         "ssm:CancelCommand": {"*"},
         "ssm:SendCommand": NAMED | {f"arn:aws:ec2:{REGION}:{ACCOUNT_ID}:instance/*"},
     },

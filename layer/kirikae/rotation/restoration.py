@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from kirikae import ec2
+from kirikae.clock import iso
 from kirikae.rotation import guard, known, membership, moves, scaling
 from kirikae.rotation.known import Known, Taken
 from kirikae.rotation.world import Config, Health
@@ -44,6 +45,11 @@ def worth_telling(found: Known, closed: Mapping[str, Taken], seen: Health) -> di
         for target, taken in closed.items()
         if guard.absent(taken.member, seen) or (taken.left and found.told(taken.member))
     }
+
+
+def listed(taken: Mapping[str, Taken]) -> str:
+    """Return the targets with the times at which they were taken out, so that no two incidents are the same."""
+    return ", ".join(f"{target} ({iso(one.at)})" for target, one in sorted(taken.items()))
 
 
 def gone(left: Mapping[str, Taken], problems: Mapping[str, str]) -> dict[str, Taken]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
 
-from kirikae import clock, elb, log, notify
+from kirikae import clock, elb, log
 from kirikae.notify import Words
 from kirikae.rotation import (
     claims,
@@ -18,6 +18,7 @@ from kirikae.rotation import (
     redrive,
     returns,
     steps,
+    telling,
     terms,
 )
 from kirikae.rotation.claims import Claim
@@ -34,7 +35,7 @@ def plan(config: Config, event: Event) -> Rotation:
     made = judge(config, asked, seen, clock.moment(execution["StartTime"]))
     if made["next"] == "take-out":
         notes = terms.notes(seen.terms, seen.health, config.rotation_min_healthy, asked.empty_zones)
-        notify.announce(config, mail.begun(config, made, execution["Name"], notes))
+        telling.once(config, "begun", execution["Name"], mail.begun(config, made, execution["Name"], notes))
     return made
 
 
@@ -154,8 +155,9 @@ def _sick(state: Rotation, seen: Health, asked: Mapping[str, Terms], now: dateti
 
 def finish(config: Config, event: Event) -> Rotation:
     """Mail how it ended, with a table."""
-    state = steps.finished(steps.failed(event["rotation"]))
-    notify.announce(config, mail.ended(config, state, event["execution"]["Name"], clock.now()))
+    state, execution = steps.finished(steps.failed(event["rotation"])), event["execution"]
+    name, run = execution["Name"], execution.get("RedriveTime", execution["StartTime"])  # a redriven one ends once more
+    telling.once(config, "ended", f"{name}, {run}", mail.ended(config, state, name, clock.now()))
     if state["ending"] == "Refused":
         log.count("Refused")
     return state

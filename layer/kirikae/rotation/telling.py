@@ -1,0 +1,61 @@
+"""What people have been told of rotations: every mail once, though tasks and ticks are repeated, and whatever dies.
+
+The note holds by kind what its last mail was about.  A task is repeated until it succeeds; its repetition does not tell
+again what it has told.  A mail that did not leave is owed, and the next tick sends what the note says of it.
+"""
+
+from collections.abc import Sequence
+
+from kirikae import clock, notify, tell, told
+from kirikae.notify import Mail, Words
+from kirikae.rotation.world import Config
+
+_MOST_CHARACTERS = 400  # of what a mail was about: eight of them have to fit into a parameter of 4 KB
+
+
+def once(config: Config, kind: str, about: str, letter: Mail | None) -> None:
+    """Send the mail, unless an earlier run has sent it; about: what no other mail of its kind is about."""
+    if letter is None:
+        return
+    name, now, text = config.told_parameter, clock.now(), f"{letter.subject}: {about}"[:_MOST_CHARACTERS]
+    note = told.read(name) or told.Note()
+    if note.telling is None and note.known.get(kind) == text:
+        return
+    begun = note.telling is not None and note.telling.get(kind) == text
+    state = {**note.known, kind: text}
+    if told.claim(name, note, state, now - told.STALE_READS, now):
+        _send(config, tell.again(letter) if begun else letter, state)
+
+
+def owed(config: Config) -> None:
+    """Send what a run was about to tell when it was last heard of."""
+    name, now = config.told_parameter, clock.now()
+    note = told.read(name)
+    if note is None or note.telling is None or not note.unheard_of(now):
+        return
+    texts = [text for kind, text in note.telling.items() if note.known.get(kind) != text]
+    if told.claim(name, note, note.telling, now - told.STALE_READS, now):
+        _send(config, tell.again(_unsent(config, texts)), note.telling)
+
+
+def _send(config: Config, letter: Mail, state: told.State) -> None:
+    if notify.announce(config, letter):
+        told.close(config.told_parameter, state, clock.now())
+
+
+def _unsent(config: Config, texts: Sequence[str]) -> Mail:
+    """Return the mail about mails of which nobody knows whether they left: their subjects, and what they were about."""
+    arn = config.state_machine_arn
+    executions = notify.aws_command(config, "stepfunctions list-executions", f"--state-machine-arn {arn} --max-items 5")
+    return notify.mail(
+        config,
+        "rotation: a mail may not have reached you",
+        happened=Words(
+            "\n".join(("This was to be told in a mail of its own, which may not have left:", *texts)),
+            "\n".join(("次の内容のメールは送信できなかった可能性があります:", *texts)),
+        ),
+        check=notify.with_commands(
+            Words("How it went, target by target, is in the output:", "各ターゲットの結果は実行の出力にあります:"),
+            [executions, notify.aws_command(config, "stepfunctions describe-execution", "--execution-arn EXECUTION")],
+        ),
+    )

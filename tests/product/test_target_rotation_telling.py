@@ -1,0 +1,91 @@
+"""Every mail of a rotation once, whatever dies: tasks and ticks are repeated, and find what their predecessors told."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.account import Account
+from tests.product.test_target_rotation import Site
+
+FAULTS: dict[str, dict[str, Any]] = {
+    "refused": {"code": "InternalFailure", "status": 500},
+    "lost": {"code": None, "after": True},
+    "killed": {"code": None, "kills": True},
+    "killed after": {"code": None, "kills": True, "after": True},
+}
+
+
+@pytest.fixture
+def site(account: Account, build: Path) -> Site:
+    return Site(account, build).deployed(ReconcileExpression="rate(1 minute)")
+
+
+def told(site: Site, text: str, repeated: bool = False) -> int:
+    """Count the mails with the text that say, or do not say, that they may be repetitions."""
+    return sum(
+        text in mail.subject + mail.body and ("Perhaps repeated" in mail.body) == repeated for mail in site.mails
+    )
+
+
+def fails(site: Site, operation: str, how: str, times: int | None, now: Callable[[], bool]) -> None:
+    """Let a call by which a rotation tells something fail, from a moment on."""
+    service, fault = "sns" if operation == "Publish" else "ssm", FAULTS[how]
+    name = "" if operation == "Publish" else "/told/"
+    site.account.faults.add(
+        service,
+        operation,
+        times=times,
+        role="TargetRotation",
+        when=lambda p: now() and name in p.get("Name", ""),
+        **fault,
+    )
+
+
+@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("how", FAULTS)
+@pytest.mark.parametrize("operation", ["GetParameter", "PutParameter", "Publish"])
+def test_an_end_is_told_once_whatever_call_fails(site: Site, operation: str, how: str, times: int) -> None:
+    execution = site.begins({"instance_ids": [site.ids[0]]})
+    fails(site, operation, how, times, lambda: execution.states[-1:] == ["Finish"])
+    site.until(lambda: execution.status != "RUNNING")
+    site.account.faults.clear()
+    site.account.advance(360)
+    assert execution.status == "SUCCEEDED"
+    once = told(site, "rotation finished, 1 of 1 targets")
+    if (operation, how) == ("Publish", "lost"):  # the SDK repeats it, and SNS knows no repetitions
+        assert once >= 1
+    else:
+        assert once <= 1
+        assert once + told(site, "rotation finished, 1 of 1 targets", repeated=True) >= 1
+    assert operation == "Publish" or how.startswith("killed") or not told(site, "", repeated=True)
+
+
+def test_an_end_that_could_not_be_mailed_is_told_within_minutes_after_it_can(site: Site) -> None:
+    execution = site.begins({"instance_ids": [site.ids[0]]})
+    fails(site, "Publish", "refused", None, lambda: execution.states[-1:] in (["Finish"], ["Finished"]))
+    site.until(lambda: execution.status != "RUNNING")
+    site.account.advance(600)
+    site.account.faults.clear()
+    site.account.advance(300)
+    assert [mail.subject.split(": ", 1)[1] for mail in site.mails] == [
+        "rotation of 1 targets begins",
+        "rotation: a mail may not have reached you",
+    ]
+    assert "rotation finished, 1 of 1 targets" in site.mails[-1].body
+    assert execution.arn.rpartition(":")[2] in site.mails[-1].body
+
+
+@pytest.mark.parametrize("how", ["killed", "killed after", "refused"])
+def test_what_was_left_out_is_told_once_though_its_tags_stay(site: Site, how: str) -> None:
+    execution = site.begins({"hook": {"type": "approval"}, "instance_ids": [site.ids[0]]})
+    site.until(lambda: "your turn" in site.mails[-1].subject)
+    site.account.faults.add(
+        "elbv2", "RemoveTags", times=3 if how == "refused" else 1, role="TargetRotation", **FAULTS[how]
+    )
+    site.aborted(execution)
+    site.account.advance(400)
+    assert set(site.health().values()) == {"healthy"}
+    assert told(site, "1 targets left out are registered again") == 1
+    assert not told(site, "", repeated=True)
