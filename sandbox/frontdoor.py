@@ -320,7 +320,7 @@ class FrontDoor:
             self._mistakes.append(error)
             lost = True
         error_code = "ConnectionClosed" if lost else wire.error_code(answered)
-        if fault and fault.body and answered[0] < 400:
+        if fault and fault.body and not error_code:
             error_code = "BadAnswer"
         if fault and fault.kills:
             self.kill(request.access_key)

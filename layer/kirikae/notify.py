@@ -122,7 +122,8 @@ def publish(topic_arn: str, mail: Mail, language: str) -> str:
     https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
     """
     try:
-        aws.client("sns").publish(TopicArn=topic_arn, Subject=mail.subject, Message=plain_text(mail.sections, language))
+        text = plain_text(mail.sections, language)
+        aws.client("sns").publish(TopicArn=topic_arn, Subject=mail.subject, Message=text)["MessageId"]
     except (ClientError, BotoCoreError) as error:  # the caller counts it: a metric with an alarm
         return str(error)
     return ""

@@ -64,9 +64,9 @@ def restore_min_size(group_name: str, instance_ids: Iterable[str]) -> None:
         aws.client("autoscaling").delete_tags(Tags=[_tag(group_name, str(remembered))])
 
 
-def _group(name: str) -> dict[str, Any]:
+def _group(name: str) -> Any:
     [found] = aws.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[name])["AutoScalingGroups"]
-    return dict(found)
+    return found
 
 
 def _remembered(group: dict[str, Any]) -> int | None:
