@@ -112,8 +112,8 @@ class Faults:
         status: of HTTP; boto3 retries 500 and above. latency: real seconds before the answer. after: the request takes
         effect first, and with None as the code the connection closes without an answer. kills: the function that asks
         ends there, by a signal. body: the answer is a 200 whose body is "empty", "cut" in its middle, "bare" of every
-        member, or the "html" of a proxy; the request takes effect if it is cut, or with after. role: only requests of
-        a role with this in its name. when: of the parameters.
+        member, or the "html" of a proxy; cut and bare ones come from AWS, after the effect, the others only with after.
+        role: only requests of a role with this in its name. when: of the parameters.
         """
         self._armed.append(
             Fault(service, operation, code, times, status, message, latency, after, kills, body, role, when)
@@ -304,7 +304,7 @@ class FrontDoor:
             fault = self.faults.take(request, principal)
             if fault and fault.latency:
                 really_sleep(fault.latency)
-            reached = not fault or not fault.body or fault.after or fault.body == "cut"
+            reached = not fault or not fault.body or fault.after or fault.body in ("cut", "bare")
             if fault and not fault.after and (fault.kills or fault.code):
                 lost = fault.kills
                 raise Refusal(fault.code or "ConnectionClosed", fault.message or "", fault.status)

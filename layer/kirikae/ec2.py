@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from kirikae import aws
+from kirikae.errors import one
 
 DOWN_JA = {"stopping": "停止処理中", "stopped": "停止済み", "shutting-down": "終了処理中", "terminated": "終了済み"}
 DOWN = frozenset(DOWN_JA)
@@ -108,7 +109,8 @@ def stop(instance_id: str) -> tuple[str, str]:
 
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_StopInstances.html
     """
-    [changed] = aws.client("ec2").stop_instances(InstanceIds=[instance_id])["StoppingInstances"]
+    found = aws.client("ec2").stop_instances(InstanceIds=[instance_id])["StoppingInstances"]
+    changed = one(found, "StoppingInstances", "ec2 StopInstances")
     return str(changed["PreviousState"]["Name"]), str(changed["CurrentState"]["Name"])
 
 

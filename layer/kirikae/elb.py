@@ -128,11 +128,11 @@ def tags(resource_arns: Iterable[str]) -> dict[str, dict[str, str]]:
 
     https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTags.html
     """
-    found = {}
-    for arns in batched(resource_arns, 20, strict=False):  # as many as one call takes
+    found, wanted = {}, list(resource_arns)
+    for arns in batched(wanted, 20, strict=False):  # as many as one call takes
         for described in aws.client("elbv2").describe_tags(ResourceArns=list(arns))["TagDescriptions"]:
             found[described["ResourceArn"]] = {tag["Key"]: tag["Value"] for tag in described["Tags"]}
-    return found
+    return {arn: part(found, arn, "elbv2 DescribeTags") for arn in wanted}
 
 
 def tag(resource_arn: str, tags: Mapping[str, str]) -> None:

@@ -1,6 +1,6 @@
 """Exceptions of kirikae; every other one is an answer of AWS, or its absence, as botocore raises it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from botocore.exceptions import BotoCoreError
@@ -25,6 +25,13 @@ def part(answer: Mapping[str, Any], name: str, call: str) -> Any:
         found = ", ".join(key for key in answer if key != "ResponseMetadata")
         raise AnswerError(call=call, problem=f"has no {name}, only {found or 'nothing'}")
     return answer[name]
+
+
+def one(found: Sequence[Any], name: str, call: str) -> Any:
+    """Return the one thing that AWS's answer to this call always has; raise AnswerError if it has none, or more."""
+    if len(found) != 1:
+        raise AnswerError(call=call, problem=f"has {len(found)} of {name}, where one was asked for")
+    return found[0]
 
 
 class UnfinishedError(RuntimeError):

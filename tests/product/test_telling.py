@@ -25,8 +25,16 @@ FAULTS: dict[str, dict[str, Any]] = {
     "three failures": {"code": "ServiceUnavailable", "status": 503, "times": 3},
     "five failures": {"code": "ServiceUnavailable", "status": 503, "times": 5},
 }
+BODIES: dict[str, dict[str, Any]] = {
+    f"{body} body{reached}": {"code": None, "body": body, "after": bool(reached)}
+    for body in ("empty", "cut", "bare", "html")
+    for reached in ("", ", it was done")
+    if reached or body in ("empty", "html")  # the others come from AWS itself
+}
+FAULTS |= BODIES
 # Amazon SNS cannot be asked whether a mail has left: these may repeat it, and the repetition says so.
 MAY_REPEAT = {("Publish", "killed after"), ("Publish", "its answer is lost"), ("PutParameter", "killed before")}
+MAY_REPEAT |= {("Publish", fault) for fault, given in BODIES.items() if given["after"]}
 
 
 @dataclass(frozen=True)

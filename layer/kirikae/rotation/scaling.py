@@ -5,6 +5,7 @@ from itertools import batched
 from typing import Any
 
 from kirikae import aws
+from kirikae.errors import one
 
 TAG = "kirikae:min-size"  # on an Auto Scaling group: the MinSize to go back to
 
@@ -65,8 +66,8 @@ def restore_min_size(group_name: str, instance_ids: Iterable[str]) -> None:
 
 
 def _group(name: str) -> Any:
-    [found] = aws.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[name])["AutoScalingGroups"]
-    return found
+    found = aws.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[name])["AutoScalingGroups"]
+    return one(found, f"AutoScalingGroups {name}", "autoscaling DescribeAutoScalingGroups")
 
 
 def _remembered(group: dict[str, Any]) -> int | None:
