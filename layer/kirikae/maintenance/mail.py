@@ -56,9 +56,9 @@ def unstored(config: Config, wish: Wish, error: Exception) -> Mail:
     """Return the mail about a start or an end that is lost unless a further attempt, or a person, stores it."""
     kind, kind_ja, follows = ("start", "開始", "ON") if wish.window else ("end", "終了", "OFF")
     check = Words(
-        f"Lambda repeats an asynchronous wish, such as a schedule's, one and three minutes after the first attempt: if it "
-        f'succeeds, the mail "maintenance {follows}" follows. If that does not come, the {kind} is lost: give it again as '
-        f"soon as Systems Manager answers (https://health.aws.amazon.com).",
+        f"Lambda repeats an asynchronous wish, such as a schedule's, one and three minutes after the first attempt. If "
+        f'it succeeds, the mail "maintenance {follows}" follows. If that does not come, the {kind} is lost: give it '
+        f"again as soon as Systems Manager answers (https://health.aws.amazon.com).",
         f"スケジュールなど非同期の要求は、1 分後と 3 分後に Lambda が再試行します。成功すると"
         f"「maintenance {follows}」のメールが届きます。届かない場合、この{kind_ja}の要求は失われています。"
         f"Systems Manager の復旧後 (https://health.aws.amazon.com) に、もう一度要求してください。",
