@@ -122,8 +122,7 @@ def publish(topic_arn: str, mail: Mail, language: str) -> str:
     https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
     """
     try:
-        text = plain_text(mail.sections, language)
-        aws.client("sns").publish(TopicArn=topic_arn, Subject=mail.subject, Message=text)["MessageId"]
+        aws.client("sns").publish(TopicArn=topic_arn, Subject=mail.subject, Message=plain_text(mail.sections, language))
     except (ClientError, BotoCoreError) as error:  # the caller counts it: a metric with an alarm
         return str(error)
     return ""
