@@ -1,9 +1,11 @@
 """Write the service models of botocore, reduced to the operations that the layer calls, and the few roots of AWS.
 
 A client spends most of its making on the service model: that of EC2 alone is ten megabytes of JSON for the handful of
-operations used here. A `Loader` on another directory is all that botocore needs to use the reduced copy. Nothing is
-edited: what is kept is kept as it is, less the documentation. Every new connection reads the whole store of trusted
-roots; the endpoints of AWS are signed by five of them, and `kirikae.aws` goes back to all if these do not do.
+operations used here. A `Loader` on another directory is all that botocore needs to use the reduced copy. What is kept
+is kept as it is, less the documentation; only `protocol` names the one that botocore chooses of `protocols`, because
+its versions before 1.38 go by that alone, and not all of them know CloudWatch's newest one. Every new connection reads
+the whole store of trusted roots; the endpoints of AWS are signed by five of them, and `kirikae.aws` goes back to all if
+these do not do.
 
     python build_models.py DIRECTORY
 """
@@ -19,6 +21,7 @@ from typing import Any
 
 import botocore
 from botocore import xform_name
+from botocore.model import ServiceModel
 
 # Amazon Trust Services.
 AWS_ROOTS = (
@@ -97,7 +100,9 @@ def reduced(full: dict[str, Any], called: list[str]) -> dict[str, Any]:
         if name not in shapes:
             shapes[name] = full["shapes"][name]
             wanted.extend(references(shapes[name]))
-    slim: dict[str, Any] = undocumented({"version": full["version"], "metadata": full["metadata"], "operations": kept})
+    chosen = ServiceModel(full).resolved_protocol
+    metadata = full["metadata"] | {"protocol": chosen}
+    slim: dict[str, Any] = undocumented({"version": full["version"], "metadata": metadata, "operations": kept})
     slim["shapes"] = {name: undocumented(shapes[name]) for name in sorted(shapes)}
     return slim
 

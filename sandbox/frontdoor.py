@@ -55,7 +55,7 @@ class Call:
     """One API request and how it ended, in virtual time.
 
     principal: "administrator" or the name of a role. service: boto3's name of the client. params: in AWS's names.
-    error: AWS's code, ConnectionClosed if the answer was lost, None if it was served.
+    error: AWS's code, ConnectionClosed if the answer was lost, BadAnswer if its body was, None if it was served.
     """
 
     time: datetime
@@ -79,6 +79,7 @@ class Fault:
     latency: float
     after: bool
     kills: bool
+    body: str
     role: str
     when: Callable[[dict[str, Any]], bool]
 
@@ -101,6 +102,7 @@ class Faults:
         latency: float = 0.0,
         after: bool = False,
         kills: bool = False,
+        body: str = "",
         role: str = "",
         when: Callable[[dict[str, Any]], bool] = lambda _params: True,
     ) -> None:
@@ -109,9 +111,13 @@ class Faults:
         service: boto3's name of the client, such as elbv2. times: how many requests, None for all until clear().
         status: of HTTP; boto3 retries 500 and above. latency: real seconds before the answer. after: the request takes
         effect first, and with None as the code the connection closes without an answer. kills: the function that asks
-        ends there, by a signal. role: only requests of a role with this in its name. when: of the parameters.
+        ends there, by a signal. body: the answer is a 200 whose body is "empty", "cut" in its middle, "bare" of every
+        member, or the "html" of a proxy; cut and bare ones come from AWS, after the effect, the others only with after.
+        role: only requests of a role with this in its name. when: of the parameters.
         """
-        self._armed.append(Fault(service, operation, code, times, status, message, latency, after, kills, role, when))
+        self._armed.append(
+            Fault(service, operation, code, times, status, message, latency, after, kills, body, role, when)
+        )
 
     def clear(self) -> None:
         """Disarm all of them."""
@@ -298,11 +304,14 @@ class FrontDoor:
             fault = self.faults.take(request, principal)
             if fault and fault.latency:
                 really_sleep(fault.latency)
+            reached = not fault or not fault.body or fault.after or fault.body in ("cut", "bare")
             if fault and not fault.after and (fault.kills or fault.code):
                 lost = fault.kills
                 raise Refusal(fault.code or "ConnectionClosed", fault.message or "", fault.status)
-            answered = self._served(request, principal)
-            if fault and fault.after:
+            answered = self._served(request, principal) if reached else wire.answer(request, {})
+            if fault and fault.body:
+                answered = wire.spoiled(request, answered, fault.body)
+            elif fault and fault.after:
                 lost = fault.kills or not fault.code
                 raise Refusal(fault.code or "ConnectionClosed", fault.message or "", fault.status)
         except Refusal as error:
@@ -311,6 +320,8 @@ class FrontDoor:
             self._mistakes.append(error)
             lost = True
         error_code = "ConnectionClosed" if lost else wire.error_code(answered)
+        if fault and fault.body and not error_code:
+            error_code = "BadAnswer"
         if fault and fault.kills:
             self.kill(request.access_key)
         self.calls.append(Call(arrived, principal, request.service, request.operation, request.params, error_code))

@@ -87,6 +87,27 @@ def answer(request: Request, result: dict[str, Any]) -> Answer:
     return written["status_code"], dict(written["headers"]), body.encode() if isinstance(body, str) else body
 
 
+def spoiled(request: Request, answered: Answer, how: str) -> Answer:
+    """Return the answer with a body that is "empty", "cut" in its middle, "bare" of every member, or a proxy's "html".
+
+    An error stays as it is.
+    """
+    status, headers, body = answered
+    if status >= 400:
+        return answered
+    match how:
+        case "empty":
+            return status, headers, b""
+        case "cut":
+            return status, headers, body[: len(body) // 2]
+        case "bare":
+            return answer(request, {})
+        case "html":  # well-formed, so that it is XML too
+            page = b"<html><head><title>Sign in</title></head><body>Sign in to the network.</body></html>"
+            return status, {"Content-Type": "text/html"}, page
+    raise ValueError(f"a body is empty, cut, bare or html, not {how}")
+
+
 def refuse(request: Request | None, error: Refusal) -> Answer:
     """Write an error in the shape of the service that was asked."""
     protocol = request.protocol if request else "query"

@@ -16,7 +16,7 @@ from kirikae.decision import Decision, Result
 from kirikae.errors import UnfinishedError
 from kirikae.events import Hint, Request
 from kirikae.log import logger
-from kirikae.maintenance import attempts, ours, rules, windows, wishes
+from kirikae.maintenance import attempts, ours, rules, unstored, windows, wishes
 from kirikae.maintenance.mail import closed, ended, left, started
 from kirikae.maintenance.priorities import back, front
 from kirikae.maintenance.rules import Memory
@@ -38,13 +38,10 @@ MADE_AGAIN = (
 def store_wish(request_id: str, config: Config, request: Request, now: datetime) -> Stored:
     """Validate the wish in the event and store it; a start that Lambda repeats does not undo an end in between."""
     wish = wishes.read(request.wish or {}, now, config.maintenance_end, config.maintenance_timezone)
-    stored = windows.store(
-        config.maintenance_parameter,
-        wish,
-        now,
-        dry_run=config.dry_run or request.dry_run,
-        first_version=partial(attempts.first_version, config.maintenance_rule_arn, request_id),
-    )
+    dry_run = config.dry_run or request.dry_run
+    before = partial(attempts.first_version, config.maintenance_rule_arn, request_id)
+    with unstored.telling(config, request_id, wish, dry_run=dry_run):
+        stored = windows.store(config.maintenance_parameter, wish, now, dry_run=dry_run, first_version=before)
     return replace(stored, request_id=request_id)
 
 

@@ -1,5 +1,6 @@
 """Alarms, read from CloudWatch."""
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -8,7 +9,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from kirikae import aws
-from kirikae.errors import InputError, part
+from kirikae.errors import InputError
 from kirikae.log import logger
 
 
@@ -31,7 +32,7 @@ def read(*names: str, removed_by: str) -> dict[str, Alarm]:
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_DescribeAlarms.html
     """
     answer = aws.client("cloudwatch").describe_alarms(AlarmNames=list(names), AlarmTypes=["MetricAlarm"])
-    seen = {described["AlarmName"]: _alarm(described) for described in part(answer, "MetricAlarms")}
+    seen = {described["AlarmName"]: _alarm(described) for described in answer["MetricAlarms"]}
     if missing := [name for name in names if name not in seen]:
         raise InputError(
             f"no alarm named {', '.join(missing)}: it was deleted, and a deployment that changes nothing does not "
@@ -48,9 +49,10 @@ def in_alarm(action_arn: str) -> tuple[Alarm, ...]:
     answer = aws.client("cloudwatch").describe_alarms(
         ActionPrefix=action_arn, StateValue="ALARM", AlarmTypes=["MetricAlarm", "CompositeAlarm"]
     )
+    kinds = [answer[kind] for kind in ("MetricAlarms", "CompositeAlarms") if kind in answer] or [answer["MetricAlarms"]]
     return tuple(
         _alarm(described)
-        for described in [*answer.get("MetricAlarms", []), *answer.get("CompositeAlarms", [])]
+        for described in itertools.chain(*kinds)
         if described["StateValue"] == "ALARM"
         # A prefix: a version or an alias of the function counts, another function with a longer name does not.
         and any(f"{action}:".startswith(f"{action_arn}:") for action in described.get("AlarmActions", []))
@@ -79,14 +81,15 @@ def muted(alarm: Alarm) -> Alarm:
             if not answer.get("NextToken"):
                 return alarm
             page["NextToken"] = answer["NextToken"]
-    except (ClientError, BotoCoreError) as error:  # as with a hold: what cannot be asked stops no failover
+    # As with a hold, what cannot be asked stops no failover; an SDK that is older than mute rules lacks the method.
+    except (ClientError, BotoCoreError, AttributeError) as error:
         logger.warning("whether the alarm is muted cannot be asked; going on", alarm=alarm.name, problem=str(error))
         return alarm
 
 
 def _alarm(described: Mapping[str, Any]) -> Alarm:
-    since = described.get("StateTransitionedTimestamp") or part(described, "StateUpdatedTimestamp")
+    since = described.get("StateTransitionedTimestamp") or described["StateUpdatedTimestamp"]
     silent = "" if described.get("ActionsEnabled", True) else "its actions are disabled"
     if suppressed := described.get("ActionsSuppressedBy"):
         silent = f"its actions are suppressed by {suppressed}"
-    return Alarm(described["AlarmName"], part(described, "StateValue"), since, silent)
+    return Alarm(described["AlarmName"], described["StateValue"], since, silent)

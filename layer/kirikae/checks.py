@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from kirikae import aws
-from kirikae.errors import part
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ def instance_statuses(running_instance_ids: Iterable[str]) -> tuple[Status, ...]
     if not wanted:
         return ()
     answer = aws.client("ec2").describe_instance_status(InstanceIds=wanted)
-    return tuple(_status(described) for described in part(answer, "InstanceStatuses"))
+    return tuple(_status(described) for described in answer["InstanceStatuses"])
 
 
 def _status(described: Mapping[str, Any]) -> Status:

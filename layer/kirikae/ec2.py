@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from kirikae import aws
-from kirikae.errors import part
+from kirikae.errors import one
 
 DOWN_JA = {"stopping": "停止処理中", "stopped": "停止済み", "shutting-down": "終了処理中", "terminated": "終了済み"}
 DOWN = frozenset(DOWN_JA)
@@ -51,7 +51,7 @@ def instances(instance_ids: Iterable[str], said_down: str = "") -> tuple[Instanc
         answer = aws.client("ec2").describe_instances(Filters=[{"Name": "instance-id", "Values": wanted}])
         found = {
             described["InstanceId"]: _instance(described)
-            for reservation in part(answer, "Reservations")
+            for reservation in answer["Reservations"]
             for described in reservation["Instances"]
         }
         if said_down not in found or found[said_down].state in DOWN:
@@ -71,7 +71,7 @@ def instances_behind(addresses: Iterable[str], vpc_id: str) -> dict[str, str]:
         if values := [address for address in wanted if ip_address(address).version == version]:
             filters = [{"Name": name, "Values": values}, {"Name": "vpc-id", "Values": [vpc_id]}]
             answer = aws.client("ec2").describe_network_interfaces(Filters=filters)
-            for interface in part(answer, "NetworkInterfaces"):
+            for interface in answer["NetworkInterfaces"]:
                 instance_id = interface.get("Attachment", {}).get("InstanceId", "")
                 listed = [held.get("PrivateIpAddress", "") for held in interface.get("PrivateIpAddresses", [])]
                 listed += [held["Ipv6Address"] for held in interface.get("Ipv6Addresses", [])]
@@ -109,7 +109,8 @@ def stop(instance_id: str) -> tuple[str, str]:
 
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_StopInstances.html
     """
-    [changed] = aws.client("ec2").stop_instances(InstanceIds=[instance_id])["StoppingInstances"]
+    found = aws.client("ec2").stop_instances(InstanceIds=[instance_id])["StoppingInstances"]
+    changed = one(found, "StoppingInstances", "ec2 StopInstances")
     return str(changed["PreviousState"]["Name"]), str(changed["CurrentState"]["Name"])
 
 

@@ -38,9 +38,7 @@ def target_health(target_group_arn: str) -> tuple[Target, ...]:
 
     https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTargetHealth.html
     """
-    answer = part(
-        aws.client("elbv2").describe_target_health(TargetGroupArn=target_group_arn), "TargetHealthDescriptions"
-    )
+    answer = aws.client("elbv2").describe_target_health(TargetGroupArn=target_group_arn)["TargetHealthDescriptions"]
     return tuple(
         Target(
             t["Target"]["Id"],
@@ -76,7 +74,7 @@ def target_groups(target_group_arns: Iterable[str]) -> tuple[TargetGroup, ...]:
     https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTargetGroups.html
     """
     wanted = list(target_group_arns)
-    answer = part(aws.client("elbv2").describe_target_groups(TargetGroupArns=wanted), "TargetGroups")
+    answer = aws.client("elbv2").describe_target_groups(TargetGroupArns=wanted)["TargetGroups"]
     found = {
         described["TargetGroupArn"]: TargetGroup(
             described["TargetGroupArn"],
@@ -86,7 +84,7 @@ def target_groups(target_group_arns: Iterable[str]) -> tuple[TargetGroup, ...]:
         )
         for described in answer
     }
-    return tuple(part(found, arn) for arn in wanted)
+    return tuple(part(found, arn, "elbv2 DescribeTargetGroups") for arn in wanted)
 
 
 def attributes(target_group_arn: str) -> dict[str, str]:
@@ -95,7 +93,7 @@ def attributes(target_group_arn: str) -> dict[str, str]:
     https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTargetGroupAttributes.html
     """
     answer = aws.client("elbv2").describe_target_group_attributes(TargetGroupArn=target_group_arn)
-    return {attribute["Key"]: attribute.get("Value", "") for attribute in part(answer, "Attributes")}
+    return {attribute["Key"]: attribute.get("Value", "") for attribute in answer["Attributes"]}
 
 
 def register_targets(target_group_arn: str, targets: Iterable[Mapping[str, Any]]) -> None:
@@ -130,11 +128,11 @@ def tags(resource_arns: Iterable[str]) -> dict[str, dict[str, str]]:
 
     https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTags.html
     """
-    found = {}
-    for arns in batched(resource_arns, 20, strict=False):  # as many as one call takes
-        for described in part(aws.client("elbv2").describe_tags(ResourceArns=list(arns)), "TagDescriptions"):
+    found, wanted = {}, list(resource_arns)
+    for arns in batched(wanted, 20, strict=False):  # as many as one call takes
+        for described in aws.client("elbv2").describe_tags(ResourceArns=list(arns))["TagDescriptions"]:
             found[described["ResourceArn"]] = {tag["Key"]: tag["Value"] for tag in described["Tags"]}
-    return found
+    return {arn: part(found, arn, "elbv2 DescribeTags") for arn in wanted}
 
 
 def tag(resource_arn: str, tags: Mapping[str, str]) -> None:

@@ -1,6 +1,6 @@
 """Exceptions of kirikae; every other one is an answer of AWS, or its absence, as botocore raises it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from botocore.exceptions import BotoCoreError
@@ -11,16 +11,27 @@ class InputError(ValueError):
 
 
 class AnswerError(BotoCoreError):
-    """AWS answered without what was asked for: a cut answer is no answer, and never «there is none»."""
+    """AWS answered without what was asked for: a cut answer is no answer, and never «there is none».
 
-    fmt = "AWS's answer has no {name}, only {found}"
+    What such a call was to write may have been written.  The next run, Lambda's repetition or the tick, looks again.
+    """
+
+    fmt = "{call}: AWS's answer {problem}; nothing is concluded from it, and the next run asks again"
 
 
-def part(answer: Mapping[str, Any], name: str) -> Any:
-    """Return a field that AWS's answer always has; raise AnswerError if it is cut."""
+def part(answer: Mapping[str, Any], name: str, call: str) -> Any:
+    """Return what AWS's answer to this call always has; raise AnswerError if it is cut."""
     if name not in answer:
-        raise AnswerError(name=name, found=", ".join(answer) or "nothing")
+        found = ", ".join(key for key in answer if key != "ResponseMetadata")
+        raise AnswerError(call=call, problem=f"has no {name}, only {found or 'nothing'}")
     return answer[name]
+
+
+def one(found: Sequence[Any], name: str, call: str) -> Any:
+    """Return the one thing that AWS's answer to this call always has; raise AnswerError if it has none, or more."""
+    if len(found) != 1:
+        raise AnswerError(call=call, problem=f"has {len(found)} of {name}, where one was asked for")
+    return found[0]
 
 
 class UnfinishedError(RuntimeError):

@@ -56,7 +56,8 @@ def read(name: str, now: datetime) -> Hold | None:
     """
     try:
         found = aws.client("ssm").get_parameter(Name=name)["Parameter"]
+        text, written = found["Value"], found["LastModifiedDate"]
     except (ClientError, BotoCoreError) as error:  # design: a hold that cannot be read does not stop a failover
         absent = isinstance(error, ClientError) and error.response["Error"]["Code"] == "ParameterNotFound"
         return Hold() if absent else None
-    return parse(found["Value"], found["LastModifiedDate"], now)
+    return parse(text, written, now)

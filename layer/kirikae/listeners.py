@@ -1,11 +1,11 @@
 """Listeners of load balancers and their rules: reads return plain values, writes name their end state."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from kirikae import aws
-from kirikae.errors import part
+from kirikae.errors import AnswerError, part
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,15 @@ def read(listener_arns: Iterable[str]) -> tuple[Listener, ...]:
     https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeListeners.html
     """
     wanted = list(listener_arns)
-    answer = part(aws.client("elbv2").describe_listeners(ListenerArns=wanted), "Listeners")
+    answer = aws.client("elbv2").describe_listeners(ListenerArns=wanted)["Listeners"]
     found = {described["ListenerArn"]: described for described in answer}
-    return tuple(_listener(part(found, arn)) for arn in wanted)
+    return tuple(_listener(part(found, arn, "elbv2 DescribeListeners")) for arn in wanted)
 
 
 def _listener(described: Mapping[str, Any]) -> Listener:
-    action = described["DefaultActions"][-1]  # the last action decides where requests go; an NLB has no other
+    action = _last(
+        described["DefaultActions"], "elbv2 DescribeListeners"
+    )  # the last action decides where requests go; an NLB has no other
     config = dict(action.get("ForwardConfig", {}))
     groups = config.pop("TargetGroups", None) or [{"TargetGroupArn": action.get("TargetGroupArn")}]
     return Listener(
@@ -45,6 +47,12 @@ def _listener(described: Mapping[str, Any]) -> Listener:
         weights={group["TargetGroupArn"]: group.get("Weight", 1) for group in groups if group["TargetGroupArn"]},
         kept=config,
     )
+
+
+def _last(actions: Sequence[Any], call: str) -> Any:
+    if not actions:
+        raise AnswerError(call=call, problem="has no actions")
+    return actions[-1]
 
 
 def action(weights: Mapping[str, int], kept: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,7 +97,7 @@ def rules(listener_arn: str) -> tuple[Rule, ...]:
     more: dict[str, str] = {}
     while True:
         page = aws.client("elbv2").describe_rules(ListenerArn=listener_arn, PageSize=400, **more)
-        found += part(page, "Rules")
+        found += page["Rules"]
         if not page.get("NextMarker"):
             return tuple(map(_rule, found))
         more = {"Marker": page["NextMarker"]}
@@ -100,5 +108,5 @@ def _rule(described: Mapping[str, Any]) -> Rule:
         described["RuleArn"],
         None if described["IsDefault"] else int(described["Priority"]),
         tuple(described["Conditions"]),
-        described["Actions"][-1]["Type"],
+        _last(described["Actions"], "elbv2 DescribeRules")["Type"],
     )

@@ -16,11 +16,9 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from kirikae import aws, clock, env, events, hold, log, notify, tell
 from kirikae.decision import Change, Decision, Made, Result, plain
-from kirikae.errors import InputError, UnfinishedError
+from kirikae.errors import UnfinishedError
 from kirikae.notify import Mail, Times, Words
 from kirikae.tell import Tells, Withheld
 from kirikae.told import State
@@ -36,7 +34,7 @@ def warm_up[C: env.Stack](kind: type[C], *reads: Callable[[C], object]) -> None:
     first invocation; where AWS is slow, the rest is left to it too, because Lambda gives INIT ten seconds.
     """
     if env.in_lambda():
-        with suppress(ClientError, BotoCoreError, InputError):
+        with suppress(Exception):
             config, began = env.load(kind), time.monotonic()
             shared: tuple[Callable[[C], object], ...] = (
                 lambda stack: hold.read(stack.hold_parameter, clock.now()),

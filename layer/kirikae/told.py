@@ -53,16 +53,17 @@ def read(name: str) -> Note | None:
     """
     try:
         found = aws.client("ssm").get_parameter(Name=name)["Parameter"]
+        text, version = found["Value"], found["Version"]
     except (ClientError, BotoCoreError) as error:
         if isinstance(error, ClientError) and error.response["Error"]["Code"] == "ParameterNotFound":
             return Note()
         logger.warning("what people were told cannot be read", parameter=name, problem=str(error))
         return None
     try:
-        return _note(found["Version"], json.loads(found["Value"]))
+        return _note(version, json.loads(text))
     except (ValueError, KeyError, TypeError, AttributeError) as error:  # written by hand: as if there were none
         logger.warning("what people were told cannot be understood", parameter=name, problem=str(error))
-        return Note(found.get("Version", 0))
+        return Note(version)
 
 
 def _note(version: int, value: dict[str, dict[str, str] | str]) -> Note:
@@ -115,4 +116,4 @@ def _write(name: str, note: Note) -> int:
     else:
         value["by"] = note.by
     text = json.dumps(value, ensure_ascii=False)
-    return int(aws.client("ssm").put_parameter(Name=name, Value=text, Type="String", Overwrite=True).get("Version", 0))
+    return int(aws.client("ssm").put_parameter(Name=name, Value=text, Type="String", Overwrite=True)["Version"])

@@ -215,10 +215,41 @@ def test_a_hold_that_cannot_be_understood_refuses(lamp: Lamp, capsys: pytest.Cap
     assert metrics(capsys) == {"Refused": 1}
 
 
-def test_a_hold_that_cannot_be_read_is_logged_and_does_not_stop_the_change(lamp: Lamp, log: Lines) -> None:
-    lamp.account.faults.add("ssm", HOLD, "AccessDeniedException")
+@pytest.mark.parametrize(
+    "fault",
+    [{"code": "AccessDeniedException"}, *({"code": None, "body": body} for body in ("empty", "cut", "bare", "html"))],
+)
+def test_a_hold_that_cannot_be_read_is_logged_and_does_not_stop_the_change(
+    lamp: Lamp, log: Lines, fault: dict[str, Any]
+) -> None:
+    held(lamp.account)
+    lamp.account.faults.add("ssm", HOLD, **fault)
     assert lamp.run()["outcome"] == "changed"
     assert [record["parameter"] for record in log.records if record["levelname"] == "WARNING"] == ["/lamp-stack/hold"]
+
+
+@pytest.mark.parametrize("missing", ["Value", "LastModifiedDate"])
+def test_a_hold_without_what_makes_it_one_does_not_stop_the_change(lamp: Lamp, missing: str) -> None:
+    stored = {"Name": "/lamp-stack/hold", "Value": "off", "LastModifiedDate": 1.0, "Version": 1}
+    found = {"Parameter": {name: value for name, value in stored.items() if name != missing}}
+    lamp.account.override("ssm", HOLD, lambda _params, _principal: found)
+    assert lamp.run()["outcome"] == "changed"
+
+
+@pytest.mark.parametrize("error", [KeyError("State"), errors.AnswerError(call="ec2 X", problem="is none")])
+@pytest.mark.usefixtures("lamp")
+def test_whatever_goes_wrong_in_init_leaves_it_to_the_invocation(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def read(_config: Stack) -> None:
+        asked.append(True)
+        raise error
+
+    monkeypatch.setattr(reconcile.env, "in_lambda", lambda: True)
+    reconcile.warm_up(Stack, read)
+    assert asked == [True]
 
 
 def test_force_does_not_read_the_hold_and_its_reason_is_logged(lamp: Lamp, log: Lines) -> None:

@@ -1,6 +1,8 @@
 """Targets leave, are maintained and come back: the decisions, the executions, and what may go wrong on the way."""
 
 import json
+import os
+import random
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -15,6 +17,7 @@ from sandbox.services.stepfunctions import Execution
 from sandbox.stack import cloudformation
 
 PORT = 8080
+NAMED = "AnswerError"
 KEY = "arn:aws:kms:ap-northeast-1:123456789012:key/00000000-0000-4000-8000-000000000000"
 
 
@@ -219,6 +222,30 @@ def test_every_target_leaves_and_comes_back_as_it_was_one_after_another(site: Si
     assert site.writes("DeregisterTargets")[1].time > back
     assert site.subjects == ["rotation of 2 targets begins", "rotation finished, 2 of 2 targets"]
     assert all(re.search(rf"{target}  \d\d:.* min  rotated", site.mails[-1].body) for target in site.ids)
+
+
+def test_a_body_that_is_no_answer_is_asked_for_again_and_harms_no_target(build: Path) -> None:
+    """Each call of a rotation is answered so once; a sample of them, all with KIRIKAE_SOAK=1."""
+    with Account() as account:
+        site = Site(account, build).deployed()
+        site.rotates()
+        called = {
+            (c.service, c.operation) for c in account.calls if "TargetRotation" in c.principal and c.service != "sns"
+        }
+    cells = [(*call, body) for call in sorted(called) for body in ("empty", "cut", "bare", "html")]
+    seeded = random.Random(os.environ.get("KIRIKAE_SANDBOX_SEED", "1"))  # noqa: S311 (which are tried)
+    wrong = {}
+    for service, operation, body in cells if os.environ.get("KIRIKAE_SOAK") else seeded.sample(cells, 1):
+        with Account() as account:
+            site = Site(account, build).deployed()
+            before = site.registered()
+            account.faults.add(service, operation, None, times=1, body=body, role="TargetRotation")
+            execution = site.rotates()
+            ended = {run.invocation.payload["errorType"] for run in account.functions.runs if run.invocation.error}
+            found = execution.status, site.registered(), site.claims(), set(site.health().values()), ended - {NAMED}
+            if found != ("SUCCEEDED", before, [], {"healthy"}, set()):
+                wrong[service, operation, body] = found
+    assert wrong == {}
 
 
 def test_an_instance_leaves_every_group_on_every_port_and_comes_back_so(new_site: Callable[..., Site]) -> None:

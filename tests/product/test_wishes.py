@@ -1,6 +1,7 @@
 """What people wish of kirikae, a hold and maintenance windows, whatever becomes of the stack."""
 
 import json
+import shlex
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -164,6 +165,88 @@ def test_an_update_that_fails_leaves_every_wish(
     site.go_on()
     site.updated(build)
     assert site.statuses() == SERVICE
+
+
+# A wish while Systems Manager does not answer.
+
+DOWN = {
+    "throttled": {"code": "ThrottlingException"},
+    "broken": {"code": "InternalServerError", "status": 500},
+    "silent": {"code": None, "after": True},
+    "without a body": {"code": None, "body": "empty"},
+}
+
+
+def systems_manager(site: Site, how: str, *operations: str) -> None:
+    """Let Systems Manager fail like this."""
+    for operation in operations or ("GetParameter", "PutParameter"):
+        given = dict(DOWN[how])
+        site.account.faults.add("ssm", operation, given.pop("code"), role="AlbMaintenance", **given)
+
+
+def wish(site: Site, kind: str, **fields: object) -> None:
+    """Invoke as a schedule does: asynchronously."""
+    site.account.functions.invoke_async(site.stack.resources[FUNCTION], {"type": kind, **fields})
+    site.account.settle()
+
+
+@pytest.mark.parametrize("how", DOWN)
+@pytest.mark.parametrize("kind", ["start", "end"])
+def test_a_wish_that_cannot_be_stored_is_told_at_once_and_comes_true_when_it_can(
+    fresh: Site, kind: str, how: str
+) -> None:
+    fields: dict[str, object] = {"minutes": 60} if kind == "start" else {}
+    if kind == "end":
+        wish(fresh, "start", minutes=60)
+    fresh.minutes(2)
+    fresh.account.sns.messages.clear()
+    systems_manager(fresh, how)
+    wish(fresh, kind, **fields)
+    assert fresh.subjects == [f"maintenance {kind} NOT stored"]
+    fresh.minutes(2)
+    assert fresh.statuses() == (SERVICE if kind == "start" else PAGE)
+    fresh.account.faults.clear()
+    fresh.minutes(2)
+    assert fresh.statuses() == (PAGE if kind == "start" else SERVICE)
+    [first, second] = [subject[:14] for subject in fresh.subjects]
+    assert (first, second) == (f"maintenance {kind}"[:14], "maintenance ON" if kind == "start" else "maintenance OF")
+
+
+def test_a_wish_that_stays_unstored_is_told_once_and_can_be_given_again(fresh: Site) -> None:
+    systems_manager(fresh, "broken")
+    wish(fresh, "start", minutes=60, window="it's 夜間")
+    fresh.minutes(10)
+    fresh.account.faults.clear()
+    fresh.minutes(3)
+    assert fresh.subjects == ["maintenance start NOT stored"]
+    assert fresh.statuses() == SERVICE
+    [mail] = fresh.mails
+    [command] = [line for line in mail.body.splitlines() if line.startswith("aws ssm put-parameter")]
+    words = shlex.split(command)
+    value = words[words.index("--value") + 1]
+    fresh.account.client("ssm").put_parameter(Name=WINDOWS, Type="String", Value=value, Overwrite=True)
+    fresh.minutes(2)
+    assert fresh.statuses() == PAGE
+
+
+def test_a_window_that_ends_while_nothing_can_be_read_ends_when_it_can(fresh: Site) -> None:
+    wish(fresh, "start", minutes=5)
+    assert fresh.statuses() == PAGE
+    systems_manager(fresh, "broken")
+    fresh.minutes(10)
+    assert fresh.statuses() == PAGE
+    fresh.account.faults.clear()
+    fresh.minutes(2)
+    assert fresh.statuses() == SERVICE
+    assert [subject[:14] for subject in fresh.subjects] == ["maintenance ON", "maintenance OF"]
+
+
+def test_the_next_wish_that_cannot_be_stored_is_told_again(fresh: Site) -> None:
+    systems_manager(fresh, "throttled", "PutParameter")
+    for window in ("one", "two"):
+        wish(fresh, "start", minutes=60, window=window)
+        fresh.minutes(5)
+    assert fresh.subjects == ["maintenance start NOT stored"] * 2
 
 
 def test_a_stack_that_is_deleted_in_mid_window_leaves_the_wishes_to_people(fresh: Site) -> None:

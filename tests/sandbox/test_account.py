@@ -5,6 +5,7 @@ import time
 import boto3
 import botocore.config
 import botocore.exceptions
+import botocore.parsers
 import pytest
 from sandbox_tools import error_of
 
@@ -163,6 +164,37 @@ def test_a_slow_answer_takes_real_time(account):
     began = time.monotonic()
     assert account.client("sns").list_topics()["Topics"] == []
     assert time.monotonic() - began >= 0.1
+
+
+@pytest.mark.parametrize("service", ["sns", "ssm"])
+@pytest.mark.parametrize(("body", "begins"), [("empty", b""), ("cut", b""), ("bare", b""), ("html", b"<html>")])
+@pytest.mark.parametrize("after", [False, True])
+def test_an_answer_may_come_with_a_body_that_is_none(
+    account: Account, service: str, body: str, begins: bytes, after: bool
+):
+    name = {"sns": "CreateTopic", "ssm": "PutParameter"}[service]
+    account.faults.add(service, name, None, times=1, body=body, after=after)
+    seen = []
+    client = account.client(service)
+    client.meta.events.register("before-parse", lambda response_dict, **_: seen.append(response_dict))
+    try:
+        if service == "sns":
+            given = client.create_topic(Name="a")
+        else:
+            given = client.put_parameter(Name="/a", Value="b", Type="String")
+    except (botocore.parsers.ResponseParserError, KeyError):
+        given = {}
+    [answer] = seen
+    assert answer["status_code"] == 200
+    assert answer["body"].startswith(begins)
+    assert (answer["body"] == b"") == (body == "empty")
+    assert given.keys() <= {"ResponseMetadata"}
+    happened = {
+        "sns": lambda: account.client("sns").list_topics()["Topics"],
+        "ssm": lambda: account.client("ssm").describe_parameters()["Parameters"],
+    }[service]()
+    assert bool(happened) == (after or body in ("cut", "bare"))
+    assert account.calls[0].error == "BadAnswer"
 
 
 def test_a_hook_runs_once_before_the_request_is_served(account):

@@ -8,7 +8,7 @@ from typing import Any
 from kirikae import notify
 from kirikae.decision import Result
 from kirikae.maintenance.rules import OURS, Memory
-from kirikae.maintenance.windows import Window
+from kirikae.maintenance.windows import Window, Wish
 from kirikae.maintenance.world import Config
 from kirikae.notify import Mail, Words
 
@@ -50,6 +50,43 @@ def _end_all(config: Config) -> Words:
         "次のコマンドで全時間帯を終了すると、次の定期確認でルールが元に戻ります:",
     )
     return notify.with_commands(said, [_put(config, "{}")])
+
+
+def unstored(config: Config, wish: Wish, error: Exception) -> Mail:
+    """Return the mail about a start or an end that is lost unless a further attempt, or a person, stores it."""
+    kind, kind_ja, follows = ("start", "開始", "ON") if wish.window else ("end", "終了", "OFF")
+    check = Words(
+        f"Lambda repeats an asynchronous wish, such as a schedule's, one and three minutes after the first attempt. If "
+        f'it succeeds, the mail "maintenance {follows}" follows. If that does not come, the {kind} is lost: give it '
+        f"again as soon as Systems Manager answers (https://health.aws.amazon.com).",
+        f"スケジュールなど非同期の要求は、1 分後と 3 分後に Lambda が再試行します。成功すると"
+        f"「maintenance {follows}」のメールが届きます。届かない場合、この{kind_ja}の要求は失われています。"
+        f"Systems Manager の復旧後 (https://health.aws.amazon.com) に、もう一度要求してください。",
+    )
+    return notify.mail(
+        config,
+        f"maintenance {kind} NOT stored",
+        happened=Words(
+            f'Systems Manager did not confirm that the {kind} of the window "{wish.name}" is stored in '
+            f"{config.maintenance_parameter}. This run changed no rule.",
+            f"時間帯「{wish.name}」の{kind_ja}が {config.maintenance_parameter} に保存されたことを Systems Manager で"
+            f"確認できませんでした。この実行ではルールを変更していません。",
+        ),
+        why=Words(str(error)),
+        check=check,
+        undo=_by_hand(config, wish.name, wish.window) if wish.window else _end_all(config),
+    )
+
+
+def _by_hand(config: Config, name: str, window: Window) -> Words:
+    """Return how a person stores the window: in ASCII, and without a quote that would end the shell's word."""
+    until = window.until.isoformat() if window.until else None
+    value = json.dumps({name: {"until": until, "reason": "..."}}).replace("'", r"\u0027")
+    said = Words(
+        "To store it by hand, instead of all windows that are stored now:",
+        "手動で保存するには (現在保存されている時間帯はすべて置き換えられます):",
+    )
+    return notify.with_commands(said, [_put(config, value)])
 
 
 def ended(config: Config, memory: Memory, notes: Sequence[Words], result: Result[Any, None]) -> Mail:

@@ -129,12 +129,11 @@ def _documents(execution_arn: str, page: dict[str, Any]) -> Iterator[dict[str, A
         page = _history(execution_arn, nextToken=page["nextToken"])
 
 
-def _history(execution_arn: str, **more: str) -> dict[str, Any]:
+def _history(execution_arn: str, **more: str) -> Any:
     """Return a page of events, from the newest on.
 
     https://docs.aws.amazon.com/step-functions/latest/apireference/API_GetExecutionHistory.html
     """
-    page = aws.client("stepfunctions").get_execution_history(
+    return aws.client("stepfunctions").get_execution_history(
         executionArn=execution_arn, reverseOrder=True, maxResults=50, **more
     )
-    return dict(page)

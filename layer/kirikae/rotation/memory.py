@@ -102,7 +102,7 @@ def _read(name: str) -> tuple[str, int]:
         if error.response["Error"]["Code"] != "ParameterNotFound":
             raise
         return "{}", 0
-    return found["Value"], found.get("Version", 0)
+    return found["Value"], found["Version"]
 
 
 def _write(name: str, memory: Memory) -> int:
@@ -115,7 +115,7 @@ def _write(name: str, memory: Memory) -> int:
     if len(text) > _MOST_CHARACTERS:
         raise InputError(f"{name} has no room for more targets that are out by hand; register some of them first")
     stored = aws.client("ssm").put_parameter(Name=name, Value=text, Type="String", Overwrite=True)
-    return int(stored.get("Version", 0))
+    return int(stored["Version"])
 
 
 def _stored(place: Place) -> list[str | int]:

@@ -5,6 +5,7 @@ from itertools import batched
 from typing import Any
 
 from kirikae import aws
+from kirikae.errors import one
 from kirikae.log import logger
 
 TAG = "kirikae:min-size"  # on an Auto Scaling group: the MinSize to go back to
@@ -76,9 +77,9 @@ def _away(group: dict[str, Any]) -> set[str]:
     return {i["InstanceId"] for i in group.get("Instances", []) if i["LifecycleState"] in away}
 
 
-def _group(name: str) -> dict[str, Any]:
-    [found] = aws.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[name])["AutoScalingGroups"]
-    return dict(found)
+def _group(name: str) -> Any:
+    found = aws.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[name])["AutoScalingGroups"]
+    return one(found, f"AutoScalingGroups {name}", "autoscaling DescribeAutoScalingGroups")
 
 
 def _remembered(group: dict[str, Any]) -> str | None:

@@ -9,6 +9,7 @@ import time
 from botocore.exceptions import ClientError
 
 from kirikae import aws
+from kirikae.errors import one
 
 # These are about the caller, and another candidate would get the same answer.
 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
@@ -49,5 +50,6 @@ def start(instance_id: str) -> str:
 
 
 def _start(instance_id: str) -> str:
-    [changed] = aws.client("ec2", attempts=1).start_instances(InstanceIds=[instance_id])["StartingInstances"]
+    found = aws.client("ec2", attempts=1).start_instances(InstanceIds=[instance_id])["StartingInstances"]
+    changed = one(found, "StartingInstances", "ec2 StartInstances")
     return str(changed["PreviousState"]["Name"])
