@@ -13,7 +13,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from kirikae import aws, elb, listeners
+from kirikae import aws, elb, listeners, patience
 from kirikae.errors import UnfinishedError
 from kirikae.maintenance import attempts
 from kirikae.maintenance.conditions import (
@@ -133,14 +133,27 @@ def _modify(rule_arn: str, conditions: Iterable[Condition], **more: Any) -> None
 
 
 def check(listener_arn: str, priorities: Mapping[str, int], opened: Iterable[str], closed: Iterable[str]) -> None:
-    """Read back what was written; raise UnfinishedError if it is not so."""
-    found = read(listener_arn)
-    if wrong := {
-        rule: found.priorities.get(rule) for rule in priorities if found.priorities.get(rule) != priorities[rule]
-    }:
+    """Look until what was written shows; raise UnfinishedError if it does not."""
+    opens, closes = frozenset(opened), frozenset(closed)
+    found = patience.until(
+        lambda: read(listener_arn), lambda order: not _differs(order, priorities) and not _same(order, opens, closes)
+    )
+    if found is None:
+        raise UnfinishedError("the rules cannot be read back")
+    if wrong := _differs(found, priorities):
         raise UnfinishedError(f"the rules read back as {wrong}, expected {dict(priorities)}")
-    if same := sorted((set(opened) & found.nothing) | (set(closed) & found.priorities.keys() - found.nothing)):
+    if same := _same(found, opens, closes):
         raise UnfinishedError(f"the conditions of {', '.join(same)} read back as they were")
+
+
+def _differs(order: Order, wanted: Mapping[str, int]) -> dict[str, int | None]:
+    """Return the rules that do not have these numbers, with those that they have."""
+    return {rule: order.priorities.get(rule) for rule, number in wanted.items() if order.priorities.get(rule) != number}
+
+
+def _same(order: Order, opened: frozenset[str], closed: frozenset[str]) -> list[str]:
+    """Return the rules that are not open or not closed yet."""
+    return sorted((opened & order.nothing) | (closed & order.priorities.keys() - order.nothing))
 
 
 def encoded(memory: Memory) -> dict[str, str]:
