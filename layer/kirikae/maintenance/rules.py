@@ -16,17 +16,12 @@ from botocore.exceptions import ClientError
 from kirikae import aws, elb, listeners, patience
 from kirikae.errors import UnfinishedError
 from kirikae.maintenance import attempts
-from kirikae.maintenance.conditions import (
-    NOTHING,
-    Condition,
-    addresses,
-    match_everything,
-    match_nothing,
-)
+from kirikae.maintenance.conditions import NOTHING, Condition, addresses, match_everything, match_nothing
 
 LAST = 50000  # https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_SetRulePriorities.html
 TAG = "kirikae:maintenance"
 NUMBERS_TAG = "kirikae:maintenance-{}"
+VERSION_TAG = "kirikae:maintenance-windows"
 RULES_PER_TAG = 9  # an entry has up to 26 characters, a value 256
 TAGS = 40  # of the 50 that a rule can have
 # https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_ModifyRule.html
@@ -62,6 +57,7 @@ class Memory:
     state: str = ""
     numbers: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # rule id -> before, given
     attempt: str = field(default="", compare=False)  # at a start, see attempts
+    version: int = field(default=0, compare=False)  # of the windows that asked for this; 0 if that is not known
 
 
 def read(listener_arn: str) -> Order:
@@ -81,13 +77,16 @@ def read(listener_arn: str) -> Order:
 def recall(rule_arn: str) -> Memory:
     """Return the memory in the rule's tags."""
     found = elb.tags([rule_arn])[rule_arn]
-    return replace(decoded(found), attempt=found.get(attempts.TAG, ""))
+    version = found.get(VERSION_TAG, "")
+    memory = replace(decoded(found), attempt=found.get(attempts.TAG, ""))
+    return replace(memory, version=int(version) if version.isdecimal() else 0)
 
 
 def remember(rule_arn: str, memory: Memory, *, carried_out: str = "") -> None:
     """Write the memory into the rule's tags; a start that was `carried_out` is not attempted again."""
     done = bool(carried_out) and memory.attempt.startswith(f"{carried_out}@")
-    elb.tag(rule_arn, encoded(memory) | ({attempts.TAG: ""} if done else {}))
+    version = {VERSION_TAG: str(memory.version)}
+    elb.tag(rule_arn, encoded(memory) | version | ({attempts.TAG: ""} if done else {}))
 
 
 def arrange(prefix: str, priorities: Mapping[str, int]) -> None:
