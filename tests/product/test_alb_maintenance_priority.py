@@ -637,19 +637,18 @@ def test_many_starts_at_once_make_one_order(site: Site) -> None:
     assert site.alb.priorities() == site.before
 
 
-SEEDS = [str(seed) for seed in range(1, 13)]
+SEEDS = ["2", "4", "8", "10", "11"]  # with which runs that look only once go wrong
 
 
 @pytest.fixture
 def of_any_seed(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """Let the reads of the account lag as by a seed; named before the site by who asks for both."""
+    """Let the reads of the account lag as by a seed."""
     monkeypatch.setenv("KIRIKAE_SANDBOX_SEED", request.param)
 
 
+@pytest.mark.usefixtures("of_any_seed")
 @pytest.mark.parametrize("of_any_seed", SEEDS, indirect=True)
-def test_runs_of_the_same_second_undo_nothing_and_tell_nothing_that_did_not_happen(
-    of_any_seed: None, site: Site
-) -> None:
+def test_runs_of_the_same_second_undo_nothing_and_tell_nothing_that_did_not_happen(site: Site) -> None:
     for _ in range(2):
         site.minutes(1)
         site.wish("start", minutes=60)
@@ -664,8 +663,9 @@ def test_runs_of_the_same_second_undo_nothing_and_tell_nothing_that_did_not_happ
     assert len(site.writes("SetRulePriorities")) == 4
 
 
+@pytest.mark.usefixtures("of_any_seed")
 @pytest.mark.parametrize("of_any_seed", SEEDS, indirect=True)
-def test_an_end_in_the_second_of_its_start_is_not_lost(of_any_seed: None, site: Site) -> None:
+def test_an_end_in_the_second_of_its_start_is_not_lost(site: Site) -> None:
     site.wish("start", until=None)
     site.wish("end")
     site.minutes(2)
@@ -675,9 +675,10 @@ def test_an_end_in_the_second_of_its_start_is_not_lost(of_any_seed: None, site: 
     assert site.statuses() == PAGE
 
 
-@pytest.mark.parametrize("of_any_seed", SEEDS[:4], indirect=True)
+@pytest.mark.usefixtures("of_any_seed")
+@pytest.mark.parametrize("of_any_seed", SEEDS, indirect=True)
 def test_a_run_right_after_a_start_does_not_take_a_rule_of_ones_own_for_moved_by_others(
-    of_any_seed: None, new_site: Callable[..., Site]
+    new_site: Callable[..., Site],
 ) -> None:
     site = new_site()
     own = site.alb.add_catch_all(49999)
@@ -687,6 +688,18 @@ def test_a_run_right_after_a_start_does_not_take_a_rule_of_ones_own_for_moved_by
     site.minutes(2)
     assert site.statuses() == [503] * 3
     assert len(site.mails) == 1
+
+
+def test_a_run_that_is_shown_the_windows_of_before_undoes_nothing(site: Site) -> None:
+    site.account.lag.off("elbv2")
+    site.account.lag.exactly("ssm", 4.0)
+    site.minutes(2)
+    for kind, expected in (("start", PAGE), ("end", SERVICE)):
+        site.wish(kind, **({"minutes": 60} if kind == "start" else {}))
+        assert site.invoke(FUNCTION, {"action": "reconcile"})["outcome"] == "unchanged"
+        assert site.statuses() == expected
+        site.minutes(2)
+    assert [subject[:14] for subject in site.subjects] == ["maintenance ON", "maintenance OF"]
 
 
 @pytest.mark.parametrize("count", [3, 100])
