@@ -11,12 +11,13 @@ from datetime import datetime
 from functools import partial
 from typing import Any, assert_never
 
-from kirikae import clock, env, reconcile
+from kirikae import reconcile
 from kirikae.decision import Decision, Result
 from kirikae.errors import UnfinishedError
 from kirikae.events import Hint, Request
 from kirikae.log import logger
 from kirikae.maintenance import attempts, ours, rules, unstored, windows, wishes
+from kirikae.maintenance.look import patiently
 from kirikae.maintenance.mail import closed, ended, left, started
 from kirikae.maintenance.priorities import back, front
 from kirikae.maintenance.rules import Memory
@@ -46,12 +47,8 @@ def store_wish(request_id: str, config: Config, request: Request, now: datetime)
 
 
 def observe(config: Config, hint: Hint) -> Observed:
-    """Read the windows, the listener's rules, and the memory in the maintenance rule's tags."""
-    stored = hint.wish or windows.read(config.maintenance_parameter)
-    with env.naming("MaintenanceListenerArn", config.maintenance_listener_arn):
-        order = rules.read(config.maintenance_listener_arn)
-    memory = rules.recall(config.maintenance_rule_arn) if config.rule in order.priorities else Memory()
-    return Observed(clock.now(), stored, order, memory)
+    """Read the windows, the listener's rules, and the memory in the maintenance rule's tags, until they agree."""
+    return patiently(config, hint, decide)
 
 
 def decide(config: Config, seen: Observed) -> Decision[Changes]:
@@ -133,7 +130,7 @@ def act(config: Config, seen: Observed, change: Changes) -> None:
             numbers = seen.memory.numbers
             if change.numbers is not None:
                 numbers = change.numbers
-                rules.remember(config.maintenance_rule_arn, Memory("moving", numbers))
+                rules.remember(config.maintenance_rule_arn, Memory("moving", numbers, version=seen.stored.version))
             rules.arrange(config.prefix, change.priorities)
             _open(config, change)
             rules.check(config.maintenance_listener_arn, change.priorities, change.opens, ())
@@ -148,7 +145,7 @@ def act(config: Config, seen: Observed, change: Changes) -> None:
         case _:
             assert_never(change)
     if not isinstance(change, Close):
-        memory = Memory(change.to, numbers, seen.memory.attempt)
+        memory = Memory(change.to, numbers, seen.memory.attempt, seen.stored.version)
         rules.remember(config.maintenance_rule_arn, memory, carried_out=seen.stored.request_id)
 
 

@@ -13,20 +13,15 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from kirikae import aws, elb, listeners
+from kirikae import aws, elb, listeners, patience
 from kirikae.errors import UnfinishedError
 from kirikae.maintenance import attempts
-from kirikae.maintenance.conditions import (
-    NOTHING,
-    Condition,
-    addresses,
-    match_everything,
-    match_nothing,
-)
+from kirikae.maintenance.conditions import NOTHING, Condition, addresses, match_everything, match_nothing
 
 LAST = 50000  # https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_SetRulePriorities.html
 TAG = "kirikae:maintenance"
 NUMBERS_TAG = "kirikae:maintenance-{}"
+VERSION_TAG = "kirikae:maintenance-windows"
 RULES_PER_TAG = 9  # an entry has up to 26 characters, a value 256
 TAGS = 40  # of the 50 that a rule can have
 # https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_ModifyRule.html
@@ -62,6 +57,7 @@ class Memory:
     state: str = ""
     numbers: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # rule id -> before, given
     attempt: str = field(default="", compare=False)  # at a start, see attempts
+    version: int = field(default=0, compare=False)  # of the windows that asked for this; 0 if that is not known
 
 
 def read(listener_arn: str) -> Order:
@@ -81,13 +77,16 @@ def read(listener_arn: str) -> Order:
 def recall(rule_arn: str) -> Memory:
     """Return the memory in the rule's tags."""
     found = elb.tags([rule_arn])[rule_arn]
-    return replace(decoded(found), attempt=found.get(attempts.TAG, ""))
+    version = found.get(VERSION_TAG, "")
+    memory = replace(decoded(found), attempt=found.get(attempts.TAG, ""))
+    return replace(memory, version=int(version) if version.isdecimal() else 0)
 
 
 def remember(rule_arn: str, memory: Memory, *, carried_out: str = "") -> None:
     """Write the memory into the rule's tags; a start that was `carried_out` is not attempted again."""
     done = bool(carried_out) and memory.attempt.startswith(f"{carried_out}@")
-    elb.tag(rule_arn, encoded(memory) | ({attempts.TAG: ""} if done else {}))
+    version = {VERSION_TAG: str(memory.version)}
+    elb.tag(rule_arn, encoded(memory) | version | ({attempts.TAG: ""} if done else {}))
 
 
 def arrange(prefix: str, priorities: Mapping[str, int]) -> None:
@@ -133,14 +132,27 @@ def _modify(rule_arn: str, conditions: Iterable[Condition], **more: Any) -> None
 
 
 def check(listener_arn: str, priorities: Mapping[str, int], opened: Iterable[str], closed: Iterable[str]) -> None:
-    """Read back what was written; raise UnfinishedError if it is not so."""
-    found = read(listener_arn)
-    if wrong := {
-        rule: found.priorities.get(rule) for rule in priorities if found.priorities.get(rule) != priorities[rule]
-    }:
+    """Look until what was written shows; raise UnfinishedError if it does not."""
+    opens, closes = frozenset(opened), frozenset(closed)
+    found = patience.until(
+        lambda: read(listener_arn), lambda order: not _differs(order, priorities) and not _same(order, opens, closes)
+    )
+    if found is None:
+        raise UnfinishedError("the rules cannot be read back")
+    if wrong := _differs(found, priorities):
         raise UnfinishedError(f"the rules read back as {wrong}, expected {dict(priorities)}")
-    if same := sorted((set(opened) & found.nothing) | (set(closed) & found.priorities.keys() - found.nothing)):
+    if same := _same(found, opens, closes):
         raise UnfinishedError(f"the conditions of {', '.join(same)} read back as they were")
+
+
+def _differs(order: Order, wanted: Mapping[str, int]) -> dict[str, int | None]:
+    """Return the rules that do not have these numbers, with those that they have."""
+    return {rule: order.priorities.get(rule) for rule, number in wanted.items() if order.priorities.get(rule) != number}
+
+
+def _same(order: Order, opened: frozenset[str], closed: frozenset[str]) -> list[str]:
+    """Return the rules that are not open or not closed yet."""
+    return sorted((opened & order.nothing) | (closed & order.priorities.keys() - order.nothing))
 
 
 def encoded(memory: Memory) -> dict[str, str]:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from botocore.exceptions import ClientError
 
-from kirikae import aws
+from kirikae import aws, patience
 from kirikae.clock import moment
 from kirikae.errors import InputError, UnfinishedError
 from kirikae.notify import Words
@@ -141,8 +141,10 @@ def store(
     wishes at the same moment none is lost.
     https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html
     """
-    first = base = _understood(name)
-    unknown = wanted.window is None and wanted.name not in first.open(now)
+    first = _understood(name)
+    if wanted.window is None and wanted.name not in first.open(now):  # just started, maybe: an end must not be lost
+        first = patience.until(lambda: _understood(name), lambda shown: wanted.name in shown.open(now)) or first
+    base, unknown = first, wanted.window is None and wanted.name not in first.open(now)
     note = f"no window {wanted.name!r} is open, so there is nothing to end" if unknown else ""
     result = after(first.windows, wanted, now)
     if dry_run or unknown:
