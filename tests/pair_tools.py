@@ -142,6 +142,7 @@ class Deployed(Pair):
         self.account.client("ssm").put_parameter(
             Name="/pair/hold", Type="String", Value=json.dumps(wish), Overwrite=True
         )
+        self.account.lag.catch_up("ssm")  # what follows is not of the same second
 
     def alarm_mails(self, name: str, state: str = "ALARM") -> list[Any]:
         """Return CloudWatch's mails of an alarm whose name contains `name`."""

@@ -51,6 +51,7 @@ class Batch:
         until = datetime.fromtimestamp(self.account.clock.time() + 60 * minutes, UTC).isoformat()
         wish = json.dumps({"until": until, "reason": "work on the server"})
         self.account.client("ssm").put_parameter(Name="/batch/hold", Type="String", Value=wish, Overwrite=True)
+        self.account.lag.catch_up("ssm")  # what follows is not of the same second
 
     def invoke(self, event: Any = None) -> Any:
         done = self.account.functions.invoke(self.stack.resources[FUNCTION], event or {"action": "reconcile"})

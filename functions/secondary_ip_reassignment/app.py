@@ -26,7 +26,8 @@ def observe(config: Config, hint: Hint) -> Observed:
     """Read the instances and where everything declared is; nothing for parameters that cannot be right."""
     if any(static_problems(config)):
         return Observed({}, {})
-    seen = look(config, Observed(ec2.instance_states(config.pair_instance_ids, hint.stopped_instance), {}))
+    states = ec2.instance_states(config.pair_instance_ids, hint.stopped_instance, hint.running_instance)
+    seen = look(config, Observed(states, {}))
     return seen if plan(config, seen).moves else with_checks(config, seen)
 
 

@@ -13,6 +13,7 @@ from kirikae.errors import InputError
 from kirikae.rotation import (
     by_hand,
     claims,
+    executions,
     hook,
     known,
     mail,
@@ -38,8 +39,13 @@ TASKS: Mapping[str, Callable[[Config, Event], Any]] = {
 }
 
 
-def restore(config: Config) -> dict[str, Any]:
-    """Put back what ended executions left out; the event of an end is a hint, and the tick does the same without it."""
+def restore(config: Config, ended: object = None) -> dict[str, Any]:
+    """Put back what ended executions left out; the event of an end is a hint, and the tick does the same without it.
+
+    ended: the ARN of the execution that the event is about.
+    """
+    if isinstance(ended, str) and ended == executions.arn(config, executions.name(ended)):
+        executions.see_end(ended)
     telling.owed(config)
     now, seen = clock.now(), membership.health(config.rotation_target_group_arns)
     remembered = memory.read_if_possible(config)
@@ -79,7 +85,7 @@ def lambda_handler(event: dict[str, Any], context: Any) -> Any:
         raise InputError(f"the event is {event!r}, expected a JSON object")
     config, name = env.load(Config), event.get("operation")
     if event.get("source") in ("aws.states", "aws.events"):
-        name, done = "restore", restore(config)
+        name, done = "restore", restore(config, event.get("detail", {}).get("executionArn"))
     elif task := TASKS.get(str(name)):
         done = task(config, trust.verified(config, event))
     else:

@@ -17,9 +17,9 @@ MISSING = "missing"
 GONE = frozenset({"shutting-down", "terminated", MISSING})  # its interfaces may be gone with it
 
 
-def instance_states(instance_ids: Iterable[str], said_down: str = "") -> dict[str, str]:
+def instance_states(instance_ids: Iterable[str], said_down: str = "", said_running: str = "") -> dict[str, str]:
     """Return pending, running, stopping, stopped, shutting-down, terminated or `missing` for each instance."""
-    return {instance.id: instance.state for instance in instances(instance_ids, said_down)}
+    return {instance.id: instance.state for instance in instances(instance_ids, said_down, said_running)}
 
 
 @dataclass(frozen=True)
@@ -36,25 +36,27 @@ class Instance:
     zone: str = ""
 
 
-def instances(instance_ids: Iterable[str], said_down: str = "") -> tuple[Instance, ...]:
+def instances(instance_ids: Iterable[str], said_down: str = "", said_running: str = "") -> tuple[Instance, ...]:
     """Return the instances in the order asked for; one that EC2 does not know has the state `missing`.
 
-    EC2 is eventually consistent: while it does not yet show the instance `said_down` as an event described it, look
-    again, at most three times within a second and a half.  A filter instead of InstanceIds, because one id that EC2
-    has forgotten (an hour after its termination) must not hide the others.
+    EC2 is eventually consistent: while it does not yet show the instance `said_down` or `said_running` as an event
+    described it, look again, at most four times within three seconds.  A filter instead of InstanceIds, because one id
+    that EC2 has forgotten (an hour after its termination) must not hide the others.
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstances.html
     """
     wanted = list(instance_ids)
     if not wanted:
         return ()
-    for pause in (0.2, 0.4, 0.8, 0):
+    for pause in (0.2, 0.4, 0.8, 1.6, 0):
         answer = aws.client("ec2").describe_instances(Filters=[{"Name": "instance-id", "Values": wanted}])
         found = {
             described["InstanceId"]: _instance(described)
             for reservation in answer["Reservations"]
             for described in reservation["Instances"]
         }
-        if said_down not in found or found[said_down].state in DOWN:
+        late = [name for name in (said_down,) if name in found and found[name].state not in DOWN]
+        late += [name for name in (said_running,) if name in found and found[name].state in ("pending", "stopped")]
+        if not late:
             break
         time.sleep(pause)
     return tuple(found.get(instance_id, Instance(instance_id, MISSING)) for instance_id in wanted)

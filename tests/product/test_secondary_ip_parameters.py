@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from pair_tools import Inside
 
-from kirikae import patience
 from sandbox.account import Account
 
 CIDR = "192.168.99.1/32"
@@ -14,9 +13,8 @@ OVERLAY: dict[str, Any] = {"ipv4": (), "overlay": (CIDR,), "tables": 2}
 
 
 @pytest.fixture
-def inside(account: Account, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Inside]:
-    """Return a maker of worlds; looking again costs no time there."""
-    monkeypatch.setattr(patience, "PAUSES", (0.0, 0.0, 0.0))
+def inside(account: Account) -> Callable[..., Inside]:
+    """Return a maker of worlds."""
     return lambda **estate: Inside(account, **estate)
 
 

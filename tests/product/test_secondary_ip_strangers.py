@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from pair_tools import Deployed, Inside
 
-from kirikae import patience
 from sandbox.account import Account
 
 CIDR, OTHER_CIDR = "192.168.99.1/32", "192.168.98.0/24"
@@ -19,9 +18,8 @@ KINDS = ("instance", "detached", "load balancer", "NAT gateway")
 
 
 @pytest.fixture
-def inside(account: Account, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Inside]:
-    """Return a maker of worlds; looking again costs no time there."""
-    monkeypatch.setattr(patience, "PAUSES", (0.0, 0.0, 0.0))
+def inside(account: Account) -> Callable[..., Inside]:
+    """Return a maker of worlds."""
     return lambda **estate: Inside(account, **estate)
 
 

@@ -157,6 +157,7 @@ class Site:
         until = datetime.fromtimestamp(self.account.clock.time() + 60 * (minutes or 0), UTC).isoformat()
         text = json.dumps({"until": until, "reason": "database work"}) if minutes else "off"
         self.account.client("ssm").put_parameter(Name="/site/hold", Type="String", Value=text, Overwrite=True)
+        self.account.lag.catch_up("ssm")  # what follows is not of the same second
 
     def hand(self, operation: str, **given: Any) -> Any:
         """Invoke the function by hand."""

@@ -479,6 +479,14 @@ def test_an_end_that_does_not_show_yet_is_seen_by_a_later_tick(site: Site) -> No
     assert (site.registered(), site.claims()) == (before, [])
 
 
+def test_an_end_that_shows_a_moment_later_is_waited_for(site: Site) -> None:
+    before = site.registered()
+    execution = asking(site, instance_ids=[site.ids[0]])
+    site.account.lag.exactly("stepfunctions", 4)
+    site.aborted(execution)
+    assert (site.registered(), site.claims()) == (before, [])
+
+
 def test_a_target_that_came_back_and_was_taken_out_again_by_hand_stays_out(site: Site) -> None:
     site.aborted(asking(site, instance_ids=[site.ids[0]]))
     site.account.advance(30)
@@ -506,6 +514,15 @@ def test_of_two_that_are_remembered_at_the_same_moment_none_is_lost(site: Site) 
     stripped(site)
     assert site.hand("status")["out"].keys() == out >= {site.ids[0]}
     assert third in site.health()
+
+
+def test_a_target_that_the_guard_keeps_in_is_remembered_by_nobody(site: Site) -> None:
+    site.account.lag.exactly("ssm", 1)
+    site.service.break_application(site.ids[1])
+    site.account.advance(30)
+    assert site.hand("deregister", instance_id=site.ids[0])["outcome"] == "refused"
+    site.account.advance(1)
+    assert site.hand("status")["out"] == {}
 
 
 def test_what_an_aborted_execution_left_out_comes_back_while_the_memory_cannot_be_read(site: Site) -> None:

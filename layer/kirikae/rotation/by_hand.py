@@ -45,10 +45,10 @@ def deregister(config: Config, event: Event) -> dict[str, Any]:
     if reason := _why_not(config, event, member):
         return _refused(member, reason)
     now, by = clock.now(), taken.by if taken else event["by"]  # half out: whoever began goes on
-    memory.taken(config, member["id"], Claim(now, by, tuple(member["places"])))
+    wrote = memory.taken(config, member["id"], Claim(now, by, tuple(member["places"])))
     if reason := moves.leave(member, case.asked, by, lambda: True):
         if not missing:
-            memory.returned(config, member)
+            memory.returned(config, member, wrote)
         return _refused(member, reason)
     state = _draining(member, now, membership.health(case.seen), case.asked)
     return {"outcome": "changed", "reason": f"{member['id']} is out", **state}

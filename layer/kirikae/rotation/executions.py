@@ -9,7 +9,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from kirikae import aws
+from kirikae import aws, patience
 from kirikae.rotation.world import Config
 
 _ENDED = frozenset({"SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED"})  # a redrive is PENDING_REDRIVE, then RUNNING
@@ -94,6 +94,11 @@ def _groups(execution_arn: str) -> list[str]:
     found = described(execution_arn)
     named = found.given.get("target_group_arns") if found and isinstance(found.given, dict) else None
     return named if isinstance(named, list) else []
+
+
+def see_end(execution_arn: str) -> None:
+    """Look until an execution that has ended, as an event says, is shown to have, or the patience is over."""
+    patience.until(lambda: described(execution_arn), lambda found: found is None or found.stopped is not None)
 
 
 def is_running(execution_arn: str) -> bool:

@@ -42,17 +42,21 @@ def read_if_possible(config: Config) -> Memory | None:
         return None
 
 
-def change(config: Config, edit: Callable[[Memory], Memory]) -> None:
-    """Remember it as `edit` leaves it; two that write at the same moment lose nothing."""
+def change(config: Config, edit: Callable[[Memory], Memory], wrote: int = 0) -> int:
+    """Remember it as `edit` leaves it, and return the version that does; two at the same moment lose nothing.
+
+    wrote: the version that this run has written before, because a read may still show what was before that.
+    """
     name = config.rotation_parameter
-    text, version = _read(name)
+    text, version = _read(f"{name}:{wrote}" if wrote else name)
     before = _meant(config, text)
     if (after := edit(before)) == before:
-        return
+        return version
     # Systems Manager has no conditional write.  But the version says whether somebody wrote between read and write:
     # then his is the one just below, and the change is made again on top of it.
     while (written := _write(name, after)) > version + 1:
         after, version = edit(_meant(config, _read(f"{name}:{written - 1}")[0])), written
+    return written
 
 
 def begun(config: Config, execution: str) -> None:
@@ -65,19 +69,22 @@ def over(config: Config, executions: frozenset[str]) -> None:
     change(config, lambda known: replace(known, executions=known.executions - executions))
 
 
-def taken(config: Config, target: str, claim: Claim) -> None:
-    """Remember how a target is registered before an operation by hand takes it out; it may have left other groups."""
+def taken(config: Config, target: str, claim: Claim) -> int:
+    """Remember how a target is registered before an operation by hand takes it out; return the version that does.
+
+    It may have left other groups.
+    """
 
     def with_it(known: Memory) -> Memory:
         before = known.by_hand[target].places if target in known.by_hand else ()
         others = tuple(place for place in before if place not in claim.places)
         return replace(known, by_hand={**known.by_hand, target: replace(claim, places=others + claim.places)})
 
-    change(config, with_it)
+    return change(config, with_it)
 
 
-def returned(config: Config, member: Member) -> None:
-    """Forget that a target was taken out of these places."""
+def returned(config: Config, member: Member, wrote: int = 0) -> None:
+    """Forget that a target was taken out of these places; wrote: the version in which this run has remembered it."""
 
     def without(known: Memory) -> Memory:
         rest = {
@@ -88,7 +95,7 @@ def returned(config: Config, member: Member) -> None:
         }
         return replace(known, by_hand={target: claim for target, claim in rest.items() if claim.places})
 
-    change(config, without)
+    change(config, without, wrote)
 
 
 def _read(name: str) -> tuple[str, int]:

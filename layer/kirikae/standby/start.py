@@ -112,9 +112,16 @@ def _look(run: Run) -> dict[str, Instance]:
     for standby in shown.values():
         found = failure(current(standby, run.seen.active).get(FAILED, ""))
         left = standby.id in (run.change.leave or ()) or (found and found[1] == GAVE_UP)
-        if standby.state in UP and not left:
+        if _started_since(run, standby) and not left:
             raise OtherRunError(f"{standby.id} is {standby.state}: another run has started it")
     return shown
+
+
+def _started_since(run: Run, standby: Instance) -> bool:
+    """Tell whether it is up by another start than this run has seen the end of: EC2 may still show what was before."""
+    [before] = [known for known in run.seen.standbys if known.id == standby.id]
+    ended = before.state not in UP and before.launched and standby.launched and standby.launched <= before.launched
+    return standby.state in UP and not ended
 
 
 def _look_again(run: Run, candidate_id: str) -> None:
