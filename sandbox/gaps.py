@@ -86,7 +86,8 @@ def _usual(status: Any) -> bool:
 
 def _health(result: dict[str, Any]) -> Iterator[_Member]:
     for described in result.get("TargetHealthDescriptions", []):
-        yield described["Target"], "AvailabilityZone"
+        if described["Target"].get("AvailabilityZone") != "all":  # which tells of an address outside the VPC (R3)
+            yield described["Target"], "AvailabilityZone"
         yield described, "HealthCheckPort"
         if described["TargetHealth"].get("Reason") != "Target.NotInUse":  # R1
             yield described["TargetHealth"], "Description"
