@@ -122,9 +122,10 @@ class Shop:
         self.minutes(8)
 
     def hold(self, value: object) -> None:
-        """Write the hold parameter as an operator does."""
+        """Write the hold parameter as an operator does, a moment before anything else happens."""
         text = value if isinstance(value, str) else json.dumps(value)
         self.account.client("ssm").put_parameter(Name="/shop/hold", Type="String", Value=text, Overwrite=True)
+        self.account.lag.catch_up("ssm")
 
     def held(self, minutes: float, reason: str = "database work") -> None:
         """Hold for so many minutes from now."""

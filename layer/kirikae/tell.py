@@ -66,7 +66,8 @@ def owed[C: env.Stack, S, X: Change, D](
         return
     letters = []
     if _without(note.known) != _without(state):
-        if note.telling is None and not _still_untold(name, note):
+        # Who looks so soon after another one told something may have been shown the world before that.
+        if note.telling is None and (now - note.at < told.STALE_READS or not _still_untold(name, note)):
             return
         letters.append(tells.found(config, seen, _without(note.known)))
     if withheld and state.get(UNANSWERED) != note.known.get(UNANSWERED):

@@ -252,6 +252,7 @@ def test_a_dead_primary_gets_the_sorry_page_whatever_wakes_us(shop: Shop, every_
     shop.stops()
     for name, event in every_event.items():
         shop.service.forward({shop.service.primary_arn: 1, shop.service.sorry_arn: 0})
+        shop.account.lag.catch_up()
         only_asked = event.get("action") == "dry-run"
         assert shop.switchover(event)["outcome"] == ("dry-run" if only_asked else "changed"), name
         assert shop.serves == (["primary"] if only_asked else ["sorry"]), name
