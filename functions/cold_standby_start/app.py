@@ -30,7 +30,7 @@ def observe(config: Config, hint: Hint) -> Observed:
     """Read the instances and the alarms whose action is this function; once a standby runs, its checks and health."""
     now = clock.now()
     every = config.active_instance_id, *config.standby_instance_ids
-    active, *others = ec2.instances(every, hint.stopped_instance, hint.running_instance)
+    active, *others = ec2.instances(every, hint.stopped_instance or hint.running_instance, hint.state)
     standbys = tuple(notes.believed(standby, active, now) for standby in others)
     seen = Observed(now, active, standbys, alarms.in_alarm(config.own_arn))
     running = [standby.id for standby in seen.up if standby.state == "running"][:1]

@@ -26,7 +26,8 @@ def observe(config: Config, hint: Hint) -> Observed:
     """Read the instances and where everything declared is; nothing for parameters that cannot be right."""
     if any(static_problems(config)):
         return Observed({}, {})
-    states = ec2.instance_states(config.pair_instance_ids, hint.stopped_instance, hint.running_instance)
+    said_of = hint.stopped_instance or hint.running_instance
+    states = ec2.instance_states(config.pair_instance_ids, said_of, hint.state)
     seen = look(config, Observed(states, {}))
     return seen if plan(config, seen).moves else with_checks(config, seen)
 

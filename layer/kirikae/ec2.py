@@ -17,9 +17,19 @@ MISSING = "missing"
 GONE = frozenset({"shutting-down", "terminated", MISSING})  # its interfaces may be gone with it
 
 
-def instance_states(instance_ids: Iterable[str], said_down: str = "", said_running: str = "") -> dict[str, str]:
+# What EC2 may still show of an instance of which an event says this.
+_BEFORE = {
+    "running": ("stopped", "pending"),
+    "stopping": ("pending", "running"),
+    "stopped": ("pending", "running", "stopping"),
+    "shutting-down": ("pending", "running"),
+    "terminated": ("pending", "running"),
+}
+
+
+def instance_states(instance_ids: Iterable[str], said_of: str = "", said: str = "stopping") -> dict[str, str]:
     """Return pending, running, stopping, stopped, shutting-down, terminated or `missing` for each instance."""
-    return {instance.id: instance.state for instance in instances(instance_ids, said_down, said_running)}
+    return {instance.id: instance.state for instance in instances(instance_ids, said_of, said)}
 
 
 @dataclass(frozen=True)
@@ -36,12 +46,12 @@ class Instance:
     zone: str = ""
 
 
-def instances(instance_ids: Iterable[str], said_down: str = "", said_running: str = "") -> tuple[Instance, ...]:
+def instances(instance_ids: Iterable[str], said_of: str = "", said: str = "stopping") -> tuple[Instance, ...]:
     """Return the instances in the order asked for; one that EC2 does not know has the state `missing`.
 
-    EC2 is eventually consistent: while it does not yet show the instance `said_down` or `said_running` as an event
-    described it, look again, at most four times within three seconds.  A filter instead of InstanceIds, because one id
-    that EC2 has forgotten (an hour after its termination) must not hide the others.
+    EC2 is eventually consistent: while it does not yet show the instance `said_of` as an event described it, look
+    again, at most four times within three seconds.  A filter instead of InstanceIds, because one id that EC2 has
+    forgotten (an hour after its termination) must not hide the others.
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstances.html
     """
     wanted = list(instance_ids)
@@ -54,9 +64,7 @@ def instances(instance_ids: Iterable[str], said_down: str = "", said_running: st
             for reservation in answer["Reservations"]
             for described in reservation["Instances"]
         }
-        late = [name for name in (said_down,) if name in found and found[name].state not in DOWN]
-        late += [name for name in (said_running,) if name in found and found[name].state in ("pending", "stopped")]
-        if not late:
+        if said_of not in found or found[said_of].state not in _BEFORE.get(said, ()):
             break
         time.sleep(pause)
     return tuple(found.get(instance_id, Instance(instance_id, MISSING)) for instance_id in wanted)

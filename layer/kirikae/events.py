@@ -17,6 +17,7 @@ class Hint:
     at: datetime | None = None
     stopped_instance: str = ""  # an instance that the event says is going or gone
     running_instance: str = ""  # an instance that the event says runs, since `at`
+    state: str = ""  # what it says of either
     calling_alarm: str = ""  # the alarm whose ALARM action the event is: CloudWatch did call
     wish: Any = None  # the stored form of the wish in the event, of a handler that takes wishes
 
@@ -48,11 +49,12 @@ def hint(event: dict[str, Any]) -> Hint:
             return Hint(f"alarm {name} went {value}", "alarm", at, calling_alarm=calls)
         case {
             "detail-type": "EC2 Instance State-change Notification",
-            "detail": {"instance-id": str(instance_id), "state": state},
+            "detail": {"instance-id": str(instance_id), "state": str(state)},
         }:
             gone = instance_id if state in ("stopping", "stopped", "shutting-down", "terminated") else ""
             runs = instance_id if state == "running" else ""
-            return Hint(f"instance {instance_id} is {state}", "event", moment_if_any(event.get("time")), gone, runs)
+            at = moment_if_any(event.get("time"))
+            return Hint(f"instance {instance_id} is {state}", "event", at, gone, runs, state)
         case {"detail-type": "Scheduled Event"}:
             return Hint("tick", "tick")
         case {"detail-type": str(kind)}:

@@ -175,7 +175,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 @pytest.mark.parametrize(
-    ("said_down", "shown", "found", "looks"),
+    ("said_of", "shown", "found", "looks"),
     [
         pytest.param("", ["running"], "running", 1, id="nothing was said"),
         pytest.param("i-1", ["stopping"], "stopping", 1, id="shown at once"),
@@ -185,28 +185,31 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     ],
 )
 def test_what_an_event_said_is_waited_for_a_moment(
-    answer: Answer, pauses: list[float], said_down: str, shown: list[str], found: str, looks: int
+    answer: Answer, pauses: list[float], said_of: str, shown: list[str], found: str, looks: int
 ) -> None:
     stubber = answer("ec2", "describe_instances", *(reservations(state) for state in shown))
-    assert ec2.instance_states(["i-1"], said_down) == {"i-1": found}
+    assert ec2.instance_states(["i-1"], said_of) == {"i-1": found}
     stubber.assert_no_pending_responses()
     assert len(shown) == looks
     assert sum(pauses) <= 3.0
 
 
 @pytest.mark.parametrize(
-    ("shown", "found"),
+    ("said", "shown", "found"),
     [
-        pytest.param(["stopped", "pending", "running"], "running", id="shown late"),
-        pytest.param(["stopping"], "stopping", id="it is over already"),
-        pytest.param(["pending"] * 5, "pending", id="never shown"),
+        pytest.param("running", ["stopped", "pending", "running"], "running", id="shown late"),
+        pytest.param("running", ["stopping"], "stopping", id="it is over already"),
+        pytest.param("running", ["pending"] * 5, "pending", id="never shown"),
+        pytest.param("stopped", ["running", "stopping", "stopped"], "stopped", id="the end of its way down"),
+        pytest.param("terminated", ["shutting-down"], "shutting-down", id="far enough"),
+        pytest.param("unheard-of", ["running"], "running", id="a state that is new"),
     ],
 )
-def test_that_an_instance_runs_is_waited_for_a_moment(
-    answer: Answer, pauses: list[float], shown: list[str], found: str
+def test_each_state_that_an_event_says_is_waited_for_a_moment(
+    answer: Answer, pauses: list[float], said: str, shown: list[str], found: str
 ) -> None:
     stubber = answer("ec2", "describe_instances", *(reservations(state) for state in shown))
-    assert ec2.instance_states(["i-1"], said_running="i-1") == {"i-1": found}
+    assert ec2.instance_states(["i-1"], "i-1", said) == {"i-1": found}
     stubber.assert_no_pending_responses()
     assert sum(pauses) <= 3.0
 

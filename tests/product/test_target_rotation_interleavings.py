@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from functions.target_rotation import app
-from kirikae import aws, clock, log
+from kirikae import aws, clock, log, patience
 from kirikae.errors import UnfinishedError
 from sandbox import iam
 from sandbox.clock import Clock
@@ -46,9 +46,12 @@ class World:
     least: int
     blind: bool
     late: int = 0  # so many seconds health is shown as it was before a target came or left
+    tags_late: int = 0  # and tags as they were before they were written or removed
     zonal: bool = False  # cross-zone load balancing is off: each zone counts by itself
     clock: Clock = field(default_factory=Clock)
     tags: dict[str, dict[str, str]] = field(default_factory=lambda: {group: {} for group in GROUPS})
+    old_tags: list[tuple[float, dict[str, dict[str, str]]]] = field(default_factory=list)
+    slept: float = 0.0  # what functions have waited: it takes no time of the clock
     memory: list[str] = field(default_factory=list)  # every version of the parameter
     dead: set[str] = field(default_factory=set)
     deaths: int = 0
@@ -179,15 +182,29 @@ class World:
         return {"Attributes": [{"Key": "deregistration_delay.timeout_seconds", "Value": str(DELAY)}, cross_zone]}
 
     def describe_tags(self, ResourceArns: list[str]) -> Any:  # noqa: N803
-        tags = {arn: [{"Key": k, "Value": v} for k, v in self.tags[arn].items()] for arn in ResourceArns}
+        late = [shown for until, shown in self.old_tags if self.now() < until]
+        shown = late[0] if late else self.tags
+        tags = {arn: [{"Key": k, "Value": v} for k, v in shown[arn].items()] for arn in ResourceArns}
         return {"TagDescriptions": [{"ResourceArn": arn, "Tags": found} for arn, found in tags.items()]}
 
     def add_tags(self, ResourceArns: list[str], Tags: list[Any]) -> None:  # noqa: N803
+        self._keep_tags()
         self.tags[ResourceArns[0]].update({tag["Key"]: tag["Value"] for tag in Tags})
 
     def remove_tags(self, ResourceArns: list[str], TagKeys: list[str]) -> None:  # noqa: N803
+        self._keep_tags()
         for key in TagKeys:
             self.tags[ResourceArns[0]].pop(key, None)
+
+    def _keep_tags(self) -> None:
+        if self.tags_late:
+            self.old_tags.append((self.now() + self.tags_late, {group: dict(of) for group, of in self.tags.items()}))
+
+    def now(self) -> float:
+        return self.clock.time() + self.slept
+
+    def sleep(self, seconds: float) -> None:
+        self.slept += seconds
 
     def describe_auto_scaling_instances(self, **_: Any) -> Any:
         return {"AutoScalingInstances": []}
@@ -272,6 +289,7 @@ def in_world(world: World) -> Iterator[None]:
             patch.setenv(name, value)
         patch.setattr(aws, "client", lambda _service, **_: Client(world))
         patch.setattr(clock, "now", world.clock.now)
+        patch.setattr(patience, "time", SimpleNamespace(time=world.now, sleep=world.sleep))
         patch.setattr(log.metrics, "add_metric", lambda *_, **__: None)
         patch.setattr(log.logger, "info", lambda *_, **__: None)
         patch.setattr(log.logger, "error", lambda *_, **__: None)
@@ -301,6 +319,7 @@ ABORTS = st.lists(st.tuples(st.integers(0, 300), st.integers(0, 1)), max_size=1)
     batch=st.integers(1, 2),
     late=st.just(0) | st.integers(1, 45),
     zonal=st.booleans(),
+    tags_late=st.just(0) | st.integers(1, 9),
 )
 def test_never_below_the_minimum_and_everything_back_or_named(
     seed: int,
@@ -313,8 +332,9 @@ def test_never_below_the_minimum_and_everything_back_or_named(
     batch: int,
     late: int,
     zonal: bool,
+    tags_late: int,
 ) -> None:
-    world = World(choices(seed, failures), least, blind, late, zonal)
+    world = World(choices(seed, failures), least, blind, late, tags_late, zonal)
     with in_world(world):
         made: list[stepfunctions.Execution] = []
         asked = TARGETS[:2] if zonal else TARGETS

@@ -92,15 +92,16 @@ EXECUTIONS: dict[str, Callable[[Site, Execution], Any]] = {
 }
 
 
-@pytest.mark.parametrize("execution", EXECUTIONS)
-def test_nothing_is_done_for_a_document_that_the_machine_did_not_hand_on(site: Site, execution: str) -> None:
+def test_nothing_is_done_for_a_document_that_the_machine_did_not_hand_on(site: Site) -> None:
     site.rotates({"instance_ids": [site.ids[0]]})
     running = asking(site)
     document, before = made_up(site, running.data), site.registered()
     calls, mails = len(site.writes("RegisterTargets", "DeregisterTargets", "AddTags", "SendCommand")), len(site.mails)
-    for operation in OPERATIONS if execution != "that runs" else OPERATIONS[1:]:
-        given = {"execution": EXECUTIONS[execution](site, running), "token": "t", "input": ASKS, "rotation": document}
-        assert "Error" in str(at(site, "TargetRotationFunction", {"operation": operation, **given}))
+    for which, execution in EXECUTIONS.items():
+        given = {"execution": execution(site, running), "token": "t", "input": ASKS, "rotation": document}
+        for operation in OPERATIONS if which != "that runs" else OPERATIONS[1:]:
+            answer = at(site, "TargetRotationFunction", {"operation": operation, **given})
+            assert "Error" in str(answer), (which, operation)
     assert len(site.writes("RegisterTargets", "DeregisterTargets", "AddTags", "SendCommand")) == calls
     assert (site.registered(), len(site.mails)) == (before, mails)
 
@@ -120,11 +121,11 @@ def test_a_plan_is_made_of_the_execution_s_own_input(site: Site) -> None:
     assert at(site, "TargetRotationFunction", given)["hook"]["type"] == "approval"
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
-def test_the_entrance_of_the_operations_by_hand_leads_to_no_task(site: Site, operation: str) -> None:
+def test_the_entrance_of_the_operations_by_hand_leads_to_no_task(site: Site) -> None:
     running = asking(site)
-    given = {"operation": operation, "rotation": running.data, "execution": {"Id": running.arn}}
-    assert "expected one of deregister, register, status" in at(site, "TargetByHandFunction", given)
+    for operation in OPERATIONS:
+        given = {"operation": operation, "rotation": running.data, "execution": {"Id": running.arn}}
+        assert "expected one of deregister, register, status" in at(site, "TargetByHandFunction", given)
 
 
 @pytest.mark.parametrize("entrance", ["TargetByHandFunction", "TargetRotationFunction"])
@@ -183,22 +184,23 @@ def test_a_document_that_changed_hands_since_it_was_judged_is_not_run(site: Site
 
 # Tags that nothing bears out.
 
-FORGERS = {
-    "nobody": "nobody",
-    "nobody, with the machine": f"{MACHINE}:nobody",
-    "an operation by hand": f"{MACHINE}:hand-0a1b2c3d",
-    "an operation by hand, as it was signed once": "hand-0a1b2c3d",
-    "an execution that succeeded": f"{MACHINE}:good",
-    "an execution that was aborted": f"{MACHINE}:aborted",
-    "the same, as it was signed once": "aborted",
-    "the running execution": f"{MACHINE}:running",
-    "no name": f"{MACHINE}:=/=",
-    "a very long name": f"{MACHINE}:{'x' * 90}",
-}
+FORGERS = (
+    "nobody",
+    f"{MACHINE}:nobody",
+    f"{MACHINE}:hand-0a1b2c3d",
+    "hand-0a1b2c3d",  # as an operation by hand was signed once
+    f"{MACHINE}:good",
+    f"{MACHINE}:aborted",
+    "aborted",  # as an execution was signed once
+    f"{MACHINE}:running",
+    f"{MACHINE}:=/=",
+    f"{MACHINE}:{'x' * 90}",
+)
 
 
-@pytest.mark.parametrize("by", FORGERS)
-def test_a_stranger_in_a_tag_is_never_registered_and_the_tag_is_told_once(site: Site, by: str) -> None:
+@pytest.mark.parametrize("half", [0, 1])  # moto's groups have room for ten tags
+def test_a_stranger_in_a_tag_is_never_registered_and_the_tags_are_told_once(site: Site, half: int) -> None:
+    strangers = {f"{STRANGER[:-1]}{number}": by for number, by in enumerate(FORGERS[half::2])}
     site.begins({"instance_ids": [site.ids[0]]}, "good")
     site.until(lambda: not site.claims() and site.account.states.executions[0].status == "SUCCEEDED")
     aborted = site.begins({**ASKS, "instance_ids": [site.ids[0]]}, "aborted")
@@ -207,22 +209,22 @@ def test_a_stranger_in_a_tag_is_never_registered_and_the_tag_is_told_once(site: 
     site.account.advance(300)
     running = site.begins({**ASKS, "instance_ids": [site.ids[0]]}, "running")
     site.reaches(running, "Ask")
-    tagged(site, STRANGER, FORGERS[by])
-    stranger = {"operation": "register", "instance_id": STRANGER}
+    for stranger, by in strangers.items():
+        tagged(site, stranger, by)
     site.account.advance(900)
-    answer = at(site, "TargetByHandFunction", stranger)
-    assert "bears out" in answer
-    assert STRANGER in str(at(site, "TargetByHandFunction", {"operation": "status"})["not_believed"])
-    assert not [call for call in site.writes("RegisterTargets") if STRANGER in str(call.params)]
+    not_believed = str(at(site, "TargetByHandFunction", {"operation": "status"})["not_believed"])
+    for stranger, by in strangers.items():
+        assert "bears out" in at(site, "TargetByHandFunction", {"operation": "register", "instance_id": stranger}), by
+        assert stranger in not_believed, by
+        assert not [call for call in site.writes("RegisterTargets") if stranger in str(call.params)], by
     assert alarms(site, "TargetRotationDoubtfulAlarm") == 1
     site.answers()
     site.until(lambda: running.status == "SUCCEEDED")
-    assert site.claims() == [STRANGER]
+    assert site.claims() == [*strangers]
 
 
 VALUES = {
     "nothing": "",
-    "a word": "x",
     "no time": "yesterday patch-day 80",
     "no offset": "2026-11-22T02:15:00 patch-day 80",
     "no port": "2026-11-22T02:15:00Z patch-day http",
@@ -230,11 +232,13 @@ VALUES = {
 }
 
 
-@pytest.mark.parametrize("value", VALUES.values(), ids=VALUES.keys())
-def test_a_tag_that_is_no_claim_is_named_and_breaks_nothing(site: Site, value: str) -> None:
-    told(site, site.ids[1], value)
+def test_a_tag_that_is_no_claim_is_named_and_breaks_nothing(site: Site) -> None:
+    told(site, site.ids[1], "x")
+    for number, value in enumerate(VALUES.values()):
+        told(site, f"{STRANGER[:-1]}{number}", value)
     before = site.registered()
-    assert "which is no claim" in str(at(site, "TargetByHandFunction", {"operation": "status"})["not_believed"])
+    not_believed = at(site, "TargetByHandFunction", {"operation": "status"})["not_believed"]
+    assert [why.endswith("which is no claim") for why in not_believed.values()] == [True] * (len(VALUES) + 1)
     assert site.hand("deregister", instance_id=site.ids[0])["outcome"] == "changed"
     site.hand("register", instance_id=site.ids[0])
     site.account.advance(120)
@@ -325,13 +329,15 @@ def test_what_a_dying_task_takes_out_after_the_end_of_its_execution_comes_back(s
     assert (site.registered(), site.claims()) == (before, [])
 
 
-def test_a_target_that_drains_again_after_days_is_still_asked_about(site: Site) -> None:
+def test_a_target_that_drains_again_after_days_is_still_asked_about(new_site: Callable[..., Site]) -> None:
+    site = new_site().deployed()
+    site.account.events.delete_rule(site.stack.resources["TargetRotationTick"])
     site.hand("deregister", instance_id=site.ids[0])
     site.account.advance(60)
     site.elb.register_targets(TargetGroupArn=site.group, Targets=[{"Id": site.ids[0]}])
     site.account.advance(90000)
     site.elb.deregister_targets(TargetGroupArn=site.group, Targets=[{"Id": site.ids[0]}])
-    site.account.advance(site.account.targets.late_seconds)
+    site.account.advance(10)
     answer = site.hand("deregister", instance_id=site.ids[0])
     assert (answer["outcome"], answer["drained"], answer["wait_seconds"]) == ("unchanged", False, 15)
     site.account.advance(30)
@@ -363,6 +369,7 @@ def test_what_an_ended_execution_left_out_may_be_registered_by_hand(site: Site) 
     execution = asking(site, instance_ids=[site.ids[0]])
     site.account.events.arrivals = lost
     site.aborted(execution)
+    site.account.lag.catch_up("stepfunctions")
     assert site.hand("deregister", instance_id=site.ids[0])["outcome"] == "refused"
     assert site.hand("register", instance_id=site.ids[0])["outcome"] == "changed"
     site.account.advance(30)

@@ -50,7 +50,8 @@ def deregister(config: Config, event: Event) -> dict[str, Any]:
         if not missing:
             memory.returned(config, member, wrote)
         return _refused(member, reason)
-    state = _draining(member, now, membership.health(case.seen), case.asked)
+    state = _draining(member, now, membership.health_without(member, case.seen), case.asked)
+    memory.see(config, wrote)
     return {"outcome": "changed", "reason": f"{member['id']} is out", **state}
 
 

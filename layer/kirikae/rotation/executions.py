@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -75,12 +75,19 @@ def described(execution_arn: str) -> Execution | None:
     )
 
 
-def older(config: Config, execution_arn: str, groups: Iterable[str]) -> str:
+def older(config: Config, execution_arn: str, groups: Collection[str]) -> str:
     """Return the name of a running execution that was started earlier and works on one of these groups, or "".
 
-    Of several the oldest goes on, so no lock is needed, and a crashed or aborted one is not running.  Every execution
-    is older than an operation by hand, which has no ARN.
+    Of several the oldest goes on, so no lock is needed, and a crashed or aborted one is not running: one that ended a
+    moment ago is looked at until that shows.  Every execution is older than an operation by hand, which has no ARN.
     """
+    if not (found := _older(config, execution_arn, groups)):
+        return ""
+    later = patience.until(lambda: _older(config, execution_arn, groups), lambda name: not name)
+    return found if later is None else later
+
+
+def _older(config: Config, execution_arn: str, groups: Collection[str]) -> str:
     for other in running(config.state_machine_arn):
         if other == execution_arn:
             return ""

@@ -1,18 +1,25 @@
 """Where targets are registered, who took them out, and the writes that take them out and put them back."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 
 from botocore.exceptions import ClientError
 
-from kirikae import elb
+from kirikae import elb, patience
 from kirikae.rotation.claims import TAG, Claim, claim_text, from_tags
+from kirikae.rotation.guard import absent
 from kirikae.rotation.world import Health, Member, Place, by_group, description
 
 
 def health(groups: Iterable[str]) -> Health:
     """Return the targets of every group."""
     return {group: elb.target_health(group) for group in groups}
+
+
+def health_without(member: Member, groups: Collection[str]) -> Health:
+    """Look until health shows that a target has left, or the patience is over; return what it shows."""
+    places = len(member["places"])
+    return patience.until(lambda: health(groups), lambda seen: len(absent(member, seen)) == places) or health(groups)
 
 
 def claims(groups: Iterable[str]) -> dict[str, Claim]:
@@ -24,6 +31,14 @@ def claim(member: Member, by: str, at: datetime) -> None:
     """Tag every group with how the target is registered, before it leaves."""
     for group, places in by_group(member["places"]).items():
         elb.tag(group, {TAG + member["id"]: claim_text(places, by, at)})
+
+
+def claimed(member: Member, by: str, at: datetime, tags: Mapping[str, Mapping[str, str]]) -> bool:
+    """Tell whether the tags of the groups show this claim on every one of them."""
+    return all(
+        tags.get(group, {}).get(TAG + member["id"]) == claim_text(places, by, at)
+        for group, places in by_group(member["places"]).items()
+    )
 
 
 def unclaim(member: Member) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from kirikae import aws, log
+from kirikae import aws, log, patience
 from kirikae.clock import iso, moment
 from kirikae.errors import InputError
 from kirikae.rotation.claims import Claim
@@ -62,6 +62,11 @@ def change(config: Config, edit: Callable[[Memory], Memory], wrote: int = 0) -> 
 def begun(config: Config, execution: str) -> None:
     """Remember that an execution may have targets out from now on."""
     change(config, lambda known: replace(known, executions=known.executions | {execution}))
+
+
+def see(config: Config, wrote: int) -> None:
+    """Look until what this run has remembered is shown to whoever comes next, or the patience is over."""
+    patience.until(lambda: _read(config.rotation_parameter)[1], lambda version: version >= wrote)
 
 
 def over(config: Config, executions: frozenset[str]) -> None:

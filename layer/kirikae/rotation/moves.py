@@ -1,13 +1,15 @@
 """One target out of its groups and back, guarded; and what keeps a rotation from beginning."""
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 
 from botocore.exceptions import ClientError
 
-from kirikae import clock, ec2, hold, listeners
+from kirikae import clock, ec2, elb, hold, listeners, patience
 from kirikae.errors import UnfinishedError
 from kirikae.notify import Words
 from kirikae.rotation import claims, guard, membership, scaling
+from kirikae.rotation.claims import Claim
 from kirikae.rotation.world import Config, Health, Member, Place, Terms, by_group
 
 
@@ -33,8 +35,10 @@ def leave(
             return f"{member['id']} is out already, by {other.by}"
     if short := _short(member, seen, terms, {*out, *claims.leaving(found, "", now)}):
         return short
-    membership.claim(member, by, now)
-    others = {*out, *claims.leaving(membership.claims(groups), "", now)}
+    shown, problem = _claim(member, by, now)
+    if problem:
+        return problem
+    others = {*out, *claims.leaving(shown, "", now)}
     if short := _short(member, seen, terms, others):
         membership.unclaim(member)
         return short
@@ -48,6 +52,23 @@ def leave(
         raise UnfinishedError(problem)
     close([member])
     return f"put back at once: {short}" if short else "put back at once: the execution was aborted"
+
+
+def _claim(member: Member, by: str, now: datetime) -> tuple[Mapping[str, Claim], str]:
+    """Claim the target, and look until that shows: then whatever was claimed before shows, too.
+
+    Return every claim, and why the target may not leave, or "".
+    """
+    groups = list(by_group(member["places"]))
+    membership.claim(member, by, now)
+    tags = patience.until(lambda: elb.tags(groups), lambda shown: membership.claimed(member, by, now, shown)) or {}
+    found = claims.from_tags(tags)
+    if membership.claimed(member, by, now, tags):
+        return found, ""
+    if (other := found.get(member["id"])) and other.by != claims.owner(by):
+        return found, f"{member['id']} is out already, by {other.by}"
+    membership.unclaim(member)
+    return found, f"{member['id']} stays: the tag that says that it leaves does not show"
 
 
 def _short(member: Member, seen: Health, terms: Mapping[str, Terms], others: set[str]) -> str:

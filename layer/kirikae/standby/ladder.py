@@ -8,7 +8,7 @@ from datetime import datetime
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from kirikae import clock, ec2
+from kirikae import clock, ec2, patience
 from kirikae.clock import iso
 from kirikae.ec2 import Instance
 from kirikae.errors import OtherRunError
@@ -114,9 +114,8 @@ def refusal(candidate: Instance, error: ClientError) -> str:
         raise error
     if code in NOT_STOPPED | {UNAUTHORIZED}:
         [present] = ec2.instances([candidate.id])
-        noted = present.tags.get(FAILED, "")
-        if code == UNAUTHORIZED and noted and noted != candidate.tags.get(FAILED):
-            raise OtherRunError(f"another run has counted {candidate.id} as failed") from error
+        if code == UNAUTHORIZED:
+            _unless_counted(candidate, present)
         if code in NOT_STOPPED and present.state != "stopped":
             raise OtherRunError(f"{candidate.id} is no longer stopped") from error
     tells = message and "Capacity" not in code and message.rstrip(".") != code
@@ -128,17 +127,23 @@ def note_failed(seen: Observed, candidate: Instance, how: str, why: str, *gone: 
 
     IAM denies the next start while it stands, and another such note over it: of runs that overlap, one goes on.
     """
-    present = _not_counted(candidate)
+    present = _unless_counted(candidate, ec2.instances([candidate.id])[0])
     note = {OUTAGE: iso(outage.began(seen)), FAILED: value(iso(clock.now()), how, why)}
     old = [key for key in (*gone, TRIED) if key in present.tags]
     if not record.note(candidate.id, note, [*old, *over(candidate, seen.active)]):
-        _not_counted(candidate)
+        # Denied because another run has, perhaps, which may not show yet.
+        shown = patience.until(lambda: ec2.instances([candidate.id])[0], lambda present: _counted(candidate, present))
+        _unless_counted(candidate, shown or candidate)
 
 
-def _not_counted(candidate: Instance) -> Instance:
-    """Return the candidate as it is now, unless another run has counted it as failed since it was seen."""
-    [present] = ec2.instances([candidate.id])
+def _counted(candidate: Instance, present: Instance) -> bool:
+    """Tell whether another run has counted the candidate as failed since it was seen."""
     noted = present.tags.get(FAILED, "")
-    if noted and noted != candidate.tags.get(FAILED):
+    return bool(noted) and noted != candidate.tags.get(FAILED)
+
+
+def _unless_counted(candidate: Instance, present: Instance) -> Instance:
+    """Return the candidate as it is shown now; raise if another run has counted it as failed."""
+    if _counted(candidate, present):
         raise OtherRunError(f"another run has counted {candidate.id} as failed")
     return present
