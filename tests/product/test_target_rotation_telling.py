@@ -79,9 +79,7 @@ def test_an_end_that_could_not_be_mailed_is_told_within_minutes_after_it_can(sit
 def test_what_was_left_out_is_told_once_though_its_tags_stay(site: Site, how: str) -> None:
     execution = site.begins({"hook": {"type": "approval"}, "instance_ids": [site.ids[0]]})
     site.until(lambda: "your turn" in site.mails[-1].subject)
-    site.account.faults.add(
-        "elbv2", "RemoveTags", times=3 if how == "refused" else 1, role="TargetRotation", **FAULTS[how]
-    )
+    site.account.faults.add("elbv2", "RemoveTags", role="TargetRotation", **FAULTS[how])
     site.aborted(execution)
     site.account.advance(400)
     assert set(site.health().values()) == {"healthy"}
