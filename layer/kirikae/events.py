@@ -49,12 +49,12 @@ def hint(event: dict[str, Any]) -> Hint:
             return Hint(f"alarm {name} went {value}", "alarm", at, calling_alarm=calls)
         case {
             "detail-type": "EC2 Instance State-change Notification",
-            "detail": {"instance-id": str(instance_id), "state": str(state)},
+            "detail": {"instance-id": str(instance_id), "state": state},
         }:
             gone = instance_id if state in ("stopping", "stopped", "shutting-down", "terminated") else ""
             runs = instance_id if state == "running" else ""
             at = moment_if_any(event.get("time"))
-            return Hint(f"instance {instance_id} is {state}", "event", at, gone, runs, state)
+            return Hint(f"instance {instance_id} is {state}", "event", at, gone, runs, state if gone or runs else "")
         case {"detail-type": "Scheduled Event"}:
             return Hint("tick", "tick")
         case {"detail-type": str(kind)}:

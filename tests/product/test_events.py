@@ -24,10 +24,12 @@ HINTS = {
     "alarm_outage": Hint(f"alarm {OUTAGE} went ALARM", "alarm", ALARMED, calling_alarm=OUTAGE),
     "alarm_recovery": Hint("alarm kirikae-shop-nlb-recovery went OK", "alarm", ALARMED),
     "alarm_state_change": Hint("alarm kirikae-shop-nlb-outage went ALARM", "alarm", ALARMED),
-    "ec2_running": Hint(f"instance {INSTANCE} is running", "event", CHANGED, running_instance=INSTANCE),
-    "ec2_stopping": Hint(f"instance {INSTANCE} is stopping", "event", CHANGED, INSTANCE),
-    "ec2_stopped": Hint(f"instance {INSTANCE} is stopped", "event", CHANGED, INSTANCE),
-    "ec2_terminated": Hint(f"instance {INSTANCE} is terminated", "event", CHANGED, INSTANCE),
+    "ec2_running": Hint(
+        f"instance {INSTANCE} is running", "event", CHANGED, running_instance=INSTANCE, state="running"
+    ),
+    "ec2_stopping": Hint(f"instance {INSTANCE} is stopping", "event", CHANGED, INSTANCE, state="stopping"),
+    "ec2_stopped": Hint(f"instance {INSTANCE} is stopped", "event", CHANGED, INSTANCE, state="stopped"),
+    "ec2_terminated": Hint(f"instance {INSTANCE} is terminated", "event", CHANGED, INSTANCE, state="terminated"),
     "tick": Hint("tick", "tick"),
     "manual_reconcile": Hint("by hand", "person"),
     "manual_force": Hint("by hand", "person"),
@@ -64,17 +66,17 @@ ALARM = EVENTS["alarm_outage"]
         ),
         pytest.param(
             EC2 | {"time": "yesterday"},
-            Hint(f"instance {INSTANCE} is stopped", stopped_instance=INSTANCE),
+            Hint(f"instance {INSTANCE} is stopped", stopped_instance=INSTANCE, state="stopped"),
             id="a time that is none",
         ),
         pytest.param(
             EC2 | {"time": "2026-11-22T02:10:03"},
-            Hint(f"instance {INSTANCE} is stopped", stopped_instance=INSTANCE),
+            Hint(f"instance {INSTANCE} is stopped", stopped_instance=INSTANCE, state="stopped"),
             id="a time without an offset",
         ),
         pytest.param(
             EC2 | {"detail": {"instance-id": INSTANCE, "state": "shutting-down"}},
-            Hint(f"instance {INSTANCE} is shutting-down", at=CHANGED, stopped_instance=INSTANCE),
+            Hint(f"instance {INSTANCE} is shutting-down", at=CHANGED, stopped_instance=INSTANCE, state="shutting-down"),
             id="shutting-down",
         ),
         pytest.param(
@@ -120,7 +122,7 @@ def test_an_event_broken_anywhere_is_still_only_a_hint(data: st.DataObject, name
     path = data.draw(st.sampled_from(paths(EVENTS[name])[1:]))
     hint = events.hint(broken(EVENTS[name], path, value))
     kinds = {"text": str, "kind": str, "at": datetime | None, "wish": object}
-    kinds |= {"stopped_instance": str, "running_instance": str, "calling_alarm": str}
+    kinds |= {"stopped_instance": str, "running_instance": str, "state": str, "calling_alarm": str}
     for field in fields(hint):
         assert isinstance(getattr(hint, field.name), kinds[field.name]), field.name
     assert hint.at is None or hint.at.tzinfo
