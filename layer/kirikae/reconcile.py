@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from kirikae import aws, clock, env, events, hold, log, notify, tell
 from kirikae.decision import Change, Decision, Made, Result, plain
@@ -25,6 +25,13 @@ from kirikae.told import State
 
 WARM_UP_SECONDS = 2
 _LASTING = {"held": ("Held",), "refused": ("Refused",)}
+
+
+class _Verdict(NamedTuple):
+    """The expected outcome, and why a change that is due is withheld."""
+
+    outcome: str
+    why_not: str = ""
 
 
 def warm_up[C: env.Stack](kind: type[C], *reads: Callable[[C], object]) -> None:
@@ -69,20 +76,21 @@ def reconcile[C: env.Stack, S, X: Change, D](
     seen = observe(config, hint)
     decision = decide(config, seen)
     change = decision.change or (decision.forced if request.force else None)
-    outcome, why_not = _gate(config, request, decision, change, began)
-    report = {"hint": hint.text, "seen": plain(seen), "reason": why_not or decision.reason.en, "change": plain(change)}
+    verdict = _gate(config, request, decision, change, began)
+    reason = verdict.why_not or decision.reason.en
+    report = {"hint": hint.text, "seen": plain(seen), "reason": reason, "change": plain(change)}
     report["outcome"] = "failed"  # in the log, if the act raises
     try:
-        if outcome == "changed" and change is not None:
+        if verdict.outcome == "changed" and change is not None:
             parts = partial(act, config, seen), partial(mail, config, seen)
             standing = partial(tells.standing, config, seen) if tells else None
             report |= _carry_out(config, decision, change, *parts, standing, hint.at, began)
         else:
-            report["outcome"] = outcome
-            _tell_of_no_change(config, request, seen, tells, decision, change, outcome, why_not)
+            report["outcome"] = verdict.outcome
+            _tell_of_no_change(config, request, seen, tells, decision, change, verdict)
     finally:
         nobody = ("NobodyHears",) if hint.kind == "tick" and notify.nobody_hears(config.topic_arn) else ()
-        _record(report, request.reason, decision.lasting + _LASTING.get(outcome, ()) + nobody)
+        _record(report, request.reason, decision.lasting + _LASTING.get(verdict.outcome, ()) + nobody)
     return report
 
 
@@ -101,41 +109,40 @@ def _tell_of_no_change[C: env.Stack, S, X: Change, D](
     tells: Tells[C, S, X, D] | None,
     decision: Decision[X],
     change: X | None,
-    outcome: str,
-    why_not: str,
+    verdict: _Verdict,
 ) -> None:
     """Tell what people do not know yet, and at once that an outage may not be answered; rehearse other changes."""
     if tells and not request.dry_run:
-        withheld = tells.outages and decision.urgent and outcome in ("held", "dry-run", "refused")
-        tell.owed(config, seen, tells, decision, Withheld(outcome, why_not) if withheld else None)
+        withheld = tells.outages and decision.urgent and verdict.outcome in ("held", "dry-run", "refused")
+        tell.owed(config, seen, tells, decision, Withheld(*verdict) if withheld else None)
         if withheld:
             return
-    if outcome == "dry-run" and config.dry_run and request.hint.kind in ("alarm", "wish"):
+    if verdict.outcome == "dry-run" and config.dry_run and request.hint.kind in ("alarm", "wish"):
         notify.announce(config, _rehearsal(config, decision.reason, change))
 
 
 def _gate(
     config: env.Stack, request: events.Request, decision: Decision[Any], change: Change | None, now: datetime
-) -> tuple[str, str]:
-    """Return the expected outcome, and the reason if a due change is withheld.
+) -> _Verdict:
+    """Judge whether the change may be made.
 
     The hold is read only when there is something to hold: nothing stands between the decision and the write but this.
     """
     if change is None:
-        return ("refused" if decision.refused else "unchanged"), ""
+        return _Verdict("refused" if decision.refused else "unchanged")
     if config.dry_run or request.dry_run:
-        return "dry-run", ""
+        return _Verdict("dry-run")
     if request.force:
-        return "changed", ""
+        return _Verdict("changed")
     wish = hold.read(config.hold_parameter, now)
     if wish is None:
         log.logger.warning("the hold cannot be read; going on", parameter=config.hold_parameter)
-        return "changed", ""
+        return _Verdict("changed")
     if wish.problem:
-        return "refused", f"{config.hold_parameter}: {wish.problem}; due otherwise: {decision.reason.en}"
+        return _Verdict("refused", f"{config.hold_parameter}: {wish.problem}; due otherwise: {decision.reason.en}")
     if wish.on:
-        return "held", f"{wish.reason}; due otherwise: {decision.reason.en}"
-    return "changed", ""
+        return _Verdict("held", f"{wish.reason}; due otherwise: {decision.reason.en}")
+    return _Verdict("changed")
 
 
 def _carry_out[X: Change, D](
