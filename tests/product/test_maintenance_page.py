@@ -704,10 +704,11 @@ class Page:
         return self.account.functions._functions[self.name]
 
     def announces(self, value: object) -> None:
-        """Write the maintenance parameter."""
+        """Write the maintenance parameter, a moment before the next visit."""
         text = value if isinstance(value, str) else json.dumps(value)
         client = self.account.client("ssm")
         client.put_parameter(Name="/shop/maintenance", Type="String", Value=text, Overwrite=True)
+        self.account.lag.catch_up("ssm")
 
     def window(self, minutes: float, reason: str = "") -> None:
         """Announce one window that ends so many minutes from now."""
