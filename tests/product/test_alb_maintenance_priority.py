@@ -603,6 +603,7 @@ def test_a_start_that_was_carried_out_is_no_attempt_any_more(
     for _ in range(2):
         assert [site.wish("start", minutes=60)["outcome"] for _ in range(2)] == ["changed", "unchanged"]
         assert site.wish("end")["outcome"] == "changed"
+        site.account.lag.catch_up()  # one id for two starts is of this test only
 
 
 def test_a_start_that_could_not_be_stored_is_repeated(site: Site) -> None:
