@@ -372,7 +372,7 @@ def test_with_fences_it_is_stopped_before_the_next_starts(batch: World) -> None:
     world.account.ec2.applications[world.one] = False  # its checks are fine, but nothing answers
     world.dies()
     world.minutes(8)
-    assert world.calls(START, STOP)[-2:] == [(STOP, world.one), (START, world.two)]
+    assert list(dict.fromkeys(world.calls(START, STOP)))[-2:] == [(STOP, world.one), (START, world.two)]
     assert world.states[0] in ("stopping", "stopped")
     world.minutes(5)
     assert world.subjects == ["standby ONE started", "standby TWO started", "standby TWO is serving"]
