@@ -840,14 +840,14 @@ def test_when_nothing_can_be_had_it_is_told_once_and_tried_at_growing_spacing(
     world = batch()
     world.service.lacks(CAPACITY, world.one, world.two)
     world.dies()
-    for _ in range(7):
+    for _ in range(4):
         world.account.functions.retire(world.stack.resources[FUNCTION])  # nothing is remembered in a process
         world.minutes(10)
     tried = [c.time for c in world.account.calls if c.operation == START and c.params["InstanceIds"] == [world.one]]
     gaps = [round((later - earlier) / timedelta(minutes=1)) for earlier, later in pairwise(tried)]
     assert gaps == sorted(gaps)
     assert gaps[0] in (1, 2)
-    assert 4 <= len(gaps) <= 7, gaps
+    assert 4 <= len(gaps) <= 6, gaps
     assert world.subjects == ["no standby started"]
     assert "InsufficientInstanceCapacity" in world.mails[0].body
     assert len(world.alarm_mails("StandbyNotServing")) == 1
@@ -917,7 +917,7 @@ def test_nothing_is_started_in_a_loop_when_every_start_falls_back(batch: Callabl
     world = batch()
     world.account.ec2.falls_back = dict.fromkeys((world.one, world.two), "Server.InternalError: Internal error")
     world.dies()
-    world.minutes(45)
+    world.minutes(20)
     assert world.calls(START) == [(START, world.one), (START, world.two)]
     assert world.subjects == ["standby ONE started", "standby TWO started", "no standby started"]
     world.account.ec2.falls_back.clear()

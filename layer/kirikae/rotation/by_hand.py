@@ -179,7 +179,7 @@ def status(config: Config, event: Event) -> dict[str, Any]:  # noqa: ARG001 (eve
         "out": {target: {"by": by, "since": at.isoformat()} for target, (by, at) in out.items()},
         "of_other_stacks": {target: {"by": c.by, "since": c.at.isoformat()} for target, c in found.foreign.items()},
         "not_believed": dict(found.doubts),
-        "running": executions.older(config, "", groups),
+        "running": executions.shown_older(config, "", groups),
         "hold": moves.held(config).en,
     }
 

@@ -81,13 +81,14 @@ def older(config: Config, execution_arn: str, groups: Collection[str]) -> str:
     Of several the oldest goes on, so no lock is needed, and a crashed or aborted one is not running: one that ended a
     moment ago is looked at until that shows.  Every execution is older than an operation by hand, which has no ARN.
     """
-    if not (found := _older(config, execution_arn, groups)):
+    if not (found := shown_older(config, execution_arn, groups)):
         return ""
-    later = patience.until(lambda: _older(config, execution_arn, groups), lambda name: not name)
+    later = patience.until(lambda: shown_older(config, execution_arn, groups), lambda name: not name)
     return found if later is None else later
 
 
-def _older(config: Config, execution_arn: str, groups: Collection[str]) -> str:
+def shown_older(config: Config, execution_arn: str, groups: Collection[str]) -> str:
+    """Return the same as it is shown now, which may be the name of one that has just ended."""
     for other in running(config.state_machine_arn):
         if other == execution_arn:
             return ""

@@ -2,7 +2,7 @@
 
 from botocore.exceptions import ClientError
 
-from kirikae import ec2
+from kirikae import ec2, patience
 from kirikae.clock import iso
 from kirikae.ec2 import GONE
 from kirikae.standby import outage, record
@@ -17,7 +17,7 @@ def fence(run: Run) -> Done | None:
         try:
             (before, state), problem = ec2.stop(name), ""
         except ClientError as error:  # whatever EC2 has against it: unless it is down all the same, nothing is started
-            before, state, problem = "", ec2.instances([name])[0].state, str(error)
+            before, state, problem = "", _down(name), str(error)
         if state not in ec2.DOWN and state != ec2.MISSING:
             return _unfenced(run, name, problem or f"it is {state}")
         if name == run.seen.active.id:
@@ -27,6 +27,12 @@ def fence(run: Run) -> Done | None:
                 return run.came_to(waits, waits=True, news=False)
         run.fences.pop(0)
     return None
+
+
+def _down(name: str) -> str:
+    """Return the state of what could not be stopped, once that is shown to be down, or at the end of the patience."""
+    down = (*ec2.DOWN, ec2.MISSING)
+    return patience.until(lambda: ec2.instances([name])[0].state, lambda state: state in down) or "not known"
 
 
 def _unfenced(run: Run, name: str, problem: str) -> Done:
