@@ -91,6 +91,7 @@ def test_a_source_destination_check_is_named_with_its_remedy(inside: Callable[..
     ec2.modify_network_interface_attribute(NetworkInterfaceId=second, SourceDestCheck={"Value": True})
     refused(world, f"--network-interface-id {second} --no-source-dest-check")
     world.service.stop(0)
+    world.account.lag.catch_up()
     refused(world, f"would be dropped by {second}")
 
 

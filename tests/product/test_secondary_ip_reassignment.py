@@ -651,6 +651,7 @@ def test_the_mail_says_what_stopped_what_moved_what_was_seen_and_how_to_undo_it(
     world.service.start(0)
     world.passes(1)
     undo(world, mail.body)
+    world.account.lag.catch_up()
     assert world.sides == {0}
     assert world.run()["outcome"] == "unchanged"
 

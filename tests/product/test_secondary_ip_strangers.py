@@ -158,6 +158,7 @@ def test_a_pair_in_ipv6_only_subnets_has_no_private_address(inside: Callable[...
     world = inside(ipv4=(), ipv6=2, ipv6_only=True)
     assert world.run()["outcome"] == "unchanged"
     getattr(world.service, how)(0)
+    world.account.lag.catch_up()
     if how == "terminate":
         world.passes(1)
     assert world.run()["outcome"] == "changed"
@@ -262,6 +263,21 @@ def test_a_write_without_an_answer_that_cannot_be_looked_at_is_told(inside: Call
     with pytest.raises(Exception, match="did not arrive"):
         world.run()
     assert len(world.mails) == 1
+
+
+def test_an_ipv6_address_that_arrives_without_an_answer_is_not_said_to_be_lost(inside: Callable[..., Inside]) -> None:
+    world = inside(ipv4=(), ipv6=1)
+    world.service.stop(0)
+    there = world.service.interface_ids[1]
+    answer = {"when": lambda params: params["NetworkInterfaceId"] == there}
+    world.account.faults.add("ec2", "AssignIpv6Addresses", "PrivateIpAddressLimitExceeded", **answer)
+    with pytest.raises(Exception, match="PrivateIpAddressLimitExceeded"):
+        world.run()
+    world.account.faults.clear()
+    world.account.lag.exactly("ec2", 5)
+    world.account.faults.add("ec2", "AssignIpv6Addresses", "InternalError", status=500, after=True, **answer)
+    assert world.run()["outcome"] == "changed"
+    assert world.sides == {1}
 
 
 def test_an_ipv6_address_is_not_lost_when_the_look_between_fails(inside: Callable[..., Inside]) -> None:

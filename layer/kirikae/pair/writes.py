@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from kirikae import aws
+from kirikae import aws, patience
 from kirikae.errors import UnfinishedError
 from kirikae.pair.addresses import interfaces
 
@@ -42,8 +42,16 @@ def move_ipv6(interface_id: str, ipv6: Iterable[str], source_id: str = "") -> No
     except (ClientError, BotoCoreError) as error:  # raised again, unless they have arrived: no answer, or another run
         if not (lost := set(wanted) - _held(interface_id)):
             return
-        if source_id:
-            _give_back(source_id, sorted(lost), error)
+        refused = _give_back(source_id, sorted(lost)) if source_id else {}
+        if refused:
+            # What the source does not take somebody holds, most likely the interface, which may not show it yet.
+            held = patience.until(lambda: _held(interface_id), lambda shown: refused.keys() <= shown) or set()
+            if lost <= held:
+                return
+            if nobody := {address: why for address, why in refused.items() if address not in held}:
+                names, (first, *_) = ", ".join(nobody), nobody.values()
+                text = f"{names} assigned to nobody: {error}; nor did {source_id} take it back: {first}"
+                raise UnfinishedError(text) from error
         raise
 
 
@@ -56,18 +64,15 @@ def _held(interface_id: str) -> set[str]:
     return set(found[interface_id].addresses) if interface_id in found else set()
 
 
-def _give_back(source_id: str, ipv6: list[str], refused: Exception) -> None:
-    """Assign the addresses back to their source, one by one; raise UnfinishedError about those that nobody holds."""
+def _give_back(source_id: str, ipv6: list[str]) -> dict[str, Exception]:
+    """Assign the addresses back to their source, one by one; return those that it does not take, and why."""
     lost = dict[str, Exception]()
     for address in ipv6:
         try:
             aws.client("ec2").assign_ipv6_addresses(NetworkInterfaceId=source_id, Ipv6Addresses=[address])
         except (ClientError, BotoCoreError) as error:
             lost[address] = error
-    if lost:
-        names, (first, *_) = ", ".join(lost), lost.values()
-        text = f"{names} assigned to nobody: {refused}; nor did {source_id} take it back: {first}"
-        raise UnfinishedError(text) from refused
+    return lost
 
 
 def associate(allocation_id: str, interface_id: str, address: str) -> None:
