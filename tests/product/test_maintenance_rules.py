@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from functions.alb_maintenance_priority.app import act, decide, observe
-from kirikae import aws, clock
+from kirikae import aws, clock, patience
 from kirikae.errors import UnfinishedError
 from kirikae.events import Hint
 from kirikae.maintenance import priorities, rules, windows
@@ -135,6 +135,7 @@ def run(config: Config, listener: Listener, *open_windows: str, started: bool = 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(aws, "client", {"elbv2": listener}.__getitem__)
         patch.setattr(clock, "now", lambda: now)
+        patch.setattr(patience, "PAUSES", ())  # nothing changes between two looks
         seen = observe(config, Hint("tick", wish=stored))
         decided = decide(config, seen)
         assert not decided.refused, decided.reason
