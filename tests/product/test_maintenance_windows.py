@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kirikae import aws
+from kirikae import aws, patience
 from kirikae.errors import InputError, UnfinishedError
 from kirikae.maintenance import schedules, windows, wishes
 from kirikae.maintenance.windows import Stored, Window, Wish
@@ -195,6 +195,7 @@ class Parameter:
 def parameter(monkeypatch: pytest.MonkeyPatch) -> Parameter:
     parameter = Parameter()
     monkeypatch.setattr(aws, "client", {"ssm": parameter}.__getitem__)
+    monkeypatch.setattr(patience, "PAUSES", ())  # nothing changes between two looks
     return parameter
 
 
