@@ -1,4 +1,4 @@
-"""Decisions are tested on states that the readers can produce: `pytest --partners`, as `make test` runs it.
+"""Decisions are tested on states that the readers can produce: `pytest --partners`.
 
 A test may build what `observe` returns by hand and hand it to `decide`.  Whether AWS can ever be in that state, and
 whether `observe` shows it, only a run through both can tell.  So every line of a decision that runs in such a test must

@@ -386,8 +386,12 @@ def test_a_weighted_action_refused_in_the_middle_of_an_outage_falls_back_in_the_
     shop.deployed()
     shop.stops()
     assert shop.weights == [{"sorry": 1}]
-    [mail] = shop.mails
+    mail, *more = shop.mails
     assert "replace mode is in force" in mail.body
+    # The run of the other instance's event may have been shown a listener without the tag, and tried again.
+    assert {each.subject.partition(": ")[2] for each in more} <= {
+        "weighted switching refused by AWS, replace mode in force"
+    }
 
 
 def test_several_listeners_are_switched_as_one_unit(new_shop: Any) -> None:
@@ -448,6 +452,7 @@ def test_a_refusal_that_cannot_be_remembered_does_not_keep_the_switch_from_being
 def test_what_reads_back_otherwise_than_written_is_not_called_done(shop: Shop) -> None:
     both = {shop.service.primary_arn: 1, shop.service.sorry_arn: 1}  # as by a provider that turns weight 0 into 1
     account = shop.account
+    account.lag.off("elbv2")  # the read-back itself is tampered with
     tamper = lambda: account.before("elbv2", "DescribeListeners", lambda: shop.service.forward(both))  # noqa: E731
     account.before("elbv2", "ModifyListener", tamper)
     shop.stops()

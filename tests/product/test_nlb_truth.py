@@ -115,7 +115,7 @@ def test_a_switch_that_is_not_shown_within_the_patience_is_told_as_far_as_it_is_
 def test_a_run_that_is_still_shown_the_listeners_of_before_tells_nothing(shop: Shop) -> None:
     shop.account.events.arrivals = lambda _event: ()  # the state events; the runs are ours
     shop.stops()
-    shop.account.lag.off("ssm")
+    shop.account.lag.off("ssm", "ec2")
     shop.account.lag.exactly("elbv2", 8.0)  # longer than the patience of the switch
     shop.switchover()
     shop.switchback()

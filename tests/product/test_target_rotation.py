@@ -347,6 +347,8 @@ def test_a_target_that_the_service_needs_comes_back_while_it_is_draining(site: S
 @pytest.mark.parametrize("late", [0, 3], ids=["at once", "by a read that lags"])
 def test_a_target_that_dies_just_before_is_seen(site: Site, late: float) -> None:
     site.account.targets.late_seconds = late
+    if not late:
+        site.account.lag.off("elbv2")
 
     def dies() -> None:
         site.service.stop(site.ids[1])

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kirikae import aws, elb
+from kirikae import aws, elb, patience
 from kirikae.elb import Target, TargetGroup
 from kirikae.errors import InputError
 from kirikae.notify import Words
@@ -300,6 +300,7 @@ def test_the_oldest_execution_on_the_same_groups_goes_on(
         },
     )
     monkeypatch.setattr(aws, "client", lambda *_, **__: client)
+    monkeypatch.setattr(patience, "PAUSES", ())  # nothing changes between two looks
     assert executions.older(CONFIG, ARN + mine if mine else "", [A]) == name
 
 

@@ -228,18 +228,23 @@ class World:
     def get_parameter(self, Name: str) -> Any:  # noqa: N803
         if Name == "/shop/hold":
             return {"Parameter": {"Value": "off", "LastModifiedDate": self.clock.now()}}
+        if Name.startswith("/shop/told/"):
+            return {"Parameter": {"Value": '{"known": {}, "at": "2026-12-01T00:00:00Z"}', "Version": 1}}
         version = int(Name.partition(":")[2] or len(self.memory))
         if not version:
             raise ClientError({"Error": {"Code": "ParameterNotFound", "Message": ""}}, "GetParameter")
         return {"Parameter": {"Value": self.memory[version - 1], "Version": version}}
 
     def put_parameter(self, Name: str, Value: str, **_: Any) -> Any:  # noqa: N803
+        if Name == "/shop/told/it":
+            return {"Version": 2}
         assert Name == "/shop/rotation"
         self.memory.append(Value)
         return {"Version": len(self.memory)}
 
-    def publish(self, Subject: str, Message: str, **_: Any) -> None:  # noqa: N803
+    def publish(self, Subject: str, Message: str, **_: Any) -> Any:  # noqa: N803
         self.mails.append(f"{Subject}\n{Message}")
+        return {"MessageId": "m"}
 
     def list_executions(self, **given: Any) -> Any:
         if self.blind and not self.quiet:
