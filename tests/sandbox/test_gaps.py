@@ -24,13 +24,10 @@ def asked(account: Account, role: str = "") -> dict[str, Any]:
     }
 
 
-@pytest.fixture
-def role(account: Account) -> str:
-    service = nlb.nlb_service(account)
-    account.advance(180)
-    account.roles["role"] = Role({}, [EVERYTHING])
+def put_alarm(account: Account, name: str, *actions: str) -> None:
     account.client("cloudwatch").put_metric_alarm(
-        AlarmName="a",
+        AlarmName=name,
+        AlarmActions=actions,
         Namespace="n",
         MetricName="m",
         Statistic="Sum",
@@ -39,6 +36,14 @@ def role(account: Account) -> str:
         Threshold=1,
         ComparisonOperator="GreaterThanThreshold",
     )
+
+
+@pytest.fixture
+def role(account: Account) -> str:
+    service = nlb.nlb_service(account)
+    account.advance(180)
+    account.roles["role"] = Role({}, [EVERYTHING])
+    put_alarm(account, "a")
     account.client("ec2").delete_tags(Resources=list(service.instance_ids), Tags=[{"Key": "Name"}])
     service.stop(service.instance_ids[0])
     account.advance(60)
@@ -91,17 +96,7 @@ def test_what_tells_something_is_never_left_out(account: Account, role: str) -> 
     account.gaps.always()
     instance = account.client("ec2").describe_instances()["Reservations"][0]["Instances"][0]["InstanceId"]
     account.client("ec2").create_tags(Resources=[instance], Tags=[{"Key": "a", "Value": "b"}])
-    account.client("cloudwatch").put_metric_alarm(
-        AlarmName="b",
-        AlarmActions=["arn:aws:sns:ap-northeast-1:123456789012:t"],
-        Namespace="n",
-        MetricName="m",
-        Statistic="Sum",
-        Period=60,
-        EvaluationPeriods=1,
-        Threshold=1,
-        ComparisonOperator="GreaterThanThreshold",
-    )
+    put_alarm(account, "b", "arn:aws:sns:ap-northeast-1:123456789012:t")
     assert asked(account, role)["instance"]["Tags"] == [{"Key": "a", "Value": "b"}]
     [alarm] = account.client("cloudwatch", role).describe_alarms(AlarmNames=["b"])["MetricAlarms"]
     assert alarm["AlarmActions"]
