@@ -123,6 +123,20 @@ def test_nothing_goes_to_one_that_does_not_pass_every_check(
     assert world.sides == {1}
 
 
+def test_nothing_goes_to_one_whose_alarm_has_not_ended_though_it_is_silent(deployed: Callable[..., Deployed]) -> None:
+    world = deployed(**MOVES)
+    world.account.client("cloudwatch").disable_alarm_actions(AlarmNames=["pair-pair-second-impaired"])
+    second = fails(world, 1)
+    fails(world, 0)
+    world.passes(8)
+    world.account.ec2.impaired.remove(second)  # its checks pass from now on, its alarm takes minutes to see that
+    report = world.invoke({"action": "reconcile"})
+    assert (report["outcome"], world.sides) == ("refused", {0})
+    assert "its alarm is ALARM, but its actions are disabled" in report["reason"]
+    world.passes(5)
+    assert world.sides == {1}
+
+
 def test_an_alarm_that_somebody_tests_moves_nothing(deployed: Callable[..., Deployed]) -> None:
     world = deployed(**MOVES)
     world.account.client("cloudwatch").set_alarm_state(
