@@ -347,7 +347,12 @@ def _condition(operator: str, key: str, wanted: list[str], context: _Context) ->
 
 def _like(value: str, pattern: str) -> bool:
     """Match IAM's wildcards: * is any text and ? is one character, everything else is itself."""
-    return re.match(fnmatch.translate(re.sub(r"([\[\]])", r"[\1]", pattern)), value) is not None
+    return _wildcards(pattern).match(value) is not None
+
+
+@functools.cache
+def _wildcards(pattern: str) -> re.Pattern[str]:
+    return re.compile(fnmatch.translate(re.sub(r"([\[\]])", r"[\1]", pattern)))
 
 
 def _list(value: Any) -> list[Any]:

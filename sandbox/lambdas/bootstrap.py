@@ -1,11 +1,17 @@
-"""Start Lambda's own runtime client in this process, with time.time() moved to the account's virtual clock.
+"""Start Lambda's own runtime client in a process of its own, with time.time() moved to the account's virtual clock.
 
 A pause takes no real time: time.sleep() tells the sandbox, which moves time.time() on by as much.
-Runs in the bare interpreter of the functions: `python -P -B bootstrap.py OFFSET_FILE HANDLER [LINES_FILE]`. With a
+Runs in the bare interpreter of the functions, and forks one process for each message on its standard input: JSON with
+the `directory`, the environment's `variables` and the `arguments` OFFSET_FILE HANDLER [LINES_FILE], and with it two
+descriptors: a socket, on which the function's process id and at last its exit status are told, and its log. With a
 third argument every line of the function's own code and layers that runs is noted there once, as FILE:NUMBER.
 """
 
+import contextlib
+import gc
+import json
 import os
+import signal
 import socket
 import sys
 import threading
@@ -17,12 +23,16 @@ class _VirtualTime:
     """time.time() plus an offset that the sandbox writes before each invocation and at each pause."""
 
     # An object, not a function: `class Timer: now = time.time` must not turn it into a method.
-    def __init__(self, path: str) -> None:
-        self._file = os.open(path, os.O_RDONLY)
+    def __init__(self) -> None:
+        self._file: int | None = None
         self._real = time.time
 
+    def follow(self, path: str) -> None:
+        """Read the offset from this file from now on."""
+        self._file = os.open(path, os.O_RDONLY)
+
     def __call__(self) -> float:
-        return self._real() + float(os.pread(self._file, 32, 0))
+        return self._real() + (0.0 if self._file is None else float(os.pread(self._file, 32, 0)))
 
 
 def _note_lines(path: str) -> None:
@@ -47,9 +57,7 @@ class _VirtualSleep:
     A thread beside the handler sleeps really: the handler goes on meanwhile.
     """
 
-    def __init__(self, api: str) -> None:
-        host, _, port = api.partition(":")
-        self._api = host, int(port)
+    def __init__(self) -> None:
         self._real = time.sleep
         self.slept = 0.0
 
@@ -58,7 +66,8 @@ class _VirtualSleep:
             self._real(seconds)
             return
         text = str(float(seconds)).encode()
-        with socket.create_connection(self._api) as connection:
+        host, _, port = os.environ["AWS_LAMBDA_RUNTIME_API"].partition(":")
+        with socket.create_connection((host, int(port))) as connection:
             connection.sendall(b"POST /sandbox/slept HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(text) + text)
             while connection.recv(4096):  # until it is answered and closed: then the time has passed everywhere
                 pass
@@ -75,14 +84,62 @@ class _Moved:
         return self._real() + self._sleep.slept
 
 
-if __name__ == "__main__":
-    _, offset_file, handler, *lines_file = sys.argv
+def _run(clock: _VirtualTime, wanted: dict, log: int) -> None:
+    """Be the function, in a process that has nothing of its origin but the modules."""
+    os.setsid()  # what the function starts ends with it
+    for source, target in ((os.open(os.devnull, os.O_RDONLY), 0), (log, 1), (log, 2)):
+        os.dup2(source, target)
+    os.closerange(3, 64)
+    os.environ.clear()
+    os.environ.update(wanted["variables"])
+    os.chdir(wanted["directory"])
+    time.tzset()
+    sys.path[:0] = os.environ["PYTHONPATH"].split(os.pathsep)
+    offset_file, handler, *lines_file = wanted["arguments"]
+    clock.follow(offset_file)
     if lines_file:
         _note_lines(*lines_file)
-    time.time = _VirtualTime(offset_file)
-    time.sleep = sleep = _VirtualSleep(os.environ["AWS_LAMBDA_RUNTIME_API"])
-    time.monotonic, time.perf_counter = _Moved(time.monotonic, sleep), _Moved(time.perf_counter, sleep)
     sys.argv = ["awslambdaric", handler]
-    from awslambdaric.__main__ import main
+    from awslambdaric.__main__ import main  # it looks at the environment when it is imported
 
     main(sys.argv)
+
+
+def _watch(clock: _VirtualTime, wanted: dict, life: int, log: int) -> None:
+    """Fork the function and tell how it ends."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    if not (pid := os.fork()):
+        _run(clock, wanted, log)
+        return
+    with contextlib.suppress(BrokenPipeError):  # nobody asks any more
+        os.write(life, b"%d" % pid)
+        _, status = os.waitpid(pid, 0)
+        os.write(life, b"%d" % os.waitstatus_to_exitcode(status))
+    os._exit(0)
+
+
+def _serve(clock: _VirtualTime) -> None:
+    """Fork for each message until whoever sends them is gone."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    gc.freeze()  # the forks share what is loaded
+    messages = socket.socket(fileno=0)
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(messages, 1 << 18, 2)
+        if not message:
+            break
+        if not os.fork():
+            _watch(clock, json.loads(message), *descriptors)
+            break
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+if __name__ == "__main__":
+    time.time = clock = _VirtualTime()
+    time.sleep = sleep = _VirtualSleep()
+    time.monotonic, time.perf_counter = _Moved(time.monotonic, sleep), _Moved(time.perf_counter, sleep)
+    # What every function has from the runtime; the clocks are there first, for those that keep one.
+    import botocore.client
+    import botocore.httpsession  # noqa: F401 (for the functions)
+
+    _serve(clock)

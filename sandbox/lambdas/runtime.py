@@ -7,7 +7,6 @@ An extension inside the process (https://docs.aws.amazon.com/lambda/latest/dg/ru
 event for every invocation; the environment is ready for the next one when the extension, too, has asked for more.
 """
 
-import contextlib
 import http.client
 import json
 import os
@@ -15,7 +14,6 @@ import select
 import shutil
 import signal
 import socket
-import subprocess
 import tempfile
 import time
 import uuid
@@ -24,9 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-_BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
+from sandbox.lambdas import processes
+
 _INIT_SECONDS = 60.0  # AWS allows 10; this machine may be slower than Lambda
-_LOOK_SECONDS = 0.02  # how often to look whether the process still lives
 _API = "/2018-06-01/runtime/"
 _EXTENSION_API = "/2020-01-01/extension/"
 _SLEPT = "/sandbox/slept"  # bootstrap.py tells a pause, in seconds
@@ -73,19 +71,6 @@ _EXITED = _Request("exited", b"", None)
 _LATE = _Request("late", b"", None)
 
 
-def python() -> Path:
-    """Return the path of the bare interpreter that has what Lambda's runtime has and nothing more.
-
-    SANDBOX_LAMBDA_PYTHON names it, else it is that of .venv-lambda; RuntimeError if there is none.
-    """
-    named = os.environ.get("SANDBOX_LAMBDA_PYTHON")
-    found = Path(named) if named else Path(__file__).parents[2] / ".venv-lambda" / "bin" / "python"
-    if not found.exists():
-        where = "SANDBOX_LAMBDA_PYTHON names it" if named else "`make setup` makes it"
-        raise RuntimeError(f"There is no Python for the functions at {found} ({where})")
-    return found
-
-
 class Environment:
     """A process that holds one function; it starts with the first invocation and again after a crash or a timeout."""
 
@@ -109,7 +94,7 @@ class Environment:
         self._tell_slept = slept
         self._slept = 0.0  # seconds that this invocation has paused without real time passing
         self._moved = 0.0  # seconds by which the process's time.time() is off
-        self._process: Any = None
+        self._process: processes.Process | None = None
         self._logged = 0
         self._extensions: dict[str, _Request | None] = {}  # what each waits with for an event; None: it is at work
         self._asleep: _Request | None = None  # a pause that its timeout ended
@@ -181,16 +166,8 @@ class Environment:
 
     def _start(self) -> None:
         self._kill()
-        self._process = subprocess.Popen(  # noqa: S603 (the function under test)
-            # -B: Lambda's code directory is read-only
-            [python(), "-P", "-B", _BOOTSTRAP, self._offset, self._handler, *self._lines()],
-            cwd=self._code_dir,
-            env=self._variables,
-            stdin=subprocess.DEVNULL,
-            stdout=self._log.fileno(),
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # what the function starts ends with it, and Ctrl-C reaches only the sandbox
-        )
+        arguments = [str(self._offset), self._handler, *self._lines()]
+        self._process = processes.start(arguments, self._code_dir, self._variables, self._log.fileno())
 
     @property
     def access_key(self) -> str:
@@ -200,8 +177,7 @@ class Environment:
     def kill(self) -> None:
         """End the function where it is, by a signal; whoever waits for its answer sees that it is gone."""
         if self._process:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.kill()
 
     def _lines(self) -> list[str]:
         """Return the file for the lines that run, in the directory that SANDBOX_LINES names, if one is asked for."""
@@ -211,9 +187,7 @@ class Environment:
     def _kill(self) -> None:
         if self._process is None:
             return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait(10)
+        self._process.close()
         self._process = None
         for request in (self._early, self._asleep, *self._extensions.values()):
             if request and request.connection:
@@ -244,24 +218,22 @@ class Environment:
         """Serve extensions until the runtime asks for something, or it is enough."""
         end = time.monotonic() + self._slept + seconds
         while not enough():
-            exited = self._process.poll() is not None
-            if select.select([self._listener], [], [], 0 if exited else _LOOK_SECONDS)[0]:
-                connection, _ = self._listener.accept()
-                try:
-                    request = _read(connection)
-                except (OSError, ValueError):
-                    connection.close()  # it died while it was talking
-                    continue
-                if request.path == _SLEPT:
-                    self._pause(request, end)
-                elif request.path.startswith(_EXTENSION_API):
-                    self._serve_extension(request)
-                else:
-                    return request
-            elif exited:
-                return _EXITED
-            elif time.monotonic() + self._slept > end:
-                return _LATE
+            left = max(0.0, end - time.monotonic() - self._slept)
+            heard = select.select([self._listener, self._process], [], [], left)[0]
+            if self._listener not in heard:
+                return _EXITED if heard else _LATE
+            connection, _ = self._listener.accept()
+            try:
+                request = _read(connection)
+            except (OSError, ValueError):
+                connection.close()  # it died while it was talking
+                continue
+            if request.path == _SLEPT:
+                self._pause(request, end)
+            elif request.path.startswith(_EXTENSION_API):
+                self._serve_extension(request)
+            else:
+                return request
         return _LATE
 
     def _pause(self, request: _Request, end: float) -> None:

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 from sandbox import loopback
 from sandbox.account import Account
-from sandbox.lambdas import runtime
+from sandbox.lambdas import processes
 from sandbox.services.awslambda import Function
 from sandbox.stack import cloudformation
 from sandbox.stack.intrinsics import TemplateError
@@ -882,7 +882,7 @@ def test_the_function_may_do_one_thing_and_carries_no_layer(new_page: Callable[.
 def test_before_the_first_reply_nothing_heavy_is_imported(build: Path) -> None:
     program = "import sys; known = set(sys.modules); import app; print(*sorted(set(sys.modules) - known))"
     done = subprocess.run(
-        [str(runtime.python()), "-P", "-c", program],
+        [str(processes.python()), "-P", "-c", program],
         cwd=build / "MaintenancePageFunction",
         env={"PYTHONPATH": ".", "MAINTENANCE_REPLIES": json.dumps(PAGE)},
         capture_output=True, text=True, check=True,
@@ -918,7 +918,7 @@ def test_the_package_ships_byte_code_that_lambda_accepts(build: Path) -> None:
 def test_times_are_said_in_their_zone_where_the_system_knows_no_zones(build: Path) -> None:
     program = "import datetime, parameter; t = datetime.datetime(2026, 7, 1, tzinfo=datetime.UTC)"
     done = subprocess.run(
-        [str(runtime.python()), "-P", "-c", f"{program}; print(parameter.in_words(t, 'Europe/London')['en'])"],
+        [str(processes.python()), "-P", "-c", f"{program}; print(parameter.in_words(t, 'Europe/London')['en'])"],
         cwd=build / "MaintenancePageFunction",
         env={"PYTHONPATH": ".", "PYTHONTZPATH": ""},
         capture_output=True, text=True, check=True,

@@ -233,6 +233,13 @@ def test_only_what_lambda_has_can_be_imported(account: Account, code: Path) -> N
     assert "No module named 'moto'" in (account.functions.invoke("f", {}).error or "")
 
 
+def test_a_function_that_brings_what_the_process_has_loaded_is_refused(account: Account, code: Path) -> None:
+    (code / "botocore").mkdir()
+    make_function(account, code)
+    with pytest.raises(RuntimeError, match="with its own botocore"):
+        account.functions.invoke("f", {})
+
+
 def test_a_missing_interpreter_is_named(account: Account, code: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SANDBOX_LAMBDA_PYTHON", "/nowhere/python")
     make_function(account, code)
