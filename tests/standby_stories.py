@@ -18,19 +18,24 @@ class Batch:
     """A server with two cold standbys, protected by the stack `batch`; time passes only when a verb lets it pass."""
 
     def __init__(self, account: Account, build: Path, **parameters: str) -> None:
-        self.account = account
+        self.account, self.build = account, build
         self.service = estate_standby.standby_service(account)
         self.active, (self.one, self.two) = self.service.active, self.service.standbys
-        given = {
+        self.given = {
             "ActiveInstanceId": self.active,
             "StandbyInstanceIds": f"{self.one},{self.two}",
             "NotificationEmail": "oncall@example.com",
         } | parameters
-        if given.get("StandbyTargetGroupArn") == "its own":
-            given["StandbyTargetGroupArn"] = self.service.group_arn
-        self.stack = cloudformation.deploy(account, build, "batch", given)
+        if self.given.get("StandbyTargetGroupArn") == "its own":
+            self.given["StandbyTargetGroupArn"] = self.service.group_arn
+        self.stack = cloudformation.deploy(account, build, "batch", self.given)
         self.arn = self.stack.outputs["ColdStandbyStartFunctionArn"]
         self.minutes(1)
+
+    def deployed_again(self, **parameters: str) -> None:
+        """Update the stack."""
+        self.given |= parameters
+        self.stack = cloudformation.update(self.account, self.stack, self.build, self.given)
 
     def minutes(self, count: float) -> None:
         self.account.advance(60 * count)
@@ -71,6 +76,15 @@ class Batch:
             ComparisonOperator="LessThanThreshold",
             TreatMissingData="ignore",
             AlarmActions=actions,
+        )
+
+    def mute(self, alarm: str, minutes: int) -> None:
+        """Mute an alarm from now on."""
+        began = datetime.fromtimestamp(self.account.clock.time() // 60 * 60, UTC)
+        self.account.client("cloudwatch").put_alarm_mute_rule(
+            Name="work",
+            Rule={"Schedule": {"Expression": f"at({began:%Y-%m-%dT%H:%M})", "Duration": f"PT{minutes}M"}},
+            MuteTargets={"AlarmNames": [alarm]},
         )
 
     def sets(self, alarm: str, state: str) -> None:

@@ -1,7 +1,6 @@
 """What EC2 and CloudWatch do at the wrong moment: silent alarms, refusals of every kind, lags, standbys that hang."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 import pytest
 from standby_stories import CAPACITY, START, STOP, TYPE, Batch
@@ -15,15 +14,6 @@ def heartbeat(world: Batch) -> None:
     world.alarm("heartbeat", [world.arn])
 
 
-def mute(world: Batch, alarm: str, minutes: int) -> None:
-    began = datetime.fromtimestamp(world.account.clock.time() // 60 * 60, UTC)
-    world.account.client("cloudwatch").put_alarm_mute_rule(
-        Name="work",
-        Rule={"Schedule": {"Expression": f"at({began:%Y-%m-%dT%H:%M})", "Duration": f"PT{minutes}M"}},
-        MuteTargets={"AlarmNames": [alarm]},
-    )
-
-
 # Alarms that do not call.
 
 
@@ -31,7 +21,7 @@ def mute(world: Batch, alarm: str, minutes: int) -> None:
 def test_a_muted_alarm_stops_and_starts_nothing_until_the_mute_ends(batch: World, fences: str) -> None:
     world = batch(FenceActive=fences)
     heartbeat(world)
-    mute(world, "heartbeat", 10)
+    world.mute("heartbeat", 10)
     world.sets("heartbeat", "ALARM")
     world.minutes(6)
     assert world.states == ["stopped", "stopped"]
@@ -83,7 +73,7 @@ def test_an_alarm_that_is_muted_later_neither_ends_the_outage_nor_leaves_the_sta
     world = batch(StandbyTargetGroupArn="its own")
     heartbeat(world)
     world.sets("heartbeat", "ALARM")
-    mute(world, "heartbeat", 60)
+    world.mute("heartbeat", 60)
     world.minutes(10)
     assert world.subjects == ["standby ONE started", "standby ONE is serving"]
     world.sets("heartbeat", "OK")
