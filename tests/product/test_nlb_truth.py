@@ -330,6 +330,27 @@ def test_a_sorry_group_that_is_in_no_listener_is_not_called_ill(new_shop: Callab
     assert shop.alarm_mails("SorryUnhealthy") == []
 
 
+# Parameters that do not fit the service.
+
+
+def test_more_healthy_targets_than_there_are_servers_are_no_outage(new_shop: Callable[..., Shop]) -> None:
+    shop = new_shop(MinHealthyTargets="5").deployed()
+    shop.minutes(6)
+    said = shop.switchover()
+    few = f"MinHealthyTargets is 5, but only {len(shop.service.instance_ids)} servers are known"
+    assert (said["outcome"], shop.serves) == ("refused", ["primary"])
+    assert few in said["reason"]
+
+
+def test_a_server_that_ec2_does_not_know_is_named(new_shop: Callable[..., Shop]) -> None:
+    gone = "i-0123456789abcdef0"
+    shop = new_shop().deployed()
+    shop.deployed_again(PrimaryInstanceIds=f"{shop.service.instance_ids[0]},{gone}")
+    said = shop.switchover()
+    assert said["outcome"] == "refused"
+    assert f"PrimaryInstanceIds names {gone}, which EC2 does not know" in said["reason"]
+
+
 # Something of the stack was deleted.
 
 
