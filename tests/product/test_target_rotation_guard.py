@@ -320,6 +320,16 @@ def test_an_address_that_is_refused_for_good_is_refused_by_hand_in_the_end(addre
     assert (answer["outcome"], "InvalidTarget" in answer["reason"]) == ("refused", True)
 
 
+def test_more_targets_than_the_history_of_an_execution_holds_are_refused(addresses: Site) -> None:
+    site = addresses
+    targets = [{"Id": f"10.0.0.{number}"} for number in range(100, 201)]
+    site.elb.register_targets(TargetGroupArn=site.group, Targets=targets)
+    site.account.advance(60)
+    before, execution = site.registered(), site.rotates()
+    assert "103 targets are more than one execution takes (100); name some" in (execution.cause or "")
+    assert site.registered() == before
+
+
 @pytest.mark.parametrize("end", ["the service needs it", "abort"])
 def test_an_address_that_has_to_come_back_early_is_waited_for(addresses: Site, end: str) -> None:
     site, before = addresses, addresses.registered()
