@@ -17,8 +17,8 @@ from botocore.serialize import create_serializer
 from sandbox.clock import Clock
 from sandbox.wire import Answer, Request, read
 
-# Off until told, by KIRIKAE_SANDBOX_LAG=1 for every account or by `lag.on()` for one.
-BY_DEFAULT = os.environ.get("KIRIKAE_SANDBOX_LAG", "0") == "1"
+# Every account lags, unless KIRIKAE_SANDBOX_LAG=0, or one account's `lag.off()`, says that none does.
+BY_DEFAULT = os.environ.get("KIRIKAE_SANDBOX_LAG", "1") != "0"
 _SEED = "1"  # of every account, unless KIRIKAE_SANDBOX_SEED gives another
 _AT_ONCE = 0.4  # the share of answers that are true at once, so that a story sees both
 _REMEMBERED = 600.0  # virtual seconds for which a read is expected to be asked again

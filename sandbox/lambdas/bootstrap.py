@@ -115,7 +115,6 @@ def _watch(clock: _VirtualTime, wanted: dict, life: int, log: int) -> None:
         os.write(life, b"%d" % pid)
         _, status = os.waitpid(pid, 0)
         os.write(life, b"%d" % os.waitstatus_to_exitcode(status))
-    os._exit(0)
 
 
 def _serve(clock: _VirtualTime) -> None:
