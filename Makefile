@@ -30,7 +30,7 @@ test: .venv/.done .venv-lambda/.done $(BUILD) ## Lint, types, template checks an
 	PYTHONPATH=layer $(BIN)/lint-imports --no-cache
 	$(BIN)/sam validate --lint
 	$(BIN)/cfn-lint template.yaml
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --partners
 
 .PHONY: bench
 bench: .venv/.done .venv-lambda/.done $(BUILD) ## Cold starts against an empty and a plain handler

@@ -28,6 +28,7 @@ from kirikae.maintenance.world import Close, Config, GoLive, LeaveAlone, Observe
 from kirikae.notify import Times, Words
 from sandbox.account import Account
 from sandbox.estates import alb as estate_alb
+from sandbox.estates import parts
 from sandbox.estates import standby as estate_standby
 from sandbox.estates.alb import AlbService
 from sandbox.stack import cloudformation
@@ -1107,6 +1108,19 @@ def test_a_catch_all_of_ones_own_before_an_error_page_is_used(new_site: Callable
     assert site.statuses() == [503] * 3
     site.wish("end")
     assert (site.statuses(), site.alb.priorities()) == (SERVICE, site.before)
+
+
+def test_a_catch_all_of_ones_own_behind_another_one_is_used(new_site: Callable[..., Site]) -> None:
+    site = new_site(default=True)
+    parts.rule(site.account, site.alb.listener_arn, 40000, ["/*"], parts.forward(site.alb.group_arns["/a"]))
+    own = site.alb.add_catch_all(49999)
+    site.deployed(MaintenanceRuleArn=own)
+    assert (site.statuses(), site.statuses("/")) == (SERVICE, [200])
+    site.wish("start", minutes=60)
+    assert (site.statuses(), site.statuses("/")) == ([503] * 3, [503])
+    site.wish("end")
+    assert (site.statuses(), site.statuses("/")) == (SERVICE, [200])
+    assert site.alb.priorities() == site.before
 
 
 def test_a_rule_of_ones_own_that_is_live_by_hand_is_not_taken_away_by_a_deployment(

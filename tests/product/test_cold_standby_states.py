@@ -1,9 +1,11 @@
 """States of a cold standby that only come about by wrong parameters, or by hands other than the function's."""
 
+import itertools
 from collections.abc import Callable
+from typing import Any
 
 import pytest
-from standby_stories import Batch
+from standby_stories import CAPACITY, START, STOP, TYPE, Batch
 
 from sandbox.estates import parts
 
@@ -58,7 +60,7 @@ def test_two_standbys_that_a_person_has_let_run_are_named(batch: World) -> None:
     world.service.start(world.two)
     world.minutes(3)
     assert f"more than one standby is up: {world.one} is running, {world.two} is running" in refusal(world)
-    assert world.calls("StartInstances", "StopInstances") == [("StartInstances", world.one)]
+    assert world.calls(START, STOP) == [(START, world.one)]
 
 
 def test_a_standby_that_somebody_starts_in_an_outage_is_left_to_whoever_starts_it_for_a_minute(batch: World) -> None:
@@ -69,5 +71,53 @@ def test_a_standby_that_somebody_starts_in_an_outage_is_left_to_whoever_starts_i
     said = world.invoke()
     assert f"{world.one} is pending: another run is starting it" in said["reason"], said
     world.minutes(3)
-    assert world.calls("StartInstances") == []
+    assert world.calls(START) == []
     assert world.subjects[-1] == "standby ONE is serving"
+
+
+def test_a_muted_alarm_starts_no_second_standby_when_the_first_is_lost(batch: World) -> None:
+    world = batch()
+    world.alarm("heartbeat", [world.arn])
+    world.sets("heartbeat", "ALARM")
+    world.minutes(3)
+    world.mute("heartbeat", 20)
+    world.service.terminate(world.one)
+    world.minutes(3)
+    said = world.invoke()
+    assert "nothing is started for alarms that call nobody (heartbeat: muted by a rule)" in said["reason"], said
+    assert world.states == ["terminated", "stopped"]
+    world.minutes(20)
+    assert world.states == ["terminated", "running"]
+
+
+def test_types_that_a_run_has_no_time_for_are_tried_by_the_next(batch: World) -> None:
+    types = ["t3.small", "t3.medium", "t3.large", "t3.xlarge", "m5.large", "m5.xlarge"]
+    world = batch(StandbyInstanceTypes=",".join(types))
+    turns = itertools.cycle([True, True, False])
+
+    def busy(params: dict[str, Any]) -> bool:
+        """Throttle two of three requests: with the pauses between them each start takes three seconds."""
+        return not params.get("DryRun") and next(turns)
+
+    world.account.faults.add("ec2", START, "RequestLimitExceeded", status=503, when=busy)
+    world.service.lacks(CAPACITY, world.one)
+    world.dies()
+    world.minutes(2)
+    assert world.subjects[:1] == ["standby TWO started"]
+    tried = [call.params["InstanceType"]["Value"] for call in world.account.calls if call.operation == TYPE]
+    assert tried == [*types, "t3.micro"], "each once, and at last its own again"
+    reasons = [line for run in world.account.functions.runs for line in run.invocation.log if "time is up" in line]
+    assert "the next run tries the other types" in reasons[0]
+    assert all(f"{kind} {CAPACITY}" in world.mails[0].body for kind in types)
+
+
+def test_a_start_is_noted_and_told_though_ec2_does_not_answer_afterwards(batch: World) -> None:
+    world = batch()
+    done = world.calls
+    world.account.faults.add("ec2", "DescribeInstances", "Unavailable", status=503, times=3, when=lambda _: done(START))
+    world.dies()
+    assert world.subjects == ["standby ONE started"]
+    assert world.service.tags(world.one)["started"].endswith("t3.micro first")
+    world.minutes(4)
+    assert world.subjects[1:] == ["standby ONE is serving"]
+    assert world.calls(START) == [(START, world.one)]

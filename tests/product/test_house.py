@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import partners
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -97,3 +98,26 @@ def test_every_room_is_on_the_map() -> None:
     folders = [path for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith((".", "_"))]
     rooms = [str(room.relative_to(ROOT)) for room in [*folders, *(LAYER / name for name in CAPABILITIES)]]
     assert [room for room in rooms if f"`{room}/" not in MAP] == []
+
+
+def numbered(source: Path, text: str) -> str:
+    """Return FILE:NUMBER of a line, as partners.py notes it."""
+    [number] = [n for n, line in enumerate(source.read_text(encoding="utf-8").splitlines(), 1) if line.strip() == text]
+    return f"{source}:{number}\n"
+
+
+def test_a_decision_on_a_state_that_nobody_has_observed_is_listed(tmp_path: Path) -> None:
+    outage, app = LAYER / "standby" / "outage.py", ROOT / "functions" / "cold_standby_start" / "app.py"
+    decides = "return seen.active.state in ec2.DOWN or seen.active.state == ec2.MISSING"
+    alone = 'return Decision(Words(f"{active}; {lacks}"), refused=True)'
+    by_hand = numbered(outage, decides) + numbered(app, alone) + numbered(app, "@logger.inject_lambda_context")
+    (tmp_path / f"{partners.BY_HAND}-1").write_text(by_hand)
+    assert partners.without_partner(tmp_path) == [
+        f"functions/cold_standby_start/app.py: {alone}",
+        f"layer/kirikae/standby/outage.py: {decides}",
+    ]
+    built = numbered(app, alone).replace(str(app.parent), "/tmp/stack/ColdStandbyStartFunction")  # noqa: S108 (a name)
+    (tmp_path / "an-environment").write_text(built)
+    assert partners.without_partner(tmp_path) == [f"layer/kirikae/standby/outage.py: {decides}"]
+    (tmp_path / f"{partners.OBSERVED}-1").write_text(numbered(outage, decides))
+    assert partners.without_partner(tmp_path) == []
