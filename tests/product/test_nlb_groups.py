@@ -261,21 +261,23 @@ def test_replace_mode_goes_back_by_the_status_checks_of_the_instances_behind_the
     assert (shop.weights, shop.subjects) == ([{"primary": 1}], [ON, OFF])
 
 
-def outside(shop: Shop) -> None:
-    """Put one address outside the VPC in the place of the targets."""
+def outside(shop: Shop, delay: str = "0") -> None:
+    """Put one address outside the VPC in the place of the targets, which drain for so many seconds."""
     elb, group = shop.account.client("elbv2"), shop.service.primary_arn
     held = elb.describe_target_health(TargetGroupArn=group)["TargetHealthDescriptions"]
+    attribute = {"Key": "deregistration_delay.timeout_seconds", "Value": delay}
+    elb.modify_target_group_attributes(TargetGroupArn=group, Attributes=[attribute])
     elb.deregister_targets(TargetGroupArn=group, Targets=[described["Target"] for described in held])
-    elb.modify_target_group_attributes(
-        TargetGroupArn=group, Attributes=[{"Key": "deregistration_delay.timeout_seconds", "Value": "0"}]
-    )
     elb.register_targets(TargetGroupArn=group, Targets=[{"Id": "192.168.7.7", "AvailabilityZone": "all"}])
     shop.account.lag.catch_up()
 
 
-def test_replace_mode_with_addresses_outside_ec2_is_refused_at_the_first_run(new_shop: Callable[..., Shop]) -> None:
+@pytest.mark.parametrize("delay", ["0", "3000"], ids=["alone", "while others drain"])
+def test_replace_mode_with_addresses_outside_ec2_is_refused_at_the_first_run(
+    new_shop: Callable[..., Shop], delay: str
+) -> None:
     shop = new_shop(addresses=True, SwitchMode="replace", PrimaryInstanceIds="")
-    outside(shop)
+    outside(shop, delay)
     shop.deployed()
     shop.minutes(10)
     decided = shop.decisions(FUNCTION)[-1]

@@ -58,8 +58,9 @@ def no_way_back(config: Config, primary: Health, instances: Mapping[str, str] | 
     if instances is None or config.primary_instance_ids:
         return None
     for group, targets in primary.items():
-        unknown = [target.id for target in targets if is_address(target) and target.id not in instances]
-        if unknown and len(targets) - len(unknown) < config.min_healthy_targets:
+        staying = [target for target in targets if target.state != "draining"]
+        unknown = [target.id for target in staying if is_address(target) and target.id not in instances]
+        if unknown and len(staying) - len(unknown) < config.min_healthy_targets:
             name, listed = config.names("primary"), ", ".join(unknown)
             return Words(
                 f"{name}: no instance of EC2 in the VPC of {group} has the address {listed}, and in replace mode only "
