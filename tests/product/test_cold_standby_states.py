@@ -68,6 +68,7 @@ def test_a_standby_that_somebody_starts_in_an_outage_is_left_to_whoever_starts_i
     world.hold(1)
     world.dies()
     world.service.start(world.one)
+    world.account.lag.catch_up("ec2")
     said = world.invoke()
     assert f"{world.one} is pending: another run is starting it" in said["reason"], said
     world.minutes(3)

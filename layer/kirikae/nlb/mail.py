@@ -68,15 +68,20 @@ def refused(config: Config, done: Done) -> Mail | None:
     """Return the mail of an adoption that AWS refused; one that went well is only logged."""
     if done.mode == config.switch_mode:
         return None
+    return replace_mode(config, Words(f" AWS says {done.refusal}.", f"AWS の応答: {done.refusal}。"))
+
+
+def replace_mode(config: Config, refusal: Words) -> Mail:
+    """Return the mail about a mode that is not the parameter's, with AWS's own words if they are known."""
     return notify.mail(
         config,
         "weighted switching refused by AWS, replace mode in force",
         happened=Words(
             f"AWS did not take both target groups in one weighted action, so SwitchMode=replace is in force "
-            f"from now on. AWS says {done.refusal}. No traffic was moved. "
+            f"from now on.{refusal.en} No traffic was moved. "
             f"The sorry path is not health-checked until it is used.",
             f"AWS が 2 つのターゲットグループの加重アクションを受け付けなかったため、以後 SwitchMode=replace で"
-            f"動作します。AWS の応答: {done.refusal}。トラフィックは移動していません。"
+            f"動作します。{refusal.ja}トラフィックは移動していません。"
             f"sorry 側のターゲットグループは、切り替わるまでヘルスチェックされません。",
         ),
         check=Words(

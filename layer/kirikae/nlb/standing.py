@@ -4,12 +4,13 @@ from typing import Any, Protocol
 
 from kirikae import notify
 from kirikae.decision import Result
+from kirikae.nlb.mail import replace_mode
 from kirikae.nlb.parameters import hands_off
 from kirikae.nlb.world import Config, Done, Switch, Switches, serving
 from kirikae.notify import Mail, Words
 from kirikae.told import State
 
-SORRY_PAGE = "sorry page"
+SORRY_PAGE, WEIGHTED = "sorry page", "weighted switching"
 
 
 class Seen(Protocol):
@@ -21,19 +22,29 @@ class Seen(Protocol):
 
 
 def standing(config: Config, seen: Seen, result: Result[Any, Done] | None) -> State | None:
-    """Return whether the sorry page is on: at rest it is not; None while listeners differ, or are not ours to judge."""
+    """Return whether the sorry page is on, and whether AWS refused weighted switching: at rest, neither.
+
+    None while listeners differ, or are not ours to judge, or nobody knows what AWS takes.
+    """
     if result:
-        return _state(result.change.to) if isinstance(result.change, Switch) else None
-    sides = {serving(config, listener) for listener in seen.switches.listeners}
-    return None if len(sides) != 1 or hands_off(config, seen.switches) else _state(*sides)
+        change, mode = result.change, result.done.mode
+        sides = {change.to} if isinstance(change, Switch) else {*change.adopt.values()}
+    else:
+        mode = seen.switches.mode
+        sides = {serving(config, listener) for listener in seen.switches.listeners}
+        if hands_off(config, seen.switches) or seen.switches.guessed:
+            return None
+    if len(sides) != 1 or None in sides:
+        return None
+    on = {SORRY_PAGE: "on"} if sides == {"sorry"} else dict[str, str]()
+    return on if mode == config.switch_mode else on | {WEIGHTED: "refused"}
 
 
-def _state(side: str | None) -> State | None:
-    return {"sorry": {SORRY_PAGE: "on"}, "primary": dict[str, str]()}.get(side or "")
-
-
-def found(config: Config, seen: Seen, known: State) -> Mail:
-    """Return the mail about a sorry page that is on, or off, and of which nobody was told."""
+def found(config: Config, seen: Seen, known: State) -> Mail | None:
+    """Return the mail about a sorry page that is on, or off, or a refusal of AWS, of which nobody was told."""
+    now = standing(config, seen, None) or {}
+    if known.get(SORRY_PAGE) == now.get(SORRY_PAGE):
+        return replace_mode(config, Words("", "")) if WEIGHTED in now else None
     is_on = SORRY_PAGE not in known
     ports = ", ".join(f"{each.protocol}:{each.port} {each.arn}" for each in seen.switches.listeners)
     said = (
