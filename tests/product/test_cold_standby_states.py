@@ -8,6 +8,7 @@ import pytest
 from standby_stories import CAPACITY, START, STOP, TYPE, Batch
 
 from sandbox.estates import parts
+from sandbox.estates.standby import PORT
 
 World = Callable[..., Batch]
 GONE = "i-0123456789abcdef0"
@@ -122,3 +123,28 @@ def test_a_start_is_noted_and_told_though_ec2_does_not_answer_afterwards(batch: 
     world.minutes(4)
     assert world.subjects[1:] == ["standby ONE is serving"]
     assert world.calls(START) == [(START, world.one)]
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["the active is registered", "the active is gone"])
+def test_a_standby_that_still_drains_from_the_outage_before_is_registered_again(batch: World, gone: bool) -> None:
+    world = batch(StandbyTargetGroupArn="its own")
+    group, place = world.service.group_arn, {"Id": world.one, "Port": PORT}
+    world.account.client("elbv2").modify_target_group_attributes(
+        TargetGroupArn=group, Attributes=[{"Key": "deregistration_delay.timeout_seconds", "Value": "600"}]
+    )
+    world.service.start(world.one)
+    world.minutes(1)
+    world.account.client("elbv2").register_targets(TargetGroupArn=group, Targets=[place])
+    world.minutes(3)
+    world.account.client("elbv2").deregister_targets(TargetGroupArn=group, Targets=[place])
+    world.service.stop(world.one)
+    world.minutes(2)
+    if gone:
+        world.service.terminate()
+    else:
+        world.service.stop()
+    world.minutes(6)
+    assert world.subjects == ["standby ONE started", "standby ONE is serving"]
+    assert world.service.health()[world.one] == "healthy"
+    world.minutes(10)
+    assert world.service.health()[world.one] == "healthy"

@@ -51,9 +51,9 @@ def step(config: Config, seen: Observed, standby: Instance) -> Note | None:
         return None
     if since_start(standby, noted, RUNNING) is None:
         group = config.standby_target_group_arn
-        if not group or any(target.id == standby.id for target in seen.targets):
+        if not group or _among(standby.id, seen.targets):
             return Note("running", standby.id)
-        ports = sorted({target.port for target in seen.targets if target.id == config.active_instance_id})
+        ports = _ports(config.active_instance_id, seen) or _ports(standby.id, seen)
         left = {other.id for other in seen.standbys if other.id != standby.id and seen.left(other)}
         leaving = tuple((target.id, target.port) for target in seen.targets if target.id in left)
         return Note("running", standby.id, group, tuple(ports), leaving)
@@ -109,7 +109,12 @@ def make(config: Config, seen: Observed, change: Note) -> Step:
 
 
 def _among(instance_id: str, targets: Iterable[Target]) -> bool:
-    return any(target.id == instance_id for target in targets)
+    """Tell whether an instance is registered; one that drains, from the outage before perhaps, is on its way out."""
+    return any(target.id == instance_id and target.state != "draining" for target in targets)
+
+
+def _ports(instance_id: str, seen: Observed) -> list[int]:
+    return sorted({target.port for target in seen.targets if target.id == instance_id})
 
 
 def close(config: Config, change: Close) -> Step:
