@@ -393,6 +393,19 @@ def test_one_that_was_left_is_followed_while_no_other_can_be_had(batch: World) -
     assert world.subjects[2:] == ["standby ONE is serving"]
 
 
+def test_one_that_was_left_is_registered_again_when_the_one_that_took_its_place_is_lost(batch: World) -> None:
+    world = batch(StandbyTargetGroupArn="its own", StandbyGiveUpMinutes="5")
+    world.service.impair(world.one)
+    world.dies()
+    world.minutes(12)
+    assert world.subjects == ["standby ONE started", "standby TWO started", "standby TWO is serving"]
+    world.service.repair(world.one)
+    world.service.terminate(world.two)
+    world.minutes(10)
+    assert world.subjects[3:] == ["standby ONE is serving"]
+    assert world.service.health()[world.one] == "healthy"
+
+
 # Stops by a person, and reads that lag.
 
 

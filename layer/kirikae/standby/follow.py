@@ -49,8 +49,10 @@ def step(config: Config, seen: Observed, standby: Instance) -> Note | None:
         return Note("note", standby.id) if waited else None
     if standby.state != "running":
         return None
-    if since_start(standby, noted, RUNNING) is None:
-        group = config.standby_target_group_arn
+    group = config.standby_target_group_arn
+    # One that was left was deregistered for the next, and is up alone now.
+    again = bool(group) and seen.left(standby) and not _among(standby.id, seen.targets)
+    if since_start(standby, noted, RUNNING) is None or again:
         if not group or _among(standby.id, seen.targets):
             return Note("running", standby.id)
         ports = _ports(config.active_instance_id, seen) or _ports(standby.id, seen)
@@ -91,7 +93,9 @@ def make(config: Config, seen: Observed, change: Note) -> Step:
     """Make the step, unless another run turns out to have made it."""
     standby = believed(ec2.instances([change.standby])[0], seen.active, seen.now)
     key = {"note": STARTED, "running": RUNNING, "serving": SERVING}[change.kind]
-    if standby.state not in UP or since_start(standby, current(standby, seen.active), key):
+    noted = current(standby, seen.active)
+    before = next(seen.notes(known).get(key) for known in seen.standbys if known.id == standby.id)
+    if standby.state not in UP or (since_start(standby, noted, key) and noted[key] != before):
         return Step(change=None, reason=Words(f"another run has noted {key} on {standby.id}"))
     if group := change.register:
         with env.naming("StandbyTargetGroupArn", group):

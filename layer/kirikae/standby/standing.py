@@ -22,7 +22,8 @@ def standing(_config: Config, seen: Observed, result: Result[Start | Note | Clos
         standby, noted = seen.up[0], seen.notes(seen.up[0])
         if since_start(standby, noted, SERVING):
             return {STANDBY: f"{standby.id} serving"}
-        return {STANDBY: f"{standby.id} started"} if since_start(standby, noted, STARTED) else None
+        told = since_start(standby, noted, STARTED) and not seen.left(standby)  # that one was told before it was left
+        return {STANDBY: f"{standby.id} started"} if told else None
     return None if seen.noted else {}
 
 
