@@ -15,6 +15,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+forks = True  # False: each function loads everything in a process of its own, so that its cold start can be timed
+
 _BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
 _START_SECONDS = 60.0  # the first one imports botocore
 _LOADED = ("botocore",)  # by bootstrap.py, before it knows the function
@@ -79,12 +81,14 @@ def start(arguments: list[str], directory: Path, variables: dict[str, str], log:
     for path in variables["PYTHONPATH"].split(os.pathsep):
         if own := [name for name in _LOADED if (Path(path) / name).exists()]:
             raise RuntimeError(f"the sandbox does not run a function with its own {' and '.join(own)} ({path})")
-    origin = _origin(python())
+    origin = _origin(python()) if forks else _begin(python())
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.settimeout(_START_SECONDS)
     wanted: dict[str, Any] = {"arguments": arguments, "directory": str(directory), "variables": variables}
     with theirs:
         socket.send_fds(origin, [json.dumps(wanted).encode()], [theirs.fileno(), log])
+    if not forks:
+        origin.close()
     if not (told := ours.recv(16)):
         raise RuntimeError("the process that functions are forked from did not fork one")
     return Process(ours, int(told))
@@ -92,7 +96,13 @@ def start(arguments: list[str], directory: Path, variables: dict[str, str], log:
 
 @functools.cache
 def _origin(interpreter: Path) -> socket.socket:
-    """Start the process that functions are forked from; it ends when this one does."""
+    origin = _begin(interpreter)
+    atexit.register(origin.close)
+    return origin
+
+
+def _begin(interpreter: Path) -> socket.socket:
+    """Start a process that functions are forked from; it ends when the socket is closed."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         process = subprocess.Popen(  # noqa: S603 (the functions under test)
@@ -104,5 +114,4 @@ def _origin(interpreter: Path) -> socket.socket:
             start_new_session=True,  # Ctrl-C reaches only the sandbox
         )
     atexit.register(process.wait)
-    atexit.register(ours.close)
     return ours

@@ -12,6 +12,7 @@ from sandbox_tools import make_function
 
 from sandbox.account import Account
 from sandbox.iam import Role
+from sandbox.lambdas import processes
 from sandbox.services.awslambda import Throttled
 from sandbox.services.delivery import DeliveryError
 
@@ -88,7 +89,11 @@ def policy(action: str, resource: str) -> dict[str, Any]:
 # The process.
 
 
-def test_it_is_cold_once_and_warm_afterwards(account: Account, code: Path) -> None:
+@pytest.mark.parametrize("forks", [True, False])
+def test_it_is_cold_once_and_warm_afterwards(
+    account: Account, code: Path, monkeypatch: pytest.MonkeyPatch, forks: bool
+) -> None:
+    monkeypatch.setattr(processes, "forks", forks)
     make_function(account, code)
     first, second = account.functions.invoke("f", {}), account.functions.invoke("f", {})
     assert (first.cold, second.cold) == (True, False)
@@ -309,7 +314,9 @@ def test_another_can_run_to_its_end_in_the_middle_of_one(account: Account, code:
     assert [run.event for run in account.functions.runs] == [2, 1]
 
 
-def test_closing_the_account_leaves_no_process(code: Path) -> None:
+@pytest.mark.parametrize("forks", [True, False])
+def test_closing_the_account_leaves_no_process(code: Path, monkeypatch: pytest.MonkeyPatch, forks: bool) -> None:
+    monkeypatch.setattr(processes, "forks", forks)
     with Account() as account:
         account.roles["role"] = Role()
         make_function(account, code)
