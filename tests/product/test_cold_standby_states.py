@@ -128,15 +128,15 @@ def test_a_start_is_noted_and_told_though_ec2_does_not_answer_afterwards(batch: 
 @pytest.mark.parametrize("gone", [False, True], ids=["the active is registered", "the active is gone"])
 def test_a_standby_that_still_drains_from_the_outage_before_is_registered_again(batch: World, gone: bool) -> None:
     world = batch(StandbyTargetGroupArn="its own")
-    group, place = world.service.group_arn, {"Id": world.one, "Port": PORT}
+    group, places = world.service.group_arn, [{"Id": world.one, "Port": port} for port in (PORT, 9090)]
     world.account.client("elbv2").modify_target_group_attributes(
         TargetGroupArn=group, Attributes=[{"Key": "deregistration_delay.timeout_seconds", "Value": "600"}]
     )
     world.service.start(world.one)
     world.minutes(1)
-    world.account.client("elbv2").register_targets(TargetGroupArn=group, Targets=[place])
+    world.account.client("elbv2").register_targets(TargetGroupArn=group, Targets=places)
     world.minutes(3)
-    world.account.client("elbv2").deregister_targets(TargetGroupArn=group, Targets=[place])
+    world.account.client("elbv2").deregister_targets(TargetGroupArn=group, Targets=places)
     world.service.stop(world.one)
     world.minutes(2)
     if gone:

@@ -85,7 +85,9 @@ def evidence(config: Config, seen: Observed, standby: Instance) -> tuple[bool, W
         states = [f"{target.port} {target.state} {target.reason}".strip() for target in own]
         health = ", ".join(states) or "not registered"
         en, ja = f"{en}, target {health}", f"{ja}、ターゲット {health}"
-        ready = ready and bool(own) and all(target.healthy for target in own)
+        ready = (
+            ready and _among(standby.id, own) and all(target.healthy or target.state == "draining" for target in own)
+        )
     return ready, Words(en, ja)
 
 
