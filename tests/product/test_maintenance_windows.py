@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from botocore.exceptions import ClientError
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kirikae import aws, patience
@@ -452,6 +452,7 @@ ZONES = st.sampled_from(["Asia/Tokyo", "Europe/London", "America/New_York", "Aus
 
 @settings(max_examples=150, deadline=None)
 @given(MINUTES, HOURS, DAYS, MONTHS, YEARS, ZONES, st.datetimes(datetime(2026, 11, 1), datetime(2028, 1, 1)))  # noqa: DTZ001
+@example("5/25", "2", ("?", "SUN"), "*", "*", "Australia/Lord_Howe", datetime(2027, 9, 26))  # noqa: DTZ001
 def test_the_next_time_is_the_scheduler_s_own_but_for_times_that_clocks_skip(
     minutes: str, hours: str, days: tuple[str, str], months: str, years: str, zone: str, moment: datetime
 ) -> None:

@@ -20,17 +20,19 @@ HORIZON_DAYS = 32  # further ahead than the longest window
 def next_time(expression: str, timezone: str, after: datetime) -> datetime:
     """Return the first time after `after`, in the zone; raise ValueError if there is none within a month.
 
-    A local time that the clocks skip means the moment of the skip: EventBridge Scheduler leaves it out, but an end
-    must come. One that they repeat means the first of the two.
+    A local time that the clocks skip means the time that they would show without: EventBridge Scheduler leaves it out,
+    but an end must come. One that they repeat means the first of the two.
     """
     try:
         zone = ZoneInfo(timezone)
     except (ZoneInfoNotFoundError, ValueError) as error:
         raise ValueError(f"MaintenanceTimezone is {timezone!r}, expected an IANA time zone like Asia/Tokyo") from error
-    for local in _times(expression, after.astimezone(zone).date() - timedelta(days=1)):
-        moment = local.replace(tzinfo=zone).astimezone(UTC)  # a skipped time lands behind the gap
-        if moment > after:
-            return moment.astimezone(zone)
+    local = _times(expression, after.astimezone(zone).date() - timedelta(days=1))
+    due = (moment for time in local if (moment := time.replace(tzinfo=zone).astimezone(UTC)) > after)
+    if first := next(due, None):
+        # A skipped time lands behind the gap, perhaps behind one that is not skipped: Lord Howe's has half an hour.
+        others = itertools.takewhile(lambda moment: moment < first + timedelta(hours=1), due)
+        return min([first, *others]).astimezone(zone)
     raise ValueError(f"MaintenanceEnd is {expression!r}, which does not come within {HORIZON_DAYS} days of {after:%F}")
 
 
