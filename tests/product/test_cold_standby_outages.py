@@ -399,9 +399,11 @@ def test_one_that_was_left_is_registered_again_when_the_one_that_took_its_place_
     world.dies()
     world.minutes(12)
     assert world.subjects == ["standby ONE started", "standby TWO started", "standby TWO is serving"]
-    world.service.repair(world.one)
     world.service.terminate(world.two)
-    world.minutes(10)
+    world.minutes(4)
+    assert world.subjects[3:] == [], "its start was told long ago"
+    world.service.repair(world.one)
+    world.minutes(6)
     assert world.subjects[3:] == ["standby ONE is serving"]
     assert world.service.health()[world.one] == "healthy"
 

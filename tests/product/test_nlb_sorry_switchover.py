@@ -394,6 +394,20 @@ def test_a_refused_weighted_action_is_told_though_the_run_dies_before_its_mail(n
     assert len(shop.subjects) == 1, "the end of it is what the mail tells how to bring about"
 
 
+def test_a_refusal_that_cannot_be_read_for_a_while_is_not_told_again(new_shop: Any) -> None:
+    shop = new_shop()
+    shop.account.elb.refuse_mixed_weighted_action = True
+    shop.deployed().minutes(10)
+    shop.held(60)
+    shop.account.faults.add("elbv2", "DescribeTags", "AccessDenied", status=403)
+    shop.stops()
+    shop.minutes(5)
+    shop.account.faults.clear()
+    shop.minutes(5)
+    refused = "weighted switching refused by AWS, replace mode in force"
+    assert shop.subjects == [refused, "NOT answered (held): a change is due"]
+
+
 def test_a_weighted_action_refused_in_the_middle_of_an_outage_falls_back_in_the_same_run(new_shop: Any) -> None:
     shop = new_shop()
     shop.account.elb.refuse_mixed_weighted_action = True
