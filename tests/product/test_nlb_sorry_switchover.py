@@ -427,6 +427,17 @@ def test_several_listeners_are_switched_as_one_unit(new_shop: Any) -> None:
     assert len(shop.mails) == 1
 
 
+def test_one_of_two_listeners_that_a_person_puts_back_is_not_called_the_end(new_shop: Any) -> None:
+    shop = new_shop(ports=(443, 8443)).deployed()
+    shop.minutes(5)
+    shop.stops()
+    shop.held(60)
+    shop.service.forward({shop.service.primary_arn: 1, shop.service.sorry_arn: 0}, shop.service.listener_arns[0])
+    shop.minutes(5)
+    assert shop.serves == ["primary", "sorry"]
+    assert shop.subjects == ["sorry page ON, the primary cannot serve", "NOT answered (held): a change is due"]
+
+
 def test_a_listener_that_fails_is_named_and_finished_by_the_next_run(new_shop: Any) -> None:
     shop = new_shop(ports=(443, 8443)).deployed()
     shop.minutes(5)
