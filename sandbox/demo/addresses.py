@@ -45,7 +45,7 @@ def story(told: Story) -> None:
 
     print("")
     print(f"Calls of the first failover ({len(used)}): {', '.join(used)}")
-    print("From `stopping` to the addresses moved, seen there and mailed, in real seconds:")
+    print("From `stopping` to the addresses moved, seen there (EC2 shows it seconds later) and mailed, in seconds:")
     print(f"  cold {cold.init_seconds + cold.seconds:.2f} (init {cold.init_seconds:.2f}), warm {again.seconds:.2f}")
     print("On a real account, in a test environment first:")
     print("  aws ec2 stop-instances --instance-ids INSTANCE_ID")

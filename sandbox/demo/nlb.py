@@ -52,7 +52,8 @@ def story(told: Story) -> None:
     for when, page in proof:
         print(f"  {when:30} {page}")
     print(f"From the stop to the sorry page: the event came at once, the cold function took {work:.2f} s,")
-    print(f"  {switch.time.timestamp() - stopped:.0f} s passed in the account. No alarm was waited for.")
+    print("  with its looks until AWS shows what was written. No alarm was waited for:")
+    print(f"  {switch.time.timestamp() - stopped:.0f} s passed in the account.")
     print(f"From the start to the switch back: {back - started:.0f} s in the account: boot, health checks, and three")
     print("  good minutes on the recovery alarm (RecoveryMinutes).")
     print("On a real account, in a test environment first:")
