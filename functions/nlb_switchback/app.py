@@ -49,7 +49,7 @@ def observe(config: Config, hint: Hint) -> Observed:
 def _evidence_of_mode(config: Config, seen: Observed) -> Observed:
     """Ask EC2 for the status checks in replace mode; in weighted mode whether healthy instances have begun to stop."""
     if seen.switches.mode == "replace":
-        seen = replace(seen, behind={} if config.primary_instance_ids else servers.behind(config, seen.primary))
+        seen = replace(seen, behind=servers.behind(config, seen.primary))
         asked = sorted({server for group in seen.primary for server in _checked(config, seen, group)})
         running = [instance for instance, state in ec2.instance_states(asked).items() if state == "running"]
         return replace(seen, statuses={status.instance_id: status for status in checks.instance_statuses(running)})
@@ -71,9 +71,11 @@ def _alarms(config: Config, seen: Observed) -> Observed:
 
 
 def _checked(config: Config, seen: Observed, group: str) -> set[str]:
-    """Return the instances of a group whose status checks count: those declared, else those registered."""
-    declared = servers.declared(config, seen.primary, seen.behind, group)
-    found = servers.registered(seen.primary[group], seen.behind)
+    """Return the instances of a group whose status checks count: those declared, else those registered; no others."""
+    primary = servers.staying(seen.primary)
+    if not (found := servers.registered(primary[group], seen.behind)):
+        return set()  # nobody would answer there
+    declared = servers.declared(config, primary, seen.behind, group)
     return declared or {server for server in found if server.startswith("i-")}
 
 

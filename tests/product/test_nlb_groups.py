@@ -287,6 +287,39 @@ def test_replace_mode_with_addresses_outside_ec2_is_refused_at_the_first_run(
     assert shop.serves == ["primary"]
 
 
+@pytest.mark.parametrize("given", [{}, {"PrimaryInstanceIds": ""}], ids=["declared", "not declared"])
+@pytest.mark.parametrize("addresses", [False, True], ids=["instances", "addresses"])
+def test_replace_mode_does_not_go_back_for_a_server_that_has_left_the_group(
+    new_shop: Callable[..., Shop], addresses: bool, given: dict[str, str]
+) -> None:
+    shop = new_shop(addresses=addresses, SwitchMode="replace", **given).deployed()
+    elb, group, (stays, leaves) = shop.account.client("elbv2"), shop.service.primary_arn, shop.service.instance_ids
+    attribute = {"Key": "deregistration_delay.timeout_seconds", "Value": "900"}
+    elb.modify_target_group_attributes(TargetGroupArn=group, Attributes=[attribute])
+    shop.minutes(5)
+    place = {"Id": shop.account.ec2.instance(leaves).private_ip if addresses else leaves}
+    elb.deregister_targets(TargetGroupArn=group, Targets=[place])
+    shop.minutes(1)
+    shop.stops(stays)
+    shop.minutes(30)
+    assert (shop.serves, shop.subjects) == (["sorry"], [ON]), "one is stopped, and the other one is registered no more"
+    shop.service.start(stays)
+    shop.minutes(8)
+    assert (shop.serves, shop.subjects) == (["primary"], [ON, OFF])
+
+
+def test_a_declared_server_that_is_registered_nowhere_does_not_delay_the_switch(new_shop: Callable[..., Shop]) -> None:
+    shop = new_shop().deployed()
+    elb, group, (stays, leaves) = shop.account.client("elbv2"), shop.service.primary_arn, shop.service.instance_ids
+    attribute = {"Key": "deregistration_delay.timeout_seconds", "Value": "0"}
+    elb.modify_target_group_attributes(TargetGroupArn=group, Attributes=[attribute])
+    elb.deregister_targets(TargetGroupArn=group, Targets=[{"Id": leaves}])
+    shop.minutes(5)
+    assert shop.serves == ["primary"]
+    shop.stops(stays)
+    assert (shop.serves, shop.subjects) == (["sorry"], [ON])
+
+
 def test_weights_that_aws_refuses_are_no_way_to_stay_on_the_sorry_page_for_good(new_shop: Callable[..., Shop]) -> None:
     shop = new_shop(addresses=True, PrimaryInstanceIds="")
     shop.account.elb.refuse_mixed_weighted_action = True

@@ -23,6 +23,11 @@ def is_address(target: Target) -> bool:
     return not target.id.startswith(("i-", "arn:"))
 
 
+def staying(primary: Health) -> Health:
+    """Return the targets without those that drain: these are on their way out, and no evidence that a group serves."""
+    return {group: tuple(t for t in targets if t.state != "draining") for group, targets in primary.items()}
+
+
 def registered(targets: Iterable[Target], instances: Mapping[str, str] | None) -> dict[str, list[Target]]:
     """Return the targets of each server: of an instance, or of an address whose instance nobody knows."""
     found = dict[str, list[Target]]()
@@ -32,11 +37,15 @@ def registered(targets: Iterable[Target], instances: Mapping[str, str] | None) -
 
 
 def declared(config: Config, primary: Health, instances: Mapping[str, str] | None, group: str) -> set[str]:
-    """Return which of PrimaryInstanceIds are behind a group: those registered there, and those registered nowhere."""
-    elsewhere = {
-        server for other, targets in primary.items() if other != group for server in registered(targets, instances)
-    }
-    return set(config.primary_instance_ids) - (elsewhere - registered(primary.get(group, ()), instances).keys())
+    """Return which of PrimaryInstanceIds are behind a group: those registered there, by id or by address.
+
+    One that is registered nowhere is behind a group only if it may be: if the group has a target of which nobody knows
+    the instance, or none at all.
+    """
+    here = registered(primary.get(group, ()), instances).keys()
+    everywhere = {server for targets in primary.values() for server in registered(targets, instances)}
+    given = set(config.primary_instance_ids)
+    return given & here if here and all(server.startswith("i-") for server in here) else given - (everywhere - here)
 
 
 def gets_nothing(switches: Switches, target: Target) -> bool:
@@ -57,10 +66,9 @@ def no_way_back(config: Config, primary: Health, instances: Mapping[str, str] | 
     """
     if instances is None or config.primary_instance_ids:
         return None
-    for group, targets in primary.items():
-        staying = [target for target in targets if target.state != "draining"]
-        unknown = [target.id for target in staying if is_address(target) and target.id not in instances]
-        if unknown and len(staying) - len(unknown) < config.min_healthy_targets:
+    for group, targets in staying(primary).items():
+        unknown = [target.id for target in targets if is_address(target) and target.id not in instances]
+        if unknown and len(targets) - len(unknown) < config.min_healthy_targets:
             name, listed = config.names("primary"), ", ".join(unknown)
             return Words(
                 f"{name}: no instance of EC2 in the VPC of {group} has the address {listed}, and in replace mode only "
