@@ -55,6 +55,7 @@ class Made:
 
     change: Change | None
     reason: Words
+    found: bool = False  # it was so before, whoever brought it about: no news to those who know it
 
 
 class Result[X: Change, D](NamedTuple):

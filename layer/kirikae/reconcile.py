@@ -168,8 +168,9 @@ def _carry_out[X: Change, D](
         done, unfinished = error.done, error
     times = Times(caused, began, clock.now())
     result = Result(change, decision.reason, done, times, forced=decision.change is None)
-    first = tell.made(config, standing(result) if standing else None, mail(result), began)
     made = done if isinstance(done, Made) else Made(change=change, reason=decision.reason)
+    state = standing(result) if standing else None
+    first = tell.made(config, state, mail(result), None if made.found else began)
     if made.change and decision.counts and first:
         log.count(decision.counts)
         if caused:

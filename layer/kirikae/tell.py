@@ -39,12 +39,16 @@ class Withheld:
     why: str
 
 
-def made(config: env.Stack, state: State | None, letter: Mail | None, began: datetime) -> bool:
-    """Tell a change that this run has made; return False if another run made it too and was first to tell it."""
+def made(config: env.Stack, state: State | None, letter: Mail | None, began: datetime | None) -> bool:
+    """Tell a change that this run has made; return False if another run made it too and was first to tell it.
+
+    began: when the run did, None if it has only found the change: then whoever told it, whenever, was first.
+    """
     if state is None or letter is None:
         notify.announce(config, letter)
         return True
-    now, name, since = clock.now(), config.told_parameter, began - told.STALE_READS
+    now, name = clock.now(), config.told_parameter
+    since = began - told.STALE_READS if began else told.EVER
     note = told.read(name) or told.Note()
     if note.says(state, since) or not told.claim(name, note, state, since, now):
         return False

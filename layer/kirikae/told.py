@@ -25,6 +25,7 @@ type State = Mapping[str, str]
 UNHEARD_OF = timedelta(seconds=90)
 # A run that began so long after another one told a change may still have been shown the world before that change.
 STALE_READS = timedelta(seconds=10)
+EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Note:
     version: int = 0
     known: State = field(default_factory=dict)
     telling: State | None = None
-    at: datetime = datetime(1970, 1, 1, tzinfo=UTC)
+    at: datetime = EVER
     by: str = ""
 
     def says(self, state: State, since: datetime) -> bool:

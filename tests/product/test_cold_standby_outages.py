@@ -153,6 +153,9 @@ def test_a_start_that_cannot_be_noted_is_mailed(batch: World) -> None:
     world.dies()
     assert world.states == ["stopped", "pending"]
     assert world.subjects == ["standby TWO started"]
+    world.account.faults.clear()
+    world.minutes(5)
+    assert world.subjects == ["standby TWO started", "standby TWO is serving"], "noted late, and told already"
 
 
 # Whatever EC2 has against a candidate.

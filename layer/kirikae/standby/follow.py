@@ -111,7 +111,8 @@ def make(config: Config, seen: Observed, change: Note) -> Step:
     at = {"note": standby.launched or seen.now, "running": seen.ran or seen.now, "serving": seen.now}[change.kind]
     if not record.note(standby.id, {OUTAGE: iso(outage.began(seen)), key: iso(at)}, over(standby, seen.active)):
         raise UnfinishedError(f"{key} could not be noted on {standby.id}")
-    return Step(change=change, reason=evidence(config, seen, standby)[1], standby=standby)
+    known = change.kind == "note"
+    return Step(change=change, reason=evidence(config, seen, standby)[1], standby=standby, found=known)
 
 
 def _among(instance_id: str, targets: Iterable[Target]) -> bool:
