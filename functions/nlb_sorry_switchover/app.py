@@ -85,7 +85,8 @@ def decide(config: Config, seen: Observed) -> Decision[Switch | Adopt]:
         return Decision(reason, refused=True, urgent=bool(unanswered))
     to_switch = due(config, seen.switches, "sorry")
     reason = outage(config, seen) if to_switch else None
-    served = tuple(arn for arn in to_switch if seen.sorry.get(config.group("sorry", arn)) != ())
+    sorry = servers.staying(seen.sorry)
+    served = tuple(arn for arn in to_switch if sorry.get(config.group("sorry", arn)) != ())
     if reason and not served:
         nobody = f"but {config.names('sorry')} has no registered target: nobody would answer there either"
         return Decision(Words(f"{reason.en}; {nobody}"), refused=True, urgent=True)

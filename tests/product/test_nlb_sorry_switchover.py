@@ -324,6 +324,16 @@ def test_an_empty_sorry_group_is_refused_and_reported_once(new_shop: Callable[..
     assert shop.subjects == ["NOT answered (refused): a change is due"]
 
 
+def test_a_sorry_page_that_is_on_its_way_out_of_its_group_is_none(shop: Shop) -> None:
+    shop.account.client("elbv2").deregister_targets(
+        TargetGroupArn=shop.service.sorry_arn, Targets=[{"Id": shop.service.alb_arn, "Port": 443}]
+    )
+    shop.minutes(1)
+    assert set(shop.account.targets.health(shop.service.sorry_arn).values()) == {"draining"}
+    shop.stops()
+    assert (shop.serves, shop.subjects) == (["primary"], ["NOT answered (refused): a change is due"])
+
+
 def test_a_sorry_page_that_is_down_itself_is_known_before_it_is_needed_and_named_in_the_mail(shop: Shop) -> None:
     shop.account.targets.broken_albs.add(shop.service.alb_arn)
     shop.minutes(10)
