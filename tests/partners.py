@@ -4,7 +4,8 @@ A test may build what `observe` returns by hand and hand it to `decide`.  Whethe
 whether `observe` shows it, only a run through both can tell.  So every line of a decision that runs in such a test must
 also run in a run that observes the sandbox: in a story, or in a handler called here.  A line that does not is listed,
 and fails the suite unless LISTED says why no reader can get there.  It is a check of the whole suite: a part of it has
-only a part of the stories.
+only a part of the stories.  Which decisions a story comes to depends on what is shown late to it, so under another seed
+than the sandbox's own (`.ci/run` takes one each day) a line is listed and fails nothing.
 """
 
 import ast
@@ -92,7 +93,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         missing = without_partner(directory)
         shutil.rmtree(directory)
         session.config.stash[_MISSING] = missing
-        if set(missing) != LISTED.keys() and session.exitstatus == 0:
+        own_seed = "KIRIKAE_SANDBOX_SEED" not in os.environ
+        if own_seed and set(missing) != LISTED.keys() and session.exitstatus == 0:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 

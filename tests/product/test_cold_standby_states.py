@@ -125,6 +125,21 @@ def test_a_start_is_noted_and_told_though_ec2_does_not_answer_afterwards(batch: 
     assert world.calls(START) == [(START, world.one)]
 
 
+def test_a_step_that_another_run_makes_meanwhile_is_made_once(batch: World) -> None:
+    world = batch()
+    world.account.lag.off("ec2")
+    world.loses_events()
+    world.dies()
+    world.invoke()
+    while world.states[0] != "running":
+        world.account.advance(5)
+    before = dict(world.service.tags(world.one))
+    world.account.before("ec2", "DescribeInstanceStatus", world.invoke)
+    said = world.invoke()
+    assert f"another run has noted kirikae:running on {world.one}" in said["reason"], said
+    assert world.service.tags(world.one).keys() - before.keys() == {"running"}
+
+
 @pytest.mark.parametrize("registered", [True, False], ids=["the active is registered", "the active was taken out"])
 def test_a_standby_that_still_drains_from_the_outage_before_is_registered_again(batch: World, registered: bool) -> None:
     world = batch(StandbyTargetGroupArn="its own")

@@ -308,6 +308,24 @@ def test_replace_mode_does_not_go_back_for_a_server_that_has_left_the_group(
     assert (shop.serves, shop.subjects) == (["primary"], [ON, OFF])
 
 
+def test_replace_mode_does_not_go_back_to_a_group_that_is_empty(new_shop: Callable[..., Shop]) -> None:
+    shop = new_shop(SwitchMode="replace").deployed()
+    elb, group = shop.account.client("elbv2"), shop.service.primary_arn
+    places = [{"Id": server} for server in shop.service.instance_ids]
+    shop.minutes(5)
+    shop.stops()
+    shop.minutes(2)
+    attribute = {"Key": "deregistration_delay.timeout_seconds", "Value": "0"}
+    elb.modify_target_group_attributes(TargetGroupArn=group, Attributes=[attribute])
+    elb.deregister_targets(TargetGroupArn=group, Targets=places)
+    shop.service.start()
+    shop.minutes(10)
+    assert (shop.serves, shop.subjects) == (["sorry"], [ON])
+    elb.register_targets(TargetGroupArn=group, Targets=places)
+    shop.minutes(8)
+    assert (shop.serves, shop.subjects) == (["primary"], [ON, OFF])
+
+
 def test_a_declared_server_that_is_registered_nowhere_does_not_delay_the_switch(new_shop: Callable[..., Shop]) -> None:
     shop = new_shop().deployed()
     elb, group, (stays, leaves) = shop.account.client("elbv2"), shop.service.primary_arn, shop.service.instance_ids
