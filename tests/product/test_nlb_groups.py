@@ -308,6 +308,24 @@ def test_replace_mode_does_not_go_back_for_a_server_that_has_left_the_group(
     assert (shop.serves, shop.subjects) == (["primary"], [ON, OFF])
 
 
+def test_targets_in_their_first_health_check_are_not_known_to_be_down(new_shop: Callable[..., Shop]) -> None:
+    shop = new_shop(PrimaryInstanceIds="").deployed()
+    elb, group = shop.account.client("elbv2"), shop.service.primary_arn
+    places = [{"Id": server} for server in shop.service.instance_ids]
+    shop.minutes(5)
+    attribute = {"Key": "deregistration_delay.timeout_seconds", "Value": "0"}
+    elb.modify_target_group_attributes(TargetGroupArn=group, Attributes=[attribute])
+    shop.held(60)
+    elb.deregister_targets(TargetGroupArn=group, Targets=places)
+    shop.minutes(4)
+    elb.register_targets(TargetGroupArn=group, Targets=places)
+    shop.account.advance(6)
+    shop.account.lag.catch_up()
+    said = shop.switchover()
+    assert said["outcome"] == "unchanged", said["reason"]
+    assert "not known to be an outage: shop-nlb-outage is ALARM" in said["reason"]
+
+
 def test_replace_mode_does_not_go_back_to_a_group_that_is_empty(new_shop: Callable[..., Shop]) -> None:
     shop = new_shop(SwitchMode="replace").deployed()
     elb, group = shop.account.client("elbv2"), shop.service.primary_arn
