@@ -261,12 +261,19 @@ def test_replace_mode_goes_back_by_the_status_checks_of_the_instances_behind_the
     assert (shop.weights, shop.subjects) == ([{"primary": 1}], [ON, OFF])
 
 
+def drains_for(shop: Shop, seconds: str) -> None:
+    """Let targets that leave the primary group drain so long."""
+    shop.account.client("elbv2").modify_target_group_attributes(
+        TargetGroupArn=shop.service.primary_arn,
+        Attributes=[{"Key": "deregistration_delay.timeout_seconds", "Value": seconds}],
+    )
+
+
 def outside(shop: Shop, delay: str = "0") -> None:
     """Put one address outside the VPC in the place of the targets, which drain for so many seconds."""
     elb, group = shop.account.client("elbv2"), shop.service.primary_arn
     held = elb.describe_target_health(TargetGroupArn=group)["TargetHealthDescriptions"]
-    attribute = {"Key": "deregistration_delay.timeout_seconds", "Value": delay}
-    elb.modify_target_group_attributes(TargetGroupArn=group, Attributes=[attribute])
+    drains_for(shop, delay)
     elb.deregister_targets(TargetGroupArn=group, Targets=[described["Target"] for described in held])
     elb.register_targets(TargetGroupArn=group, Targets=[{"Id": "192.168.7.7", "AvailabilityZone": "all"}])
     shop.account.lag.catch_up()
@@ -294,8 +301,7 @@ def test_replace_mode_does_not_go_back_for_a_server_that_has_left_the_group(
 ) -> None:
     shop = new_shop(addresses=addresses, SwitchMode="replace", **given).deployed()
     elb, group, (stays, leaves) = shop.account.client("elbv2"), shop.service.primary_arn, shop.service.instance_ids
-    attribute = {"Key": "deregistration_delay.timeout_seconds", "Value": "900"}
-    elb.modify_target_group_attributes(TargetGroupArn=group, Attributes=[attribute])
+    drains_for(shop, "900")
     shop.minutes(5)
     place = {"Id": shop.account.ec2.instance(leaves).private_ip if addresses else leaves}
     elb.deregister_targets(TargetGroupArn=group, Targets=[place])
@@ -313,8 +319,7 @@ def test_targets_in_their_first_health_check_are_not_known_to_be_down(new_shop: 
     elb, group = shop.account.client("elbv2"), shop.service.primary_arn
     places = [{"Id": server} for server in shop.service.instance_ids]
     shop.minutes(5)
-    attribute = {"Key": "deregistration_delay.timeout_seconds", "Value": "0"}
-    elb.modify_target_group_attributes(TargetGroupArn=group, Attributes=[attribute])
+    drains_for(shop, "0")
     shop.held(60)
     elb.deregister_targets(TargetGroupArn=group, Targets=places)
     shop.minutes(4)
@@ -333,8 +338,7 @@ def test_replace_mode_does_not_go_back_to_a_group_that_is_empty(new_shop: Callab
     shop.minutes(5)
     shop.stops()
     shop.minutes(2)
-    attribute = {"Key": "deregistration_delay.timeout_seconds", "Value": "0"}
-    elb.modify_target_group_attributes(TargetGroupArn=group, Attributes=[attribute])
+    drains_for(shop, "0")
     elb.deregister_targets(TargetGroupArn=group, Targets=places)
     shop.service.start()
     shop.minutes(10)
@@ -347,8 +351,7 @@ def test_replace_mode_does_not_go_back_to_a_group_that_is_empty(new_shop: Callab
 def test_a_declared_server_that_is_registered_nowhere_does_not_delay_the_switch(new_shop: Callable[..., Shop]) -> None:
     shop = new_shop().deployed()
     elb, group, (stays, leaves) = shop.account.client("elbv2"), shop.service.primary_arn, shop.service.instance_ids
-    attribute = {"Key": "deregistration_delay.timeout_seconds", "Value": "0"}
-    elb.modify_target_group_attributes(TargetGroupArn=group, Attributes=[attribute])
+    drains_for(shop, "0")
     elb.deregister_targets(TargetGroupArn=group, Targets=[{"Id": leaves}])
     shop.minutes(5)
     assert shop.serves == ["primary"]

@@ -7,7 +7,7 @@ from kirikae.elb import Target
 from kirikae.nlb.world import Config, Switches
 from kirikae.notify import Words
 
-type Health = Mapping[str, tuple[Target, ...]]  # by primary group
+type Health = Mapping[str, tuple[Target, ...]]  # by target group
 
 
 def behind(config: Config, primary: Health) -> dict[str, str]:
@@ -23,9 +23,9 @@ def is_address(target: Target) -> bool:
     return not target.id.startswith(("i-", "arn:"))
 
 
-def staying(primary: Health) -> Health:
+def staying(health: Health) -> Health:
     """Return the targets without those that drain: these are on their way out, and no evidence that a group serves."""
-    return {group: tuple(t for t in targets if t.state != "draining") for group, targets in primary.items()}
+    return {group: tuple(t for t in targets if t.state != "draining") for group, targets in health.items()}
 
 
 def registered(targets: Iterable[Target], instances: Mapping[str, str] | None) -> dict[str, list[Target]]:

@@ -26,16 +26,14 @@ def standing(config: Config, seen: Seen, result: Result[Any, Done] | None) -> St
 
     None while listeners differ, or are not ours to judge, or nobody knows what AWS takes.
     """
-    if result:
-        change, mode = result.change, result.done.mode
-        sides = {change.to} if isinstance(change, Switch) else {*change.adopt.values()}
-    else:
-        mode = seen.switches.mode
-        sides = {serving(config, listener) for listener in seen.switches.listeners}
-        if hands_off(config, seen.switches) or seen.switches.guessed:
-            return None
+    if not result and (hands_off(config, seen.switches) or seen.switches.guessed):
+        return None
+    sides = {serving(config, listener) for listener in seen.switches.listeners}  # an adoption moves none of them
+    if result and isinstance(result.change, Switch):
+        sides = {result.change.to}
     if len(sides) != 1 or None in sides:
         return None
+    mode = result.done.mode if result else seen.switches.mode
     on = {SORRY_PAGE: "on"} if sides == {"sorry"} else dict[str, str]()
     return on if mode == config.switch_mode else on | {WEIGHTED: "refused"}
 
