@@ -8,6 +8,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from time import sleep as really_sleep  # a test may move time.sleep
 
+from sandbox import drawn
+
+_FIRST, _LAST = (int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) for year in (2027, 2031))
 _SMOOTH = 0.02  # real seconds between two steps of a paced advance, so that a reader sees time pass
 
 
@@ -27,11 +30,12 @@ class Timer:
 class Clock:
     """Virtual time: it stands still until somebody advances it, and then runs what is due in order.
 
-    It begins at the machine's time, in full seconds. What runs takes no virtual time, however long it really takes.
+    It begins at a second of the years 2027 to 2030 that the seed draws: a story about times of the day, the month or
+    the year does not depend on when it is told. What runs takes no virtual time, however long it really takes.
     """
 
     def __init__(self) -> None:
-        self._now = float(round(time.time()))
+        self._now = float(drawn("clock").randrange(_FIRST, _LAST))
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
         self._lock = threading.Lock()

@@ -3,16 +3,14 @@
 Left out is only what says nothing, or nothing that another member does not say, too: no caller can make up the rest.
 """
 
-import os
-import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from botocore.parsers import create_parser
 
+from sandbox import drawn
 from sandbox.wire import Answer, Request, answer
 
-SEED = "1"  # of every account, unless KIRIKAE_SANDBOX_SEED gives another
 _SHARE = 0.3  # of the answers that lack something
 
 type _Member = tuple[dict[str, Any], str]  # what holds it, and its name
@@ -23,7 +21,7 @@ class Gaps:
 
     def __init__(self) -> None:
         """Draw from the seed of the account."""
-        self._random = random.Random(f"gaps {os.environ.get('KIRIKAE_SANDBOX_SEED') or SEED}")  # noqa: S311 (to be repeated)
+        self._random = drawn("gaps")
         self._share = _SHARE
 
     def off(self) -> None:

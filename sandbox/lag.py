@@ -14,12 +14,12 @@ from urllib.parse import urlencode
 
 from botocore.serialize import create_serializer
 
+from sandbox import seed
 from sandbox.clock import Clock
 from sandbox.wire import Answer, Request, read
 
 # Every account lags, unless KIRIKAE_SANDBOX_LAG=0, or one account's `lag.off()`, says that none does.
 BY_DEFAULT = os.environ.get("KIRIKAE_SANDBOX_LAG", "1") != "0"
-_SEED = "1"  # of every account, unless KIRIKAE_SANDBOX_SEED gives another
 _AT_ONCE = 0.4  # the share of answers that are true at once, so that a story sees both
 _REMEMBERED = 600.0  # virtual seconds for which a read is expected to be asked again
 
@@ -79,7 +79,7 @@ class Lag:
         """Make it of the account's clock and of how a request is answered as it is now."""
         self._clock = clock
         self._answer = answer
-        self.seed = os.environ.get("KIRIKAE_SANDBOX_SEED") or _SEED
+        self.seed = seed()
         self._random = random.Random(self.seed)  # noqa: S311 (to be repeated, not to be secret)
         self._slept = 0.0
         self._bounds: dict[str, tuple[float, float] | None] = {}  # service -> least and most; None: never

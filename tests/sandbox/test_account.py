@@ -24,6 +24,14 @@ def test_time_stands_still_until_it_is_advanced():
     assert clock.now().microsecond == 0
 
 
+def test_the_seed_says_when_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = []
+    for seed in ("", "1", "2", "2"):
+        monkeypatch.setenv("KIRIKAE_SANDBOX_SEED", seed)
+        moments.append(Clock().now())
+    assert moments[0] == moments[1] != moments[2] == moments[3]
+
+
 def test_what_is_due_runs_in_order_at_its_own_time():
     clock, seen = Clock(), []
     start = clock.time()
