@@ -1,6 +1,7 @@
-"""Systems Manager where moto is kinder: Run Command with agents and commands that take time; dates of parameters."""
+"""Systems Manager where moto is kinder: Run Command with agents that take time; dates and patterns of parameters."""
 
 import functools
+import re
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -46,6 +47,7 @@ class Commands:
             "DescribeInstanceInformation": self._describe_instances,
             "ListCommandInvocations": self._list_invocations,
             "ListCommands": self._list,
+            "PutParameter": self._check_value,
             "SendCommand": self._send,
         }.items():
             account.override("ssm", operation, fn)
@@ -54,6 +56,12 @@ class Commands:
     def _stamp(self, params: dict[str, Any]) -> None:
         # The date of a parameter is in virtual time, as all others.
         self._account.backend("ssm").get_parameter(params["Name"]).last_modified_date = self._account.clock.now()
+
+    def _check_value(self, params: dict[str, Any], _principal: str) -> None:
+        pattern = params.get("AllowedPattern", "")
+        if pattern and not re.fullmatch(pattern, params["Value"]):  # P15
+            message = f"Parameter value, cannot be validated against allowedPattern: {pattern}"
+            raise Refusal("ParameterPatternMismatchException", message)
 
     def _online(self, instance_id: str) -> bool:
         instance = self._ec2.instance(instance_id)

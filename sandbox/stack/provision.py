@@ -313,7 +313,7 @@ def _put_metric_filter(c: _Change) -> None:
 
 
 def _put_parameter(c: _Change) -> None:
-    ssm, tags, p = c.account.client("ssm"), c.new.properties.get("Tags", {}), dict(_named(c.new))
+    ssm, tags, p = c.account.client("ssm"), c.new.properties.get("Tags", {}), _named(c.new) | {"Name": c.new.name}
     p.pop("Tags", None)  # with Overwrite they are refused (P11)
     listed = [{"Key": key, "Value": value} for key, value in tags.items()]
     if not c.old:

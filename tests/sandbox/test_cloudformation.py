@@ -619,6 +619,15 @@ def test_a_policy_that_is_all_that_changes_counts_from_then_on(account: Account,
     assert values(account) == {"a": "v"}
 
 
+def test_a_value_that_its_pattern_does_not_match_is_refused_with_the_pattern(account: Account, tmp_path: Path) -> None:
+    body = "  A: {Type: AWS::SSM::Parameter, Properties: {Type: String, Value: %s, AllowedPattern: at most 1}}"
+    refused = "A .*: .*Parameter value, cannot be validated against allowedPattern: at most 1$"
+    with pytest.raises(cloudformation.StackError, match=refused):  # P15
+        cloudformation.deploy(account, template(tmp_path, body % "at most 12").parent, "demo", {})
+    cloudformation.deploy(account, template(tmp_path, body % "at most 1").parent, "demo", {})
+    assert list(values(account).values()) == ["at most 1"]
+
+
 HELD = """
   A:
     Type: AWS::SSM::Parameter

@@ -4,6 +4,7 @@ import importlib
 import re
 from collections import Counter
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from stacks import (
     SORRY,
     SORRY_ALB,
     SOURCE,
+    STANDBY,
     TOPIC,
     acting,
     all_of,
@@ -35,7 +37,8 @@ from stacks import (
 from template_tools import STACK_NAME, TEMPLATE, expanded, of_type
 
 from kirikae import env
-from sandbox.stack import intrinsics
+from sandbox.account import Account
+from sandbox.stack import cloudformation, intrinsics
 
 # Parameter -> default, as documented; ServiceName is the stack's name when empty.
 DEFAULTS = {
@@ -392,20 +395,36 @@ def test_a_stack_may_have_the_longest_name(parameters: dict[str, str]) -> None:
     assert stack["Resources"].keys() == expanded(parameters)["Resources"].keys()
 
 
-def arns(count: int, text: str) -> str:
-    return ",".join(f"{ELB}:{text}/50dc6c495c0c91{number:02x}" for number in range(count))
-
-
 NAME = "n" * 32  # the longest of a load balancer or target group
-AT_MOST = {
-    "NlbListenerArns": arns(5, f"listener/net/{NAME}/50dc6c495c0c9188"),
+# How many members a list takes, and the longest of them.
+LONGEST = {
+    "NlbListenerArns": (5, f"{ELB}:listener/net/{NAME}/50dc6c495c0c9188/50dc6c495c0c91%02x"),
+    "PrimaryInstanceIds": (25, "i-0123456789abcde%02x"),
+    "PairInstanceIds": (2, "i-0123456789abcde%02x"),
+    "PairInterfaceIds": (2, "eni-0123456789abcde%02x"),
+    "FloatingIpAddresses": (25, "2001:db8:aaaa:aaaa:aaaa:aaaa:aaaa:aa%02x"),
+    "ElasticIpAllocationIds": (20, "eipalloc-0123456789abcde%02x"),
+    "OverlayCidrs": (10, "2001:db8:aaaa:aaaa:aaaa:aaaa:aaaa:aa%02x/128"),
+    "OverlayRouteTableIds": (20, "rtb-0123456789abcde%02x"),
+    "StandbyInstanceIds": (20, "i-0123456789abcde%02x"),
+    "StandbyInstanceTypes": (20, "u7inh-%02xtb.metal-112xlarge"),
+    "RotationTargetGroupArns": (5, f"{ELB}:targetgroup/{NAME}/50dc6c495c0c91%02x"),
+}
+
+
+def members(name: str, more: int = 0) -> str:
+    """Return as much as a list takes, or some members more."""
+    count, member = LONGEST[name]
+    return ",".join(member % number for number in range(count + more))
+
+
+GROUPS = ",".join(f"{ELB}:targetgroup/{NAME}/50dc6c495c0c91{number:02x}" for number in range(4))
+AT_MOST = {name: members(name) for name in LONGEST} | {
     "PrimaryTargetGroupArn": "",
     "SorryTargetGroupArn": "",
-    "PrimaryTargetGroupArns": arns(4, f"targetgroup/{NAME}"),
-    "SorryTargetGroupArns": arns(4, f"targetgroup/{NAME}"),
-    "PrimaryInstanceIds": ",".join(f"i-0123456789abcde{number:02x}" for number in range(25)),
+    "PrimaryTargetGroupArns": GROUPS,
+    "SorryTargetGroupArns": GROUPS,
     "ProbeUrl": f"https://{'a' * 242}",
-    "RotationTargetGroupArns": arns(5, f"targetgroup/{NAME}"),
     "RotationDocuments": ",".join(["d" * 59] * 5),
     "RotationDefaults": f'{{"hook": "{"h" * 988}"}}',
     "MaintenanceReplies": f'[{{"path": "/", "status": 303, "location": "{"a" * 2450}"}}]',
@@ -416,6 +435,8 @@ AT_MOST = {
     ("given", "stack_name", "capabilities"),
     [
         pytest.param(NLB, "s" * 128, ("Nlb", "Primary", "Sorry", "Probe"), id="nlb"),
+        pytest.param(PAIR, "s" * 128, ("Pair", "Floating", "Elastic", "Overlay"), id="pair"),
+        pytest.param(STANDBY, "s" * 128, ("Standby",), id="standby"),
         pytest.param(ROTATION, "s" * 128, ("Rotation",), id="rotation"),
         pytest.param(MAINTENANCE, "s" * 128, ("Maintenance",), id="maintenance"),
         pytest.param(EVERYTHING, "s" * 50, ("",), id="everything"),
@@ -425,7 +446,29 @@ def test_as_much_as_the_parameters_take_fits_into_the_environments(
     given: dict[str, str], stack_name: str, capabilities: tuple[str, ...]
 ) -> None:
     largest = {name: value for name, value in AT_MOST.items() if name.startswith(capabilities)}
-    assert expanded(given | largest, stack_name=stack_name)
+    assert "TooLong" not in expanded(given | largest, stack_name=stack_name)["Resources"]
+
+
+@pytest.mark.parametrize("name", LONGEST)
+def test_a_list_that_is_longer_than_its_description_says_is_refused_with_a_sentence(name: str) -> None:
+    count, _ = LONGEST[name]
+    words = {2: "two", 5: "five"}.get(count, str(count))
+    for more in (1, 3) if count > 2 else (-1, 1):
+        refused = expanded(EVERYTHING | {name: members(name, more)})["Resources"]["TooLong"]["Properties"]
+        than = "more" if count > 2 else "other"
+        assert re.fullmatch(f"{name} names {than} than {words} [A-Za-z ]+", refused["AllowedPattern"])
+        assert not re.search(refused["AllowedPattern"], refused["Value"])
+    assert f"at most {words}" in SOURCE["Parameters"][name]["Description"] or count == 2
+
+
+def test_what_is_far_too_long_is_refused_before_anything_that_acts_is_made(account: Account, build: Path) -> None:
+    given = EVERYTHING | {name: members(name, 15) for name in ("NlbListenerArns", "RotationTargetGroupArns")}
+    sentences = "NlbListenerArns names more than five listeners; RotationTargetGroupArns names more than five groups"
+    with pytest.raises(cloudformation.StackError, match=rf"^TooLong \(AWS::SSM::Parameter\): .*: {sentences}$"):
+        cloudformation.deploy(account, build, "shop", given)
+    plan = cloudformation.planned(build / "template.yaml", "shop", given)
+    before = {plan.definitions[name]["Type"] for name in plan.order[: plan.order.index("TooLong")]}
+    assert before <= {"AWS::Lambda::LayerVersion", "AWS::SNS::Topic", "AWS::SQS::Queue", "AWS::SSM::Parameter"}
 
 
 def test_blanks_in_a_list_that_is_a_text_reach_nobody() -> None:
