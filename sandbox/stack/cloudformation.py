@@ -132,11 +132,14 @@ def update(
     build_dir: Path | str,
     parameters: Mapping[str, str],
     tags: Mapping[str, str] | None = None,
+    *,
+    policy_before: bool = False,
 ) -> Stack:
     """Return the stack brought to this template and these parameters; one that is not given takes its default.
 
     A resource that differs in anything, its tags too, is sent all its properties (N28). One that does not is not even
-    looked at: what was deleted by hand stays deleted (P3). Without tags the stack keeps those that it has.
+    looked at: what was deleted by hand stays deleted (P3). Without tags the stack keeps those that it has. For what is
+    replaced the new template's UpdateReplacePolicy counts, or, if policy_before, that of the one before (P6: unproven).
     Errors as deploy(); what had been changed is then sent as it was (P4).
     """
     tags = stack.tags if tags is None else tags
@@ -152,7 +155,8 @@ def update(
                     "CloudFormation cannot update a stack when a custom-named resource requires replacing. "
                     f"Rename {resource.name} and update the stack again."
                 )
-            left_behind.append(replace(previous, retained=resource.retained_if_replaced))
+            kept = previous if policy_before else resource
+            left_behind.append(replace(previous, retained=kept.retained_if_replaced))
             previous = None
         if previous and previous.properties == resource.properties:
             made[resource.logical_id] = replace(previous, retained=resource.retained)

@@ -611,6 +611,16 @@ def test_a_resource_that_is_replaced_stays_by_its_update_replace_policy(
     assert values(account) == left
 
 
+@pytest.mark.parametrize(("before", "left"), [(False, {"a": "v", "b": "v"}), (True, {"b": "v"})])
+def test_whose_policy_counts_for_what_is_replaced_can_be_told(
+    account: Account, tmp_path: Path, before: bool, left: dict[str, str]
+) -> None:  # P6
+    made = cloudformation.deploy(account, template(tmp_path, KEPT % ("", "a")).parent, "demo", {})
+    new = template(tmp_path, KEPT % ("UpdateReplacePolicy: Retain", "b")).parent
+    cloudformation.update(account, made, new, {}, policy_before=before)
+    assert values(account) == left
+
+
 def test_a_policy_that_is_all_that_changes_counts_from_then_on(account: Account, tmp_path: Path) -> None:  # P6
     made = cloudformation.deploy(account, template(tmp_path, KEPT % ("", "a") + QUEUE).parent, "demo", {})
     kept = template(tmp_path, KEPT % ("DeletionPolicy: Retain", "a") + QUEUE).parent
