@@ -82,7 +82,7 @@ class Lag:
         self.seed = seed()
         self._random = random.Random(self.seed)  # noqa: S311 (to be repeated, not to be secret)
         self._slept = 0.0
-        self._bounds: dict[str, tuple[float, float] | None] = {}  # service -> least and most; None: never
+        self._bounds: dict[str, tuple[float, float] | None] = {}  # service or operation -> least and most; None: never
         self._off = not BY_DEFAULT
         self._reads: dict[_Key, _Read] = {}
 
@@ -112,9 +112,9 @@ class Lag:
         """Let no read of a service lag longer."""
         self._bounds[service] = (0.0, seconds)
 
-    def exactly(self, service: str, seconds: float) -> None:
-        """Let every read of a service lag as long as this."""
-        self._bounds[service] = (seconds, seconds)
+    def exactly(self, what: str, seconds: float) -> None:
+        """Let every read of a service, or every call of one operation, lag as long as this."""
+        self._bounds[what] = (seconds, seconds)
 
     @contextmanager
     def pauses(self) -> Iterator[None]:
@@ -185,7 +185,7 @@ class Lag:
                 yield self._reads[key]
 
     def _draw(self, service: str, operation: str) -> float:
-        least, most = self._bounds.get(service) or (-1.0, -1.0)
+        least, most = self._bounds.get(operation) or self._bounds.get(service) or (-1.0, -1.0)
         if least == most >= 0:
             return most
         bound = SECONDS[service][operation]

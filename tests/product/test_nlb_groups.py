@@ -1,5 +1,6 @@
 """Which servers are behind the listeners: groups of their own for each, addresses, zones; and what counts as up."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from datetime import UTC, datetime
@@ -329,6 +330,27 @@ def test_targets_in_their_first_health_check_are_not_known_to_be_down(new_shop: 
     said = shop.switchover()
     assert said["outcome"] == "unchanged", said["reason"]
     assert "not known to be an outage: shop-nlb-outage is ALARM" in said["reason"]
+
+
+def test_replace_mode_does_not_leave_a_primary_whose_health_still_shows_that_nobody_used_it(
+    new_shop: Callable[..., Shop],
+) -> None:
+    shop = new_shop(SwitchMode="replace").deployed()
+    shop.minutes(5)
+    shop.stops()
+    shop.minutes(2)
+    shop.account.lag.exactly("elbv2", 0)
+    shop.account.lag.exactly("DescribeTargetHealth", 5)
+    shop.service.start()
+    for _ in range(60):
+        shop.minutes(0.1)
+        if "primary" in shop.serves:
+            break
+    said = shop.switchover()
+    assert "Target.NotInUse" in json.dumps(said["seen"]["primary"])
+    assert said["outcome"] == "unchanged", said["reason"]
+    shop.minutes(5)
+    assert (shop.serves, shop.subjects) == (["primary"], [ON, OFF])
 
 
 def test_replace_mode_does_not_go_back_to_a_group_that_is_empty(new_shop: Callable[..., Shop]) -> None:

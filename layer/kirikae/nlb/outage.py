@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from kirikae import ec2, notify
+from kirikae.elb import Target
 from kirikae.nlb import servers
 from kirikae.nlb.world.switchover import Config, Observed
 from kirikae.notify import Words
@@ -65,7 +66,7 @@ def _outage(config: Config, seen: Observed, group: str) -> Words | None:
         return Words(f"no primary target can serve: {named}", f"プライマリが応答できる状態にありません: {named_ja}")
     targets, alarm, least = seen.primary[group], seen.alarms.get(group), config.min_healthy_targets
     count = healthy(seen, group)
-    if count >= least or alarm is None or alarm.state != "ALARM" or _not_checked(seen, group):
+    if count >= least or alarm is None or alarm.state != "ALARM" or _not_checked(seen, group, targets):
         return None
     # In replace mode the alarm is in ALARM for as long as the group is in no listener: its age means nothing then.
     replaced = seen.switches.mode == "replace" or seen.switches.guessed
@@ -81,6 +82,10 @@ def _outage(config: Config, seen: Observed, group: str) -> Words | None:
     )
 
 
-def _not_checked(seen: Observed, group: str) -> bool:
-    """Tell whether a group is in no listener, where nobody checks its health: its listener is on the sorry page."""
-    return not any(group in listener.weights for listener in seen.switches.listeners)
+def _not_checked(seen: Observed, group: str, targets: tuple[Target, ...]) -> bool:
+    """Tell whether nobody checks the health of a group: its listener is on the sorry page, or was until just now."""
+    if not any(group in listener.weights for listener in seen.switches.listeners):
+        return True
+    return all(target.state == "unused" for target in targets) and any(
+        servers.just_attached(seen.switches, target) for target in targets
+    )

@@ -48,15 +48,19 @@ def declared(config: Config, primary: Health, instances: Mapping[str, str] | Non
     return given & here if here and all(server.startswith("i-") for server in here) else given - (everywhere - here)
 
 
-def gets_nothing(switches: Switches, target: Target) -> bool:
-    """Tell whether no new connection can reach a target, whatever its application answers.
+def just_attached(switches: Switches, target: Target) -> bool:
+    """Tell whether a target may only seem to be unused, because its group has just been put into the listener.
 
-    `Target.NotInUse` has two meanings: its zone is not enabled, or nobody uses the group.  In replace mode a group that
-    has just been put into the listener may still show the second one.
+    `Target.NotInUse` has two meanings: its zone is not enabled, or nobody uses the group.  In replace mode the second
+    one is still shown for a moment after the switch.
     """
-    if target.reason == "Target.NotInUse" and (switches.mode == "replace" or switches.guessed):
-        return "Availability Zone" in target.description
-    return target.state in ("unused", "draining") or target.shifted
+    replaced = switches.mode == "replace" or switches.guessed
+    return replaced and target.reason == "Target.NotInUse" and "Availability Zone" not in target.description
+
+
+def gets_nothing(switches: Switches, target: Target) -> bool:
+    """Tell whether no new connection can reach a target, whatever its application answers."""
+    return (target.state in ("unused", "draining") or target.shifted) and not just_attached(switches, target)
 
 
 def no_way_back(config: Config, primary: Health, instances: Mapping[str, str] | None) -> Words | None:
