@@ -5,6 +5,7 @@ The services of an account are given it: they say which requests they answer, an
 
 import contextlib
 import os
+import random
 import secrets
 import threading
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from moto.core.model_instances import reset_model_data
 from moto.moto_server.werkzeug_app import create_backend_app
 from werkzeug.test import Client as WsgiClient
 
-from sandbox import ACCOUNT_ID, REGION, iam, kms, loopback, wire
+from sandbox import ACCOUNT_ID, REGION, drawn, iam, kms, loopback, wire
 from sandbox.clock import Clock
 from sandbox.gaps import Gaps
 from sandbox.lag import Lag
@@ -32,6 +33,7 @@ from sandbox.wire import Answer, Refusal
 
 ADMINISTRATOR = "administrator"
 ADMINISTRATOR_KEY = "AKIASANDBOXADMINISTRATOR"
+_TROUBLED = 0.01  # the share of the reads of roles that meet an error of AWS's own, which SDKs repeat
 # The host name that moto reads the service and the Region from.
 _HOSTS = {"elbv2": "elasticloadbalancing", "cloudwatch": "monitoring", "stepfunctions": "states"}
 
@@ -73,22 +75,28 @@ class Fault:
     service: str
     operation: str
     code: str | None
-    times: int | None
-    status: int
-    message: str | None
-    latency: float
-    after: bool
-    kills: bool
-    body: str
-    role: str
-    when: Callable[[dict[str, Any]], bool]
+    times: int | None = 1
+    status: int = 400
+    message: str | None = None
+    latency: float = 0.0
+    after: bool = False
+    kills: bool = False
+    body: str = ""
+    role: str = ""
+    when: Callable[[dict[str, Any]], bool] = lambda _params: True
 
 
 @dataclass
 class Faults:
-    """The errors and delays that the account has been told to produce."""
+    """The errors and delays that the account has been told to produce, and those that AWS has now and then (S14)."""
 
     _armed: list[Fault] = field(default_factory=list)
+    _random: random.Random = field(default_factory=lambda: drawn("troubles"))
+    _troubled: float = _TROUBLED
+
+    def off(self) -> None:
+        """Let no read meet an error that nobody has added."""
+        self._troubled = 0.0
 
     def add(
         self,
@@ -133,7 +141,12 @@ class Faults:
                     if fault.times <= 0:
                         self._armed.remove(fault)
                 return fault
-        return None
+        reads = request.operation.startswith(("Describe", "Get", "List"))
+        if principal == ADMINISTRATOR or not reads or self._random.random() >= self._troubled:
+            return None
+        return Fault(
+            request.service, request.operation, "NobodyListsThisException", status=self._random.choice((500, 503))
+        )
 
 
 class _LostAnswer(Exception):  # noqa: N818 (not an error of the server)

@@ -68,13 +68,13 @@ def calling(alarm: Alarm) -> str:
 def muted(alarm: Alarm) -> Alarm:
     """Return the alarm, silent if a mute rule mutes it now, which DescribeAlarms does not show.
 
-    Whoever cannot ask this goes on as if nothing was muted: one attempt, and a failure is logged.
+    Whoever cannot ask this goes on as if nothing was muted, and the failure is logged.
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_ListAlarmMuteRules.html
     """
     page: dict[str, Any] = {"AlarmName": alarm.name, "Statuses": ["ACTIVE"]}
     try:
         while True:
-            answer = aws.client("cloudwatch", attempts=1).list_alarm_mute_rules(**page)
+            answer = aws.client("cloudwatch").list_alarm_mute_rules(**page)
             found = answer.get("AlarmMuteRuleSummaries", [])
             if any(rule.get("Status", "ACTIVE") == "ACTIVE" for rule in found):
                 return replace(alarm, silent="muted by a rule")

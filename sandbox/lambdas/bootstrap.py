@@ -11,6 +11,7 @@ import contextlib
 import gc
 import json
 import os
+import random
 import signal
 import socket
 import sys
@@ -97,6 +98,7 @@ def _run(clock: _VirtualTime, wanted: dict, log: int) -> None:
     sys.path[:0] = os.environ["PYTHONPATH"].split(os.pathsep)
     offset_file, handler, *lines_file = wanted["arguments"]
     clock.follow(offset_file)
+    random.seed(handler)  # how long an SDK waits before it repeats a call is the same each time
     if lines_file:
         _note_lines(*lines_file)
     sys.argv = ["awslambdaric", handler]

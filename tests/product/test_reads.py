@@ -305,7 +305,7 @@ def test_an_alarm_that_calls_nobody_says_why(answer: Answer) -> None:
 )
 def test_whether_an_alarm_is_muted(ours: Account, pages: list[dict[str, Any]], muted: bool) -> None:
     assert ours
-    stubber = Stubber(aws.client("cloudwatch", attempts=1))
+    stubber = Stubber(aws.client("cloudwatch"))
     for page in pages:
         stubber.add_response("list_alarm_mute_rules", page)
     stubber.activate()

@@ -159,6 +159,7 @@ def test_nothing_leaves_while_somebody_keeps_its_alarm_silent(deployed: Callable
     fails(world, 0)
     world.passes(10)
     assert (world.sides, world.writes()) == ({0}, [])
+    world.account.faults.add("cloudwatch", "ListAlarmMuteRules", "NobodyListsThisException", times=1, status=500)
     report = world.invoke({"action": "reconcile"})
     assert (report["outcome"], "its alarm is silent: ALARM, but" in report["reason"]) == ("unchanged", True)
     cloudwatch.enable_alarm_actions(AlarmNames=[alarm])

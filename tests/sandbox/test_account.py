@@ -1,5 +1,6 @@
 """The sandbox's front door: clock, calls, faults, hooks, credentials."""
 
+import contextlib
 import time
 
 import boto3
@@ -130,6 +131,27 @@ def test_a_denial_has_the_shape_of_its_service(account, service, call, params, c
 
 
 # Faults and hooks.
+
+
+def test_one_of_a_hundred_reads_of_a_role_fails_as_the_seed_says(monkeypatch: pytest.MonkeyPatch) -> None:  # S14
+    def failed(seed: str, role: str = "", *, off: bool = False) -> list[int]:
+        monkeypatch.setenv("KIRIKAE_SANDBOX_SEED", seed)
+        with Account() as account:
+            everything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+            account.roles["reader"] = Role(policies=[{"Statement": [everything]}])
+            if off:
+                account.faults.off()
+            reads = account.client("ec2", role).describe_instances
+            for _ in range(400):
+                with contextlib.suppress(botocore.exceptions.ClientError):
+                    reads()
+            assert {call.error for call in account.calls} <= {None, "NobodyListsThisException"}
+            return [number for number, call in enumerate(account.calls) if call.error]
+
+    first = failed("1", "reader")
+    assert 1 <= len(first) <= 12
+    assert failed("1", "reader") == first != failed("2", "reader")
+    assert failed("1", "reader", off=True) == failed("1") == []
 
 
 def test_a_fault_hits_the_next_requests_that_match(account):
