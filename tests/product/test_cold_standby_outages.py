@@ -493,7 +493,8 @@ def test_nothing_can_be_had_is_told_once_by_overlapping_runs(batch: World) -> No
     assert world.subjects == ["no standby started"]
 
 
-def test_nothing_started_is_not_told_after_a_start(batch: World) -> None:
+@pytest.mark.parametrize("shown_after", [0, 2], ids=["shown at once", "shown late"])
+def test_nothing_started_is_not_told_after_a_start(batch: World, shown_after: float) -> None:
     world = batch()
     world.loses_events()
     world.service.stop()
@@ -502,10 +503,12 @@ def test_nothing_started_is_not_told_after_a_start(batch: World) -> None:
     world.service.lacks(CAPACITY, world.one, times=2)
     world.service.lacks(CAPACITY, world.two, times=1)
 
-    def meanwhile() -> None:
-        world.account.before("ec2", "CreateTags", world.invoke)
+    def another() -> None:
+        world.account.lag.exactly("DescribeInstances", shown_after)
+        world.invoke()
 
-    world.account.before("ec2", "CreateTags", meanwhile)
+    world.account.lag.exactly("ec2", 0)
+    world.account.before("ec2", "CreateTags", lambda: world.account.before("ec2", "CreateTags", another))
     world.invoke()
     world.minutes(3)
     started = [subject for subject in world.subjects if subject.endswith("started")]

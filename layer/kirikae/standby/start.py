@@ -9,7 +9,7 @@ written than any run lives.  A FAILED that EC2 does not let us write protects no
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from kirikae import clock, ec2
+from kirikae import clock, ec2, patience
 from kirikae.ec2 import GONE, Instance
 from kirikae.errors import OtherRunError, UnfinishedError
 from kirikae.standby import ask, fence, ladder, record
@@ -143,4 +143,6 @@ def _nothing(run: Run) -> Done:
     named = "; ".join(f"{name}: {why}" for name, why in run.failed.items())
     waiting = any(standby.state == "stopping" for standby in seen.standbys) and not change.fallen
     news = bool(run.fenced) or bool(run.left) or not (change.retry or waiting)
+    if news and clock.now() < seen.now + TRYING:  # EC2 may not show yet what another run has just started
+        patience.until(lambda: _look(run), lambda _shown: False)
     return run.came_to(f"no standby was started: {named}", news=news)
