@@ -1,6 +1,8 @@
 """How the resources of a stack are put into the account, changed and removed."""
 
+import itertools
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -81,6 +83,10 @@ def role_policies(properties: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _put_role(c: _Change) -> None:
+    for statement in itertools.chain.from_iterable(policy["Statement"] for policy in role_policies(c.new.properties)):
+        named = statement.get("Resource", "*")
+        if wrong := [one for one in ([named] if isinstance(named, str) else named) if not re.match(r"\*$|arn:", one)]:
+            raise TemplateError(f'Resource {wrong[0]} must be in ARN format or "*".')  # L6
     attached: list[dict[str, Any]] = []
     if c.old:
         own = role_policies(c.old.properties)

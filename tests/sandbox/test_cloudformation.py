@@ -399,7 +399,11 @@ BODY = """
       Environment: {Variables: {IDS: !Join [",", !Ref Ids], RETRIES: 3}}
       Policies:
         - AWSXRayDaemonWriteAccess
-        - Statement: [{Effect: Allow, Action: "ec2:StopInstances", Resource: !Ref Ids}]
+        - Statement:
+            - Effect: Allow
+              Action: ec2:StopInstances
+              Resource: "*"
+              Condition: {StringEquals: {ec2:InstanceID: !Ref Ids}}
       EventInvokeConfig:
         MaximumRetryAttempts: 1
         MaximumEventAgeInSeconds: 120
@@ -511,7 +515,8 @@ def test_an_update_changes_adds_and_removes(account: Account, build: Path) -> No
     assert changed.resources == stack.resources
     assert account.functions.invoke(changed.resources["Watch"], {}).payload == ["switched", "i-3"]
     statements = [s for p in account.roles[changed.resources["WatchRole"]].policies for s in p["Statement"]]
-    assert {"Effect": "Allow", "Action": "ec2:StopInstances", "Resource": ["i-3"]} in statements
+    [stops] = [statement for statement in statements if statement["Action"] == "ec2:StopInstances"]
+    assert stops["Condition"] == {"StringEquals": {"ec2:InstanceID": ["i-3"]}}
     held = account.client("ssm").get_parameter(Name="/demo/hold")["Parameter"]["Value"]
     assert held == "mine", "an update leaves alone what did not change in the template"
 
@@ -627,6 +632,18 @@ def test_a_policy_that_is_all_that_changes_counts_from_then_on(account: Account,
     made = cloudformation.update(account, made, kept, {})
     cloudformation.update(account, made, template(tmp_path, QUEUE).parent, {})
     assert values(account) == {"a": "v"}
+
+
+def test_a_resource_in_a_policy_is_everything_or_an_arn(account: Account, tmp_path: Path) -> None:
+    statement = "{Effect: Allow, Action: 's:Get', Resource: [arn:aws:s:::a, '%s']}"
+    policy = "{PolicyName: a, PolicyDocument: {Statement: [" + statement + "]}}"
+    body = "  A: {Type: AWS::IAM::Role, Properties: {AssumeRolePolicyDocument: {}, Policies: [" + policy + "]}}"
+    for wrong in ("", "i-1"):
+        with pytest.raises(
+            cloudformation.StackError, match=f'A .*: Resource {wrong} must be in ARN format or "\\*"'
+        ):  # L6
+            cloudformation.deploy(account, template(tmp_path, body % wrong).parent, "demo", {})
+    cloudformation.deploy(account, template(tmp_path, body % "*").parent, "demo", {})
 
 
 def test_a_value_that_its_pattern_does_not_match_is_refused_with_the_pattern(account: Account, tmp_path: Path) -> None:
@@ -866,7 +883,8 @@ def test_the_expanded_template_is_literal_and_the_same_every_time(build: Path) -
 
 def test_the_statements_of_a_function_are_those_of_its_role(build: Path) -> None:
     statements = template_tools.policies_of(template_tools.expanded(IDS, build / "template.yaml"), "Watch")
-    assert {"Effect": "Allow", "Action": "ec2:StopInstances", "Resource": ["i-1", "i-2"]} in statements
+    [stops] = [statement for statement in statements if statement["Action"] == "ec2:StopInstances"]
+    assert stops["Condition"] == {"StringEquals": {"ec2:InstanceID": ["i-1", "i-2"]}}
     assert ["logs:PutLogEvents" in statement["Action"] for statement in statements].count(True) == 1
 
 

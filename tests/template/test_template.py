@@ -3,6 +3,7 @@
 import importlib
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,7 @@ def test_outputs_name_every_function_the_topic_the_parameters_and_the_dashboard(
     expected |= {"TopicArn": stack["Resources"]["Topic"]["Ref"], "DashboardName": dashboard["Ref"]}
     expected |= {"HoldParameterName": f"/{STACK_NAME}/hold", "MaintenanceParameterName": f"/{STACK_NAME}/maintenance"}
     expected |= {"LogGroupName": stack["Resources"]["Log"]["Ref"]}
+    expected |= {"MaintenancePageLogGroupName": stack["Resources"]["MaintenancePageLog"]["Ref"]}
     expected |= {"FailedEventsQueueUrl": stack["Resources"]["FailedEvents"]["Ref"]}
     expected |= {"MaintenanceTargetGroupArn": stack["Resources"]["MaintenanceTargetGroup"]["Ref"]}
     assert stack["Outputs"] == expected
@@ -253,7 +255,7 @@ L7 = LISTENERS[0].replace("/net/", "/app/")
         pytest.param(NLB | {"ProbeUrl": f"https://{'a' * 243}"}, "at most 250 characters", id="long URL"),
         pytest.param(
             MAINTENANCE | {"MaintenanceReplies": f'[{{"path": "/", "location": "{"a" * 2500}"}}]'},
-            "at most 2,500 characters",
+            "at most 2,500 ASCII characters",
             id="long replies",
         ),
         pytest.param(NLB_ALB | {"SorryPort": "8443"}, "AllowedValues", id="sorry ALB, port"),
@@ -429,24 +431,32 @@ AT_MOST = {name: members(name) for name in LONGEST} | {
     "RotationDefaults": f'{{"hook": "{"h" * 988}"}}',
     "MaintenanceReplies": f'[{{"path": "/", "status": 303, "location": "{"a" * 2450}"}}]',
 }
+IN_JAPANESE = {"MaintenanceReplies": f'[{{"path": "/", "status": 503, "json": {{"message": "{"あ" * 740}"}}}}]'}
+ONE_GROUP = {"PrimaryTargetGroupArn": PRIMARY, "SorryTargetGroupArn": SORRY}
 
 
 @pytest.mark.parametrize(
-    ("given", "stack_name", "capabilities"),
+    ("given", "stack_name", "capabilities", "more"),
     [
-        pytest.param(NLB, "s" * 128, ("Nlb", "Primary", "Sorry", "Probe"), id="nlb"),
-        pytest.param(PAIR, "s" * 128, ("Pair", "Floating", "Elastic", "Overlay"), id="pair"),
-        pytest.param(STANDBY, "s" * 128, ("Standby",), id="standby"),
-        pytest.param(ROTATION, "s" * 128, ("Rotation",), id="rotation"),
-        pytest.param(MAINTENANCE, "s" * 128, ("Maintenance",), id="maintenance"),
-        pytest.param(EVERYTHING, "s" * 50, ("",), id="everything"),
+        pytest.param(NLB, "s" * 128, ("Nlb", "Primary", "Sorry", "Probe"), {}, id="nlb"),
+        pytest.param(PAIR, "s" * 128, ("Pair", "Floating", "Elastic", "Overlay"), {}, id="pair"),
+        pytest.param(STANDBY, "s" * 128, ("Standby",), {}, id="standby"),
+        pytest.param(ROTATION, "s" * 128, ("Rotation",), {}, id="rotation"),
+        pytest.param(MAINTENANCE, "s" * 128, ("Maintenance",), {}, id="maintenance"),
+        pytest.param(MAINTENANCE, "s" * 128, ("Maintenance",), IN_JAPANESE, id="maintenance in Japanese"),
+        pytest.param(EVERYTHING, "s" * 50, ("",), {}, id="everything"),
     ],
 )
 def test_as_much_as_the_parameters_take_fits_into_the_environments(
-    given: dict[str, str], stack_name: str, capabilities: tuple[str, ...]
+    given: dict[str, str], stack_name: str, capabilities: tuple[str, ...], more: dict[str, str]
 ) -> None:
-    largest = {name: value for name, value in AT_MOST.items() if name.startswith(capabilities)}
-    assert "TooLong" not in expanded(given | largest, stack_name=stack_name)["Resources"]
+    largest = {name: value for name, value in (AT_MOST | more).items() if name.startswith(capabilities)}
+    assert not refusing(expanded(given | largest, stack_name=stack_name))
+
+
+def refusing(stack: Mapping[str, Any]) -> set[str]:
+    """Return the resources that cannot be made, because a list is too long."""
+    return {name for name in stack["Resources"] if name.endswith(("TooLong", "NotTwo"))}
 
 
 @pytest.mark.parametrize("name", LONGEST)
@@ -454,21 +464,41 @@ def test_a_list_that_is_longer_than_its_description_says_is_refused_with_a_sente
     count, _ = LONGEST[name]
     words = {2: "two", 5: "five"}.get(count, str(count))
     for more in (1, 3) if count > 2 else (-1, 1):
-        refused = expanded(EVERYTHING | {name: members(name, more)})["Resources"]["TooLong"]["Properties"]
+        stack = expanded(EVERYTHING | {name: members(name, more)})
+        assert refusing(stack) == {f"{name}TooLong" if count > 2 else f"{name}NotTwo"}
+        [refused] = [stack["Resources"][one]["Properties"] for one in refusing(stack)]
         than = "more" if count > 2 else "other"
         assert re.fullmatch(f"{name} names {than} than {words} [A-Za-z ]+", refused["AllowedPattern"])
         assert not re.search(refused["AllowedPattern"], refused["Value"])
     assert f"at most {words}" in SOURCE["Parameters"][name]["Description"] or count == 2
 
 
-def test_what_is_far_too_long_is_refused_before_anything_that_acts_is_made(account: Account, build: Path) -> None:
-    given = EVERYTHING | {name: members(name, 15) for name in ("NlbListenerArns", "RotationTargetGroupArns")}
-    sentences = "NlbListenerArns names more than five listeners; RotationTargetGroupArns names more than five groups"
-    with pytest.raises(cloudformation.StackError, match=rf"^TooLong \(AWS::SSM::Parameter\): .*: {sentences}$"):
-        cloudformation.deploy(account, build, "shop", given)
-    plan = cloudformation.planned(build / "template.yaml", "shop", given)
-    before = {plan.definitions[name]["Type"] for name in plan.order[: plan.order.index("TooLong")]}
-    assert before <= {"AWS::Lambda::LayerVersion", "AWS::SNS::Topic", "AWS::SQS::Queue", "AWS::SSM::Parameter"}
+def test_beside_a_list_that_is_too_long_nothing_that_acts_is_made_or_changed(account: Account, build: Path) -> None:
+    given = EVERYTHING | NLB_ALB | {name: members(name, 15) for name in ("NlbListenerArns", "RotationTargetGroupArns")}
+    stack = expanded(given)
+    assert refusing(stack) == {"NlbListenerArnsTooLong", "RotationTargetGroupArnsTooLong"}
+    others = {resource["Type"] for resource in stack["Resources"].values()}
+    assert others == {"AWS::Lambda::LayerVersion", "AWS::Logs::LogGroup", "AWS::SNS::Topic", "AWS::SSM::Parameter"}
+    sentence = "NlbListenerArns names more than five listeners"
+    with pytest.raises(cloudformation.StackError, match=rf"^NlbListenerArnsTooLong \(.*\): .*: {sentence}$"):
+        cloudformation.deploy(account, build, "shop", {"NlbListenerArns": members("NlbListenerArns", 1)} | ONE_GROUP)
+    assert (account.roles, account.client("events").list_rules()["Rules"]) == ({}, [])
+
+
+@pytest.mark.parametrize("name", [*LONGEST, "SorrySubnetIds"])
+def test_a_list_with_an_empty_element_is_refused(name: str) -> None:
+    given = EVERYTHING | SORRY_ALB | {"SorryTargetGroupArn": ""}
+    expanded(given)
+    for cut in (f"{given[name]},", f",{given[name]}"):
+        with pytest.raises(intrinsics.TemplateError, match=f"{name} has an empty element"):
+            expanded(given | {name: cut})
+
+
+@pytest.mark.parametrize("given", ["0.0", "00", "100", "-1"])
+def test_no_percentage_that_is_none_makes_an_alarm_on_cpu(given: str) -> None:
+    assert "StandbyActiveCpuAlarm" not in expanded(EVERYTHING | {"ActiveCpuThreshold": "0"})["Resources"]
+    with pytest.raises(intrinsics.TemplateError, match="a whole percentage from 1 to 99, or 0"):
+        expanded(EVERYTHING | {"ActiveCpuThreshold": given})
 
 
 def test_blanks_in_a_list_that_is_a_text_reach_nobody() -> None:
