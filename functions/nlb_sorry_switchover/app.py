@@ -71,7 +71,7 @@ def _servers(config: Config, seen: Observed, hint: Hint, missed: list[Exception]
     if ill and not any(too_many_down(config, seen, group) for group in seen.primary):
         with later(missed):
             names = {group: name for group, name in by_group(config, config.outage_alarm_name).items() if group in ill}
-            found = alarms.read(*names.values(), removed_by='NlbListenerArns=""')
+            found = alarms.read(*names.values(), removed_by="'NlbListenerArns=\"\"'")
             seen = replace(seen, alarms={group: found[name] for group, name in names.items()})
     return seen
 

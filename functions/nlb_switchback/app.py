@@ -66,7 +66,7 @@ def _alarms(config: Config, seen: Observed) -> Observed:
     """Ask CloudWatch for how long the primary has been back, and how often the listeners have moved."""
     replaced = seen.switches.mode == "replace"
     names = [config.ready_alarm_name] if replaced else [*by_group(config, config.recovery_alarm_name).values()]
-    found = alarms.read(*names, config.flapping_alarm_name, removed_by='NlbListenerArns=""')
+    found = alarms.read(*names, config.flapping_alarm_name, removed_by="'NlbListenerArns=\"\"'")
     return replace(seen, recovery=tuple(found[name] for name in names), flapping=found[config.flapping_alarm_name])
 
 
@@ -169,7 +169,7 @@ reconcile.warm_up(
     Config,
     lambda config: listeners.read(config.nlb_listener_arns),
     lambda config: ec2.instance_states(config.primary_instance_ids),
-    lambda config: alarms.read(config.recovery_alarm_name, removed_by='NlbListenerArns=""'),
+    lambda config: alarms.read(config.recovery_alarm_name, removed_by="'NlbListenerArns=\"\"'"),
 )
 
 

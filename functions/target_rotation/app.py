@@ -8,7 +8,7 @@ from pipelines that are older than it; no task does anything for a document that
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from kirikae import clock, env, log
+from kirikae import clock, env, log, notify
 from kirikae.errors import InputError
 from kirikae.rotation import (
     by_hand,
@@ -69,6 +69,8 @@ def restore(config: Config, ended: object = None) -> dict[str, Any]:
             telling.once(config, "tagged", restoration.listed(again), mail.tagged_again(config, again))
     if remembered and found.doubts:
         log.count("DoubtfulClaims")
+    if ended is None and notify.nobody_hears(config.topic_arn):
+        log.count("NobodyHears")
     return {
         "put_back": list(back),
         "gone": list(gone),

@@ -21,8 +21,9 @@ from kirikae.log import logger
 
 type State = Mapping[str, str]
 
-# No run lives longer than the functions' timeout, a minute: then it died, and its mail may not have left.
-UNHEARD_OF = timedelta(seconds=90)
+# No run lives longer than the functions' timeout, a minute: then it died, and its mail may not have left.  Not longer,
+# because Lambda repeats the event of a run that died a minute later, and the next tick may be far.
+UNHEARD_OF = timedelta(seconds=60)
 # A run that began so long after another one told a change may still have been shown the world before that change.
 STALE_READS = timedelta(seconds=10)
 EVER = datetime(1970, 1, 1, tzinfo=UTC)
@@ -44,7 +45,7 @@ class Note:
 
     def unheard_of(self, now: datetime) -> bool:
         """Tell whether the run that was about to tell something must have ended without saying that it did."""
-        return self.telling is not None and now - self.at > UNHEARD_OF
+        return self.telling is not None and now - self.at >= UNHEARD_OF
 
 
 def read(name: str) -> Note | None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from samcli.cli.types import CfnParameterOverridesType
+from stacks import EVERYTHING
+from template_tools import STACK_NAME, expanded, of_type
 
 ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -288,3 +292,22 @@ def test_every_environment_deploys_without_a_question_about_where() -> None:
         deploy = environment["deploy"]["parameters"]
         assert deploy["resolve_s3"] is True
         assert deploy["capabilities"] == "CAPABILITY_IAM"
+
+
+def test_a_capability_is_switched_off_with_a_command_that_sam_takes() -> None:
+    texts = [(ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/runbook.md")]
+    given = [typed for text in texts for typed in re.findall(r"--parameter-overrides ([^`]*)`", text)]
+    assert len(given) == 2
+    for typed in given:
+        assert CfnParameterOverridesType().convert(tuple(shlex.split(typed)), None, None) == {"NlbListenerArns": ""}
+
+
+def test_cleaning_up_deletes_what_kirikae_writes_and_nothing_else_of_that_name() -> None:
+    [named] = re.findall(
+        r"`aws ssm delete-parameters --names ([^`]*)`", (ROOT / "README.md").read_text(encoding="utf-8")
+    )
+    functions = of_type(expanded(EVERYTHING), "AWS::Lambda::Function").values()
+    variables = [function["Environment"]["Variables"] for function in functions]
+    kept = {value for of in variables for name, value in of.items() if name.endswith("_PARAMETER")}
+    assert set(named.split()) == {name.replace(f"/{STACK_NAME}/", "/STACK/") for name in kept}
+    assert len(named.split()) <= 10  # of one DeleteParameters

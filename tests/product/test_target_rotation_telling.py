@@ -85,3 +85,14 @@ def test_what_was_left_out_is_told_once_though_its_tags_stay(site: Site, how: st
     assert set(site.health().values()) == {"healthy"}
     assert told(site, "1 targets left out are registered again") == 1
     assert not told(site, "", repeated=True)
+
+
+def test_a_stack_that_only_rotates_says_that_nobody_hears_it(account: Account, build: Path) -> None:
+    reader = "oncall@example.com"
+    site = Site(account, build).deployed(NotificationEmail=reader)
+    account.sns.pending.add(reader)
+    account.advance(60 * 20)
+    assert account.alarms.state(site.stack.resources["NobodyHearsAlarm"]).value == "ALARM"
+    account.sns.pending.clear()
+    account.advance(60 * 20)
+    assert account.alarms.state(site.stack.resources["NobodyHearsAlarm"]).value == "OK"

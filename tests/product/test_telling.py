@@ -51,8 +51,8 @@ class Story:
     shows: Callable[[Any], object]  # how the world is
 
 
-def _shop(account: Account, build: Path) -> Shop:
-    shop = Shop(account, build).deployed()
+def _shop(account: Account, build: Path, **parameters: str) -> Shop:
+    shop = Shop(account, build).deployed(**parameters)
     shop.minutes(3)
     return shop
 
@@ -217,6 +217,19 @@ def subjects(account: Account, text: str) -> list[str]:
 
 
 CALLS = [("elbv2", "DescribeListeners"), ("elbv2", "ModifyListener"), ("ssm", "GetParameter"), ("ssm", "PutParameter")]
+
+
+@pytest.mark.parametrize("since_tick", [31, 215])
+def test_a_change_whose_run_dies_is_told_within_two_minutes_however_slow_the_ticks(
+    since_tick: float, account: Account, build: Path
+) -> None:
+    shop = _shop(account, build, ReconcileExpression="rate(5 minutes)")
+    account.advance(since_tick)
+    account.faults.add("sns", "Publish", None, role="NlbSorrySwitchover", times=1, kills=True)
+    shop.stops()
+    assert (shop.serves, shop.subjects) == (["sorry"], [])
+    shop.minutes(2)
+    assert [subject for subject in shop.subjects if subject.startswith("sorry page ON")]
 
 
 @pytest.mark.parametrize(("service", "operation"), [*CALLS, ("sns", "Publish")])

@@ -82,8 +82,8 @@ def test_an_old_note_about_the_same_state_is_about_an_earlier_change(ours: Accou
     assert not note.says(ON, now + timedelta(seconds=1))
 
 
-@pytest.mark.parametrize(("seconds", "dead"), [(90, False), (91, True)])
-def test_a_run_that_is_not_heard_of_for_longer_than_it_can_live_has_died(
+@pytest.mark.parametrize(("seconds", "dead"), [(59, False), (60, True)])
+def test_a_run_that_is_not_heard_of_for_as_long_as_it_can_live_has_died(
     seconds: int, dead: bool, ours: Account
 ) -> None:
     now = ours.clock.now()
