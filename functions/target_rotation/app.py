@@ -62,7 +62,7 @@ def restore(config: Config, ended: object = None) -> dict[str, Any]:
     if out:
         log.count("LeftOut")
     if remembered and not config.dry_run:
-        stuck = {left[target].by for target in out}
+        stuck = {left[target].by for target in out} | {one.by for one in found.hidden if one.member["id"] in out}
         if over := frozenset(name for name in found.over if claims.mark(config, name) not in stuck):
             memory.over(config, over)
         if again := restoration.tag_again(found, {*back, *gone}, seen):

@@ -132,7 +132,7 @@ GUARD: dict[str, tuple[str, int, Member, Mapping[str, tuple[Target, ...]], list[
     "somebody else is taking an ill one": ("", 1, member(), health(a="healthy unhealthy healthy"), [], ["i-2"]),
     "somebody else is taking the same one": ("", 1, member(), health(a="healthy healthy"), [], ["i-1"]),
     "the other one listens on two ports, and two are needed": (
-        "",
+        "a",
         2,
         member(),
         {A: targets("healthy healthy") + targets("- healthy", 81)},
@@ -551,7 +551,7 @@ def test_draining_takes_as_long_as_aws_says_of_groups_in_use(
     monkeypatch.setattr(
         elb, "attributes", lambda arn: {key: str(told[arn]), "load_balancing.cross_zone.enabled": "true"}
     )
-    found = terms.read(groups, {group.arn: () for group in groups}, 1)
+    found = terms.read(groups, {group.arn: () for group in groups}, lambda _group: 1)
     assert terms.drain_and_tail_seconds(found) == seconds
 
 
@@ -841,7 +841,7 @@ TURNS = {
     "too few are healthy, the first look": ("wait", steps.POLL_SECONDS, steps.crowded, going()),
     "too few are healthy": (
         "wait",
-        steps.POLL_SECONDS,
+        steps.LONGEST_POLL_SECONDS,
         steps.crowded,
         going(phase="crowded", since=ago(900)),
     ),

@@ -246,6 +246,9 @@ class World:
         self.mails.append(f"{Subject}\n{Message}")
         return {"MessageId": "m"}
 
+    def get_topic_attributes(self, **_: Any) -> Any:
+        return {"Attributes": {"SubscriptionsConfirmed": "1"}}
+
     def list_executions(self, **given: Any) -> Any:
         if self.blind and not self.quiet:
             return {"executions": []}  # eventually consistent: the lock may see nobody, and the guard must do

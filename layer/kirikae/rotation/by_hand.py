@@ -10,6 +10,7 @@ from kirikae.errors import InputError
 from kirikae.rotation import claims, executions, guard, known, membership, memory, moves, scaling, steps, terms
 from kirikae.rotation.claims import Claim
 from kirikae.rotation.known import Known, Taken
+from kirikae.rotation.request import by_hand
 from kirikae.rotation.world import Config, Event, Health, Member, Rotation, Terms, members
 
 
@@ -42,7 +43,8 @@ def deregister(config: Config, event: Event) -> dict[str, Any]:
     if taken and (case.fresh or len(missing) == len(member["places"])):
         state = _draining(member, taken.at, case.seen, case.asked)
         return {"outcome": "unchanged", **state, "reason": f"{member['id']} is out since {taken.at.isoformat()}"}
-    if reason := _why_not(config, event, member):
+    running = executions.older(config, "", [place["group"] for place in member["places"]])
+    if reason := f"the execution {running} rotates the same groups" if running else _why_not(config, event, member):
         return _refused(member, reason)
     now, by = clock.now(), taken.by if taken else event["by"]  # half out: whoever began goes on
     wrote = memory.taken(config, member["id"], Claim(now, by, tuple(member["places"])))
@@ -124,7 +126,7 @@ def _case(config: Config, event: Event) -> Case:
     taken, foreign = found.taken.get(target), found.foreign.get(target)
     theirs = Member(id=target, places=list(foreign.places), scaling_group="") if foreign else None
     empty_zones = event.get("empty_zones") is True
-    asked = terms.read(described, seen, config.rotation_min_healthy, ids=[target], empty_zones=empty_zones)
+    asked = terms.read(described, seen, config.least, ids=[target], empty_zones=empty_zones)
     placed = members(seen, described, guard.unplaced(seen, asked)).get(target)
     member = claims.whole(placed, taken.member if taken else theirs) or members(seen, described).get(target)
     if member is None:
@@ -155,8 +157,6 @@ def _wait_for_hold(config: Config, event: Event) -> dict[str, Any] | None:
 
 def _why_not(config: Config, event: Event, member: Member) -> str:
     """Return why nothing may be changed by hand now, or ""."""
-    if running := executions.older(config, "", [place["group"] for place in member["places"]]):
-        return f"the execution {running} rotates the same groups"
     if config.dry_run:
         return "DryRun is true"
     if member["scaling_group"] and not config.rotation_allow_standby:
@@ -196,4 +196,5 @@ def operate(config: Config, event: Event, request_id: str, others: Iterable[str]
     name = event.get("operation")
     if str(name) not in OPERATIONS:
         raise InputError(f"operation is {name!r}, expected one of {', '.join((*others, *OPERATIONS))}")
+    by_hand(event)
     return OPERATIONS[str(name)](config, {**event, "by": claims.mark(config, f"{claims.HAND}{request_id[:8]}")})

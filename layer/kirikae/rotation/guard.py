@@ -65,6 +65,17 @@ def state_of(member: Member, place: Place, health: Health) -> str:
     return min(found, key=lambda state: state == "draining", default="")
 
 
+def present(member: Member, health: Health) -> list[str]:
+    """Return where a target is registered or drains, on whatever port; a zone that is not enabled gets no traffic."""
+    places = {(place["group"], place["port"]) for place in member["places"]}
+    return [
+        f"{target.id}:{target.port} is {target.state} in {group_name(group)}"
+        for group in sorted({group for group, _ in places})
+        for target in health[group]
+        if target.id == member["id"] and (target.reason != _NOT_IN_USE or (group, target.port) in places)
+    ]
+
+
 def absent(member: Member, health: Health) -> list[Place]:
     """Return the places where a target is not registered, or is draining."""
     return [place for place in member["places"] if state_of(member, place, health) in ("", "draining")]
@@ -89,6 +100,12 @@ def unsettled(member: Member, now: datetime) -> str:
     return ""
 
 
+def healthy(health: Health, group: str) -> list[str]:
+    """Return the targets of a group that are healthy wherever they are registered there: one each, on any ports."""
+    sick = {target.id for target in _registered(group, health) if not target.healthy}
+    return [target for target in dict.fromkeys(t.id for t in health[group] if t.healthy) if target not in sick]
+
+
 def shortfall(member: Member, health: Health, terms: Mapping[str, Terms], gone: Iterable[str] = ()) -> str:
     """Return which group, or which zone of it, has too few healthy targets without this one and those gone, or "".
 
@@ -99,7 +116,7 @@ def shortfall(member: Member, health: Health, terms: Mapping[str, Terms], gone: 
         if _quiet(member, group, health, terms):
             continue
         asked, all_of_it = terms[group], {target.id for target in _registered(group, health)} | {member["id"]}
-        left = [target.id for target in health[group] if target.healthy and target.id not in out]
+        left = [target for target in healthy(health, group) if target not in out]
         needed = max(asked.least, _share(asked, len(all_of_it)))
         without = f"without {member['id']}, needed"
         if len(left) < needed:

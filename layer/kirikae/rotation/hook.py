@@ -32,7 +32,10 @@ def run(config: Config, event: Event) -> Rotation:
     _see_out(config, event)
     state: Rotation = event["rotation"]
     hook, by_document = state["hook"], dict[str, list[str]]()
-    for instance, platform in commands.platforms(member["id"] for member in state["out"]).items():
+    platforms = commands.platforms(member["id"] for member in state["out"])
+    if deaf := sorted({member["id"] for member in state["out"]} - platforms.keys()):
+        raise UnfinishedError(f"Systems Manager does not reach {', '.join(deaf)}: is the agent online?")
+    for instance, platform in platforms.items():
         by_document.setdefault(commands.document(hook, platform), []).append(instance)
     if problems := [problem for document in by_document if (problem := commands.document_problem(config, document))]:
         raise InputError("; ".join(problems))  # judged when it was planned; a document may have changed hands since

@@ -43,6 +43,7 @@ class Known:
     doubts: Mapping[str, str] = field(default_factory=dict)
     over: frozenset[str] = frozenset()  # executions in the memory that have ended, and long enough ago
     tags: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # by group, read after `seen`
+    hidden: tuple[Taken, ...] = ()  # what an ended execution has out of other groups than who took the target last
 
     def tagged(self, group: str, target: str) -> bool:
         """Tell whether a tag on the group says that the target is out."""
@@ -69,7 +70,8 @@ def known(config: Config, seen: Health, remembered: Memory) -> Known:
         if execution:
             claimed = {target: claim for target, claim, by in signed if by == claims.owner(name)}
             taken += _of_execution(config, name, execution, claimed)
-    latest = _draining(signed, seen) | {one.member["id"]: one for one in sorted(taken, key=lambda one: one.at)}
+    ordered = sorted(taken, key=lambda one: one.at)
+    latest = _draining(signed, seen) | {one.member["id"]: one for one in ordered}
     here = {target: _within(one, seen) for target, one in latest.items()}
     return Known(
         taken={target: one for target, one in here.items() if one.member["places"]},
@@ -77,6 +79,7 @@ def known(config: Config, seen: Health, remembered: Memory) -> Known:
         doubts=claims.unreadable(tags) | dict(_doubts(config, signed, latest, now)),
         over=frozenset(n for n in remembered.executions if settled(found[n], now)),
         tags=tags,
+        hidden=tuple(_within(one, seen) for one in _hidden(ordered, latest) if _within(one, seen).member["places"]),
     )
 
 
@@ -112,6 +115,17 @@ def _of_execution(config: Config, name: str, execution: Execution, claimed: Mapp
     out = [Taken(member, by, moment(member["out_at"]), True, execution) for member in state["out"]]
     queue = [member for member in state["queue"] if member["id"] in claimed]
     return [Taken(member, by, claimed[member["id"]].at, False, execution) for member in queue] + out
+
+
+def _hidden(ordered: Iterable[Taken], latest: Mapping[str, Taken]) -> Iterator[Taken]:
+    """Yield what ended executions have out of places from which nobody has taken the target since."""
+    others = {target: list(one.member["places"]) for target, one in latest.items()}
+    for one in reversed([one for one in ordered if latest[one.member["id"]] is not one]):
+        later = others[one.member["id"]]
+        places = [place for place in one.member["places"] if place not in later]
+        later += places
+        if one.ended and places:
+            yield replace(one, member={**one.member, "places": places})
 
 
 def _within(taken: Taken, seen: Health) -> Taken:

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from shlex import quote
 from typing import assert_never
 
 from kirikae import notify
 from kirikae.clock import moment
 from kirikae.elb import group_name
 from kirikae.notify import Mail, Section, Words
+from kirikae.rotation import terms
 from kirikae.rotation.known import Taken
 from kirikae.rotation.world import Config, Member, Rotation, description
 
@@ -15,9 +17,9 @@ from kirikae.rotation.world import Config, Member, Rotation, description
 def begun(config: Config, state: Rotation, execution: str, notes: Sequence[Section] = ()) -> Mail:
     """Return the mail of a beginning: what is going to happen, what to know of the groups, and how to stop it."""
     ids, groups, size = _ids(state["queue"]), ", ".join(map(group_name, state["groups"])), state["batch_size"]
-    hook, drain, least = state["hook"]["type"], state["drain_seconds"], config.rotation_min_healthy
+    hook, drain, kept = state["hook"]["type"], state["drain_seconds"], terms.kept(config.least, state["groups"])
     arn = f"{config.state_machine_arn.replace(':stateMachine:', ':execution:')}:{execution}"
-    stop = notify.aws_command(config, "stepfunctions stop-execution", f"--execution-arn {arn}")
+    stop = notify.aws_command(config, "stepfunctions stop-execution", f"--execution-arn {quote(arn)}")
     undo = Words(
         "Stop it at any time; what is out is put back:", "いつでも停止できます。切り離し中のターゲットは戻されます:"
     )
@@ -26,11 +28,9 @@ def begun(config: Config, state: Rotation, execution: str, notes: Sequence[Secti
         f"rotation of {len(state['queue'])} targets begins",
         happened=Words(
             f"The execution {execution} takes these targets out of {groups}, {size} at a time, and puts each "
-            f"back healthy before the next: {ids}. Hook: {hook}. Draining takes {drain} s. "
-            f"Each group keeps at least {least} healthy target{'' if least == 1 else 's'}.",
+            f"back healthy before the next: {ids}. Hook: {hook}. Draining takes {drain} s. {kept.en}.",
             f"実行 {execution} が {groups} のターゲットを {size} 台ずつ切り離し、正常に戻してから次へ進みます: "
-            f"{ids}。フック: {hook}。登録解除には {drain} 秒かかります。"
-            f"各グループで最低 {least} 台を正常に保ちます。",
+            f"{ids}。フック: {hook}。登録解除には {drain} 秒かかります。{kept.ja}。",
         ),
         more=[*notes, *_aside(state)],
         undo=notify.with_commands(undo, [stop]),

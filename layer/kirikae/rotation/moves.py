@@ -1,6 +1,6 @@
 """One target out of its groups and back, guarded; and what keeps a rotation from beginning."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 
 from botocore.exceptions import ClientError
@@ -42,8 +42,8 @@ def leave(
     if short := _short(member, seen, terms, others):
         membership.unclaim(member)
         return short
-    if member["scaling_group"]:
-        scaling.stand_by(member["id"], member["scaling_group"])
+    if member["scaling_group"] and (problem := _stand_by(member)):
+        return problem
     membership.take_out(member)
     short = guard.shortfall(member, membership.health(groups), terms, others)
     if not short and wanted():
@@ -52,6 +52,16 @@ def leave(
         raise UnfinishedError(problem)
     close([member])
     return f"put back at once: {short}" if short else "put back at once: the execution was aborted"
+
+
+def _stand_by(member: Member) -> str:
+    """Put the instance of a target that is claimed into Standby; return why that is not possible, or ""."""
+    try:
+        scaling.stand_by(member["id"], member["scaling_group"])
+    except ClientError as error:
+        close([member])
+        return f"{member['id']} cannot enter Standby: {error.response['Error']['Message']}"
+    return ""
 
 
 def _claim(member: Member, by: str, now: datetime) -> tuple[Mapping[str, Claim], str]:
@@ -87,7 +97,8 @@ def give_back(member: Member, places: list[Place] | None = None) -> str:
     """
     if member["scaling_group"]:
         try:
-            scaling.in_service(member["id"], member["scaling_group"])
+            if entering := scaling.in_service(member["id"], member["scaling_group"]):
+                return entering
         except ClientError as error:  # whatever it is: one that cannot come back keeps no other one out
             return f"{member['id']} cannot leave Standby: {error.response['Error']['Message']}"
     return membership.put_back(member, member["places"] if places is None else places)
@@ -112,10 +123,13 @@ def give_back_running(members: list[Member], seen: Health) -> tuple[dict[str, st
     return stopped, {target: problem for target, problem in problems.items() if problem}
 
 
-def close(members: list[Member]) -> None:
-    """Remove all traces of a rotation: the MinSize that Standby cost, and the claims."""
+def close(members: list[Member], away: Collection[str] = ()) -> None:
+    """Remove all traces of a rotation: the MinSize that Standby cost, and the claims.
+
+    away: those that were not brought out of Standby, for which MinSize stays as it is.
+    """
     for group in sorted({member["scaling_group"] for member in members} - {""}):
-        scaling.restore_min_size(group, [member["id"] for member in members])
+        scaling.restore_min_size(group, [member["id"] for member in members if member["id"] not in away])
     for member in members:
         membership.unclaim(member)
 
@@ -135,7 +149,6 @@ def held(config: Config, *, unread: bool = True) -> Words:
 
 
 def sorry(config: Config) -> bool:
-    """Tell whether an NLB listener of this stack serves the sorry page."""
-    groups = config.sorry_target_group_arns or tuple(filter(None, [config.sorry_target_group_arn]))
-    found = listeners.read(config.nlb_listener_arns) if groups else ()
-    return any(listener.weights.get(group) for listener in found for group in groups)
+    """Tell whether an NLB listener of this stack serves the sorry page, or whatever else is not the application."""
+    found = listeners.read(config.nlb_listener_arns) if config.nlb_listener_arns else ()
+    return any(weight for each in found for group, weight in each.weights.items() if group not in config.primary)

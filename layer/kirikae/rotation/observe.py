@@ -18,7 +18,7 @@ def observe(config: Config, asked: Request, execution_arn: str) -> Observed:
         return Observed(
             groups=groups,
             health=health,
-            terms=terms.read(groups, health, config.rotation_min_healthy, empty_zones=asked.empty_zones),
+            terms=terms.read(groups, health, config.least, empty_zones=asked.empty_zones),
             scaling=scaling.places(instances),
             running=executions.older(config, execution_arn, asked.groups),
             hold=moves.held(config, unread=False).en,

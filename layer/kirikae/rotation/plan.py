@@ -69,6 +69,8 @@ def _queue(config: Config, asked: Request, seen: Observed) -> tuple[list[Member]
         scaling_group, state = seen.scaling.get(target, ("", ""))
         if scaling_group and state != "InService":
             skipped.append({"id": target, "reason": f"{state} in Auto Scaling group {scaling_group}"})
+        elif target in registered and _stopped(target, seen):
+            skipped.append({"id": target, "reason": "registered, but its instance does not run"})
         elif target in elsewhere:
             reason = f"unused in {elsewhere[target]}: its Availability Zone is not enabled for the load balancer"
             skipped.append({"id": target, "reason": reason})
@@ -79,6 +81,12 @@ def _queue(config: Config, asked: Request, seen: Observed) -> tuple[list[Member]
             queue.append(member)
             problems += _unfit(config, member, seen)
     return queue, skipped, problems
+
+
+def _stopped(target: str, seen: Observed) -> bool:
+    """Tell whether load balancing shows an instance as stopped or gone: it comes back registered as it is."""
+    found = [t.reason for targets in seen.health.values() for t in targets if t.id == target and t.state != "draining"]
+    return bool(found) and all(reason == "Target.InvalidState" for reason in found)
 
 
 def _unfit(config: Config, member: Member, seen: Observed) -> Iterator[str]:
@@ -105,7 +113,7 @@ def _obstacles(asked: Request, seen: Observed) -> Iterator[str]:
     quiet = guard.idle(seen.health, seen.terms)
     for group in seen.groups:
         targets = seen.health[group.arn]
-        healthy, least = sum(target.healthy for target in targets), seen.terms[group.arn].least
+        healthy, least = len(guard.healthy(seen.health, group.arn)), seen.terms[group.arn].least
         if group.target_type not in ("instance", "ip"):
             yield f"{group_name(group.arn)} has targets of type {group.target_type}, expected instance or ip"
         elif not targets:

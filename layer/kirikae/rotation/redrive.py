@@ -7,10 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kirikae.clock import moment
-from kirikae.elb import group_name
 from kirikae.notify import Words
 from kirikae.rotation.claims import Claim
-from kirikae.rotation.guard import absent, state_of
+from kirikae.rotation.guard import absent, present
 from kirikae.rotation.world import Health, Member, Rotation
 
 
@@ -45,6 +44,23 @@ def requeued(rotation: Rotation, health: Health) -> Rotation:
     return {**rotation, "out": out, "queue": [*queue, *rotation["queue"]]}
 
 
+def placed(rotation: Rotation, registered: Mapping[str, Member], found: Mapping[str, Claim], by: str) -> Rotation:
+    """Return it with the targets that wait for their turn as they are registered now; one that has gone is left aside.
+
+    One that this execution has claimed is on its way out, and was registered as its document says.
+    """
+    queue, gone = list[Member](), list[dict[str, str]]()
+    for member in rotation["queue"]:
+        now = registered.get(member["id"])
+        if member["id"] in found and found[member["id"]].by == by:
+            queue.append(member)
+        elif now:
+            queue.append({**member, "places": now["places"]})
+        else:
+            gone.append({"id": member["id"], "reason": "registered no more when its turn came"})
+    return {**rotation, "queue": queue, "skipped": [*rotation["skipped"], *gone]} if gone or queue else rotation
+
+
 def returned(out: Iterable[Member], found: Mapping[str, Claim], by: str, health: Health) -> bool:
     """Tell whether somebody has put a target back: it is registered, and this execution's claim on it is closed."""
     return any(
@@ -56,10 +72,5 @@ def returned(out: Iterable[Member], found: Mapping[str, Claim], by: str, health:
 
 def serving(out: Iterable[Member], others: Mapping[str, str], health: Health) -> str:
     """Return why the hook may not begin, or "": a target that is not out, or is out for another reason than this."""
-    problems = [
-        f"{member['id']}:{place['port']} is {state} in {group_name(place['group'])}"
-        for member in out
-        for place in member["places"]
-        if (state := state_of(member, place, health))
-    ]
+    problems = [problem for member in out for problem in present(member, health)]
     return "; ".join([*problems, *(f"{target} is out, by {other}" for target, other in others.items())])

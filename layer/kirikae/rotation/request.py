@@ -19,6 +19,7 @@ _NUMBERS = {  # name -> least, most, default
     "drain_timeout_seconds": (1, 7200, 0),
     "timeout_seconds": (30, 172800, 3600),
 }
+BY_HAND = frozenset({"operation", "instance_id", "target_group_arns", "empty_zones", "force", "reason"})
 _KEYS = {"instance_ids", "target_group_arns", "hook", "empty_zones", *_NUMBERS} - {"timeout_seconds"}
 
 
@@ -102,3 +103,14 @@ def _hook(config: Config, hook: object, problems: list[str]) -> Hook:
         ):
             problems.append(f"parameters is {parameters!r}, expected an object of lists of texts")
     return cast("Hook", made)  # its parts were found to be what they must be
+
+
+def by_hand(event: Mapping[str, Any]) -> None:
+    """Refuse an operation by hand with a field that it does not have, or a flag that is none; raise InputError."""
+    if unknown := sorted(event.keys() - BY_HAND):
+        raise InputError(
+            f"an operation by hand has no {', '.join(unknown)}, expected only {', '.join(sorted(BY_HAND))}"
+        )
+    for flag in ("force", "empty_zones"):
+        if not isinstance(event.get(flag, False), bool):
+            raise InputError(f"{flag} is {event[flag]!r}, expected true or false")

@@ -14,11 +14,27 @@ from kirikae.rotation.world import Config, Health
 def left_out(found: Known) -> dict[str, Taken]:
     """Return what ended executions have not put back, with the Auto Scaling group that it is in now."""
     left = {target: taken for target, taken in found.taken.items() if taken.ended}
+    for one in found.hidden:
+        left[one.member["id"]] = _both(one, left.get(one.member["id"]))
     places = scaling.places(target for target in left if target.startswith("i-"))
+    at_work = {target for target, taken in found.taken.items() if target in left and not taken.ended}
+    scaled = {target: "" if target in at_work else group for target, (group, _) in places.items()}  # let it stand by
     return {
-        target: replace(taken, member={**taken.member, "scaling_group": places.get(target, ("", ""))[0]})
+        target: replace(taken, member={**taken.member, "scaling_group": scaled.get(target, "")})
         for target, taken in left.items()
     }
+
+
+def _both(one: Taken, other: Taken | None) -> Taken:
+    """Return what two ended executions have left out of different places as one."""
+    if other is None:
+        return one
+    last = max(one, other, key=lambda taken: taken.at)
+    return replace(
+        last,
+        member={**last.member, "places": [*one.member["places"], *other.member["places"]]},
+        left=one.left and other.left,
+    )
 
 
 def give_back(config: Config, left: Mapping[str, Taken]) -> dict[str, str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from kirikae.clock import moment
 from kirikae.notify import Words
-from kirikae.rotation.steps import POLL_SECONDS, elapsed, ended, timed, wait
+from kirikae.rotation.steps import elapsed, ended, pause, timed, wait
 from kirikae.rotation.world import Member, Rotation
 
 
@@ -24,7 +24,7 @@ def back(
     """
     rotation = timed(rotation, "back", now) if rotation.get("phase") != "slow-start" else rotation
     if sick and elapsed(rotation, now) <= _patience(rotation, refused):
-        return wait(rotation, "back", POLL_SECONDS)
+        return wait(rotation, "back", pause(elapsed(rotation, now)))
     if not sick and slow_start_seconds and rotation["queue"] and "ending" not in rotation:
         rotation = timed(rotation, "slow-start", now)
         if (rest := slow_start_seconds - elapsed(rotation, now)) > 0:

@@ -43,13 +43,16 @@ def stand_by(instance_id: str, group_name: str) -> None:
     )
 
 
-def in_service(instance_id: str, group_name: str) -> None:
-    """Bring the instance out of Standby.
+def in_service(instance_id: str, group_name: str) -> str:
+    """Bring the instance out of Standby; return why that is not possible yet, or "".
 
+    It enters Standby for as long as its load balancers drain it, and cannot leave before.
     https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_ExitStandby.html
     """
-    if places([instance_id]).get(instance_id, ("", ""))[1] == "Standby":
+    state = places([instance_id]).get(instance_id, ("", ""))[1]
+    if state == "Standby":
         aws.client("autoscaling").exit_standby(InstanceIds=[instance_id], AutoScalingGroupName=group_name)
+    return f"{instance_id} is EnteringStandby and cannot leave it yet" if state == "EnteringStandby" else ""
 
 
 def restore_min_size(group_name: str, instance_ids: Iterable[str]) -> None:

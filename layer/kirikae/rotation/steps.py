@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from kirikae.clock import moment
-from kirikae.elb import group_name
 from kirikae.notify import Words
 from kirikae.rotation.commands import ENDED
-from kirikae.rotation.guard import state_of
+from kirikae.rotation.guard import present
 from kirikae.rotation.world import Ending, Health, Next, Phase, Rotation
 
 POLL_SECONDS = 15
+LONGEST_POLL_SECONDS = 120  # while something healthy is waited for
 HELD_POLL_SECONDS = 300  # an execution has 25,000 events of history: a pause must be frugal
 HELD_LIMIT_SECONDS = 86400
 GRACE_SECONDS = 300  # beyond what AWS says draining takes
@@ -60,7 +60,12 @@ def crowded(rotation: Rotation, now: datetime, reason: Words) -> Rotation:
     rotation = timed(rotation, "crowded", now)
     if elapsed(rotation, now) > rotation["healthy_timeout_seconds"]:
         return ended(rotation, "Stopped", reason)
-    return wait(rotation, "wait", POLL_SECONDS, reason)
+    return wait(rotation, "wait", pause(elapsed(rotation, now)), reason)
+
+
+def pause(passed: float) -> float:
+    """Return the seconds until the next look: less and less often, because a long wait must not fill the history."""
+    return min(max(POLL_SECONDS, passed / 4), LONGEST_POLL_SECONDS)
 
 
 def failed(rotation: Rotation) -> Rotation:
@@ -91,17 +96,12 @@ def drained(rotation: Rotation, health: Health, short: str, now: datetime) -> Ro
         needed = f"put back before its hook, the service needs it: {short}"
         return ended(rotation, "Stopped", Words(needed, f"サービスに必要なため戻しました: {short}"))
     passed = (now - max(moment(member["out_at"]) for member in rotation["out"])).total_seconds()
-    present = [
-        f"{member['id']}:{place['port']} is {state} in {group_name(place['group'])}"
-        for member in rotation["out"]
-        for place in member["places"]
-        if (state := state_of(member, place, health))
-    ]
+    there = [problem for member in rotation["out"] for problem in present(member, health)]
     tail = rotation["tail_seconds"] - passed
-    if not present:
+    if not there:
         return wait(rotation, "drain", tail) if tail > 0 else {**timed(rotation, "hook", now), "next": "hook"}
     if passed > rotation["drain_timeout_seconds"]:
-        still, limit = ", ".join(present), rotation["drain_timeout_seconds"]
+        still, limit = ", ".join(there), rotation["drain_timeout_seconds"]
         words = Words(
             f"still draining or registered after {limit} s: {still}",
             f"{limit} 秒経っても登録解除が終わりません: {still}",
@@ -129,7 +129,8 @@ def ran(rotation: Rotation, found: Mapping[str, tuple[str, str]], now: datetime)
             f"コマンド {commands} が {limit} 秒以内に終わりませんでした: {said_so}",
         )
     else:
-        return wait(rotation, "result", max(POLL_SECONDS, elapsed(rotation, now) / 4))
+        passed = elapsed(rotation, now)
+        return wait(rotation, "result", min(max(POLL_SECONDS, passed / 4), limit - passed + 1))
     return ended(rotation, "Failed", words)
 
 

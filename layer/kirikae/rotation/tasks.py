@@ -1,10 +1,11 @@
 """The tasks of the state machine: each gets the document, does one small repeatable thing and returns the next."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
 
 from kirikae import clock, elb, log
+from kirikae.elb import TargetGroup
 from kirikae.notify import Words
 from kirikae.rotation import (
     claims,
@@ -25,7 +26,7 @@ from kirikae.rotation.claims import Claim
 from kirikae.rotation.observe import observe
 from kirikae.rotation.plan import judge
 from kirikae.rotation.request import request
-from kirikae.rotation.world import Config, Event, Health, Member, Rotation, Terms
+from kirikae.rotation.world import Config, Event, Health, Member, Rotation, Terms, members
 
 
 def plan(config: Config, event: Event) -> Rotation:
@@ -34,18 +35,20 @@ def plan(config: Config, event: Event) -> Rotation:
     seen = observe(config, asked, execution["Id"])
     made = judge(config, asked, seen, clock.moment(execution["StartTime"]))
     if made["next"] == "take-out":
-        notes = terms.notes(seen.terms, seen.health, config.rotation_min_healthy, asked.empty_zones)
+        notes = terms.notes(seen.terms, seen.health, config.least, asked.empty_zones)
         telling.once(config, "begun", execution["Name"], mail.begun(config, made, execution["Name"], notes))
     return made
 
 
-def _seen(config: Config, state: Rotation) -> tuple[Health, Mapping[str, Terms], Mapping[str, Claim]]:
+def _seen(
+    config: Config, state: Rotation, groups: Sequence[TargetGroup] = ()
+) -> tuple[Health, Mapping[str, Terms], Mapping[str, Claim]]:
     """Read the health of the rotation's targets, what their groups ask, and who has what out."""
-    groups, seen = elb.target_groups(state["groups"]), membership.health(state["groups"])
+    groups, seen = groups or elb.target_groups(state["groups"]), membership.health(state["groups"])
     asked = terms.read(
         groups,
         seen,
-        config.rotation_min_healthy,
+        config.least,
         ids=[member["id"] for member in (*state["queue"], *state["out"])],
         unused=state["unused"],
         empty_zones=state.get("empty_zones", False),
@@ -60,9 +63,11 @@ def take_out(config: Config, event: Event) -> Rotation:
     state: Rotation = redrive.timed_anew(event["rotation"], execution)
     if "ending" in state:
         return {**state, "next": "finish"}
-    seen, asked, found = _seen(config, state)
+    groups = elb.target_groups(state["groups"])
+    seen, asked, found = _seen(config, state, groups)
     state, lost = redrive.own(state, known.others(config, state["out"], by, seen))
     state = claims.adopted(redrive.requeued(state, seen), found, by, seen)
+    state = redrive.placed(state, members(seen, groups, guard.unplaced(seen, asked)), found, by)
     if not state["queue"] and not state["out"] and not lost:
         return steps.ended(state, "Finished", Words("every target is back and healthy", "全ターゲットが正常です"))
     if reason := lost or _why_stop(config, state, execution["Id"]):
@@ -93,6 +98,8 @@ def _not_spared(short: str) -> Words:
 
 def _why_stop(config: Config, state: Rotation, execution_arn: str) -> Words | None:
     """Return why no further target may be taken out in this execution, or None."""
+    if config.dry_run:
+        return Words("DryRun is true", "DryRun が true です")
     if moves.sorry(config):
         return Words("the sorry page is on", "sorry ページに切り替わっています")
     if older := executions.older(config, execution_arn, state["groups"]):
@@ -136,7 +143,7 @@ def back(config: Config, event: Event) -> Rotation:
     for member in settled:
         if member["id"] in sick and not guard.shortfall(member, seen, asked):
             membership.take_out(member)
-    moves.close(settled)
+    moves.close(settled, stopped.keys() | refused.keys())
     return following
 
 

@@ -22,6 +22,9 @@ def once(config: Config, kind: str, about: str, letter: Mail | None) -> None:
     if note.telling is None and note.known.get(kind) == text:
         return
     begun = note.telling is not None and note.telling.get(kind) == text
+    if note.unheard_of(now) and not begun:  # what another mail was to say must not be forgotten for this one
+        owed(config)
+        note = told.read(name) or told.Note()
     state = {**note.known, kind: text}
     if told.claim(name, note, state, now - told.STALE_READS, now):
         _send(config, tell.again(letter) if begun else letter, state)

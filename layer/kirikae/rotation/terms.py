@@ -1,6 +1,6 @@
 """What each target group asks of a rotation: read from its attributes, and told where it cannot be guarded."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from kirikae import ec2, elb
 from kirikae.elb import TargetGroup, group_name
@@ -18,7 +18,7 @@ _THRESHOLDS = (
 def read(
     groups: Iterable[TargetGroup],
     health: Health,
-    least: int,
+    least: Callable[[str], int],
     *,
     ids: Iterable[str] = (),
     unused: Iterable[str] = (),
@@ -26,7 +26,8 @@ def read(
 ) -> dict[str, Terms]:
     """Return the terms of each group; a group that no load balancer uses is not asked.
 
-    least: RotationMinHealthy.  ids: targets that may not be registered now.  unused: groups that nothing used before.
+    least: healthy targets that must remain, by group ARN.  ids: targets that may not be registered now.  unused:
+    groups that nothing used before.
     empty_zones: a zone may be left without a healthy target.
     """
     idle, balancers, found = set(unused), dict[str, Mapping[str, str]](), dict[str, Terms]()
@@ -37,7 +38,7 @@ def read(
         attributes = elb.attributes(group.arn)
         cross_zone = _cross_zone(group, attributes, balancers)
         zones = _zones(health[group.arn], ids) if cross_zone is False and not empty_zones else {}
-        found[group.arn] = of(group, attributes, cross_zone, zones, least, group.arn in idle)
+        found[group.arn] = of(group, attributes, cross_zone, zones, least(group.arn), group.arn in idle)
     return found
 
 
@@ -112,18 +113,31 @@ def drain_and_tail_seconds(terms: Mapping[str, Terms]) -> tuple[int, int]:
     return max(drains), max(tails)
 
 
-def notes(terms: Mapping[str, Terms], health: Health, least: int, empty_zones: bool) -> list[Section]:
+def kept(least: Callable[[str], int], groups: Iterable[str]) -> Words:
+    """Return how many healthy targets each group keeps; a primary group may ask for more than the others."""
+    each = {group: least(group) for group in groups}
+    if len(set(each.values())) == 1:
+        number = max(each.values())
+        said = f"Each group keeps at least {number} healthy target{'' if number == 1 else 's'}"
+        return Words(said, f"各グループで最低 {number} 台を正常に保ちます")
+    said = ", ".join(f"{group_name(group)} {number}" for group, number in each.items())
+    return Words(f"Healthy targets that each group keeps at least: {said}", f"各グループで正常に保つ最低台数: {said}")
+
+
+def notes(terms: Mapping[str, Terms], health: Health, least: Callable[[str], int], empty_zones: bool) -> list[Section]:
     """Return a section of the first mail: what the attributes of the groups tell, if anything."""
     told = list(_notes(terms, health, least, empty_zones))
     text = Words(*("\n".join(note.of(tongue) for note in told) for tongue in ("en", "ja")))
     return [(Words("Good to know", "留意点"), text)] if told else []
 
 
-def _notes(terms: Mapping[str, Terms], health: Health, least: int, empty_zones: bool) -> Iterator[Words]:
+def _notes(
+    terms: Mapping[str, Terms], health: Health, least: Callable[[str], int], empty_zones: bool
+) -> Iterator[Words]:
     """Yield what an operator must know of the groups before the first target leaves."""
     for arn, asked in terms.items():
         group = group_name(arn)
-        if asked.least > least or asked.percentage:
+        if asked.least > least(arn) or asked.percentage:
             share, ja = (
                 (f" or {asked.percentage} %", f"、または {asked.percentage} %") if asked.percentage else ("", "")
             )

@@ -7,6 +7,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 from kirikae import env
 from kirikae.elb import Target, TargetGroup
+from kirikae.errors import InputError
 
 type Event = Mapping[str, Any]  # of one invocation
 type Health = Mapping[str, tuple[Target, ...]]  # by target group ARN
@@ -28,8 +29,18 @@ class Config(env.Stack):
     state_machine_arn: str = env.of_stack()
     rotation_parameter: str = env.of_stack()
     nlb_listener_arns: tuple[str, ...] = env.listener_arns(default=())
-    sorry_target_group_arns: tuple[str, ...] = ()
-    sorry_target_group_arn: str = ""  # the older name for one
+    primary_target_group_arns: tuple[str, ...] = ()
+    primary_target_group_arn: str = ""  # the older name for one
+    min_healthy_targets: int = env.must("[1-9][0-9]*", "a whole number from 1", default=1)
+
+    def least(self, group: str) -> int:
+        """Return how many healthy targets must remain in a group: fewer in a primary group bring the sorry page."""
+        return max(self.rotation_min_healthy, self.min_healthy_targets if group in self.primary else 1)
+
+    @property
+    def primary(self) -> tuple[str, ...]:
+        """The groups of the application behind the NLB listeners of the stack."""
+        return self.primary_target_group_arns or tuple(filter(None, [self.primary_target_group_arn]))
 
     @property
     def account(self) -> str:
@@ -39,7 +50,11 @@ class Config(env.Stack):
     @property
     def defaults(self) -> Any:
         """The input that an execution's own overrides; whether it is any, `request` says."""
-        return json.loads(self.rotation_defaults)
+        try:
+            return json.loads(self.rotation_defaults)
+        except ValueError as error:
+            wrong = f"ROTATION_DEFAULTS (RotationDefaults) is {self.rotation_defaults!r} ({error})"
+            raise InputError(f"{wrong}, expected a JSON object like an execution's input") from error
 
 
 class Place(TypedDict):
