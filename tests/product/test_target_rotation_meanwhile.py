@@ -1,0 +1,341 @@
+"""What others do, or parameters ask for, in the middle of a rotation; and what is asked by hand."""
+
+import json
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.account import Account
+from sandbox.stack import cloudformation
+from tests.product.test_target_rotation import HOOKS, Site
+
+
+@pytest.fixture
+def new_site(account: Account, build: Path) -> Callable[..., Site]:
+    return lambda **parameters: Site(account, build, **parameters)
+
+
+@pytest.fixture
+def site(new_site: Callable[..., Site]) -> Site:
+    return new_site().deployed()
+
+
+def updated(site: Site, **parameters: str) -> None:
+    given = {
+        "RotationTargetGroupArns": site.group,
+        "RotationDocuments": "AWS-RunShellScript,Patch",
+        "ReconcileExpression": "rate(5 minutes)",
+    }
+    site.stack = cloudformation.update(site.account, site.stack, site.build, given | site.given | parameters)
+    site.account.settle()
+
+
+def asked(site: Site, target: str) -> Callable[[], bool]:
+    return lambda: f"your turn on {target}" in site.subjects[-1]
+
+
+def test_a_target_that_somebody_deregistered_meanwhile_is_not_registered(site: Site) -> None:
+    third = site.third()
+    execution = site.begins({"hook": {"type": "approval"}, "instance_ids": [site.ids[0], third]})
+    site.until(asked(site, site.ids[0]))
+    site.elb.deregister_targets(TargetGroupArn=site.group, Targets=[{"Id": third}])  # broken: a person, or CodeDeploy
+    site.account.advance(120)
+    assert third not in site.health()
+    site.answers()
+    site.until(lambda: execution.status != "RUNNING" or asked(site, third)())
+    if execution.status == "RUNNING":
+        site.answers()
+        site.until(lambda: execution.status != "RUNNING")
+    site.account.advance(60)
+    assert third not in site.health(), site.subjects
+
+
+def test_a_target_on_another_port_since_the_plan_gets_no_command_while_it_serves(site: Site) -> None:
+    third = site.third()
+    serving = {}
+
+    def answer(instance_id: str, _command: Any) -> tuple[str, float]:
+        serving[instance_id] = [
+            t["Target"]
+            for t in site.elb.describe_target_health(TargetGroupArn=site.group)["TargetHealthDescriptions"]
+            if t["Target"]["Id"] == instance_id and t["TargetHealth"]["State"] != "draining"
+        ]
+        return "Success", 30
+
+    site.account.commands.answer = answer
+    execution = site.begins({"hook": HOOKS["ssm-command"], "instance_ids": [site.ids[0], third]})
+    site.until(lambda: site.ids[0] not in site.health())
+    # A release moves the application of the third one to 8080.
+    site.elb.register_targets(TargetGroupArn=site.group, Targets=[{"Id": third, "Port": 8080}])
+    site.elb.deregister_targets(TargetGroupArn=site.group, Targets=[{"Id": third, "Port": 80}])
+    site.until(lambda: execution.status != "RUNNING")
+    site.account.advance(60)
+    now = [
+        t["Target"]
+        for t in site.elb.describe_target_health(TargetGroupArn=site.group)["TargetHealthDescriptions"]
+        if t["Target"]["Id"] == third
+    ]
+    assert not serving.get(third), (serving, now, execution.status, site.subjects)
+
+
+def test_dry_run_switched_on_in_mid_rotation_takes_no_further_target_out(site: Site) -> None:
+    execution = site.begins({"hook": {"type": "approval"}})
+    site.until(asked(site, site.ids[0]))
+    updated(site, DryRun="true")
+    site.answers()
+    site.until(lambda: execution.status != "RUNNING" or asked(site, site.ids[1])())
+    assert len(site.writes("DeregisterTargets")) == 1, site.subjects
+
+
+@pytest.mark.parametrize("given", ["{hook: {type: approval}}", "{'batch_size': 2}", '{"batch_size": 2,}'])
+def test_defaults_that_are_no_json_are_refused_by_name(new_site: Callable[..., Site], given: str) -> None:
+    site = new_site().deployed(RotationDefaults=given)
+    execution = site.rotates()
+    assert (execution.error, "RotationDefaults" in execution.cause) == ("Refused", True)
+
+
+@pytest.mark.parametrize("code", ["HealthUnavailable", "Throttling"])
+def test_health_that_cannot_be_had_for_a_moment_does_not_end_an_approval(site: Site, code: str) -> None:
+    execution = site.begins({"hook": {"type": "approval"}, "instance_ids": [site.ids[0]]})
+    site.account.faults.add(
+        "elbv2", "DescribeTargetHealth", code, status=500, times=4, when=lambda _: execution.states[-1:] == ["Ask"]
+    )
+    site.until(lambda: execution.status != "RUNNING" or asked(site, site.ids[0])(), 600)
+    assert execution.status == "RUNNING", (execution.error, execution.cause)
+
+
+def test_a_killed_run_does_not_end_an_approval(site: Site) -> None:
+    execution = site.begins({"hook": {"type": "approval"}, "instance_ids": [site.ids[0]]})
+    site.account.faults.add(
+        "elbv2", "DescribeTargetHealth", None, kills=True, times=1, when=lambda _: execution.states[-1:] == ["Ask"]
+    )
+    site.until(lambda: execution.status != "RUNNING" or asked(site, site.ids[0])(), 600)
+    assert execution.status == "RUNNING", (execution.error, execution.cause)
+
+
+@pytest.mark.parametrize(("least", "batch"), [("2", 2), ("3", 1)])
+def test_a_rotation_does_not_bring_the_sorry_page(new_site: Callable[..., Site], least: str, batch: int) -> None:
+    site = new_site()
+    third = site.third()
+    site.deployed(
+        NlbListenerArns=site.service.listener_arn,
+        PrimaryTargetGroupArn=site.group,
+        SorryTargetGroupArn=site.service.sorry_arn,
+        PrimaryInstanceIds=",".join([*site.ids, third]),
+        MinHealthyTargets=least,
+        ReconcileExpression="rate(1 minute)",
+    )
+    site.account.advance(600)
+    sorry = lambda: [w.get(site.service.sorry_arn) for w in site.service.weights().values()]  # noqa: E731
+    assert not any(sorry()), site.subjects
+    execution = site.begins({"hook": {"type": "approval"}, "batch_size": batch})
+    seen = []
+    for _ in range(60):
+        site.account.advance(10)
+        seen.append(any(sorry()))
+    assert not any(seen), (site.subjects, execution.status, execution.cause)
+
+
+def test_an_instance_whose_agent_has_gone_since_the_plan_is_named_at_once(site: Site) -> None:
+    execution = site.begins({"hook": HOOKS["ssm-command"], "instance_ids": [site.ids[0]]})
+    site.account.commands.deaf.add(site.ids[0])
+    site.until(lambda: execution.states[-1:] == ["WaitForResult"] or execution.status != "RUNNING")
+    began = site.account.clock.time()
+    site.until(lambda: execution.status != "RUNNING", 7200)
+    minutes = (site.account.clock.time() - began) / 60
+    assert minutes < 15
+    assert f"Systems Manager does not reach {site.ids[0]}" in execution.cause
+
+
+def entering(site: Site, seconds: float) -> None:
+    """Let EnteringStandby last, as long as load balancers drain (aws-samples/aws-codedeploy-samples#68)."""
+    scaling = site.account.autoscaling
+    plain = scaling._enter
+
+    def enter(params: dict[str, Any], principal: str) -> dict[str, Any]:
+        done = plain(params, principal)
+        members = [
+            m
+            for m in scaling.group(params["AutoScalingGroupName"]).instance_states
+            if m.instance.id in params["InstanceIds"]
+        ]
+        for member in members:
+            member.lifecycle_state = "EnteringStandby"
+
+            def end(member: Any = member) -> None:
+                member.lifecycle_state = "Standby"
+
+            site.account.clock.after(seconds, end)
+        return done
+
+    site.account.override("autoscaling", "EnterStandby", enter)
+
+
+@pytest.mark.parametrize("seconds", [0, 300])
+def test_an_abort_while_standby_is_being_entered_brings_the_instance_into_service(
+    new_site: Callable[..., Site], seconds: float
+) -> None:
+    site = new_site()
+    site.scaled(minimum=2)
+    site.deployed(RotationAllowStandby="true", ReconcileExpression="rate(1 minute)")
+    site.delay(site.group, 300)
+    entering(site, seconds)
+    before, group = site.registered(), site.account.autoscaling.group("asg")
+    execution = site.begins({"instance_ids": [site.ids[0]]})
+    site.reaches(execution, "WaitUntilDrained")
+    site.account.advance(20)
+    site.aborted(execution)
+    site.account.advance(1200)
+    states = {target: site.account.autoscaling.state(target) for target in site.ids}
+    found = sorted(states.values()), group.min_size, group.desired_capacity, len(group.instance_states)
+    assert found == (["InService", "InService"], 2, 2, 2), (found, site.subjects, site.registered() == before)
+
+
+def test_a_standby_that_is_refused_by_hand_leaves_nothing_behind(new_site: Callable[..., Site]) -> None:
+    site = new_site()
+    site.scaled(minimum=2)
+    site.deployed(RotationAllowStandby="true")
+    site.account.faults.add("autoscaling", "EnterStandby", "ScalingActivityInProgress")
+    answer = site.hand("deregister", instance_id=site.ids[0])  # the pipeline's script ends here
+    site.account.faults.clear()
+    site.account.advance(1800)
+    group = site.account.autoscaling.group("asg")
+    found = group.min_size, site.claims(), [*site.hand("status")["out"]], site.health()[site.ids[0]]
+    assert found == (2, [], [], "healthy"), (answer, found, group.tags)
+
+
+@pytest.mark.parametrize("name", ["release(42)", "it's"])
+def test_the_command_that_stops_can_be_pasted_whatever_the_name(site: Site, name: str) -> None:
+    execution = site.begins({"instance_ids": [site.ids[0]]}, name=name)
+    site.until(lambda: execution.status != "RUNNING")
+    line = next(line for line in site.mails[0].body.splitlines() if line.startswith("aws "))
+    assert shlex.split(line)[-1] == execution.arn
+
+
+@pytest.mark.parametrize("strip", [False, True])
+def test_both_come_back_when_two_executions_on_other_groups_are_stopped(
+    new_site: Callable[..., Site], strip: bool
+) -> None:
+    site = new_site()
+    second = site.another_group(8080)
+    site.deployed(RotationTargetGroupArns=f"{site.group},{second}", ReconcileExpression="rate(1 minute)")
+    before = site.registered()
+    both = []
+    for group in (site.group, second):
+        both.append(
+            site.begins({"instance_ids": [site.ids[0]], "target_group_arns": [group], "hook": {"type": "approval"}})
+        )
+        site.account.advance(60)
+    site.account.advance(200)
+    assert [e.states[-1] for e in both] == ["Ask", "Ask"], site.subjects
+    if strip:
+        for group in (site.group, second):
+            site.elb.remove_tags(ResourceArns=[group], TagKeys=[f"kirikae:out:{site.ids[0]}"])
+    for execution in both:
+        site.account.client("stepfunctions").stop_execution(executionArn=execution.arn)
+    site.account.settle()
+    site.account.advance(60)
+    assert site.registered() == before
+
+
+def test_force_that_is_no_true_does_not_pass_the_hold(site: Site) -> None:
+    site.held(60)
+    answer = site.hand("deregister", instance_id=site.ids[0], force="false")
+    assert not isinstance(answer, dict) or answer["outcome"] == "refused", answer
+
+
+def test_a_word_that_means_nothing_by_hand_is_an_error(new_site: Callable[..., Site]) -> None:
+    site = new_site()
+    second = site.another_group(8080)
+    site.deployed(RotationTargetGroupArns=f"{site.group},{second}")
+    answer = site.hand("deregister", instance_id=site.ids[0], target_group_arn=[second])  # arns
+    assert site.health()[site.ids[0]] == "healthy", answer
+
+
+def test_a_stopped_executions_target_comes_back_though_another_one_has_it_out_of_another_group(
+    new_site: Callable[..., Site],
+) -> None:
+    site = new_site()
+    second = site.another_group(8080)
+    site.deployed(RotationTargetGroupArns=f"{site.group},{second}", ReconcileExpression="rate(1 minute)")
+    both = []
+    for group in (site.group, second):
+        both.append(
+            site.begins(
+                {
+                    "instance_ids": [site.ids[0]],
+                    "target_group_arns": [group],
+                    "hook": {"type": "approval", "timeout_seconds": 86400},
+                }
+            )
+        )
+        site.account.advance(60)
+    site.account.advance(200)
+    assert [e.states[-1] for e in both] == ["Ask", "Ask"], site.subjects
+    site.aborted(both[0])
+    site.account.advance(3600)
+    assert (site.ids[0] in site.health(), both[1].status) == (True, "RUNNING"), (site.subjects, site.hand("status"))
+
+
+def test_a_stopped_executions_target_comes_back_though_a_pipeline_has_it_out_of_another_group(
+    new_site: Callable[..., Site],
+) -> None:
+    site = new_site()
+    second = site.another_group(8080)
+    site.deployed(RotationTargetGroupArns=f"{site.group},{second}", ReconcileExpression="rate(1 minute)")
+    execution = site.begins(
+        {"instance_ids": [site.ids[0]], "target_group_arns": [site.group], "hook": {"type": "approval"}}
+    )
+    site.reaches(execution, "Ask")
+    answer = site.hand("deregister", instance_id=site.ids[0], target_group_arns=[second])
+    site.aborted(execution)
+    site.account.advance(3600)
+    assert site.ids[0] in site.health(), (answer, site.subjects)
+
+
+def test_a_stopped_instance_is_registered_after_the_rotation_as_it_was_before(site: Site) -> None:
+    third = site.third()
+    site.service.stop(third)  # as an instance scheduler does at night
+    site.account.advance(300)
+    before, states = site.registered(), site.health()
+    execution = site.rotates()
+    site.account.advance(300)
+    assert site.registered() == before, (states, execution.status, execution.cause, site.mails[-1].body)
+
+
+@pytest.mark.parametrize("hours", [1, 48])
+def test_a_target_is_back_when_the_time_of_its_hook_is_over(site: Site, hours: int) -> None:
+    site.account.commands.answer = lambda *_: ("Success", 1e7)
+    site.begins({"hook": {**HOOKS["ssm-command"], "timeout_seconds": 3600 * hours}, "instance_ids": [site.ids[0]]})
+    site.until(lambda: bool(site.account.commands.sent))
+    began = site.account.clock.time()
+    for _ in range(100_000):
+        if site.ids[0] in site.health():
+            break
+        site.account.advance(60)
+    took = site.account.clock.time() - began
+    assert took <= 3600 * hours + 120, took / 3600
+
+
+def test_a_server_on_two_ports_is_one_target_to_the_guard(new_site: Callable[..., Site]) -> None:
+    site = new_site()
+    second = site.another_group(8080, 8081)
+    site.deployed(RotationTargetGroupArns=second, RotationMinHealthy="2")
+    execution = site.begins({"hook": {"type": "approval"}})
+    site.account.advance(300)
+    serving = {json.loads(t)["Id"] for t in site.registered()[second]}
+    assert len(serving) >= 2, (serving, execution.status, site.mails[0].body[:400])
+
+
+def test_a_person_may_put_back_what_he_took_out_while_an_execution_waits(site: Site) -> None:
+    third = site.third()
+    fourth = site.third()
+    assert site.hand("deregister", instance_id=third)["outcome"] == "changed"
+    site.account.advance(300)
+    execution = site.begins({"hook": {"type": "approval"}, "instance_ids": [site.ids[0]]})
+    site.until(asked(site, site.ids[0]))
+    answer = site.hand("register", instance_id=third)
+    assert answer["outcome"] != "refused", (answer, fourth, execution.status)
