@@ -269,6 +269,11 @@ WORLDS = {
     "its own type is not restored": (None, seen("running", of_type_once("t3.large"))),
     "the active's name is unknown": (None, seen("missing", "stopped")),
     "the active was forgotten by EC2 during the outage": (start(TWO), seen("missing", failed(ONE, 0.1))),
+    "the active was forgotten by EC2 during a hold": (start(ONE, TWO), seen("missing", "stopped", told=True)),
+    "the active was forgotten by EC2 and not by its group": (
+        start(ONE, TWO),
+        seen("missing", "stopped", targets=(Target(ACTIVE, 80, "unused"),)),
+    ),
 }
 
 
@@ -364,6 +369,18 @@ def test_with_a_target_group(change: dict[str, Any] | None, world: Observed) -> 
         pytest.param(
             "stopped by a person", CONFIG, seen("stopped", started("stopped", reason=BY_A_PERSON)), id="undone"
         ),
+        pytest.param(
+            "every standby has failed",
+            CONFIG,
+            seen("stopped", instance(ONE, "stopped", failed="broken disk"), "terminated"),
+            id="left out by a person",
+        ),
+        pytest.param(
+            "a standby starts when it is seen stopped",
+            replace(CONFIG, fence_active="strict"),
+            replace(seen("stopping", "stopped"), active=replace(instance(ACTIVE, "stopping"), stopped=ago(3))),
+            id="the active hangs",
+        ),
     ],
 )
 def test_what_is_refused_says_why(words: str, config: Config, world: Observed | None) -> None:
@@ -371,6 +388,26 @@ def test_what_is_refused_says_why(words: str, config: Config, world: Observed | 
     assert decided.refused
     assert decided.change is None
     assert words in decided.reason.en
+
+
+@pytest.mark.parametrize(
+    ("urgent", "config", "world"),
+    [
+        (True, CONFIG, seen("stopped", "stopped")),
+        (True, CONFIG, seen("stopped", instance(ONE, "stopped", failed="broken disk"), "terminated")),
+        (False, CONFIG, seen("stopped", failed(ONE, 0.2), failed(TWO, 0.1))),
+        (True, REGISTERED, seen("stopped", started("running"))),
+        (False, REGISTERED, seen("stopped", started("running"), **HEALTHY)),
+        (
+            False,
+            replace(CONFIG, fence_active="strict"),
+            replace(seen("stopping", "stopped"), active=replace(instance(ACTIVE, "stopping"), stopped=ago(2))),
+        ),
+    ],
+    ids=["a start", "all are left out", "all were refused: told", "a registration", "a note", "a stop takes its time"],
+)
+def test_what_an_outage_needs_and_may_not_have_is_urgent(urgent: bool, config: Config, world: Observed) -> None:
+    assert decide(config, world).urgent == urgent
 
 
 RESTARTED = {"active": instance(ACTIVE, "running", launched=5)}
@@ -791,6 +828,25 @@ def test_a_fence_is_told_with_its_undo_though_the_run_dies(batch: Callable[..., 
     assert world.subjects == ["standby ONE started", "standby ONE is serving"]
     assert f"The active {world.active} was stopped first, at " in world.mails[0].body
     assert f"--instance-ids {world.active}" in world.mails[0].body
+
+
+@pytest.mark.parametrize(
+    ("operation", "subject"),
+    [(START, "standby ONE is running already"), ("CreateTags", "standby ONE started, found by the periodic check")],
+)
+def test_a_fence_and_a_start_are_told_together_though_the_run_dies(
+    batch: Callable[..., Batch], operation: str, subject: str
+) -> None:
+    world = batch(FenceActive="true")
+    world.alarm("heartbeat", [world.arn])
+    dies = {"kills": True, "after": True, "times": 1, "role": "ColdStandby"}
+    world.account.faults.add("ec2", operation, None, when=lambda params: not params.get("DryRun"), **dies)
+    world.account.ec2.checks[world.one] = {"InstanceStatus": "impaired"}
+    world.sets("heartbeat", "ALARM")
+    world.minutes(4)
+    assert world.subjects == [subject]
+    assert f"The active {world.active} was stopped first, at " in world.mails[0].body
+    assert f"start-instances --region ap-northeast-1 --instance-ids {world.active}" in world.mails[0].body
 
 
 def test_a_fence_whose_answer_is_lost_is_told_as_our_own(batch: Callable[..., Batch]) -> None:

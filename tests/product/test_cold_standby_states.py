@@ -107,7 +107,6 @@ def test_an_active_that_ec2_forgets_during_a_hold_gets_its_standby_after_it(batc
 
 def test_an_active_that_ec2_does_not_know_is_an_outage_while_its_target_shows(batch: World) -> None:
     world = batch(StandbyTargetGroupArn="its own")
-    world.loses_events()
     forget(world)
     world.minutes(2)
     assert world.calls(START) == [(START, world.one)]

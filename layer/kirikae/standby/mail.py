@@ -62,8 +62,8 @@ def _made(config: Config, seen: Observed, done: Done, fenced: str) -> Iterator[W
             f"The active {fenced} was stopped first (FenceActive).",
             f"先に active {fenced} を停止しました (FenceActive)。",
         )
-    elif stopped_first(config, seen):
-        yield words.stopped_first(seen.active)
+    else:
+        yield from stopped(config, seen)
     if done.unfenced:
         yield Words(
             f"What may still serve could not be stopped, so no standby is started: {done.unfenced}",
@@ -88,6 +88,11 @@ def _made(config: Config, seen: Observed, done: Done, fenced: str) -> Iterator[W
             yield Words(f"EC2 said before: {done.before}", f"それまでの EC2 の応答: {done.before}")
     elif done.failed:
         yield Words("No standby was started.", "起動できたスタンバイはありません。")
+
+
+def stopped(config: Config, seen: Observed) -> list[Words]:
+    """Return a line about an active that was stopped first, by another run perhaps, if EC2 tells of it."""
+    return [words.stopped_first(seen.active)] if stopped_first(config, seen) else []
 
 
 def _failures(seen: Observed, done: Done) -> Iterator[Words]:
@@ -128,7 +133,7 @@ def of_step(config: Config, seen: Observed, reason: Words, step: Step, times: Ti
     return notify.mail(
         config,
         subject,
-        happened=happened,
+        happened=notify.lines([*(stopped(config, seen) if serving is None else []), happened]),
         since=_moments(
             (Words("outage since", "障害発生"), time_of(noted.get(OUTAGE, "")) or outage_began(seen)),
             (Words("start accepted", "起動受付"), standby.launched),

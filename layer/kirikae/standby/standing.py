@@ -77,11 +77,12 @@ def found(config: Config, seen: Observed, known: State) -> Mail | None:
         return _none_started(config, seen)
     [standby] = [standby for standby in seen.standbys if standby.id == name]
     active, said = seen.active, _SAID[how]
-    first = [words.stopped_first(active)] if outage.stopped_first(config, seen) else []
     return notify.mail(
         config,
         f"standby {name} {how}, found by the periodic check",
-        happened=notify.lines([*first, Words(f"Found: {name} {said.en}.", f"確認した状態: {name} は{said.ja}。")]),
+        happened=notify.lines(
+            [*mail.stopped(config, seen), Words(f"Found: {name} {said.en}.", f"確認した状態: {name} は{said.ja}。")]
+        ),
         why=Words(
             "An earlier run did it and ended before it could tell you.",
             "前回の実行が変更後、通知前に終了しました。",
