@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, assert_never
 
-from kirikae import alarms, checks, clock, ec2, elb, env, reconcile
+from kirikae import alarms, checks, clock, ec2, elb, env, reconcile, tell
 from kirikae.clock import iso
 from kirikae.decision import Decision, Result
 from kirikae.ec2 import Instance
@@ -36,12 +36,14 @@ def observe(config: Config, hint: Hint) -> Observed:
     running = [standby.id for standby in seen.up if standby.state == "running"][:1]
     running = running if outage.down(seen) or seen.alarms else []
     back = active.state == "running" and (bool(seen.noted) or outage.in_doubt(seen))
+    if active.state == ec2.MISSING:
+        seen = replace(seen, told=tell.unanswered(config))
     if asked := [*([active.id] if back else []), *running]:
         ran = hint.at if hint.running_instance in running else None
         seen = replace(seen, statuses=checks.instance_statuses(asked), ran=ran)
     group = config.standby_target_group_arn
     with env.naming("StandbyTargetGroupArn", group):
-        if group and (running or outage.in_doubt(seen)):
+        if group and (running or back or active.state == ec2.MISSING):
             seen = replace(seen, targets=elb.target_health(group))
         if outage.of(seen):
             return without_muted(config, hint, seen)
@@ -67,7 +69,7 @@ def decide(config: Config, seen: Observed) -> Decision[Start | Note | Close]:
     if reason := world.misconfigured(config, seen):
         return Decision(reason, refused=True)
     found = outage.of(seen)
-    if seen.active.state == ec2.MISSING and not seen.up and not seen.noted:
+    if outage.unknown(seen):
         wrong = f"ActiveInstanceId names {seen.active.id}, which EC2 does not know"
         return Decision(Words(f"{wrong}; expected an instance of this account and region"), refused=True)
     if found is None:
@@ -112,7 +114,7 @@ def see_through(config: Config, seen: Observed, found: Outage, standby: Instance
         return Decision(Words(f"more than one standby is up: {several}"), refused=True, lasting=lasting)
     if not change and STARTED not in seen.notes(standby):
         return Decision(Words(f"{standby.id} is {standby.state}: another run is starting it"), lasting=lasting)
-    return Decision(evidence, change, lasting=lasting)
+    return Decision(evidence, change, urgent=change is not None and bool(change.register), lasting=lasting)
 
 
 def bring_up(config: Config, seen: Observed, found: Outage) -> Decision[Start | Note | Close]:
@@ -123,8 +125,9 @@ def bring_up(config: Config, seen: Observed, found: Outage) -> Decision[Start | 
         named = ", ".join(f"{standby.id}: {standby.reason}" for standby in by_hand)
         reason = f"a standby of this outage was stopped by a person, so none is started ({named}); {found.reason.en}"
         return Decision(Words(reason), refused=True, urgent=True, forced=forced, lasting=NOT_SERVING)
-    if waits := must_wait(config, seen):
-        return Decision(Words(f"{found.reason.en}; {waits}"), forced=forced, lasting=NOT_SERVING)
+    if waits := outage.waits(config, seen):
+        reason, hangs = f"{found.reason.en}; {waits}", outage.hangs(config, seen)
+        return Decision(Words(reason), refused=hangs, urgent=hangs, forced=forced, lasting=NOT_SERVING)
     candidates, fallen = lineup.candidates(seen), lineup.fallen(seen)
     if candidates or fallen:
         again = True if lineup.again(seen, candidates) else None
@@ -143,16 +146,6 @@ def bring_up(config: Config, seen: Observed, found: Outage) -> Decision[Start | 
     return retry(config, seen, found, forced)
 
 
-def must_wait(config: Config, seen: Observed) -> str:
-    """Return what keeps every standby down for now, whoever could be started."""
-    if not outage.calls(seen):
-        silent = ", ".join(f"{alarm.name}: {alarm.silent}" for alarm in outage.raised(seen))
-        return f"nothing is started for alarms that call nobody ({silent})"
-    if config.strict and seen.active.state in ("stopping", "shutting-down"):
-        return f"{seen.active.id} is {seen.active.state}, and a standby starts when it is seen stopped"
-    return ""
-
-
 def retry(config: Config, seen: Observed, found: Outage, forced: Start | None) -> Decision[Start | Note | Close]:
     """Every candidate has failed: try those again that EC2 refused, once the spacing is over."""
     if due := lineup.due(seen, found.began):
@@ -162,7 +155,8 @@ def retry(config: Config, seen: Observed, found: Outage, forced: Start | None) -
     failed = "; ".join(f"{standby.id} {standby.tags[FAILED]}" for standby in seen.standbys if standby.tags.get(FAILED))
     when = f"tried again at {iso(again)}" if again else "not tried again; force it, or remove the tags"
     reason = f"{found.reason.en}; every standby has failed: {failed}; {when}"
-    return Decision(Words(reason), forced=forced, lasting=NOT_SERVING)
+    untold = not lineup.exhausted(seen)  # such as when a person has left out every one
+    return Decision(Words(reason), refused=untold, urgent=untold, forced=forced, lasting=NOT_SERVING)
 
 
 def act(config: Config, seen: Observed, change: Start | Note | Close) -> Done | follow.Step:

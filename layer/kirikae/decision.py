@@ -56,6 +56,7 @@ class Made:
     change: Change | None
     reason: Words
     found: bool = False  # it was so before, whoever brought it about: no news to those who know it
+    lasts: bool = False  # nothing came of it, as before: the world is still as it was seen, and may not have been told
 
 
 class Result[X: Change, D](NamedTuple):

@@ -117,11 +117,14 @@ def _reason(told: Mapping[str, str]) -> str:
 def stop(instance_id: str) -> tuple[str, str]:
     """Stop the instance; return its state before the call, and the one that it is in now.
 
+    One that a repeated request finds stopping was running: it stops by the request before, whose answer was lost.
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_StopInstances.html
     """
-    found = aws.client("ec2").stop_instances(InstanceIds=[instance_id])["StoppingInstances"]
-    changed = one(found, "StoppingInstances", "ec2 StopInstances")
-    return str(changed["PreviousState"]["Name"]), str(changed["CurrentState"]["Name"])
+    answer = aws.client("ec2").stop_instances(InstanceIds=[instance_id])
+    changed = one(answer["StoppingInstances"], "StoppingInstances", "ec2 StopInstances")
+    before, now = str(changed["PreviousState"]["Name"]), str(changed["CurrentState"]["Name"])
+    repeated = answer.get("ResponseMetadata", {}).get("RetryAttempts", 0) > 0
+    return "running" if repeated and before == "stopping" else before, now
 
 
 def set_type(instance_id: str, instance_type: str) -> None:

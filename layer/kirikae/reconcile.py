@@ -83,8 +83,10 @@ def reconcile[C: env.Stack, S, X: Change, D](
     try:
         if verdict.outcome == "changed" and change is not None:
             parts = partial(act, config, seen), partial(mail, config, seen)
-            standing = partial(tells.standing, config, seen) if tells else None
-            report |= _carry_out(config, decision, change, *parts, standing, hint.at, began)
+            telling = (
+                (partial(tells.standing, config, seen), partial(tell.owed, config, seen, tells)) if tells else None
+            )
+            report |= _carry_out(config, decision, change, *parts, telling, hint.at, began)
         else:
             report["outcome"] = verdict.outcome
             _tell_of_no_change(config, request, seen, tells, decision, change, verdict)
@@ -151,7 +153,7 @@ def _carry_out[X: Change, D](
     change: X,
     act: Callable[[X], D],
     mail: Callable[[Result[X, D]], Mail | None],
-    standing: Callable[[Result[X, D]], State | None] | None,
+    telling: tuple[Callable[[Result[X, D]], State | None], Callable[[Decision[X], None], None]] | None,
     caused: datetime | None,
     began: datetime,
 ) -> dict[str, Any]:
@@ -169,8 +171,11 @@ def _carry_out[X: Change, D](
     times = Times(caused, began, clock.now())
     result = Result(change, decision.reason, done, times, forced=decision.change is None)
     made = done if isinstance(done, Made) else Made(change=change, reason=decision.reason)
+    standing, owed = telling or (None, None)
     state = standing(result) if standing else None
     first = tell.made(config, state, mail(result), None if made.found else began)
+    if owed and made.lasts:
+        owed(decision, None)
     if made.change and decision.counts and first:
         log.count(decision.counts)
         if caused:

@@ -97,6 +97,12 @@ def _state[C: env.Stack, S, X: Change, D](
     return state
 
 
+def unanswered(config: env.Stack) -> bool:
+    """Tell whether people were told last that there is an outage that may not be answered."""
+    note = told.read(config.told_parameter)
+    return note is not None and UNANSWERED in {**note.known, **(note.telling or {})}
+
+
 def _without(state: State) -> dict[str, str]:
     return {key: value for key, value in state.items() if key != UNANSWERED}
 

@@ -109,6 +109,15 @@ def test_an_alarm_from_before_a_restart_says_nothing_of_an_active_that_passes_it
     assert world.states == ["stopped", "stopped"]
 
 
+@pytest.mark.parametrize("rate", ["rate(1 minute)", "rate(2 minutes)", "rate(5 minutes)"])
+def test_that_nothing_serves_raises_an_alarm_however_slow_the_ticks_come(batch: World, rate: str) -> None:
+    world = batch(ReconcileExpression=rate)
+    world.service.lacks(CAPACITY, world.one, world.two)
+    world.dies()
+    world.minutes(25)
+    assert len(world.alarm_mails("StandbyNotServing")) == 1
+
+
 # Tags that cannot be written or removed.
 
 

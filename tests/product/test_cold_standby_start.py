@@ -269,6 +269,11 @@ WORLDS = {
     "its own type is not restored": (None, seen("running", of_type_once("t3.large"))),
     "the active's name is unknown": (None, seen("missing", "stopped")),
     "the active was forgotten by EC2 during the outage": (start(TWO), seen("missing", failed(ONE, 0.1))),
+    "the active was forgotten by EC2 during a hold": (start(ONE, TWO), seen("missing", "stopped", told=True)),
+    "the active was forgotten by EC2 and not by its group": (
+        start(ONE, TWO),
+        seen("missing", "stopped", targets=(Target(ACTIVE, 80, "unused"),)),
+    ),
 }
 
 
@@ -364,6 +369,18 @@ def test_with_a_target_group(change: dict[str, Any] | None, world: Observed) -> 
         pytest.param(
             "stopped by a person", CONFIG, seen("stopped", started("stopped", reason=BY_A_PERSON)), id="undone"
         ),
+        pytest.param(
+            "every standby has failed",
+            CONFIG,
+            seen("stopped", instance(ONE, "stopped", failed="broken disk"), "terminated"),
+            id="left out by a person",
+        ),
+        pytest.param(
+            "a standby starts when it is seen stopped",
+            replace(CONFIG, fence_active="strict"),
+            replace(seen("stopping", "stopped"), active=replace(instance(ACTIVE, "stopping"), stopped=ago(3))),
+            id="the active hangs",
+        ),
     ],
 )
 def test_what_is_refused_says_why(words: str, config: Config, world: Observed | None) -> None:
@@ -371,6 +388,26 @@ def test_what_is_refused_says_why(words: str, config: Config, world: Observed | 
     assert decided.refused
     assert decided.change is None
     assert words in decided.reason.en
+
+
+@pytest.mark.parametrize(
+    ("urgent", "config", "world"),
+    [
+        (True, CONFIG, seen("stopped", "stopped")),
+        (True, CONFIG, seen("stopped", instance(ONE, "stopped", failed="broken disk"), "terminated")),
+        (False, CONFIG, seen("stopped", failed(ONE, 0.2), failed(TWO, 0.1))),
+        (True, REGISTERED, seen("stopped", started("running"))),
+        (False, REGISTERED, seen("stopped", started("running"), **HEALTHY)),
+        (
+            False,
+            replace(CONFIG, fence_active="strict"),
+            replace(seen("stopping", "stopped"), active=replace(instance(ACTIVE, "stopping"), stopped=ago(2))),
+        ),
+    ],
+    ids=["a start", "all are left out", "all were refused: told", "a registration", "a note", "a stop takes its time"],
+)
+def test_what_an_outage_needs_and_may_not_have_is_urgent(urgent: bool, config: Config, world: Observed) -> None:
+    assert decide(config, world).urgent == urgent
 
 
 RESTARTED = {"active": instance(ACTIVE, "running", launched=5)}
@@ -669,6 +706,8 @@ def test_the_whole_way_from_a_stop_to_serving_and_back(batch: Callable[..., Batc
     world.service.start()
     world.minutes(10)
     assert world.subjects[2:] == ["active is back"]
+    leaves = f"--target-group-arn {world.service.group_arn} --targets Id={world.one},Port={estate_standby.PORT}"
+    assert leaves in world.mails[-1].body
     assert world.states == ["running", "stopped"], "kirikae never stops a standby"
     assert world.service.tags(world.one) == {}
     world.service.stop(world.one)
@@ -777,6 +816,74 @@ def test_the_alarm_itself_stops_the_active_too(batch: Callable[..., Batch]) -> N
     assert world.service.state(world.active) == "stopped"
     assert world.subjects[:1] == ["standby ONE started"]
     assert world.states == ["running", "stopped"]
+
+
+@pytest.mark.parametrize("fences", ["true", "strict"])
+def test_a_fence_is_told_with_its_undo_though_the_run_dies(batch: Callable[..., Batch], fences: str) -> None:
+    world = batch(FenceActive=fences)
+    world.alarm("heartbeat", [world.arn])
+    world.account.faults.add("ec2", STOP, None, kills=True, after=True, times=1, role="ColdStandby")
+    world.sets("heartbeat", "ALARM")
+    world.minutes(10)
+    assert world.subjects == ["standby ONE started", "standby ONE is serving"]
+    assert f"The active {world.active} was stopped first, at " in world.mails[0].body
+    assert f"--instance-ids {world.active}" in world.mails[0].body
+
+
+@pytest.mark.parametrize(
+    ("operation", "subject"),
+    [(START, "standby ONE is running already"), ("CreateTags", "standby ONE started, found by the periodic check")],
+)
+def test_a_fence_and_a_start_are_told_together_though_the_run_dies(
+    batch: Callable[..., Batch], operation: str, subject: str
+) -> None:
+    world = batch(FenceActive="true")
+    world.alarm("heartbeat", [world.arn])
+    dies = {"kills": True, "after": True, "times": 1, "role": "ColdStandby"}
+    world.account.faults.add("ec2", operation, None, when=lambda params: not params.get("DryRun"), **dies)
+    world.account.ec2.checks[world.one] = {"InstanceStatus": "impaired"}
+    world.sets("heartbeat", "ALARM")
+    world.minutes(4)
+    assert world.subjects == [subject]
+    assert f"The active {world.active} was stopped first, at " in world.mails[0].body
+    assert f"start-instances --region ap-northeast-1 --instance-ids {world.active}" in world.mails[0].body
+
+
+def test_a_fence_whose_answer_is_lost_is_told_as_our_own(batch: Callable[..., Batch]) -> None:
+    world = batch(FenceActive="true")
+    world.alarm("heartbeat", [world.arn])
+    world.account.faults.add("ec2", STOP, None, after=True, times=1, role="ColdStandby")
+    world.sets("heartbeat", "ALARM")
+    world.minutes(6)
+    assert world.subjects == ["standby ONE started", "standby ONE is serving"]
+    assert f"The active {world.active} was stopped first (FenceActive)." in world.mails[0].body
+    assert f"--instance-ids {world.active}" in world.mails[0].body
+
+
+def test_an_active_that_a_person_stops_without_an_alarm_was_not_fenced(batch: Callable[..., Batch]) -> None:
+    world = batch(FenceActive="true")
+    world.dies()
+    world.minutes(5)
+    assert world.subjects == ["standby ONE started", "standby ONE is serving"]
+    assert not [mail for mail in world.mails if "was stopped first" in mail.body]
+
+
+def test_a_fence_that_failed_or_was_for_nothing_is_told_though_the_mail_is_lost(batch: Callable[..., Batch]) -> None:
+    world = batch(FenceActive="true")
+    world.alarm("heartbeat", [world.arn])
+    world.account.faults.add("ec2", STOP, "OperationNotPermitted", role="ColdStandby")
+    world.account.faults.add("sns", "Publish", "InternalError", status=500, times=3, role="ColdStandby")
+    world.sets("heartbeat", "ALARM")
+    world.minutes(5)
+    assert world.subjects == ["active ACTIVE not fenced, no standby started"]
+    assert "OperationNotPermitted" in world.mails[0].body
+    world.account.faults.clear()
+    world.service.lacks(CAPACITY, world.one, world.two)
+    world.account.faults.add("sns", "Publish", "InternalError", status=500, times=3, role="ColdStandby")
+    world.minutes(9)
+    assert world.subjects[1:] == ["no standby started"]
+    assert f"The active {world.active} was stopped first, at " in world.mails[1].body
+    assert f"start-instances --region ap-northeast-1 --instance-ids {world.active}" in world.mails[1].body
 
 
 def test_an_active_that_cannot_be_fenced_keeps_the_standby_down_and_is_told_once(batch: Callable[..., Batch]) -> None:
@@ -1010,6 +1117,75 @@ def test_the_mails_are_japanese_where_that_is_asked_for(batch: Callable[..., Bat
     assert f"{world.active} の停止を検知しました" in start
     for word in ("障害発生", "起動受付", "running", "稼働"):
         assert re.search(rf"{word}: \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d JST", serving), word
+
+
+def test_a_registration_that_is_held_is_told_at_once(batch: Callable[..., Batch]) -> None:
+    world = batch(StandbyTargetGroupArn="its own")
+    world.dies()
+    world.hold(8)
+    world.minutes(5)
+    assert world.subjects == ["standby ONE started", "NOT answered (held): a change is due"]
+    world.minutes(9)
+    assert world.subjects[2:] == ["standby ONE is serving"]
+
+
+def test_a_registration_that_a_dry_run_forbids_is_told_at_once(batch: Callable[..., Batch]) -> None:
+    world = batch(StandbyTargetGroupArn="its own")
+    world.dies()
+    world.deployed_again(DryRun="true")
+    world.minutes(5)
+    assert world.subjects == ["standby ONE started", "NOT answered (dry-run): a change is due"]
+
+
+@pytest.mark.parametrize("later", [0, 1])
+def test_a_start_whose_run_dies_is_told_though_ec2_has_launched_it_a_second_later(
+    batch: Callable[..., Batch], later: int
+) -> None:
+    world = batch()
+    world.account.lag.exactly("ec2", 2)
+    world.account.ec2.checks[world.one] = {"InstanceStatus": "impaired"}
+
+    def launched_later(_params: dict[str, Any]) -> bool:
+        instance = world.account.ec2.instance(world.one)
+        at = datetime.fromisoformat(str(instance.launch_time)) + timedelta(seconds=later)
+        instance.launch_time = f"{at:%Y-%m-%dT%H:%M:%S.000Z}"
+        return True
+
+    dies = {"kills": True, "after": True, "times": 1, "role": "ColdStandby", "when": launched_later}
+    world.account.faults.add("ec2", "CreateTags", None, **dies)
+    world.dies()
+    world.minutes(6)
+    assert world.subjects == ["standby ONE started, found by the periodic check"]
+    assert "ONE has started" in world.mails[0].body.replace(world.one, "ONE")
+
+
+def test_an_outage_whose_notes_somebody_has_removed_is_told_to_be_over_and_no_more(
+    batch: Callable[..., Batch],
+) -> None:
+    world = batch()
+    world.dies()
+    world.minutes(5)
+    world.service.start()
+    world.minutes(0.5)
+    world.service.stop(world.one)
+    tags = [{"Key": f"kirikae:{key}"} for key in world.service.tags(world.one)]
+    world.account.client("ec2").delete_tags(Resources=[world.one], Tags=tags)
+    world.minutes(6)
+    assert world.subjects[2:] == ["no outage any more, found by the periodic check"]
+    assert f"You were told last: {world.one} serving." in world.mails[-1].body
+    assert "An earlier run did it" not in world.mails[-1].body
+
+
+def test_the_parts_of_active_and_standby_are_changed_and_nobody_is_told_that_one_of_them_is_not_needed(
+    batch: Callable[..., Batch],
+) -> None:
+    world = batch()
+    world.dies()
+    world.minutes(5)
+    world.deployed_again(ActiveInstanceId=world.one, StandbyInstanceIds=f"{world.active},{world.two}")
+    world.minutes(6)
+    assert world.subjects[2:] == ["no outage any more, found by the periodic check"]
+    assert f"the active {world.one} is running" in world.mails[-1].body
 
 
 def test_a_dry_run_says_what_it_would_do(batch: Callable[..., Batch]) -> None:

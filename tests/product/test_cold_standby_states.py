@@ -9,6 +9,7 @@ from standby_stories import CAPACITY, START, STOP, TYPE, Batch
 
 from sandbox.estates import parts
 from sandbox.estates.standby import PORT
+from sandbox.services import ec2
 
 World = Callable[..., Batch]
 GONE = "i-0123456789abcdef0"
@@ -52,6 +53,63 @@ def test_no_standby_is_left_when_the_active_dies(batch: World) -> None:
     world.dies()
     world.minutes(2)
     assert f"no standby is left: {world.one} is terminated" in refusal(world)
+
+
+def test_an_outage_is_told_at_once_when_a_person_has_left_out_every_standby(batch: World) -> None:
+    world = batch()
+    mark = {"Key": "kirikae:failed", "Value": "disk is broken"}
+    world.account.client("ec2").create_tags(Resources=[world.one, world.two], Tags=[mark])
+    world.minutes(1)
+    world.dies()
+    world.minutes(4)
+    assert world.subjects == ["NOT answered (refused): a change is due"]
+    assert "every standby has failed" in refusal(world)
+    assert world.states == ["stopped", "stopped"]
+
+
+def test_an_active_that_hangs_in_stopping_is_told_though_a_strict_start_waits(
+    batch: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = batch(FenceActive="strict")
+    monkeypatch.setattr(ec2, "STOPPING", 3600)
+    world.dies()
+    world.minutes(2)
+    assert world.subjects == [], "a stop takes its time"
+    world.minutes(2)
+    assert world.subjects == ["NOT answered (refused): a change is due"]
+    assert world.states == ["stopped", "stopped"]
+
+
+def forget(world: Batch) -> None:
+    """Let EC2 forget the active, as it does an hour after the termination."""
+    for reservation in list(world.account.ec2.backend.reservations.values()):
+        reservation.instances = [each for each in reservation.instances if each.id != world.active]
+
+
+def test_an_active_that_ec2_forgets_during_a_hold_gets_its_standby_after_it(batch: World) -> None:
+    world = batch()
+    world.hold(120)
+    world.service.terminate()
+    world.settle()
+    world.minutes(70)
+    forget(world)
+    world.minutes(40)
+    assert world.alarm_mails("StandbyNotServing")
+    assert not world.alarm_mails("StandbyNotServing", "OK")[1:], "the outage is not over: the first is of the new stack"
+    world.minutes(15)
+    assert world.calls(START) == [(START, world.one)]
+    assert world.subjects == [
+        "NOT answered (held): a change is due",
+        "standby ONE started",
+        "standby ONE is serving",
+    ]
+
+
+def test_an_active_that_ec2_does_not_know_is_an_outage_while_its_target_shows(batch: World) -> None:
+    world = batch(StandbyTargetGroupArn="its own")
+    forget(world)
+    world.minutes(2)
+    assert world.calls(START) == [(START, world.one)]
 
 
 def test_two_standbys_that_a_person_has_let_run_are_named(batch: World) -> None:

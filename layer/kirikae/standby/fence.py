@@ -40,9 +40,9 @@ def _unfenced(run: Run, name: str, problem: str) -> Done:
     seen = run.seen
     known = any(UNFENCED in seen.notes(standby) for standby in seen.standbys)
     if not known:
-        note = {OUTAGE: iso(outage.began(seen)), UNFENCED: value(iso(seen.now), problem)}
+        note = {OUTAGE: iso(outage.began(seen)), UNFENCED: value(iso(seen.now), f"{name}: {problem}")}
         for standby in seen.standbys:
             if standby.state not in GONE:
                 record.note(standby.id, note, over(standby, seen.active))
     text = f"{name} could not be stopped, so no standby is started: {problem}"
-    return run.came_to(text, unfenced=f"{name}: {problem}", news=not known)
+    return run.came_to(text, unfenced=f"{name}: {problem}", news=not known, lasts=known)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from kirikae.ec2 import GONE, Instance
-from kirikae.standby.notes import FAILED, REFUSED, STARTED, TRIED, Attempt, attempt, by_a_person, failure
+from kirikae.standby.notes import FAILED, GAVE_UP, REFUSED, STARTED, TRIED, Attempt, attempt, by_a_person, failure
 from kirikae.standby.world import UP, Observed
 
 # Told after the start was accepted, but as passing as a refusal: Server.InsufficientInstanceCapacity, and limits.
@@ -83,6 +83,12 @@ def refused(seen: Observed) -> dict[str, datetime]:
             case "stopped", (at, how) if how == REFUSED:
                 found[candidate.id] = at
     return found
+
+
+def exhausted(seen: Observed) -> bool:
+    """Tell whether none is left to start, and EC2 did not start one of them: people should know that."""
+    notes = [seen.notes(standby).get(FAILED, "") for standby in seen.standbys if standby.state not in GONE]
+    return all(notes) and any(found and found[1] != GAVE_UP for found in map(failure, notes))
 
 
 def next_try(seen: Observed, began: datetime) -> datetime | None:

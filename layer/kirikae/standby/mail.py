@@ -7,9 +7,11 @@ from typing import assert_never
 from kirikae import hold, notify
 from kirikae.ec2 import GONE, Instance
 from kirikae.notify import Mail, Times, Words
+from kirikae.standby import words
 from kirikae.standby.follow import Step
 from kirikae.standby.notes import FAILED, OUTAGE, RUNNING, time_of
 from kirikae.standby.outage import began as outage_began
+from kirikae.standby.outage import stopped_first
 from kirikae.standby.run import Done
 from kirikae.standby.words import CALLER_CHECK, FAILED_CHECK, GOES_ON, UNFENCED_CHECK, WAY_BACK
 from kirikae.standby.world import Close, Config, Observed
@@ -24,7 +26,7 @@ def of_start(config: Config, seen: Observed, reason: Words, done: Done, times: T
     return notify.mail(
         config,
         subject,
-        happened=notify.lines([*_made(done, fenced), *_failures(seen, done)]),
+        happened=notify.lines([*_made(config, seen, done, fenced), *_failures(seen, done)]),
         why=reason,
         since=_moments(
             (Words("outage since", "障害発生"), outage_began(seen)),
@@ -32,7 +34,7 @@ def of_start(config: Config, seen: Observed, reason: Words, done: Done, times: T
             (Words("start accepted", "起動受付"), done.started.launched if done.started else None),
         ),
         check=check,
-        undo=_undo(config, seen, done.started, times, fenced),
+        undo=undo(config, seen, done.started, times.done, fenced),
     )
 
 
@@ -53,13 +55,15 @@ def _headline(config: Config, done: Done, fenced: str) -> tuple[str, Words]:
     return (f"active {fenced} stopped, no standby started" if fenced else "no standby started"), check
 
 
-def _made(done: Done, fenced: str) -> Iterator[Words]:
+def _made(config: Config, seen: Observed, done: Done, fenced: str) -> Iterator[Words]:
     """Yield what was stopped and started."""
     if fenced:
         yield Words(
             f"The active {fenced} was stopped first (FenceActive).",
             f"先に active {fenced} を停止しました (FenceActive)。",
         )
+    else:
+        yield from stopped(config, seen)
     if done.unfenced:
         yield Words(
             f"What may still serve could not be stopped, so no standby is started: {done.unfenced}",
@@ -84,6 +88,11 @@ def _made(done: Done, fenced: str) -> Iterator[Words]:
             yield Words(f"EC2 said before: {done.before}", f"それまでの EC2 の応答: {done.before}")
     elif done.failed:
         yield Words("No standby was started.", "起動できたスタンバイはありません。")
+
+
+def stopped(config: Config, seen: Observed) -> list[Words]:
+    """Return a line about an active that was stopped first, by another run perhaps, if EC2 tells of it."""
+    return [words.stopped_first(seen.active)] if stopped_first(config, seen) else []
 
 
 def _failures(seen: Observed, done: Done) -> Iterator[Words]:
@@ -124,7 +133,7 @@ def of_step(config: Config, seen: Observed, reason: Words, step: Step, times: Ti
     return notify.mail(
         config,
         subject,
-        happened=happened,
+        happened=notify.lines([*(stopped(config, seen) if serving is None else []), happened]),
         since=_moments(
             (Words("outage since", "障害発生"), time_of(noted.get(OUTAGE, "")) or outage_began(seen)),
             (Words("start accepted", "起動受付"), standby.launched),
@@ -132,7 +141,7 @@ def of_step(config: Config, seen: Observed, reason: Words, step: Step, times: Ti
             (Words("serving", "稼働"), serving),
         ),
         check=check,
-        undo=_undo(config, seen, standby, times),
+        undo=undo(config, seen, standby, times.done),
     )
 
 
@@ -150,8 +159,8 @@ def _closed(config: Config, seen: Observed, reason: Words, step: Step, times: Ti
             "The active is back; no standby runs. The notes on the standbys were removed.",
             "active が復旧しました。稼働中のスタンバイはありません。記録用タグは削除しました。",
         )
-    undo = _undo(config, seen, step.standby, times)
-    return notify.mail(config, "active is back", happened=happened, why=reason, check=WAY_BACK, undo=undo)
+    by_hand = undo(config, seen, step.standby, times.done)
+    return notify.mail(config, "active is back", happened=happened, why=reason, check=WAY_BACK, undo=by_hand)
 
 
 def _moments(*moments: tuple[Words, datetime | None]) -> Words:
@@ -168,17 +177,17 @@ def _watch(config: Config) -> Words:
     )
 
 
-def _undo(config: Config, seen: Observed, standby: Instance | None, times: Times, fenced: str = "") -> Words:
-    """Return the commands that hold kirikae off, stop the standby and start the active if this run has stopped it.
+def undo(config: Config, seen: Observed, standby: Instance | None, now: datetime, fenced: str = "") -> Words:
+    """Return the commands that hold kirikae off, stop the standby and start the active if it was stopped first.
 
     A standby on another port than the group's leaves with its port.
     """
-    commands = [hold.command(config, times.done)]
+    commands = [hold.command(config, now)]
     if standby:
         if own := [f"Id={target.id},Port={target.port}" for target in seen.targets if target.id == standby.id]:
             leaving = f"--target-group-arn {config.standby_target_group_arn} --targets {' '.join(own)}"
             commands.append(notify.aws_command(config, "elbv2 deregister-targets", leaving))
         commands.append(notify.aws_command(config, "ec2 stop-instances", f"--instance-ids {standby.id}"))
-    if fenced:
-        commands.append(notify.aws_command(config, "ec2 start-instances", f"--instance-ids {fenced}"))
+    if active := fenced or stopped_first(config, seen):
+        commands.append(notify.aws_command(config, "ec2 start-instances", f"--instance-ids {active}"))
     return notify.with_commands(Words("First hold kirikae off:", "先に kirikae を保留にしてください:"), commands)

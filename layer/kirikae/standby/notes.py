@@ -99,9 +99,12 @@ def current(candidate: Instance, active: Instance) -> Mapping[str, str]:
 
 
 def since_start(candidate: Instance, noted: Mapping[str, str], key: str) -> datetime | None:
-    """Return the time in a note, unless it is of an earlier start than the candidate's last."""
+    """Return the time in a note, unless it is of an earlier start than the candidate's last.
+
+    A start is noted with the time of the request, and EC2 may say that it was launched a little later.
+    """
     at = time_of(noted.get(key, ""))
-    return at if at and candidate.launched and at >= candidate.launched else None
+    return at if at and candidate.launched and at >= candidate.launched - SKEW else None
 
 
 def by_a_person(candidate: Instance) -> bool:

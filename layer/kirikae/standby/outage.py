@@ -7,9 +7,11 @@ from kirikae import ec2
 from kirikae.alarms import Alarm
 from kirikae.clock import iso
 from kirikae.notify import Words, at
-from kirikae.standby.notes import OUTAGE, time_of
-from kirikae.standby.world import Observed
+from kirikae.standby.notes import OUTAGE, by_a_person, time_of
+from kirikae.standby.world import Config, Observed
 
+# Longer than a stop takes.
+STOPPING = timedelta(minutes=3)
 # As long as an active that was started may take to pass its checks: until then an older alarm says nothing of it.
 COMING_UP = timedelta(minutes=5)
 
@@ -93,3 +95,47 @@ def _fails(seen: Observed) -> bool:
     checks = [status.ready for status in seen.statuses if status.instance_id == seen.active.id]
     health = [target.state for target in seen.targets if target.id == seen.active.id]
     return not all(checks) or "unhealthy" in health
+
+
+def stopped_first(config: Config, seen: Observed) -> str:
+    """Return the active if a caller of EC2 stopped it when it was to be fenced: after an alarm, in this outage.
+
+    A run of ours that has not told it, perhaps.  EC2 says when it was stopped to the second.
+    """
+    active, noted = seen.active, noted_since(seen)
+    down_by_hand = active.state in ("stopping", "stopped") and by_a_person(active)
+    if not config.fences or not down_by_hand or active.stopped is None:
+        return ""
+    called = any(alarm.since < active.stopped + timedelta(seconds=1) for alarm in raised(seen))
+    return active.id if called or (noted and noted < active.stopped) else ""
+
+
+def waits(config: Config, seen: Observed) -> str:
+    """Return what keeps every standby down for now, whoever could be started."""
+    if not calls(seen):
+        silent = ", ".join(f"{alarm.name}: {alarm.silent}" for alarm in raised(seen))
+        return f"nothing is started for alarms that call nobody ({silent})"
+    if config.strict and seen.active.state in ("stopping", "shutting-down"):
+        return f"{seen.active.id} is {seen.active.state}, and a standby starts when it is seen stopped"
+    return ""
+
+
+def hangs(config: Config, seen: Observed) -> bool:
+    """Tell whether a standby waits for an active that has been on its way down for longer than that takes."""
+    on_its_way = config.strict and seen.active.state in ("stopping", "shutting-down")
+    return on_its_way and seen.now - (seen.active.stopped or began(seen)) >= STOPPING
+
+
+def reason(seen: Observed) -> Words:
+    """Return why the active does not serve."""
+    found = of(seen)
+    return found.reason if found else Words("the active serves")
+
+
+def unknown(seen: Observed) -> bool:
+    """Tell whether EC2 does not know the active, and nothing bears out that it ever did: the parameter is wrong.
+
+    EC2 forgets an instance an hour after its termination; people who were told of the outage, or a target, do not.
+    """
+    remembered = seen.up or seen.noted or seen.told or any(target.id == seen.active.id for target in seen.targets)
+    return seen.active.state == ec2.MISSING and not remembered

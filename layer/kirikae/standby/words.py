@@ -1,6 +1,7 @@
 """What the mails of the cold standby tell their reader to check."""
 
-from kirikae.notify import Words
+from kirikae.ec2 import Instance
+from kirikae.notify import Words, at
 from kirikae.standby.notes import FAILED, TYPE
 
 WAY_BACK = Words(
@@ -33,3 +34,22 @@ GOES_ON = Words(
     "The next run, within a minute, goes on. If the active is fine after all, start it again as below.",
     "1 分以内に次の実行が続行します。active に問題がない場合は、下のコマンドで再び起動してください。",
 )
+
+
+def stopped_first(active: Instance) -> Words:
+    """Say that the active was stopped in the outage, and by whom that may be: EC2 does not name the caller."""
+    when = at(active.stopped) if active.stopped else Words("a time that EC2 does not tell", "時刻不明")
+    return Words(
+        f"The active {active.id} was stopped first, at {when.en}, when its alarm had called (FenceActive): by a run of "
+        f"kirikae, by the alarm itself, or by a person.",
+        f"アラームの発生後、先に active {active.id} が停止されています ({when.ja}、FenceActive)。"
+        f"kirikae の実行、アラーム自身のアクション、または手動によるものです。",
+    )
+
+
+def still_running(named: str) -> Words:
+    """Say that nobody but a person stops these standbys."""
+    return Words(
+        f"Still running: standby {named}. kirikae does not stop it.",
+        f"スタンバイ {named} は稼働したままです (kirikae は停止しません)。",
+    )

@@ -61,6 +61,7 @@ class Observed:
     ran: datetime | None = None  # when the event says that the standby began to run
     target_type: str = ""  # of StandbyTargetGroupArn, asked in quiet times
     unknown_types: tuple[str, ...] = ()  # likewise
+    told: bool = False  # that this outage may not be answered, asked when EC2 does not know the active
 
     @property
     def up(self) -> list[Instance]:
