@@ -31,8 +31,8 @@ CALLER_CHECK = Words(
     "ロールをテンプレートと比較してください。以降の実行でも再試行します。",
 )
 GOES_ON = Words(
-    "The next run, within a minute, goes on. If the active is fine after all, start it again as below.",
-    "1 分以内に次の実行が続行します。active に問題がない場合は、下のコマンドで再び起動してください。",
+    "The next run goes on. If the active is fine after all, start it again as below.",
+    "次の実行が続行します。active に問題がない場合は、下のコマンドで再び起動してください。",
 )
 
 
