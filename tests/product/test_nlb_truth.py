@@ -361,7 +361,8 @@ def test_a_deleted_alarm_comes_back_by_what_the_error_says(new_shop: Callable[..
     shop.service.break_application()
     shop.minutes(3)
     failed = shop.runs(FUNCTION)[-1].invocation
-    assert 'Deploy twice: once with NlbListenerArns="", which removes what it made' in failed.payload["errorMessage"]
+    once = "Deploy twice: once with 'NlbListenerArns=\"\"', which removes what it made"
+    assert once in failed.payload["errorMessage"]
     shop.deployed_again()
     shop.minutes(3)
     assert shop.serves == ["primary"]  # an unchanged stack makes nothing anew
