@@ -96,3 +96,19 @@ def test_a_stack_that_only_rotates_says_that_nobody_hears_it(account: Account, b
     account.sns.pending.clear()
     account.advance(60 * 20)
     assert account.alarms.state(site.stack.resources["NobodyHearsAlarm"]).value == "OK"
+
+
+def test_a_mail_that_is_owed_goes_before_that_of_the_next_rotation(site: Site) -> None:
+    execution = site.begins({"hook": {"type": "approval"}, "instance_ids": [site.ids[0]]})
+    site.reaches(execution, "Ask")
+    site.account.faults.add("sns", "Publish", "InternalError", status=500)
+    site.aborted(execution)
+    site.account.advance(20)
+    site.account.faults.clear()
+    site.account.advance(50)  # nobody has been heard of for a minute, and the next tick has not come
+    site.begins({"instance_ids": [site.ids[1]]})
+    site.account.advance(30)
+    assert [s for s in site.subjects if "may not have reached you" in s or "begins" in s][-2:] == [
+        "rotation: a mail may not have reached you",
+        "rotation of 1 targets begins",
+    ]
