@@ -454,6 +454,9 @@ def test_as_much_as_the_parameters_take_fits_into_the_environments(
     assert not refusing(expanded(given | largest, stack_name=stack_name))
 
 
+AT_REST = {"AWS::Lambda::LayerVersion", "AWS::Logs::LogGroup", "AWS::SNS::Topic", "AWS::SSM::Parameter"}
+
+
 def refusing(stack: Mapping[str, Any]) -> set[str]:
     """Return the resources that cannot be made, because a list is too long."""
     return {name for name in stack["Resources"] if name.endswith(("TooLong", "NotTwo"))}
@@ -464,8 +467,9 @@ def test_a_list_that_is_longer_than_its_description_says_is_refused_with_a_sente
     count, _ = LONGEST[name]
     words = {2: "two", 5: "five"}.get(count, str(count))
     for more in (1, 3) if count > 2 else (-1, 1):
-        stack = expanded(EVERYTHING | {name: members(name, more)})
+        stack = expanded(EVERYTHING | NLB_ALB | {name: members(name, more)})
         assert refusing(stack) == {f"{name}TooLong" if count > 2 else f"{name}NotTwo"}
+        assert {resource["Type"] for resource in stack["Resources"].values()} == AT_REST
         [refused] = [stack["Resources"][one]["Properties"] for one in refusing(stack)]
         than = "more" if count > 2 else "other"
         assert re.fullmatch(f"{name} names {than} than {words} [A-Za-z ]+", refused["AllowedPattern"])
@@ -477,8 +481,7 @@ def test_beside_a_list_that_is_too_long_nothing_that_acts_is_made_or_changed(acc
     given = EVERYTHING | NLB_ALB | {name: members(name, 15) for name in ("NlbListenerArns", "RotationTargetGroupArns")}
     stack = expanded(given)
     assert refusing(stack) == {"NlbListenerArnsTooLong", "RotationTargetGroupArnsTooLong"}
-    others = {resource["Type"] for resource in stack["Resources"].values()}
-    assert others == {"AWS::Lambda::LayerVersion", "AWS::Logs::LogGroup", "AWS::SNS::Topic", "AWS::SSM::Parameter"}
+    assert {resource["Type"] for resource in stack["Resources"].values()} == AT_REST
     sentence = "NlbListenerArns names more than five listeners"
     with pytest.raises(cloudformation.StackError, match=rf"^NlbListenerArnsTooLong \(.*\): .*: {sentence}$"):
         cloudformation.deploy(account, build, "shop", {"NlbListenerArns": members("NlbListenerArns", 1)} | ONE_GROUP)
