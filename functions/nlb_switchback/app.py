@@ -80,15 +80,18 @@ def _checked(config: Config, seen: Observed, group: str) -> set[str]:
 
 
 def fit(config: Config, seen: Observed, group: str) -> int:
-    """Count the servers of a group that can serve, by the best evidence that the mode in force has."""
+    """Count the targets of a group that can serve, by the best evidence that the mode in force has."""
     if seen.switches.mode == "replace":
-        return sum(seen.statuses[server].ready for server in _checked(config, seen, group) & seen.statuses.keys())
+        held = servers.registered(servers.staying(seen.primary)[group], seen.behind)
+        checked = _checked(config, seen, group) & seen.statuses.keys()
+        # One that is declared and shown by no target is behind one of those of which nobody knows the instance.
+        return sum(len(held.get(server, [server])) for server in checked if seen.statuses[server].ready)
     states = {target.id: seen.instances.get(seen.behind.get(target.id, target.id)) for target in seen.primary[group]}
     return sum(target.healthy and states[target.id] not in ec2.DOWN for target in seen.primary[group])
 
 
 def enough(config: Config, seen: Observed) -> bool:
-    """Tell whether every group has enough servers that can serve."""
+    """Tell whether every group has enough targets that can serve."""
     return all(fit(config, seen, group) >= config.min_healthy_targets for group in seen.primary)
 
 
@@ -128,7 +131,7 @@ def decide(config: Config, seen: Observed) -> Decision[Switch]:
 
 
 def _evidence(config: Config, seen: Observed) -> Words:
-    """Return how many servers are fit, by which evidence."""
+    """Return how many targets are fit, by which evidence."""
     said = []
     for group, targets in seen.primary.items():
         of, of_ja = (f" of {group}", f"{group} の") if len(seen.primary) > 1 else ("", "")
@@ -136,8 +139,9 @@ def _evidence(config: Config, seen: Observed) -> Words:
         if seen.switches.mode == "replace":
             checks = [seen.statuses[server] for server in sorted(_checked(config, seen, group) & seen.statuses.keys())]
             found = "; ".join(f"{s.instance_id} {s.system}/{s.instance}/{s.application}" for s in checks)
-            en = f"{count} primary instances{of} pass their status checks ({found or 'none runs'})"
-            said.append(Words(en, f"{of_ja}プライマリの {count} 台がステータスチェックに合格 ({found})"))
+            en = f"{count} primary targets{of} are on instances that pass their status checks ({found or 'none runs'})"
+            ja = f"ステータスチェックに合格したインスタンス上の{of_ja}プライマリターゲットは {count} 台 ({found})"
+            said.append(Words(en, ja))
         else:
             found = "; ".join(_target(seen, target) for target in targets) or "no targets"
             en = f"{count} of {len(targets)} primary targets{of} are healthy ({found})"

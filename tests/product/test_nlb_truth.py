@@ -333,13 +333,20 @@ def test_a_sorry_group_that_is_in_no_listener_is_not_called_ill(new_shop: Callab
 # Parameters that do not fit the service.
 
 
-def test_more_healthy_targets_than_there_are_servers_are_no_outage(new_shop: Callable[..., Shop]) -> None:
-    shop = new_shop(MinHealthyTargets="5").deployed()
-    shop.minutes(6)
+@pytest.mark.parametrize("given", [{}, {"PrimaryInstanceIds": ""}], ids=["declared", "not declared"])
+def test_more_healthy_targets_than_are_registered_are_no_outage(
+    new_shop: Callable[..., Shop], given: dict[str, str]
+) -> None:
+    shop = new_shop(MinHealthyTargets="3", **given).deployed()
+    shop.minutes(10)
     said = shop.switchover()
-    few = f"MinHealthyTargets is 5, but only {len(shop.service.instance_ids)} servers are known"
+    few = "MinHealthyTargets is 3, but fewer targets are registered, all of them healthy: 2 in "
     assert (said["outcome"], shop.serves) == ("refused", ["primary"])
-    assert few in said["reason"]
+    assert f"{few}{shop.service.primary_arn}" in said["reason"]
+    assert shop.subjects == ["NOT answered (refused): a change is due"]
+    shop.service.break_application()
+    shop.minutes(2)
+    assert (shop.serves, shop.subjects[1:]) == (["sorry"], [ON])
 
 
 def test_a_server_that_ec2_does_not_know_is_named(new_shop: Callable[..., Shop]) -> None:
