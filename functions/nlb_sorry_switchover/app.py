@@ -85,6 +85,9 @@ def decide(config: Config, seen: Observed) -> Decision[Switch | Adopt]:
         return Decision(reason, refused=True, urgent=bool(unanswered))
     to_switch = due(config, seen.switches, "sorry")
     reason = outage(config, seen) if to_switch else None
+    if uncounted := servers.not_counted(config, seen.primary):
+        why = Words(f"{uncounted.en}; {reason.en}", f"{uncounted.of('ja')}。{reason.of('ja')}") if reason else uncounted
+        return Decision(why, refused=True, urgent=bool(reason))
     sorry = servers.staying(seen.sorry)
     served = tuple(arn for arn in to_switch if sorry.get(config.group("sorry", arn)) != ())
     if reason and not served:

@@ -104,7 +104,8 @@ def decide(config: Config, seen: Observed) -> Decision[Switch]:
         return Decision(Words("every listener is on the primary"))
     evidence, back = _evidence(config, seen), Switch("primary", to_switch)
     replaced = seen.switches.mode == "replace"
-    if replaced and (no_way := servers.no_way_back(config, seen.primary, seen.behind)):
+    no_way = servers.not_counted(config, seen.primary)
+    if no_way or (replaced and (no_way := servers.no_way_back(config, seen.primary, seen.behind))):
         return Decision(no_way, refused=True, forced=back, counts="SwitchedToPrimary")
     if not enough(config, seen):
         return Decision(Words(f"staying on the sorry page: {evidence.en}"))
