@@ -401,6 +401,9 @@ def test_the_mail_of_a_switch_that_cannot_end_by_itself_says_so(new_shop: Callab
     assert "kirikae cannot take the listeners back" in shop.mails[0].body
     forced = shop.switchback({"action": "reconcile", "force": True, "reason": "checked by hand"})
     assert (forced["outcome"], shop.weights) == ("changed", [{"primary": 1}])
+    why = shop.mails[-1].body.split("■ ")[2]
+    assert "0 primary targets are on instances that pass their status checks (none known); forced by hand" in why
+    assert "RecoveryMinutes" not in why
 
 
 # Several ports of a server.
