@@ -126,6 +126,26 @@ def test_a_run_that_is_still_shown_the_listeners_of_before_tells_nothing(shop: S
     assert (shop.serves, shop.subjects) == (["sorry"], [ON])
 
 
+@pytest.mark.parametrize("refused", ["", "TooManyUpdates"])
+def test_of_two_runs_that_switch_at_the_same_moment_one_tells(shop: Shop, refused: str) -> None:
+    shop.account.events.arrivals = lambda _event: ()  # the state events; the runs are ours
+    shop.account.lag.off()
+    shop.stops()
+    both = threading.Barrier(2)
+
+    def at_once(_params: object, _principal: str) -> None:
+        both.wait(20)
+
+    shop.account.override("elbv2", "ModifyListener", at_once, locked=False)
+    if refused:
+        shop.account.faults.add("ssm", "PutParameter", refused, times=1)
+    function = shop.stack.resources[FUNCTION]
+    runs = shop.account.functions.concurrently(function, [{"action": "reconcile"}] * 2)
+    assert [(run.error, run.payload["outcome"]) for run in runs] == [(None, "changed")] * 2
+    shop.minutes(5)
+    assert (shop.serves, shop.subjects) == (["sorry"], [ON])
+
+
 # The mail and a visitor.
 
 
