@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from kirikae import alarms, checks, ec2, elb, env, listeners, reconcile
+from kirikae.alarms import Alarm
 from kirikae.decision import Decision, Result
 from kirikae.elb import Target
 from kirikae.events import Hint
@@ -17,7 +18,7 @@ from kirikae.nlb import servers
 from kirikae.nlb.look import due, look
 from kirikae.nlb.mail import to_primary
 from kirikae.nlb.parameters import hands_off
-from kirikae.nlb.standing import found, standing
+from kirikae.nlb.standing import found, known_seconds, standing
 from kirikae.nlb.switch import make
 from kirikae.nlb.world import Done, Switch, by_group
 from kirikae.nlb.world.switchback import Config, Observed
@@ -41,6 +42,8 @@ def observe(config: Config, hint: Hint) -> Observed:
         seen = _evidence_of_mode(config, seen)
         if enough(config, seen):
             seen = _alarms(config, seen)
+        if decide(config, seen).change:
+            seen = replace(seen, known_seconds=known_seconds(config.told_parameter))
     if missed and decide(config, seen).change is None:
         raise missed[0]
     return seen
@@ -80,15 +83,18 @@ def _checked(config: Config, seen: Observed, group: str) -> set[str]:
 
 
 def fit(config: Config, seen: Observed, group: str) -> int:
-    """Count the servers of a group that can serve, by the best evidence that the mode in force has."""
+    """Count the targets of a group that can serve, by the best evidence that the mode in force has."""
     if seen.switches.mode == "replace":
-        return sum(seen.statuses[server].ready for server in _checked(config, seen, group) & seen.statuses.keys())
+        held = servers.registered(servers.staying(seen.primary)[group], seen.behind)
+        checked = _checked(config, seen, group) & seen.statuses.keys()
+        # One that is declared and shown by no target is behind one of those of which nobody knows the instance.
+        return sum(len(held.get(server, [server])) for server in checked if seen.statuses[server].ready)
     states = {target.id: seen.instances.get(seen.behind.get(target.id, target.id)) for target in seen.primary[group]}
     return sum(target.healthy and states[target.id] not in ec2.DOWN for target in seen.primary[group])
 
 
 def enough(config: Config, seen: Observed) -> bool:
-    """Tell whether every group has enough servers that can serve."""
+    """Tell whether every group has enough targets that can serve."""
     return all(fit(config, seen, group) >= config.min_healthy_targets for group in seen.primary)
 
 
@@ -101,13 +107,14 @@ def decide(config: Config, seen: Observed) -> Decision[Switch]:
         return Decision(Words("every listener is on the primary"))
     evidence, back = _evidence(config, seen), Switch("primary", to_switch)
     replaced = seen.switches.mode == "replace"
-    if replaced and (no_way := servers.no_way_back(config, seen.primary, seen.behind)):
+    no_way = servers.not_counted(config, seen.primary)
+    if no_way or (replaced and (no_way := servers.no_way_back(config, seen.primary, seen.behind))):
         return Decision(no_way, refused=True, forced=back, counts="SwitchedToPrimary")
     if not enough(config, seen):
         return Decision(Words(f"staying on the sorry page: {evidence.en}"))
     # In replace mode every run that finds enough servers raises a metric, and an alarm on it counts the minutes.
     ready = ("PrimaryReady",) if replaced else ()
-    waiting = [alarm for alarm in seen.recovery if alarm.state != ("ALARM" if replaced else "OK")]
+    waiting = _waiting(seen)
     if waiting or not seen.recovery:
         state = ", ".join(f"{alarm.name} is {alarm.state}" for alarm in waiting) or "its alarm was not asked"
         patient = f"staying on the sorry page: {evidence.en}, but not for long enough: {state}"
@@ -124,11 +131,24 @@ def decide(config: Config, seen: Observed) -> Decision[Switch]:
     if not config.auto_switchback:
         ask = f"AutoSwitchback is false and the primary is ready: {evidence.en}"
         return Decision(Words(ask), forced=back, counts="SwitchedToPrimary", lasting=("WaitingForPerson", *ready))
+    # An alarm counts whole minutes, and an outage of less than two may have been in none of them.
+    if seen.known_seconds is not None and seen.known_seconds < 60 * config.recovery_minutes:
+        soon = f"it is {seen.known_seconds:.0f} s since people were told that it is on"
+        waits = (
+            f"staying on the sorry page: {evidence.en}, but {soon}, and RecoveryMinutes is {config.recovery_minutes}"
+        )
+        return Decision(Words(waits), forced=back, counts="SwitchedToPrimary", lasting=ready)
     return Decision(evidence, back, counts="SwitchedToPrimary", lasting=ready)
 
 
+def _waiting(seen: Observed) -> list[Alarm]:
+    """Return the alarms that do not show enough fit targets for RecoveryMinutes."""
+    shows = "ALARM" if seen.switches.mode == "replace" else "OK"
+    return [alarm for alarm in seen.recovery if alarm.state != shows]
+
+
 def _evidence(config: Config, seen: Observed) -> Words:
-    """Return how many servers are fit, by which evidence."""
+    """Return how many targets are fit, by which evidence."""
     said = []
     for group, targets in seen.primary.items():
         of, of_ja = (f" of {group}", f"{group} の") if len(seen.primary) > 1 else ("", "")
@@ -136,8 +156,9 @@ def _evidence(config: Config, seen: Observed) -> Words:
         if seen.switches.mode == "replace":
             checks = [seen.statuses[server] for server in sorted(_checked(config, seen, group) & seen.statuses.keys())]
             found = "; ".join(f"{s.instance_id} {s.system}/{s.instance}/{s.application}" for s in checks)
-            en = f"{count} primary instances{of} pass their status checks ({found or 'none runs'})"
-            said.append(Words(en, f"{of_ja}プライマリの {count} 台がステータスチェックに合格 ({found})"))
+            en = f"{count} primary targets{of} are on instances that pass their status checks ({found or 'none known'})"
+            ja = f"ステータスチェックに合格したインスタンス上の{of_ja}プライマリターゲットは {count} 台 ({found})"
+            said.append(Words(en, ja))
         else:
             found = "; ".join(_target(seen, target) for target in targets) or "no targets"
             en = f"{count} of {len(targets)} primary targets{of} are healthy ({found})"
@@ -159,8 +180,19 @@ def act(config: Config, seen: Observed, change: Switch) -> Done:
 
 def mail(config: Config, seen: Observed, result: Result[Switch, Done]) -> Mail:
     """Return the mail of a switch back."""
-    alarms_asked = ", ".join(alarm.name for alarm in seen.recovery)
-    return to_primary(config, seen.switches, _evidence(config, seen), alarms_asked, result)
+    return to_primary(config, seen.switches, _why(config, seen), result)
+
+
+def _why(config: Config, seen: Observed) -> Words:
+    """Return the evidence, and what the alarms say of it, if they were asked."""
+    said, minutes = [_evidence(config, seen)], config.recovery_minutes
+    if waiting := ", ".join(f"{alarm.name} ({alarm.state})" for alarm in _waiting(seen)):
+        ja = f"RecoveryMinutes ({minutes} 分) 続いたことは未確認: アラーム {waiting}"
+        said.append(Words(f"not known for RecoveryMinutes ({minutes}): alarm {waiting}", ja))
+    elif asked := ", ".join(alarm.name for alarm in seen.recovery):
+        ja = f"アラーム {asked} によると RecoveryMinutes ({minutes} 分) 続いています"
+        said.append(Words(f"for RecoveryMinutes ({minutes}), says the alarm {asked}", ja))
+    return Words("; ".join(words.en for words in said), "。".join(words.ja for words in said))
 
 
 TELLS: Tells[Config, Observed, Switch, Done] = Tells(standing, found)

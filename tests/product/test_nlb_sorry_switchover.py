@@ -131,7 +131,9 @@ def test_decide(change: dict[str, Any] | None, world: Observed) -> None:
         pytest.param(True, seen("healthy unused", "running stopped"), id="two needed, one left"),
         pytest.param(False, seen("healthy healthy unused", "running running stopped"), id="two needed, two left"),
         pytest.param(False, seen("healthy", "running", alarm=alarm("OK")), id="one taken out is not down"),
-        pytest.param(True, seen("healthy", alarm=alarm("ALARM")), id="one of two needed, in ALARM"),
+        pytest.param(True, seen("healthy unhealthy", alarm=alarm("ALARM")), id="one of two needed, in ALARM"),
+        pytest.param(True, seen("healthy draining", alarm=alarm("ALARM")), id="the second one drains, in ALARM"),
+        pytest.param(False, seen("healthy", alarm=alarm("ALARM")), id="two needed, one registered and healthy"),
     ],
 )
 def test_fewer_than_min_healthy_targets_is_an_outage(switches: bool, world: Observed) -> None:
@@ -161,12 +163,18 @@ def test_a_refusal_names_the_parameter_and_what_was_found(words: str, world: Obs
     assert words in decided.reason.en
 
 
-def test_healthy_servers_are_not_taken_away_because_more_are_wanted_than_there_are() -> None:
-    config = replace(CONFIG, min_healthy_targets=3, primary_instance_ids=("i-1", "i-2"))
+@pytest.mark.parametrize("declared", [(), ("i-1", "i-2")])
+def test_healthy_servers_are_not_taken_away_because_more_are_wanted_than_there_are(declared: tuple[str, ...]) -> None:
+    config = replace(CONFIG, min_healthy_targets=3, primary_instance_ids=declared)
     decided = decide(config, seen("healthy healthy", alarm=alarm("ALARM")))
     assert decided.refused
     assert "MinHealthyTargets is 3" in decided.reason.en
-    assert decide(config, seen("unused unused")).change == SWITCH
+    for outage in (
+        seen("unused unused"),
+        seen("unhealthy healthy", alarm=alarm("ALARM")),
+        seen("", alarm=alarm("ALARM")),
+    ):
+        assert decide(config, outage).change == SWITCH
 
 
 def test_an_unknown_instance_id_does_not_stand_in_the_way_of_a_switch() -> None:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from botocore.exceptions import ClientError
 
-from kirikae import aws, patience
+from kirikae import aws, patience, ssm
 from kirikae.clock import moment
 from kirikae.errors import InputError, UnfinishedError
 from kirikae.notify import Words
@@ -155,8 +155,7 @@ def store(
     for _ in range(ATTEMPTS):
         if result == base.windows:
             return Stored(result, base.written, base.version, started=bool(wanted.window))
-        written = aws.client("ssm").put_parameter(Name=name, Value=write(result), Type="String", Overwrite=True)
-        version = written["Version"]
+        version = ssm.put(name, write(result))
         others = [_understood(f"{name}:{number}").windows for number in range(base.version + 1, version)]
         base = Stored(result, now, version)
         result = after(merge(result, first.windows, others), wanted, now)

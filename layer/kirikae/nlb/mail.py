@@ -42,17 +42,14 @@ def to_sorry(config: Config, seen: Switches, sorry: Health, by_hand: Words | Non
     )
 
 
-def to_primary(config: Config, seen: Switches, evidence: Words, alarm: str, result: Result[Switch, Done]) -> Mail:
-    """Return the mail of a switch back, for this evidence over the minutes that the alarm counts."""
+def to_primary(config: Config, seen: Switches, why: Words, result: Result[Switch, Done]) -> Mail:
+    """Return the mail of a switch back, for this evidence."""
     by_hand = Words("; forced by hand", "。手動で強制的に切り戻しました") if result.forced else Words("")
     return notify.mail(
         config,
         f"sorry page OFF{_part(seen, result)}, back on the primary",
         happened=_switched(config, seen, "primary", result.done),
-        why=Words(
-            f"{evidence.en}, for the configured minutes (alarm {alarm}){by_hand.en}",
-            f"{evidence.ja}。この状態が設定時間続きました (アラーム {alarm}){by_hand.ja}",
-        ),
+        why=Words(f"{why.en}{by_hand.en}", f"{why.ja}{by_hand.ja}"),
         since=notify.since(result.times),
         check=Words("The site itself, from outside.", "外部からサイトの表示を確認してください。"),
         undo=_undo(config, seen, "sorry", result.done, result.times),

@@ -63,6 +63,25 @@ def gets_nothing(switches: Switches, target: Target) -> bool:
     return (target.state in ("unused", "draining") or target.shifted) and not just_attached(switches, target)
 
 
+def not_counted(config: Config, primary: Health) -> Words | None:
+    """Return why nobody could see that the primary is back, in whichever mode: its target is a load balancer, or None.
+
+    CloudWatch has no host counts of such a group.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/network/application-load-balancer-target.html
+    """
+    for group, targets in primary.items():
+        for target in targets:
+            if target.id.startswith("arn:"):
+                name = config.names("primary")
+                return Words(
+                    f"{name}: the target of {group} is a load balancer, {target.id}: CloudWatch counts no hosts of "
+                    f"such a group, so nobody could see that it is back; expected a group of instances or addresses",
+                    f"{name}: {group} のターゲットはロードバランサー {target.id} です。CloudWatch にこの種のグループの"
+                    f"正常ホスト数はなく、復旧を判断できません。インスタンスまたはアドレスのグループを指定してください",
+                )
+    return None
+
+
 def no_way_back(config: Config, primary: Health, instances: Mapping[str, str] | None) -> Words | None:
     """Return why replace mode could never see that the primary is back, or None.
 

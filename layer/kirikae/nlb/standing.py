@@ -2,13 +2,13 @@
 
 from typing import Any, Protocol
 
-from kirikae import notify
+from kirikae import clock, notify, patience, told
 from kirikae.decision import Result
 from kirikae.nlb.mail import replace_mode
 from kirikae.nlb.parameters import hands_off
 from kirikae.nlb.world import Config, Done, Switch, Switches, serving
 from kirikae.notify import Mail, Words
-from kirikae.told import State
+from kirikae.told import Note, State
 
 SORRY_PAGE, WEIGHTED = "sorry page", "weighted switching"
 
@@ -36,6 +36,22 @@ def standing(config: Config, seen: Seen, result: Result[Any, Done] | None) -> St
     mode = result.done.mode if result else seen.switches.mode
     on = {SORRY_PAGE: "on"} if sides == {"sorry"} else dict[str, str]()
     return on if mode == config.switch_mode else on | {WEIGHTED: "refused"}
+
+
+def known_seconds(told_parameter: str) -> float | None:
+    """Return for how long people have known that the sorry page is on; None if they do not, or nobody can tell.
+
+    Whoever has just switched may be about to note it, so that this looks again for some seconds.
+    """
+    note = patience.until(lambda: told.read(told_parameter), lambda shown: shown is not None and _on(shown))
+    if note is None or not _on(note):
+        return None
+    seconds = (clock.now() - note.at).total_seconds()
+    return max(0.0, seconds) if seconds > -told.STALE_READS.total_seconds() else None  # else somebody else wrote it
+
+
+def _on(note: Note) -> bool:
+    return SORRY_PAGE in (note.known if note.telling is None else note.telling)
 
 
 def found(config: Config, seen: Seen, known: State) -> Mail | None:
