@@ -9,7 +9,7 @@ from typing import Any
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from functions.cold_standby_start.app import act, decide, mail, observe
-from kirikae import aws, clock
+from kirikae import aws, clock, patience
 from kirikae.decision import Decision, Result
 from kirikae.events import Hint
 from kirikae.notify import Times
@@ -305,4 +305,6 @@ def install(world: World, monkeypatch: Any) -> World:
     """Make the product live in this world."""
     monkeypatch.setattr(aws, "client", world.client)
     monkeypatch.setattr(clock, "now", lambda: datetime.fromtimestamp(world.time, UTC))
+    # Looks that wait until something shows have their pauses in no time.
+    monkeypatch.setattr(patience, "time", SimpleNamespace(time=lambda: world.time, sleep=lambda _seconds: None))
     return world
