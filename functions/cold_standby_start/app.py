@@ -84,13 +84,12 @@ def no_outage(seen: Observed) -> Decision[Start | Note | Close]:
 
 def see_through(config: Config, seen: Observed, found: Outage, standby: Instance) -> Decision[Start | Note | Close]:
     """A standby is up: see it noted, registered and serving, one step a run; leave it when it never comes to that."""
-    if follow.overdue(config, seen, standby) and outage.calls(seen):
-        first = lineup.candidates(seen)
-        if instead := first or lineup.due(seen, found.began):
-            again = True if not first or lineup.again(seen, first) else None
-            active = world.to_fence(config, seen)
-            start_next = Start(instead, lineup.fallen(seen), active, again, leave=(standby.id,))
-            return Decision(found.reason, start_next, urgent=True, lasting=NOT_SERVING)
+    # Only one that was not tried yet is worth it: what EC2 has refused may be refused again.
+    untried = lineup.candidates(seen)
+    if untried and follow.overdue(config, seen, standby) and outage.calls(seen):
+        again = True if lineup.again(seen, untried) else None
+        change_over = Start(untried, lineup.fallen(seen), world.to_fence(config, seen), again, leave=(standby.id,))
+        return Decision(found.reason, change_over, urgent=True, lasting=NOT_SERVING)
     change = follow.step(config, seen, standby)
     serves, evidence = follow.evidence(config, seen, standby)
     lasting = () if serves else NOT_SERVING

@@ -242,12 +242,8 @@ WORLDS = {
         None,
         seen("stopped", started("running", 15, running=written(14)), "terminated", **STARTING),
     ),
-    "it does not come to serve, and the other was refused a moment ago": (
+    "it does not come to serve, and the other was refused": (
         None,
-        seen("stopped", started("running", 30, running=written(29)), failed(TWO, 0.5, began=30), **STARTING),
-    ),
-    "it does not come to serve, and the other is tried again": (
-        start(TWO, retry=True, leave=[ONE]),
         seen("stopped", started("running", 30, running=written(29)), failed(TWO, 29, began=30), **STARTING),
     ),
     "it does not come to serve while the alarm is silent": (
