@@ -104,6 +104,14 @@ def silent(minutes: float) -> dict[str, Any]:
     return {"alarms": (replace(SILENT, since=ago(minutes)),)}
 
 
+UNUSED = "Target.NotInUse"
+
+
+def hangs(*targets: Target) -> Observed:
+    """Return the first candidate after its time, with these targets in the group."""
+    return seen("stopped", started("running", 20, running=written(19)), **OK, targets=targets)
+
+
 WORLDS = {
     "all is well": (None, seen("running", "stopped")),
     "the active stops": (start(ONE, TWO), seen("stopping", "stopped")),
@@ -338,6 +346,24 @@ def test_the_active_is_fenced_before_a_start(change: dict[str, Any] | None, worl
             None,
             seen("stopped", started("running", **RAN), **OK, targets=(Target(ONE, 80, "unused"),)),
             id="a group that no load balancer uses tells nothing",
+        ),
+        pytest.param(None, hangs(Target(ONE, 80, "unused", UNUSED)), id="and nothing against it"),
+        pytest.param(
+            start(TWO, leave=[ONE]),
+            replace(hangs(Target(ONE, 80, "unused", UNUSED)), **STARTING),
+            id="but its checks do",
+        ),
+        pytest.param(
+            start(TWO, leave=[ONE]),
+            hangs(Target(ONE, 80, "unused", UNUSED), Target("i-7", 80, "healthy")),
+            id="a group in use, and the standby gets nothing",
+        ),
+        pytest.param(
+            start(TWO, leave=[ONE]),
+            hangs(
+                Target(ONE, 80, "unused", UNUSED, description="Target is in an Availability Zone that is not enabled")
+            ),
+            id="a zone that is not enabled",
         ),
         pytest.param(
             None, seen("stopped", started("running", **RAN), **STARTING, **HEALTHY), id="healthy, checks not ok"
