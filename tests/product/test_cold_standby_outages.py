@@ -393,6 +393,28 @@ def test_the_last_one_is_not_given_up(batch: World) -> None:
     assert world.subjects == ["standby ONE started", "standby ONE is serving"]
 
 
+def test_a_group_that_no_load_balancer_uses_is_named_and_costs_no_standby(batch: World) -> None:
+    world = batch(StandbyTargetGroupArn="its own", FenceActive="true")
+    world.account.client("elbv2").delete_listener(ListenerArn=world.service.listener_arn)
+    world.dies()
+    world.minutes(25)
+    assert world.states == ["running", "stopped"]
+    assert f"no load balancer uses {world.service.group_arn}" in world.invoke()["reason"]
+    assert len(world.alarm_mails("StandbyNotServing")) == 1
+
+
+def test_the_last_one_is_not_given_up_for_one_that_ec2_has_refused(batch: World) -> None:
+    world = batch(FenceActive="true", StandbyGiveUpMinutes="5")
+    world.service.lacks(CAPACITY, world.one)
+    world.service.impair(world.two)
+    world.dies()
+    world.minutes(40)
+    assert world.states == ["stopped", "running"]
+    world.service.repair(world.two)
+    world.minutes(1)
+    assert world.subjects == ["standby TWO started", "standby TWO is serving"]
+
+
 def test_one_that_was_left_is_followed_while_no_other_can_be_had(batch: World) -> None:
     world = batch(StandbyGiveUpMinutes="5")
     world.service.impair(world.one)

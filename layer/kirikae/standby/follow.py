@@ -65,10 +65,15 @@ def step(config: Config, seen: Observed, standby: Instance) -> Note | None:
 
 
 def overdue(config: Config, seen: Observed, standby: Instance) -> bool:
-    """Tell whether the standby has run, or tried to, for StandbyGiveUpMinutes without coming to serve."""
+    """Tell whether the standby has run, or tried to, for StandbyGiveUpMinutes without coming to serve.
+
+    If it passes its checks and no load balancer uses its group, nothing is known against it: another does no better.
+    """
     noted, minutes = seen.notes(standby), config.standby_give_up_minutes
     started = time_of(noted.get(STARTED, ""))
     if not minutes or started is None or since_start(standby, noted, SERVING) or evidence(config, seen, standby)[0]:
+        return False
+    if _passes(seen, standby) and _idle(seen, standby):
         return False
     return seen.now - max(started, outage.began(seen)) >= timedelta(minutes=minutes)
 
@@ -79,16 +84,31 @@ def evidence(config: Config, seen: Observed, standby: Instance) -> tuple[bool, W
     checks = status.text if status else "not known"
     en = f"{standby.id} is {standby.state}, status checks {checks}"
     ja = f"{standby.id} は {standby.state}、ステータスチェック {checks}"
-    ready = status is not None and status.ready
+    ready = _passes(seen, standby)
     if config.standby_target_group_arn:
         own = [target for target in seen.targets if target.id == standby.id]
         states = [f"{target.port} {target.state} {target.reason}".strip() for target in own]
         health = ", ".join(states) or "not registered"
         en, ja = f"{en}, target {health}", f"{ja}、ターゲット {health}"
+        if _idle(seen, standby):
+            group = config.standby_target_group_arn
+            en, ja = f"{en}: no load balancer uses {group}", f"{ja}: {group} を使用するロードバランサーがありません"
         ready = (
             ready and _among(standby.id, own) and all(target.healthy or target.state == "draining" for target in own)
         )
     return ready, Words(en, ja)
+
+
+def _passes(seen: Observed, standby: Instance) -> bool:
+    return any(status.instance_id == standby.id and status.ready for status in seen.statuses)
+
+
+def _idle(seen: Observed, standby: Instance) -> bool:
+    """Tell whether no load balancer uses the group that the standby is in: all are unused, and not for their zone."""
+    own = [target for target in seen.targets if target.id == standby.id]
+    not_in_use = own and all(target.reason == "Target.NotInUse" for target in own)
+    elsewhere = any("Availability Zone" in target.description for target in own)
+    return bool(not_in_use) and not elsewhere and all(target.state == "unused" for target in seen.targets)
 
 
 def make(config: Config, seen: Observed, change: Note) -> Step:

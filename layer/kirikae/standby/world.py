@@ -104,12 +104,14 @@ class Note(Change):
     register: str = ""
     ports: tuple[int, ...] = ()  # those of the active; none: the group's own
     deregister: tuple[tuple[str, int], ...] = ()  # standbys that were left, and their ports: two never serve
+    fence: str | None = None  # the active, to be stopped first
 
     def record(self) -> dict[str, Any]:
         """Return the standby by the kind of its note, and the registration if there is one."""
         registration = {"register": self.register, "ports": list(self.ports)} if self.register else {}
         leaving = {"deregister": [list(target) for target in self.deregister]} if self.deregister else {}
-        return {self.kind: self.standby} | registration | leaving
+        fence = {"fence": self.fence} if self.fence else {}
+        return fence | {self.kind: self.standby} | registration | leaving
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ class Started(Change):
 
 
 def to_fence(config: Config, seen: Observed) -> str | None:
-    """Return the active if it is to be stopped before a standby starts."""
+    """Return the active if it is to be stopped before a standby starts, or takes its place."""
     return seen.active.id if config.fences and seen.active.state == "running" else None
 
 
