@@ -68,7 +68,7 @@ def _in_maintenance(config: Config, seen: Observed) -> Decision[Changes]:
     lasting = ("MaintenanceWithoutEnd",) if windows.reminds(seen.stored, seen.now) else ()
     reason = Words(f"{seen.stored.note or 'windows are open'}: {said.en}", f"メンテナンス時間帯です: {said.ja}")
     placed, shut = ours.placed(config, seen), ours.to_open(config, seen)
-    if placed and not shut:
+    if placed and not shut and seen.memory.state not in ("", "parked"):
         if seen.memory.state not in ("moving", "left"):
             return Decision(reason, lasting=lasting)
         return Decision(reason, GoLive({}), urgent=True, counts="MaintenanceStarted", lasting=lasting)
@@ -85,6 +85,11 @@ def _in_maintenance(config: Config, seen: Observed) -> Decision[Changes]:
     if change is None:
         room = f"no room at LivePriority {config.live_priority} among {len(seen.order.priorities)} rules"
         return Decision(Words(f"{room}; windows: {said.en}"), refused=True, urgent=True, lasting=lasting)
+    if placed and not shut:
+        reason = Words(
+            f"the maintenance rule was there already, without its tag: the others keep their numbers; {reason.en}",
+            f"メンテナンスルールは既にその位置にあり、元の順序の記録がないため、他のルールは変更しません。{reason.ja}",
+        )
     if seen.memory.state == "live":
         reason = Words(
             f"the rules had been put back meanwhile, as an update of the stack does; {reason.en}",

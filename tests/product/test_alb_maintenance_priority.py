@@ -77,6 +77,7 @@ OVER, OPEN = timedelta(0), timedelta(seconds=1)
 TO_LIVE = {"to": "live", "priorities": {"aa": 1, "a": 2, "b": 3}, "numbers": LOGGED, "opens": ["aa"]}
 TO_PARKED = {"to": "parked", "priorities": {"aa": 49999, "a": 1, "b": 2}, "closes": ["aa"]}
 FINISH = {"to": "live", "priorities": {}, "opens": []}
+NOTED = {"to": "live", "priorities": {}, "numbers": {"a": [2, 2], "b": [3, 3]}, "opens": []}
 OURS_BACK = {"to": "parked", "priorities": {"aa": 49999}, "closes": ["aa"]}
 
 WORLDS = {
@@ -104,7 +105,9 @@ WORLDS = {
     "the order is back, the tag is not": ({"to": "parked", "priorities": {}, "closes": []}, seen(PARKED, REMEMBERED)),
     "the end without a tag": (OURS_BACK, seen(LIVE, NONE)),
     "the end with a broken tag": (OURS_BACK, seen(LIVE, Memory("broken"))),
-    "no tag while it is on": (None, seen(LIVE, NONE, OPEN)),
+    "no tag while it is on": (NOTED, seen(LIVE, NONE, OPEN)),
+    "moved to the front by hand, then a window": (NOTED, seen(LIVE, Memory("parked"), OPEN)),
+    "a broken tag while it is on": (None, seen(LIVE, Memory("broken"), OPEN)),
     "parked somewhere else": (None, seen(PARKED | {"aa": 49998}, Memory("parked"))),
     "at its place, and not open yet": (
         TO_LIVE | {"priorities": {}},
@@ -1135,6 +1138,27 @@ def test_a_rule_of_ones_own_that_is_live_by_hand_is_not_taken_away_by_a_deployme
     site.wish("start", minutes=60)
     site.wish("end")
     assert (site.statuses(), site.alb.priorities()[own]) == (SERVICE, 49999)
+
+
+@pytest.mark.parametrize("way", ["live by hand before", "its tags are lost meanwhile"])
+def test_the_first_window_of_a_rule_of_ones_own_is_told_and_ends(new_site: Callable[..., Site], way: str) -> None:
+    site = new_site(10, 20, 30)
+    own = site.alb.add_catch_all(1 if "hand" in way else 49999)
+    site.deployed(MaintenanceRuleArn=own)
+    site.minutes(3)
+    site.wish("start", minutes=10)
+    if "tags" in way:
+        site.minutes(2)
+        elb = site.account.client("elbv2")
+        tags = elb.describe_tags(ResourceArns=[own])["TagDescriptions"][0]["Tags"]
+        elb.remove_tags(ResourceArns=[own], TagKeys=[tag["Key"] for tag in tags])
+    site.minutes(5)
+    assert site.statuses() == [503] * 3
+    assert {subject[:14] for subject in site.subjects} == {"maintenance ON"}
+    assert "without its tag: the others keep their numbers" in site.mails[-1].body
+    site.minutes(30)
+    assert (site.statuses(), site.alb.priorities()[own]) == (SERVICE, 49999)
+    assert site.subjects[-1] == "maintenance OFF"
 
 
 @pytest.mark.parametrize("several", ["true", "false"])
