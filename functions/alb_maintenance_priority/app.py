@@ -37,13 +37,12 @@ MADE_AGAIN = (
 
 
 def store_wish(request_id: str, config: Config, request: Request, now: datetime) -> Stored:
-    """Validate the wish in the event and store it; a start that Lambda repeats does not undo an end in between."""
+    """Validate the wish in the event and store it; one that Lambda repeats does not undo a newer one in between."""
     wish = wishes.read(request.wish or {}, now, config.maintenance_end, config.maintenance_timezone)
     dry_run = config.dry_run or request.dry_run
-    before = partial(attempts.first_version, config.maintenance_rule_arn, request_id)
+    repeated = partial(attempts.repeated, config, request_id, wish, now)
     with unstored.telling(config, request_id, wish, dry_run=dry_run):
-        stored = windows.store(config.maintenance_parameter, wish, now, dry_run=dry_run, first_version=before)
-    return replace(stored, request_id=request_id)
+        return windows.store(config.maintenance_parameter, wish, now, dry_run=dry_run, repeated=repeated)
 
 
 def observe(config: Config, hint: Hint) -> Observed:
@@ -150,8 +149,7 @@ def act(config: Config, seen: Observed, change: Changes) -> None:
         case _:
             assert_never(change)
     if not isinstance(change, Close):
-        memory = Memory(change.to, numbers, seen.memory.attempt, seen.stored.version)
-        rules.remember(config.maintenance_rule_arn, memory, carried_out=seen.stored.request_id)
+        rules.remember(config.maintenance_rule_arn, Memory(change.to, numbers, seen.stored.version))
 
 
 def _open(config: Config, change: GoLive) -> None:

@@ -15,7 +15,6 @@ from botocore.exceptions import ClientError
 
 from kirikae import aws, elb, listeners, patience
 from kirikae.errors import UnfinishedError
-from kirikae.maintenance import attempts
 from kirikae.maintenance.conditions import NOTHING, Condition, addresses, match_everything, match_nothing
 
 LAST = 50000  # https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_SetRulePriorities.html
@@ -56,7 +55,6 @@ class Memory:
 
     state: str = ""
     numbers: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # rule id -> before, given
-    attempt: str = field(default="", compare=False)  # at a start, see attempts
     version: int = field(default=0, compare=False)  # of the windows that asked for this; 0 if that is not known
 
 
@@ -78,15 +76,12 @@ def recall(rule_arn: str) -> Memory:
     """Return the memory in the rule's tags."""
     found = elb.tags([rule_arn])[rule_arn]
     version = found.get(VERSION_TAG, "")
-    memory = replace(decoded(found), attempt=found.get(attempts.TAG, ""))
-    return replace(memory, version=int(version) if version.isdecimal() else 0)
+    return replace(decoded(found), version=int(version) if version.isdecimal() else 0)
 
 
-def remember(rule_arn: str, memory: Memory, *, carried_out: str = "") -> None:
-    """Write the memory into the rule's tags; a start that was `carried_out` is not attempted again."""
-    done = bool(carried_out) and memory.attempt.startswith(f"{carried_out}@")
-    version = {VERSION_TAG: str(memory.version)}
-    elb.tag(rule_arn, encoded(memory) | version | ({attempts.TAG: ""} if done else {}))
+def remember(rule_arn: str, memory: Memory) -> None:
+    """Write the memory into the rule's tags."""
+    elb.tag(rule_arn, encoded(memory) | {VERSION_TAG: str(memory.version)})
 
 
 def arrange(prefix: str, priorities: Mapping[str, int]) -> None:
