@@ -631,6 +631,23 @@ def test_an_end_that_fails_while_the_rules_cannot_be_read_does_not_undo_the_wind
     assert site.statuses() == PAGE
 
 
+def test_a_repeated_start_that_is_shown_the_windows_of_before_an_end_does_not_undo_it(
+    new_site: Callable[..., Site],
+) -> None:
+    site = new_site().deployed(ReconcileExpression="rate(5 minutes)")
+    site.account.lag.off("elbv2")
+    site.account.lag.exactly("ssm", 4.0)
+    site.fails("SetRulePriorities", {"type": "start", "minutes": 60})
+    site.account.advance(10)
+    site.invoke(FUNCTION, {"action": "reconcile"})
+    assert site.statuses() == PAGE
+    site.account.advance(48)
+    site.wish("end")
+    for _ in range(10):
+        assert site.statuses() == SERVICE
+        site.account.advance(1)
+
+
 def test_a_start_that_lambda_repeats_does_not_undo_a_shorter_one(site: Site) -> None:
     site.fails("SetRulePriorities", {"type": "start", "minutes": 600})
     site.account.advance(10)
