@@ -5,7 +5,6 @@ stored windows want it. So a lost end costs nothing: its window is over at its `
 While no window is open, the rules that the stack made match nothing, so that no priority decides what visitors get.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -128,16 +127,16 @@ def act(config: Config, seen: Observed, change: Changes) -> None:
 
     What is to come is remembered first. A rule is moved while it matches nothing: it is opened last, and closed first.
     """
-    numbers: Mapping[str, tuple[int, int]] = {}
+    numbers, problem = dict[str, tuple[int, int]](), ""
     match change:
         case GoLive():
-            numbers = seen.memory.numbers
+            numbers = dict(seen.memory.numbers if change.numbers is None else change.numbers)
             if change.numbers is not None:
-                numbers = change.numbers
-                rules.remember(config.maintenance_rule_arn, Memory("moving", numbers, version=seen.stored.version))
+                rules.remember(config.maintenance_rule_arn, Memory("moving", numbers, seen.stored.version))
             rules.arrange(config.prefix, change.priorities)
-            _open(config, change)
-            rules.check(config.maintenance_listener_arn, change.priorities, change.opens, ())
+            problem = _open(config, change)
+            opened = [rule for rule in change.opens if rule == config.rule or not problem]
+            rules.check(config.maintenance_listener_arn, change.priorities, opened, ())
         case Park() | Close():
             for rule in change.closes:
                 rules.close(config.prefix + rule)
@@ -145,23 +144,24 @@ def act(config: Config, seen: Observed, change: Changes) -> None:
             rules.arrange(config.prefix, moves)
             rules.check(config.maintenance_listener_arn, moves, (), change.closes)
         case LeaveAlone():
-            numbers = seen.memory.numbers
+            numbers = dict(seen.memory.numbers)
         case _:
             assert_never(change)
     if not isinstance(change, Close):
         rules.remember(config.maintenance_rule_arn, Memory(change.to, numbers, seen.stored.version))
+    if problem:
+        raise UnfinishedError(f"the page is on, also for the testers (MaintenanceBypassCidrs): {problem}", done=True)
 
 
-def _open(config: Config, change: GoLive) -> None:
-    """Open the testers' rule, then the page's; raise UnfinishedError if AWS refuses the first, when the page is on."""
+def _open(config: Config, change: GoLive) -> str:
+    """Open the testers' rule, then the page's, whatever AWS has against the first; return what it has."""
     problem = ""
     for rule in change.opens:
         if rule == config.rule:
             rules.open_to(config.prefix + rule, *config.live[rule])
         else:
             problem = rules.let_past(config.prefix + rule, *config.live[rule])
-    if problem:
-        raise UnfinishedError(f"the page is on, also for the testers (MaintenanceBypassCidrs): {problem}", done=True)
+    return problem
 
 
 def mail(config: Config, seen: Observed, result: Result[Changes, None]) -> Mail | None:

@@ -884,6 +884,36 @@ def test_the_page_does_not_wait_for_more_testers_than_aws_takes(
     assert (site.statuses(), site.statuses("/"), site.alb.priorities()) == (SERVICE, [200], site.before)
 
 
+@pytest.mark.parametrize(
+    "code", ["TooManyUniqueTargetGroupsPerLoadBalancer", "OperationNotPermitted", "AccessDenied", "Throttling"]
+)
+def test_the_page_does_not_wait_for_testers_whatever_aws_has_against_them(watched: "Watched", code: str) -> None:
+    testers = watched.stack.resources["MaintenanceTestersRule"]
+    watched.account.faults.add("elbv2", "ModifyRule", code, when=lambda params: params["RuleArn"] == testers)
+    function = watched.stack.resources[FUNCTION]
+    started = watched.account.functions.invoke(function, {"type": "start", "minutes": 60})
+    assert "MaintenanceBypassCidrs" in started.payload["errorMessage"]
+    assert (watched.statuses(), watched.statuses(client=TESTER)) == (PAGE, PAGE)
+    watched.minutes(10)
+    assert [subject[:14] for subject in watched.subjects] == ["maintenance ON"]
+    watched.account.faults.clear()
+    watched.minutes(2)
+    assert (watched.statuses(), watched.statuses(client=TESTER)) == (PAGE, SERVICE)
+
+
+def test_a_move_by_others_is_left_alone_also_while_testers_are_refused(new_site: Callable[..., Site]) -> None:
+    site = new_site(10, 20, 30)
+    site.account.elb.values_per_condition = 3
+    five = ",".join(f"198.51.{n}.0/24" for n in range(100, 105))
+    site.deployed(MaintenanceBypassCidrs=five, MaintenanceBypassTargetGroupArn=site.alb.group_arns["/b"])
+    site.account.functions.invoke(site.stack.resources[FUNCTION], {"type": "start", "minutes": 60})
+    site.minutes(2)
+    site.alb.move((site.rule, 40000))
+    site.minutes(3)
+    assert (site.number, site.statuses()) == (40000, SERVICE)
+    assert site.subjects[1:] == ["the maintenance rule was moved by others, it is left alone"]
+
+
 def test_a_rule_of_ones_own_is_used_instead(new_site: Callable[..., Site]) -> None:
     site = new_site(10, 20, 30)
     own = site.alb.add_rule(40, "/b")
@@ -1020,7 +1050,7 @@ def test_a_run_that_dies_at_any_step_leaves_visitors_right_and_is_finished(
     before, after = (IN_SERVICE, IN_MAINTENANCE) if wish == "start" else (IN_MAINTENANCE, IN_SERVICE)
     watched.dies_before(step)
     died = watched.account.functions.invoke(function, event)
-    assert bool(died.error) == (step < (6 if wish == "start" else 4))
+    assert bool(died.error) == (step < (6 if wish == "start" else 5))
     for visitor, answer in watched.sees().items():
         assert answer in (before[visitor], after[visitor])
     watched.account.faults.clear()

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from kirikae import aws, elb, listeners, patience
 from kirikae.errors import UnfinishedError
@@ -23,15 +23,6 @@ NUMBERS_TAG = "kirikae:maintenance-{}"
 VERSION_TAG = "kirikae:maintenance-windows"
 RULES_PER_TAG = 9  # an entry has up to 26 characters, a value 256
 TAGS = 40  # of the 50 that a rule can have
-# https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_ModifyRule.html
-REFUSALS = (
-    "IncompatibleProtocols",
-    "InvalidConfigurationRequest",
-    "InvalidLoadBalancerAction",
-    "TargetGroupAssociationLimit",
-    "TargetGroupNotFound",
-    "ValidationError",
-)
 OURS = ("moving", "live", "left")  # states in which the maintenance rule was brought to the front by us
 
 
@@ -103,16 +94,14 @@ def open_to(rule_arn: str, conditions: Iterable[Condition], target_group_arn: st
 
 
 def let_past(rule_arn: str, conditions: Iterable[Condition], target_group_arn: str) -> str:
-    """Open the testers' rule as `open_to` does; return why AWS refuses it, nothing if it is open.
+    """Open the testers' rule as `open_to` does; return what AWS has against it, nothing if it is open.
 
-    The page does not wait for testers: how many addresses a condition takes, and whether their group still fits, is
-    seen only here.
+    The page does not wait for testers: how many addresses a condition takes, whether their group still fits, and what
+    else is wrong with them, is seen only here.
     """
     try:
         open_to(rule_arn, conditions, target_group_arn)
-    except ClientError as error:
-        if error.response["Error"]["Code"] not in REFUSALS:
-            raise
+    except (ClientError, BotoCoreError) as error:
         return str(error)
     return ""
 
