@@ -5,7 +5,6 @@ stored windows want it. So a lost end costs nothing: its window is over at its `
 While no window is open, the rules that the stack made match nothing, so that no priority decides what visitors get.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -37,13 +36,12 @@ MADE_AGAIN = (
 
 
 def store_wish(request_id: str, config: Config, request: Request, now: datetime) -> Stored:
-    """Validate the wish in the event and store it; a start that Lambda repeats does not undo an end in between."""
+    """Validate the wish in the event and store it; one that Lambda repeats does not undo a newer one in between."""
     wish = wishes.read(request.wish or {}, now, config.maintenance_end, config.maintenance_timezone)
     dry_run = config.dry_run or request.dry_run
-    before = partial(attempts.first_version, config.maintenance_rule_arn, request_id)
+    repeated = partial(attempts.repeated, config, request_id, wish, now)
     with unstored.telling(config, request_id, wish, dry_run=dry_run):
-        stored = windows.store(config.maintenance_parameter, wish, now, dry_run=dry_run, first_version=before)
-    return replace(stored, request_id=request_id)
+        return windows.store(config.maintenance_parameter, wish, now, dry_run=dry_run, repeated=repeated)
 
 
 def observe(config: Config, hint: Hint) -> Observed:
@@ -68,7 +66,7 @@ def _in_maintenance(config: Config, seen: Observed) -> Decision[Changes]:
     lasting = ("MaintenanceWithoutEnd",) if windows.reminds(seen.stored, seen.now) else ()
     reason = Words(f"{seen.stored.note or 'windows are open'}: {said.en}", f"メンテナンス時間帯です: {said.ja}")
     placed, shut = ours.placed(config, seen), ours.to_open(config, seen)
-    if placed and not shut:
+    if placed and not shut and seen.memory.state not in ("", "parked"):
         if seen.memory.state not in ("moving", "left"):
             return Decision(reason, lasting=lasting)
         return Decision(reason, GoLive({}), urgent=True, counts="MaintenanceStarted", lasting=lasting)
@@ -85,6 +83,11 @@ def _in_maintenance(config: Config, seen: Observed) -> Decision[Changes]:
     if change is None:
         room = f"no room at LivePriority {config.live_priority} among {len(seen.order.priorities)} rules"
         return Decision(Words(f"{room}; windows: {said.en}"), refused=True, urgent=True, lasting=lasting)
+    if placed and not shut:
+        reason = Words(
+            f"the maintenance rule was there already, without its tag: the others keep their numbers; {reason.en}",
+            f"メンテナンスルールは既にその位置にあり、元の順序の記録がないため、他のルールは変更しません。{reason.ja}",
+        )
     if seen.memory.state == "live":
         reason = Words(
             f"the rules had been put back meanwhile, as an update of the stack does; {reason.en}",
@@ -124,16 +127,16 @@ def act(config: Config, seen: Observed, change: Changes) -> None:
 
     What is to come is remembered first. A rule is moved while it matches nothing: it is opened last, and closed first.
     """
-    numbers: Mapping[str, tuple[int, int]] = {}
+    numbers, problem = dict[str, tuple[int, int]](), ""
     match change:
         case GoLive():
-            numbers = seen.memory.numbers
+            numbers = dict(seen.memory.numbers if change.numbers is None else change.numbers)
             if change.numbers is not None:
-                numbers = change.numbers
-                rules.remember(config.maintenance_rule_arn, Memory("moving", numbers, version=seen.stored.version))
+                rules.remember(config.maintenance_rule_arn, Memory("moving", numbers, seen.stored.version))
             rules.arrange(config.prefix, change.priorities)
-            _open(config, change)
-            rules.check(config.maintenance_listener_arn, change.priorities, change.opens, ())
+            problem = _open(config, change)
+            opened = [rule for rule in change.opens if rule == config.rule or not problem]
+            rules.check(config.maintenance_listener_arn, change.priorities, opened, ())
         case Park() | Close():
             for rule in change.closes:
                 rules.close(config.prefix + rule)
@@ -141,24 +144,24 @@ def act(config: Config, seen: Observed, change: Changes) -> None:
             rules.arrange(config.prefix, moves)
             rules.check(config.maintenance_listener_arn, moves, (), change.closes)
         case LeaveAlone():
-            numbers = seen.memory.numbers
+            numbers = dict(seen.memory.numbers)
         case _:
             assert_never(change)
     if not isinstance(change, Close):
-        memory = Memory(change.to, numbers, seen.memory.attempt, seen.stored.version)
-        rules.remember(config.maintenance_rule_arn, memory, carried_out=seen.stored.request_id)
+        rules.remember(config.maintenance_rule_arn, Memory(change.to, numbers, seen.stored.version))
+    if problem:
+        raise UnfinishedError(f"the page is on, also for the testers (MaintenanceBypassCidrs): {problem}", done=True)
 
 
-def _open(config: Config, change: GoLive) -> None:
-    """Open the testers' rule, then the page's; raise UnfinishedError if AWS refuses the first, when the page is on."""
+def _open(config: Config, change: GoLive) -> str:
+    """Open the testers' rule, then the page's, whatever AWS has against the first; return what it has."""
     problem = ""
     for rule in change.opens:
         if rule == config.rule:
             rules.open_to(config.prefix + rule, *config.live[rule])
         else:
             problem = rules.let_past(config.prefix + rule, *config.live[rule])
-    if problem:
-        raise UnfinishedError(f"the page is on, also for the testers (MaintenanceBypassCidrs): {problem}", done=True)
+    return problem
 
 
 def mail(config: Config, seen: Observed, result: Result[Changes, None]) -> Mail | None:

@@ -77,6 +77,7 @@ OVER, OPEN = timedelta(0), timedelta(seconds=1)
 TO_LIVE = {"to": "live", "priorities": {"aa": 1, "a": 2, "b": 3}, "numbers": LOGGED, "opens": ["aa"]}
 TO_PARKED = {"to": "parked", "priorities": {"aa": 49999, "a": 1, "b": 2}, "closes": ["aa"]}
 FINISH = {"to": "live", "priorities": {}, "opens": []}
+NOTED = {"to": "live", "priorities": {}, "numbers": {"a": [2, 2], "b": [3, 3]}, "opens": []}
 OURS_BACK = {"to": "parked", "priorities": {"aa": 49999}, "closes": ["aa"]}
 
 WORLDS = {
@@ -104,7 +105,9 @@ WORLDS = {
     "the order is back, the tag is not": ({"to": "parked", "priorities": {}, "closes": []}, seen(PARKED, REMEMBERED)),
     "the end without a tag": (OURS_BACK, seen(LIVE, NONE)),
     "the end with a broken tag": (OURS_BACK, seen(LIVE, Memory("broken"))),
-    "no tag while it is on": (None, seen(LIVE, NONE, OPEN)),
+    "no tag while it is on": (NOTED, seen(LIVE, NONE, OPEN)),
+    "moved to the front by hand, then a window": (NOTED, seen(LIVE, Memory("parked"), OPEN)),
+    "a broken tag while it is on": (None, seen(LIVE, Memory("broken"), OPEN)),
     "parked somewhere else": (None, seen(PARKED | {"aa": 49998}, Memory("parked"))),
     "at its place, and not open yet": (
         TO_LIVE | {"priorities": {}},
@@ -297,6 +300,13 @@ class Site(Shop):
 
     def wish(self, kind: str, **fields: Any) -> Any:
         return self.invoke(FUNCTION, {"type": kind, **fields})
+
+    def fails(self, operation: str, wish: dict[str, Any]) -> None:
+        """Let the first attempt at a wish fail, after it was stored, in an operation of ELB; Lambda repeats it."""
+        self.account.faults.add("elbv2", operation, "InternalFailure", times=3, status=500)
+        self.account.functions.invoke_async(self.stack.resources[FUNCTION], wish)
+        self.settle()
+        self.account.faults.clear()
 
     @property
     def rule(self) -> str:
@@ -596,15 +606,123 @@ def test_a_start_that_lambda_repeats_does_not_undo_an_operators_end(
     assert site.statuses() == PAGE
 
 
-@pytest.mark.parametrize("request_id", ["", "always-the-same"])
-def test_a_start_that_was_carried_out_is_no_attempt_any_more(
-    site: Site, monkeypatch: pytest.MonkeyPatch, request_id: str
+@pytest.mark.parametrize("operation", ["SetRulePriorities", "ModifyRule"])
+def test_an_end_that_lambda_repeats_does_not_undo_a_newer_start(site: Site, operation: str) -> None:
+    site.wish("start", minutes=30)
+    site.minutes(2)
+    site.fails(operation, {"type": "end"})
+    assert site.stored == {}
+    site.account.advance(10)
+    site.wish("start", minutes=60, reason="not done yet")
+    assert (site.statuses(), list(site.stored)) == (PAGE, ["default"])
+    site.minutes(5)
+    assert (site.statuses(), list(site.stored)) == (PAGE, ["default"])
+    assert "repeated after a later wish for that window" in " ".join(run["reason"] for run in site.decisions(FUNCTION))
+
+
+def test_an_end_that_fails_while_the_rules_cannot_be_read_does_not_undo_the_window_made_longer(site: Site) -> None:
+    site.wish("start", window="repair", until=None)
+    site.minutes(2)
+    site.account.faults.add("elbv2", "DescribeRules", "Throttling", times=1)
+    site.fails("ModifyRule", {"type": "end", "window": "repair"})
+    site.account.advance(20)
+    site.wish("start", window="repair", minutes=60)
+    site.minutes(5)
+    assert site.statuses() == PAGE
+
+
+def test_a_repeated_start_that_is_shown_the_windows_of_before_an_end_does_not_undo_it(
+    new_site: Callable[..., Site],
 ) -> None:
-    monkeypatch.setattr("sandbox.services.awslambda.uuid", SimpleNamespace(uuid4=lambda: request_id))
+    site = new_site().deployed(ReconcileExpression="rate(5 minutes)")
+    site.account.lag.off("elbv2")
+    site.account.lag.exactly("ssm", 4.0)
+    site.fails("SetRulePriorities", {"type": "start", "minutes": 60})
+    site.account.advance(10)
+    site.invoke(FUNCTION, {"action": "reconcile"})
+    assert site.statuses() == PAGE
+    site.account.advance(48)
+    site.wish("end")
+    for _ in range(10):
+        assert site.statuses() == SERVICE
+        site.account.advance(1)
+
+
+def test_a_start_that_lambda_repeats_does_not_undo_a_shorter_one(site: Site) -> None:
+    site.fails("SetRulePriorities", {"type": "start", "minutes": 600})
+    site.account.advance(10)
+    site.wish("start", minutes=10, reason="only ten minutes")
+    site.minutes(15)
+    assert site.statuses() == SERVICE
+
+
+def test_wishes_for_other_windows_do_not_make_a_repeated_start_undo_an_end(site: Site) -> None:
+    site.fails("SetRulePriorities", {"type": "start", "window": "a", "minutes": 60})
+    site.account.advance(10)
+    site.wish("start", window="b", minutes=2)
+    site.account.advance(10)
+    site.wish("end", window="a")
+    site.minutes(6)
+    assert (site.statuses(), "a" in site.stored) == (SERVICE, False)
+
+
+@pytest.mark.parametrize("operation", ["SetRulePriorities", "ModifyRule"])
+@pytest.mark.parametrize("kind", ["start", "end"])
+def test_a_wish_that_was_stored_and_not_carried_out_is_carried_out_by_its_repetition(
+    new_site: Callable[..., Site], kind: str, operation: str
+) -> None:
+    site = new_site().deployed(ReconcileExpression="rate(5 minutes)")
+    until = site.now(hours=1).isoformat()
+    if kind == "end":
+        site.wish("start", until=until)
+        site.minutes(2)
+    site.fails(operation, {"type": kind} | ({"until": until} if kind == "start" else {}))
+    site.minutes(2)
+    assert site.statuses() == (PAGE if kind == "start" else SERVICE)
+    assert "repeated" not in site.decisions(FUNCTION)[-1]["reason"]
+
+
+def test_a_wish_that_is_delivered_twice_counts_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wished(request_id: str, kind: str, **fields: Any) -> list[int]:
+        monkeypatch.setattr("sandbox.services.awslambda.uuid", SimpleNamespace(uuid4=lambda: request_id))
+        site.wish(kind, **fields)
+        site.account.advance(10)
+        return site.statuses()
+
+    assert wished("one", "start", minutes=60) == PAGE
+    assert wished("two", "end") == SERVICE
+    assert wished("one", "start", minutes=60) == SERVICE
+    assert wished("three", "start", minutes=60) == PAGE
+    assert wished("two", "end") == PAGE
+
+
+def test_a_wish_without_an_id_is_never_a_repetition(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sandbox.services.awslambda.uuid", SimpleNamespace(uuid4=lambda: ""))
     for _ in range(2):
         assert [site.wish("start", minutes=60)["outcome"] for _ in range(2)] == ["changed", "unchanged"]
         assert site.wish("end")["outcome"] == "changed"
-        site.account.lag.catch_up()  # one id for two starts is of this test only
+
+
+def test_as_many_attempts_are_remembered_as_a_tag_holds(site: Site) -> None:
+    for number in range(8):
+        site.wish("start", window=f"w{number}", minutes=60)
+        site.account.advance(10)
+    known = site.tags["kirikae:maintenance-start"].split()
+    assert [entry.partition("@")[2] for entry in known] == ["2", "3", "4", "5", "6", "7"]
+
+
+def test_a_start_that_is_shown_the_window_of_before_its_end_is_stored(site: Site) -> None:
+    site.account.lag.off("elbv2")
+    site.account.lag.exactly("ssm", 4.0)
+    site.minutes(2)
+    until = site.now(hours=2).isoformat()
+    site.wish("start", until=until, reason="release")
+    site.minutes(1)
+    site.wish("end")
+    site.account.advance(1)
+    site.wish("start", until=until, reason="release")  # the same command once more
+    site.minutes(3)
+    assert (site.statuses(), list(site.stored)) == (PAGE, ["default"])
 
 
 def test_a_start_that_could_not_be_stored_is_repeated(site: Site) -> None:
@@ -711,7 +829,7 @@ def test_the_calls_of_a_start_and_an_end_do_not_grow_with_the_rules(site: Site, 
     site.account.lag.off()  # who looks again asks more
     before = site.alb.priorities()
     site.wish("end")  # warm
-    for kind, fields, calls in (("start", {"minutes": 60}, 16), ("end", {}, 13)):
+    for kind, fields, calls in (("start", {"minutes": 60}, 16), ("end", {}, 15)):
         seen_before = len(site.account.calls)
         site.wish(kind, **fields)
         made = [call.operation for call in site.account.calls[seen_before:] if "Role" in call.principal]
@@ -764,6 +882,36 @@ def test_the_page_does_not_wait_for_more_testers_than_aws_takes(
     assert [subject[:14] for subject in site.subjects] == ["maintenance ON"]
     site.wish("end")
     assert (site.statuses(), site.statuses("/"), site.alb.priorities()) == (SERVICE, [200], site.before)
+
+
+@pytest.mark.parametrize(
+    "code", ["TooManyUniqueTargetGroupsPerLoadBalancer", "OperationNotPermitted", "AccessDenied", "Throttling"]
+)
+def test_the_page_does_not_wait_for_testers_whatever_aws_has_against_them(watched: "Watched", code: str) -> None:
+    testers = watched.stack.resources["MaintenanceTestersRule"]
+    watched.account.faults.add("elbv2", "ModifyRule", code, when=lambda params: params["RuleArn"] == testers)
+    function = watched.stack.resources[FUNCTION]
+    started = watched.account.functions.invoke(function, {"type": "start", "minutes": 60})
+    assert "MaintenanceBypassCidrs" in started.payload["errorMessage"]
+    assert (watched.statuses(), watched.statuses(client=TESTER)) == (PAGE, PAGE)
+    watched.minutes(10)
+    assert [subject[:14] for subject in watched.subjects] == ["maintenance ON"]
+    watched.account.faults.clear()
+    watched.minutes(2)
+    assert (watched.statuses(), watched.statuses(client=TESTER)) == (PAGE, SERVICE)
+
+
+def test_a_move_by_others_is_left_alone_also_while_testers_are_refused(new_site: Callable[..., Site]) -> None:
+    site = new_site(10, 20, 30)
+    site.account.elb.values_per_condition = 3
+    five = ",".join(f"198.51.{n}.0/24" for n in range(100, 105))
+    site.deployed(MaintenanceBypassCidrs=five, MaintenanceBypassTargetGroupArn=site.alb.group_arns["/b"])
+    site.account.functions.invoke(site.stack.resources[FUNCTION], {"type": "start", "minutes": 60})
+    site.minutes(2)
+    site.alb.move((site.rule, 40000))
+    site.minutes(3)
+    assert (site.number, site.statuses()) == (40000, SERVICE)
+    assert site.subjects[1:] == ["the maintenance rule was moved by others, it is left alone"]
 
 
 def test_a_rule_of_ones_own_is_used_instead(new_site: Callable[..., Site]) -> None:
@@ -902,7 +1050,7 @@ def test_a_run_that_dies_at_any_step_leaves_visitors_right_and_is_finished(
     before, after = (IN_SERVICE, IN_MAINTENANCE) if wish == "start" else (IN_MAINTENANCE, IN_SERVICE)
     watched.dies_before(step)
     died = watched.account.functions.invoke(function, event)
-    assert bool(died.error) == (step < (6 if wish == "start" else 4))
+    assert bool(died.error) == (step < (6 if wish == "start" else 5))
     for visitor, answer in watched.sees().items():
         assert answer in (before[visitor], after[visitor])
     watched.account.faults.clear()
@@ -1135,6 +1283,27 @@ def test_a_rule_of_ones_own_that_is_live_by_hand_is_not_taken_away_by_a_deployme
     site.wish("start", minutes=60)
     site.wish("end")
     assert (site.statuses(), site.alb.priorities()[own]) == (SERVICE, 49999)
+
+
+@pytest.mark.parametrize("way", ["live by hand before", "its tags are lost meanwhile"])
+def test_the_first_window_of_a_rule_of_ones_own_is_told_and_ends(new_site: Callable[..., Site], way: str) -> None:
+    site = new_site(10, 20, 30)
+    own = site.alb.add_catch_all(1 if "hand" in way else 49999)
+    site.deployed(MaintenanceRuleArn=own)
+    site.minutes(3)
+    site.wish("start", minutes=10)
+    if "tags" in way:
+        site.minutes(2)
+        elb = site.account.client("elbv2")
+        tags = elb.describe_tags(ResourceArns=[own])["TagDescriptions"][0]["Tags"]
+        elb.remove_tags(ResourceArns=[own], TagKeys=[tag["Key"] for tag in tags])
+    site.minutes(5)
+    assert site.statuses() == [503] * 3
+    assert {subject[:14] for subject in site.subjects} == {"maintenance ON"}
+    assert "without its tag: the others keep their numbers" in site.mails[-1].body
+    site.minutes(30)
+    assert (site.statuses(), site.alb.priorities()[own]) == (SERVICE, 49999)
+    assert site.subjects[-1] == "maintenance OFF"
 
 
 @pytest.mark.parametrize("several", ["true", "false"])

@@ -58,7 +58,7 @@ def untouched(config: Config, seen: Observed) -> str:
     It has no tag and no window was ever stored: kirikae has not put it there, and taking it away would change what
     visitors get.
     """
-    if config.rule in config.live or seen.memory.state or seen.stored.version > 1:
+    if config.rule in config.live or seen.memory.state or seen.stored.version:
         return ""
     return (
         f"MaintenanceRuleArn: rule {config.rule} stands at the live priority {config.places[config.rule]}, but no "

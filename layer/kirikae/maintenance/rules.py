@@ -11,11 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from kirikae import aws, elb, listeners, patience
 from kirikae.errors import UnfinishedError
-from kirikae.maintenance import attempts
 from kirikae.maintenance.conditions import NOTHING, Condition, addresses, match_everything, match_nothing
 
 LAST = 50000  # https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_SetRulePriorities.html
@@ -24,15 +23,6 @@ NUMBERS_TAG = "kirikae:maintenance-{}"
 VERSION_TAG = "kirikae:maintenance-windows"
 RULES_PER_TAG = 9  # an entry has up to 26 characters, a value 256
 TAGS = 40  # of the 50 that a rule can have
-# https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_ModifyRule.html
-REFUSALS = (
-    "IncompatibleProtocols",
-    "InvalidConfigurationRequest",
-    "InvalidLoadBalancerAction",
-    "TargetGroupAssociationLimit",
-    "TargetGroupNotFound",
-    "ValidationError",
-)
 OURS = ("moving", "live", "left")  # states in which the maintenance rule was brought to the front by us
 
 
@@ -56,7 +46,6 @@ class Memory:
 
     state: str = ""
     numbers: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # rule id -> before, given
-    attempt: str = field(default="", compare=False)  # at a start, see attempts
     version: int = field(default=0, compare=False)  # of the windows that asked for this; 0 if that is not known
 
 
@@ -78,15 +67,12 @@ def recall(rule_arn: str) -> Memory:
     """Return the memory in the rule's tags."""
     found = elb.tags([rule_arn])[rule_arn]
     version = found.get(VERSION_TAG, "")
-    memory = replace(decoded(found), attempt=found.get(attempts.TAG, ""))
-    return replace(memory, version=int(version) if version.isdecimal() else 0)
+    return replace(decoded(found), version=int(version) if version.isdecimal() else 0)
 
 
-def remember(rule_arn: str, memory: Memory, *, carried_out: str = "") -> None:
-    """Write the memory into the rule's tags; a start that was `carried_out` is not attempted again."""
-    done = bool(carried_out) and memory.attempt.startswith(f"{carried_out}@")
-    version = {VERSION_TAG: str(memory.version)}
-    elb.tag(rule_arn, encoded(memory) | version | ({attempts.TAG: ""} if done else {}))
+def remember(rule_arn: str, memory: Memory) -> None:
+    """Write the memory into the rule's tags."""
+    elb.tag(rule_arn, encoded(memory) | {VERSION_TAG: str(memory.version)})
 
 
 def arrange(prefix: str, priorities: Mapping[str, int]) -> None:
@@ -108,16 +94,14 @@ def open_to(rule_arn: str, conditions: Iterable[Condition], target_group_arn: st
 
 
 def let_past(rule_arn: str, conditions: Iterable[Condition], target_group_arn: str) -> str:
-    """Open the testers' rule as `open_to` does; return why AWS refuses it, nothing if it is open.
+    """Open the testers' rule as `open_to` does; return what AWS has against it, nothing if it is open.
 
-    The page does not wait for testers: how many addresses a condition takes, and whether their group still fits, is
-    seen only here.
+    The page does not wait for testers: how many addresses a condition takes, whether their group still fits, and what
+    else is wrong with them, is seen only here.
     """
     try:
         open_to(rule_arn, conditions, target_group_arn)
-    except ClientError as error:
-        if error.response["Error"]["Code"] not in REFUSALS:
-            raise
+    except (ClientError, BotoCoreError) as error:
         return str(error)
     return ""
 
