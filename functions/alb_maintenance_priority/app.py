@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, assert_never
 
-from kirikae import reconcile
+from kirikae import notify, reconcile
 from kirikae.decision import Decision, Result
 from kirikae.errors import UnfinishedError
 from kirikae.events import Hint, Request
@@ -71,7 +71,7 @@ def _in_maintenance(config: Config, seen: Observed) -> Decision[Changes]:
     if placed and not shut:
         if seen.memory.state not in ("moving", "left"):
             return Decision(reason, lasting=lasting)
-        return Decision(reason, GoLive({}), urgent=True, counts="MaintenanceStarted", lasting=lasting)
+        return Decision(reason, GoLive({}), counts="MaintenanceStarted", lasting=lasting)  # visitors have the page
     if not placed and not seen.stored.started and ours.moved_by_others(config, seen):
         number = seen.order.priorities[config.rule]
         moved = Words(
@@ -173,7 +173,7 @@ def mail(config: Config, seen: Observed, result: Result[Changes, None]) -> Mail 
         case Close():
             return closed(config, result)
         case LeaveAlone():
-            return left(config, result)
+            return left(config, seen, result.reason, notify.since(result.times))
         case _:
             assert_never(result.change)
 

@@ -473,6 +473,24 @@ def test_an_operator_who_moves_the_rule_is_noticed_once_and_not_fought(site: Sit
     assert len(site.mails) == 3
 
 
+@pytest.mark.parametrize("untold", ["the mail does not leave", "the run dies"])
+def test_a_rule_that_others_moved_is_told_as_that_whoever_finds_it(new_site: Callable[..., Site], untold: str) -> None:
+    site = new_site(10, 20, 30).deployed()
+    site.wish("start", minutes=60)
+    site.minutes(2)
+    if untold == "the run dies":
+        site.account.faults.add("ssm", "PutParameter", "InternalFailure", kills=True, times=1, role="AlbMaintenance")
+    else:
+        site.account.faults.add("sns", "Publish", "InternalError", times=6, status=500)
+    site.alb.move((site.rule, 5))
+    site.minutes(1.2)
+    site.account.faults.clear()
+    site.minutes(5)
+    assert (site.number, site.statuses()) == (5, PAGE)
+    assert set(site.subjects[1:]) == {"the maintenance rule was moved by others, it is left alone"}
+    assert "You were told last: on." in site.mails[-1].body
+
+
 def test_a_new_start_takes_the_rule_back_from_others(site: Site) -> None:
     site.wish("start", minutes=60)
     site.alb.move((site.rule, 40000))
@@ -536,6 +554,23 @@ def test_a_deleted_rule_is_noticed_before_the_night(site: Site) -> None:
     assert len(site.alarm_mails("RefusedAlarm")) == 1
     assert site.wish("start", minutes=60)["outcome"] == "refused"
     assert site.statuses() == SERVICE
+
+
+def test_a_page_that_is_on_is_told_as_on_under_a_hold(site: Site) -> None:
+    site.minutes(2)
+    site.held(120)
+
+    def remembered_as_live(params: dict[str, Any]) -> bool:
+        return any(tag["Value"].startswith("state=live") for tag in params["Tags"])
+
+    site.account.faults.add("elbv2", "AddTags", "InternalFailure", status=500, when=remembered_as_live)
+    event = {"type": "start", "minutes": 60, "force": True, "reason": "it was announced"}
+    site.account.functions.invoke(site.stack.resources[FUNCTION], event)
+    site.account.faults.clear()
+    assert site.statuses() == PAGE
+    site.minutes(10)
+    assert [subject[:14] for subject in site.subjects] == ["maintenance ON"]
+    assert site.tags["kirikae:maintenance"] == "state=moving rules=3"  # only this is held, and wakes nobody
 
 
 def test_a_start_that_is_held_comes_true_when_the_hold_is_over(site: Site) -> None:
