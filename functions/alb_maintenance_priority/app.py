@@ -58,7 +58,8 @@ def decide(config: Config, seen: Observed) -> Decision[Changes]:
     if config.rule not in seen.order.priorities:
         gone = f"rule {config.rule} is not among the listener's rules: it was deleted"
         again = MADE_AGAIN if config.live else "name another"
-        return Decision(Words(f"MaintenanceRuleArn: {gone}; {again}"), refused=True)
+        waits = bool(seen.stored.open(seen.now))
+        return Decision(Words(f"MaintenanceRuleArn: {gone}; {again}"), refused=True, urgent=waits)
     return _in_maintenance(config, seen) if seen.stored.open(seen.now) else _out_of_maintenance(config, seen)
 
 
@@ -103,7 +104,7 @@ def _out_of_maintenance(config: Config, seen: Observed) -> Decision[Changes]:
         if closes:
             en = f"{note}no window is open, but {', '.join(closes)} would take requests"
             ja = f"メンテナンス時間帯ではないのに、ルール {', '.join(closes)} がリクエストに一致する状態でした"
-            return Decision(Words(en, ja), Close(closes))
+            return Decision(Words(en, ja), Close(closes), urgent=True)
         problem = ours.harm(config, seen)
         idle = "no window is open and the maintenance rule is parked"
         return Decision(Words(f"{note}{problem or idle}"), refused=bool(problem))
