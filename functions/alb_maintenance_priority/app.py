@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, assert_never
 
-from kirikae import reconcile
+from kirikae import notify, reconcile
 from kirikae.decision import Decision, Result
 from kirikae.errors import UnfinishedError
 from kirikae.events import Hint, Request
@@ -56,7 +56,8 @@ def decide(config: Config, seen: Observed) -> Decision[Changes]:
     if config.rule not in seen.order.priorities:
         gone = f"rule {config.rule} is not among the listener's rules: it was deleted"
         again = MADE_AGAIN if config.live else "name another"
-        return Decision(Words(f"MaintenanceRuleArn: {gone}; {again}"), refused=True)
+        waits = bool(seen.stored.open(seen.now))
+        return Decision(Words(f"MaintenanceRuleArn: {gone}; {again}"), refused=True, urgent=waits)
     return _in_maintenance(config, seen) if seen.stored.open(seen.now) else _out_of_maintenance(config, seen)
 
 
@@ -69,7 +70,7 @@ def _in_maintenance(config: Config, seen: Observed) -> Decision[Changes]:
     if placed and not shut and seen.memory.state not in ("", "parked"):
         if seen.memory.state not in ("moving", "left"):
             return Decision(reason, lasting=lasting)
-        return Decision(reason, GoLive({}), urgent=True, counts="MaintenanceStarted", lasting=lasting)
+        return Decision(reason, GoLive({}), counts="MaintenanceStarted", lasting=lasting)  # visitors have the page
     if not placed and not seen.stored.started and ours.moved_by_others(config, seen):
         number = seen.order.priorities[config.rule]
         moved = Words(
@@ -106,7 +107,7 @@ def _out_of_maintenance(config: Config, seen: Observed) -> Decision[Changes]:
         if closes:
             en = f"{note}no window is open, but {', '.join(closes)} would take requests"
             ja = f"メンテナンス時間帯ではないのに、ルール {', '.join(closes)} がリクエストに一致する状態でした"
-            return Decision(Words(en, ja), Close(closes))
+            return Decision(Words(en, ja), Close(closes), urgent=True)
         problem = ours.harm(config, seen)
         idle = "no window is open and the maintenance rule is parked"
         return Decision(Words(f"{note}{problem or idle}"), refused=bool(problem))
@@ -176,7 +177,7 @@ def mail(config: Config, seen: Observed, result: Result[Changes, None]) -> Mail 
         case Close():
             return closed(config, result)
         case LeaveAlone():
-            return left(config, result)
+            return left(config, seen, result.reason, notify.since(result.times))
         case _:
             assert_never(result.change)
 

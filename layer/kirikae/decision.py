@@ -49,6 +49,15 @@ class Decision[X: Change]:
     lasting: tuple[str, ...] = ()  # conditions reported at every run until they end: metrics with an alarm
 
 
+def unkept[X: Change](decision: Decision[X]) -> Decision[X]:
+    """Say of the wish of a dry run that it is lost: it is not stored, so it does not come true later."""
+    said = Words(
+        f"{decision.reason.en}; a dry run stores no wish: give it again when it shall come true",
+        f"{decision.reason.of('ja')}。ドライランのため要求は保存されていません。実行するときにもう一度要求してください",
+    )
+    return dataclasses.replace(decision, reason=said)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Made:
     """What came of a change that only trying could tell: all of it, less, or nothing."""

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from kirikae import aws, clock, env, events, hold, log, notify, tell
-from kirikae.decision import Change, Decision, Made, Result, plain
+from kirikae.decision import Change, Decision, Made, Result, plain, unkept
 from kirikae.errors import UnfinishedError
 from kirikae.notify import Mail, Times, Words
 from kirikae.tell import Tells, Withheld
@@ -75,6 +75,8 @@ def reconcile[C: env.Stack, S, X: Change, D](
         hint = replace(hint, wish=store_wish(config, request, began))
     seen = observe(config, hint)
     decision = decide(config, seen)
+    if hint.wish is not None and (config.dry_run or request.dry_run):
+        decision = unkept(decision)
     change = decision.change or (decision.forced if request.force else None)
     verdict = _gate(config, request, decision, change, began)
     reason = verdict.why_not or decision.reason.en

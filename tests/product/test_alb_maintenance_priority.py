@@ -219,16 +219,18 @@ def test_a_hundred_rules_make_room_in_one_change() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "world"),
+    ("words", "urgent", "world"),
     [
-        pytest.param("deleted", seen({"a": 1}, NONE, OPEN), id="the rule is gone, a window is open"),
-        pytest.param("deleted", seen({"a": 1}, NONE), id="the rule is gone, before the night"),
-        pytest.param(f"{PARAMETER}: oops", seen(LIVE, REMEMBERED, problem="oops"), id="a parameter nobody understands"),
+        pytest.param("deleted", True, seen({"a": 1}, NONE, OPEN), id="the rule is gone, a window is open"),
+        pytest.param("deleted", False, seen({"a": 1}, NONE), id="the rule is gone, before the night"),
+        pytest.param(
+            f"{PARAMETER}: oops", False, seen(LIVE, REMEMBERED, problem="oops"), id="a parameter nobody understands"
+        ),
     ],
 )
-def test_what_cannot_be_decided_is_refused(words: str, world: Observed) -> None:
+def test_what_cannot_be_decided_is_refused(words: str, urgent: bool, world: Observed) -> None:
     decided = decide(CONFIG, world)
-    assert (decided.refused, decided.change) == (True, None)
+    assert (decided.refused, decided.change, decided.urgent) == (True, None, urgent)
     assert words in decided.reason.en
 
 
@@ -483,6 +485,24 @@ def test_an_operator_who_moves_the_rule_is_noticed_once_and_not_fought(site: Sit
     assert len(site.mails) == 3
 
 
+@pytest.mark.parametrize("untold", ["the mail does not leave", "the run dies"])
+def test_a_rule_that_others_moved_is_told_as_that_whoever_finds_it(new_site: Callable[..., Site], untold: str) -> None:
+    site = new_site(10, 20, 30).deployed()
+    site.wish("start", minutes=60)
+    site.minutes(2)
+    if untold == "the run dies":
+        site.account.faults.add("ssm", "PutParameter", "InternalFailure", kills=True, times=1, role="AlbMaintenance")
+    else:
+        site.account.faults.add("sns", "Publish", "InternalError", times=6, status=500)
+    site.alb.move((site.rule, 5))
+    site.minutes(1.2)
+    site.account.faults.clear()
+    site.minutes(5)
+    assert (site.number, site.statuses()) == (5, PAGE)
+    assert set(site.subjects[1:]) == {"the maintenance rule was moved by others, it is left alone"}
+    assert "You were told last: on." in site.mails[-1].body
+
+
 def test_a_new_start_takes_the_rule_back_from_others(site: Site) -> None:
     site.wish("start", minutes=60)
     site.alb.move((site.rule, 40000))
@@ -548,6 +568,34 @@ def test_a_deleted_rule_is_noticed_before_the_night(site: Site) -> None:
     assert site.statuses() == SERVICE
 
 
+def test_a_page_that_is_on_is_told_as_on_under_a_hold(site: Site) -> None:
+    site.minutes(2)
+    site.held(120)
+
+    def remembered_as_live(params: dict[str, Any]) -> bool:
+        return any(tag["Value"].startswith("state=live") for tag in params["Tags"])
+
+    site.account.faults.add("elbv2", "AddTags", "InternalFailure", status=500, when=remembered_as_live)
+    event = {"type": "start", "minutes": 60, "force": True, "reason": "it was announced"}
+    site.account.functions.invoke(site.stack.resources[FUNCTION], event)
+    site.account.faults.clear()
+    assert site.statuses() == PAGE
+    site.minutes(10)
+    assert [subject[:14] for subject in site.subjects] == ["maintenance ON"]
+    assert site.tags["kirikae:maintenance"] == "state=moving rules=3"  # only this is held, and wakes nobody
+
+
+def test_a_start_whose_rule_was_deleted_is_told_at_once_however_long_that_is_known(site: Site) -> None:
+    site.minutes(2)
+    site.alb.delete_rule(site.rule)
+    site.minutes(60)
+    assert (len(site.alarm_mails("RefusedAlarm")), site.subjects) == (1, [])
+    site.account.functions.invoke_async(site.stack.resources[FUNCTION], {"type": "start", "minutes": 60})
+    site.minutes(10)
+    assert site.subjects == ["NOT answered (refused): a change is due"]
+    assert "it was deleted" in site.mails[0].body
+
+
 def test_a_start_that_is_held_comes_true_when_the_hold_is_over(site: Site) -> None:
     site.held(10)
     assert site.wish("start", minutes=60)["outcome"] == "held"
@@ -569,6 +617,21 @@ def test_a_dry_run_stack_mails_what_it_would_do(new_site: Callable[..., Site]) -
     assert site.wish("start", minutes=60)["outcome"] == "dry-run"
     assert (site.stored, site.alb.priorities()) == ({}, site.before)
     assert site.subjects == ["NOT answered (dry-run): a change is due"]
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_a_wish_to_a_dry_run_stack_is_said_to_be_lost(new_site: Callable[..., Site], language: str) -> None:
+    site = new_site().deployed(DryRun="true", NotificationLanguage=language)
+    done = site.wish("start", minutes=600)
+    assert "a dry run stores no wish: give it again" in done["reason"]
+    lost = "stores no wish: give it again" if language == "en" else "もう一度要求してください"
+    assert lost in site.mails[0].body
+    given = {"MaintenanceListenerArn": site.alb.listener_arn, "DryRun": "false", "NotificationLanguage": language}
+    site.stack = cloudformation.update(site.account, site.stack, site.build, given)
+    site.minutes(3)
+    assert site.statuses() == SERVICE
+    site.wish("start", minutes=600)
+    assert site.statuses() == PAGE
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["refused", "done, and the answer lost"])
@@ -1224,6 +1287,22 @@ def test_a_dry_run_that_leaves_the_page_on_is_mailed(watched: Watched) -> None:
     assert (watched.sees(), watched.alb.priorities()) == (IN_SERVICE, watched.before)
 
 
+@pytest.mark.parametrize("way", ["dry run", "held"])
+def test_a_parked_rule_that_takes_requests_and_may_not_be_closed_is_told_at_once(
+    new_site: Callable[..., Site], way: str
+) -> None:
+    site = new_site(default=True).deployed(**({"DryRun": "true"} if way == "dry run" else {}))
+    site.minutes(2)
+    if way == "held":
+        site.held(600)
+    everything = {"Field": "path-pattern", "Values": ["/*"]}
+    site.account.client("elbv2").modify_rule(RuleArn=site.rule, Conditions=[everything])
+    assert site.statuses("/") == [503]
+    site.minutes(20)
+    assert site.subjects == [f"NOT answered ({way.replace(' ', '-')}): a change is due"]
+    assert "would take requests" in site.mails[0].body
+
+
 # A rule of the user's own.
 
 
@@ -1452,6 +1531,20 @@ def test_whatever_the_event_the_rule_follows_the_windows(site: Site, every_event
     assert site.invoke(FUNCTION, every_event["alb_maintenance_priority_end"])["outcome"] == "unchanged"
     assert site.wish("end")["outcome"] == "changed"
     assert site.alb.priorities() == site.before
+
+
+def test_the_command_that_makes_a_moved_rule_live_again_works_where_its_number_was_taken(
+    new_site: Callable[..., Site],
+) -> None:
+    site = new_site(10, 20, 30).deployed()
+    site.wish("start", minutes=60)
+    site.minutes(2)
+    site.alb.move((site.rule, 5))
+    taker = site.alb.add_rule(1, "/b/testing")
+    site.minutes(2)
+    by_hand = re.findall(r"RuleArn=(\S+),Priority=(\d+)", site.mails[-1].body)
+    site.alb.move(*((rule, int(number)) for rule, number in by_hand))
+    assert (site.number, site.alb.priorities()[taker], site.statuses()) == (1, 2, PAGE)
 
 
 def test_mails_in_japanese_say_what_happened(new_site: Callable[..., Site]) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 
 from kirikae import notify
 from kirikae.decision import Result
+from kirikae.maintenance.priorities import front
 from kirikae.maintenance.rules import OURS, Memory
 from kirikae.maintenance.windows import Window, Wish
-from kirikae.maintenance.world import Config
+from kirikae.maintenance.world import Config, Observed
 from kirikae.notify import Mail, Words
 
 
@@ -34,7 +35,7 @@ def started(config: Config, open_windows: Mapping[str, Window], result: Result[A
             "外部からメンテナンスページの表示を確認してください。反映まで数秒かかることがあります。"
             "各時間帯は終了時刻に自動で終わります (終了時刻のないものは 1 時間ごとに通知します)。",
         ),
-        undo=_end_all(config),
+        undo=end_all(config),
     )
 
 
@@ -44,7 +45,8 @@ def _put(config: Config, value: str) -> str:
     return notify.aws_command(config, "ssm put-parameter", arguments)
 
 
-def _end_all(config: Config) -> Words:
+def end_all(config: Config) -> Words:
+    """Return how to end all windows by hand."""
     said = Words(
         "This ends all windows; the next tick puts the rules back:",
         "次のコマンドで全時間帯を終了すると、次の定期確認でルールが元に戻ります:",
@@ -74,7 +76,7 @@ def unstored(config: Config, wish: Wish, error: Exception) -> Mail:
         ),
         why=Words(str(error)),
         check=check,
-        undo=_by_hand(config, wish.name, wish.window) if wish.window else _end_all(config),
+        undo=_by_hand(config, wish.name, wish.window) if wish.window else end_all(config),
     )
 
 
@@ -146,29 +148,28 @@ def closed(config: Config, result: Result[Any, None]) -> Mail:
     )
 
 
-def left(config: Config, result: Result[Any, None]) -> Mail:
-    """Return the one mail about a maintenance rule that others moved while a window is open."""
-    live = " ".join(f"RuleArn={config.prefix}{rule},Priority={number}" for rule, number in config.places.items())
-    back = notify.aws_command(config, "elbv2 set-rule-priorities", f"--rule-priorities {live}")
-    by_hand = Words(
-        'A new {"type": "start", ...} makes it live again; so does this:',
-        '{"type": "start", ...} で再開できます。手動の場合:',
-    )
-    again, end = notify.with_commands(by_hand, [back]), _end_all(config)
+def left(config: Config, seen: Observed, why: Words, since: Words | None = None) -> Mail:
+    """Return the one mail about a maintenance rule that others moved in a window."""
+    again = Words('A new {"type": "start", ...} makes it live again', '{"type": "start", ...} で再開できます')
+    plan = front(seen.order.priorities, seen.memory, config.places)  # with those that took its number meanwhile
+    if plan and plan.priorities:
+        live = " ".join(f"RuleArn={config.prefix}{rule},Priority={number}" for rule, number in plan.priorities.items())
+        command = notify.aws_command(config, "elbv2 set-rule-priorities", f"--rule-priorities {live}")
+        again = notify.with_commands(Words(f"{again.en}; so does this:", f"{again.ja}。手動の場合:"), [command])
     return notify.mail(
         config,
         "the maintenance rule was moved by others, it is left alone",
         happened=Words(
-            "A window is open, but somebody or something else moved the maintenance rule. kirikae does not fight: it "
-            "leaves the rule there. When the last window ends, the rules are put back as usual.",
+            "In a window, somebody or something else moved the maintenance rule. kirikae does not fight: it leaves the "
+            "rule there. When the last window ends, the rules are put back as usual.",
             "メンテナンス時間帯中に、kirikae 以外がメンテナンスルールを移動しました。kirikae は元に戻しません。"
             "最後の時間帯が終わると、通常どおりルールを復元します。",
         ),
-        why=result.reason,
-        since=notify.since(result.times),
+        why=why,
+        since=since,
         check=Words(
             "Who did it (CloudTrail: SetRulePriorities), and whether maintenance should go on.",
             "CloudTrail の SetRulePriorities で操作者を確認し、メンテナンスを続けるか判断してください。",
         ),
-        undo=Words(f"{again.en}\n{end.en}", f"{again.ja}\n{end.ja}"),
+        undo=notify.lines([again, end_all(config)]),
     )
