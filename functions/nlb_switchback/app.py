@@ -107,8 +107,8 @@ def decide(config: Config, seen: Observed) -> Decision[Switch]:
         return Decision(Words("every listener is on the primary"))
     evidence, back = _evidence(config, seen), Switch("primary", to_switch)
     replaced = seen.switches.mode == "replace"
-    no_way = servers.not_counted(config, seen.primary)
-    if no_way or (replaced and (no_way := servers.no_way_back(config, seen.primary, seen.behind))):
+    lost = servers.no_way_back(config, seen.primary, seen.behind) if replaced else None
+    if no_way := servers.not_counted(config, seen.primary) or lost:
         return Decision(no_way, refused=True, forced=back, counts="SwitchedToPrimary")
     if not enough(config, seen):
         return Decision(Words(f"staying on the sorry page: {evidence.en}"))

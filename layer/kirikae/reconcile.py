@@ -85,9 +85,7 @@ def reconcile[C: env.Stack, S, X: Change, D](
     try:
         if verdict.outcome == "changed" and change is not None:
             parts = partial(act, config, seen), partial(mail, config, seen)
-            telling = (
-                (partial(tells.standing, config, seen), partial(tell.owed, config, seen, tells)) if tells else None
-            )
+            telling = tells and (partial(tells.standing, config, seen), partial(tell.owed, config, seen, tells))
             report |= _carry_out(config, decision, change, *parts, telling, hint.at, began)
         else:
             report["outcome"] = verdict.outcome

@@ -81,20 +81,14 @@ def _made(config: Config, seen: Observed, done: Done, fenced: str) -> Iterator[W
     if done.unfenced:
         yield not_fenced(done.unfenced, done.beside)
     for name, why in done.left.items():
-        yield Words(
-            f"The standby {name} was left, because it has not come to serve: {why}. The next one takes its place.",
-            f"スタンバイ {name} は時間内に稼働しなかったため、次のスタンバイに切り替えます: {why}。",
-        )
+        yield words.left(name, why)
     if standby := done.started:
         yield Words(
             f"The start of the standby {standby.id} ({standby.type}) was accepted; it is {standby.state}.",
             f"スタンバイ {standby.id} ({standby.type}) の起動が受け付けられました。状態: {standby.state}。",
         )
         if done.own_type:
-            yield Words(
-                f"Its type was changed from {done.own_type} to {standby.type}, for want of capacity; see below.",
-                f"容量不足のため、インスタンスタイプを {done.own_type} から {standby.type} に変更しました。",
-            )
+            yield words.another_type(done.own_type, standby.type)
         if done.before:
             yield Words(f"EC2 said before: {done.before}", f"それまでの EC2 の応答: {done.before}")
     elif done.failed:

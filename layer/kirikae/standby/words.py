@@ -73,3 +73,19 @@ def not_fenced(problem: str, beside: str) -> Words:
         f"稼働中の可能性があるインスタンスを停止できないため、"
         f"{f'起動済みのスタンバイ {beside} は稼働させません' if beside else 'スタンバイは起動しません'}: {problem}",
     )
+
+
+def left(standby: str, why: str) -> Words:
+    """Say that a standby was left, and why."""
+    return Words(
+        f"The standby {standby} was left, because it has not come to serve: {why}. The next one takes its place.",
+        f"スタンバイ {standby} は時間内に稼働しなかったため、次のスタンバイに切り替えます: {why}。",
+    )
+
+
+def another_type(own: str, given: str) -> Words:
+    """Say that a standby was started with another type than its own."""
+    return Words(
+        f"Its type was changed from {own} to {given}, for want of capacity; see below.",
+        f"容量不足のため、インスタンスタイプを {own} から {given} に変更しました。",
+    )
