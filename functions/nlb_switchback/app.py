@@ -134,9 +134,7 @@ def decide(config: Config, seen: Observed) -> Decision[Switch]:
     # An alarm counts whole minutes, and an outage of less than two may have been in none of them.
     if seen.known_seconds is not None and seen.known_seconds < 60 * config.recovery_minutes:
         soon = f"it is {seen.known_seconds:.0f} s since people were told that it is on"
-        waits = (
-            f"staying on the sorry page: {evidence.en}, but {soon}, and RecoveryMinutes is {config.recovery_minutes}"
-        )
+        waits = f"staying on the sorry page: {evidence.en}, but {soon} (RecoveryMinutes: {config.recovery_minutes})"
         return Decision(Words(waits), forced=back, counts="SwitchedToPrimary", lasting=ready)
     return Decision(evidence, back, counts="SwitchedToPrimary", lasting=ready)
 

@@ -74,18 +74,18 @@ def reconcile[C: env.Stack, S, X: Change, D](
     if store_wish and request.wish:
         hint = replace(hint, wish=store_wish(config, request, began))
     seen = observe(config, hint)
-    decision = decide(config, seen)
-    if hint.wish is not None and (config.dry_run or request.dry_run):
-        decision = unkept(decision)
+    made = decide(config, seen)
+    decision = unkept(made) if hint.wish is not None and (config.dry_run or request.dry_run) else made
     change = decision.change or (decision.forced if request.force else None)
     verdict = _gate(config, request, decision, change, began)
-    reason = verdict.why_not or decision.reason.en
-    report = {"hint": hint.text, "seen": plain(seen), "reason": reason, "change": plain(change)}
-    report["outcome"] = "failed"  # in the log, if the act raises
+    report = {"hint": hint.text, "seen": plain(seen), "reason": verdict.why_not or decision.reason.en}
+    report |= {"change": plain(change), "outcome": "failed"}  # so in the log, if the act raises
     try:
         if verdict.outcome == "changed" and change is not None:
             parts = partial(act, config, seen), partial(mail, config, seen)
-            telling = tells and (partial(tells.standing, config, seen), partial(tell.owed, config, seen, tells))
+            telling = (
+                (partial(tells.standing, config, seen), partial(tell.owed, config, seen, tells)) if tells else None
+            )
             report |= _carry_out(config, decision, change, *parts, telling, hint.at, began)
         else:
             report["outcome"] = verdict.outcome
