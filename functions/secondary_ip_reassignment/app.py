@@ -29,7 +29,8 @@ def observe(config: Config, hint: Hint) -> Observed:
     said_of = hint.stopped_instance or hint.running_instance
     states = ec2.instance_states(config.pair_instance_ids, said_of, hint.state)
     seen = look(config, Observed(states, {}))
-    return seen if plan(config, seen).moves else with_checks(config, seen)
+    both = sum(interface in up(config, seen) for _, interface in sides(config)) > 1
+    return seen if plan(config, seen).moves and not both else with_checks(config, seen)
 
 
 def with_checks(config: Config, seen: Observed) -> Observed:

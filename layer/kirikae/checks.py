@@ -7,6 +7,9 @@ from typing import Any
 
 from kirikae import aws
 
+# A check that somebody has suppressed says nothing, like one that an instance does not have.
+_FINE = ("ok", "not-applicable", "suppressed")
+
 
 @dataclass(frozen=True)
 class Status:
@@ -25,19 +28,19 @@ class Status:
     def ready(self) -> bool:
         """Tell whether the instance passes every check that it has."""
         more = (self.application, *(status for _, status in self.others))
-        return self.system == self.instance == "ok" and all(status in ("ok", "not-applicable") for status in more)
+        return self.system == self.instance == "ok" and all(status in _FINE for status in more)
 
     @property
     def text(self) -> str:
         """Return system/instance/application, and those of the others that do not pass, by name."""
-        failing = [f"{name} {status}" for name, status in self.others if status not in ("ok", "not-applicable")]
+        failing = [f"{name} {status}" for name, status in self.others if status not in _FINE]
         return ", ".join([f"{self.system}/{self.instance}/{self.application}", *failing])
 
     @property
     def failing(self) -> str:
         """Return the checks that neither pass nor are yet to begin, each with its status, in words."""
         own = ("SystemStatus", self.system), ("InstanceStatus", self.instance), ("ApplicationStatus", self.application)
-        fine = ("ok", "not-applicable", "initializing")
+        fine = (*_FINE, "initializing")
         return ", ".join(f"{name} {status}" for name, status in (*own, *self.others) if status not in fine)
 
 

@@ -218,3 +218,35 @@ def test_a_deleted_alarm_comes_back_by_what_the_error_says(deployed: Callable[..
         world.stack = cloudformation.update(world.account, world.stack, build, given | {"PairMoveWhenImpaired": value})
     world.passes(5)
     assert world.sides == {1}
+
+
+def test_a_check_that_somebody_has_suppressed_is_no_failure(deployed: Callable[..., Deployed]) -> None:
+    world = deployed(**MOVES)
+    fails(world, 0, ApplicationStatus="suppressed")
+    fails(world, 1, ApplicationStatus="suppressed")
+    world.passes(5)
+    assert (world.sides, subjects(world)) == ({0}, [])
+    fails(world, 0)
+    world.passes(10)
+    assert world.sides == {1}
+
+
+def test_who_holds_the_addresses_alone_is_not_to_be_stopped(deployed: Callable[..., Deployed]) -> None:
+    world = deployed()
+    world.stops(1)
+    first = fails(world, 0)
+    world.passes(3)
+    told = [mail.body for mail in world.mails if "fails its status checks" in mail.subject]
+    assert [first in body for body in told] == [True]
+    assert "stop-instances" not in told[0]
+
+
+def test_what_ec2_refuses_for_good_keeps_nothing_else_on_an_impaired_holder(account: Account, build: Path) -> None:
+    world = Deployed(account, build, instance_type="t3.micro")
+    [described] = account.client("ec2").describe_instance_types(InstanceTypes=["t3.micro"])["InstanceTypes"]
+    beyond = described["NetworkInfo"]["Ipv4AddressesPerInterface"] - 1
+    world.deploy(FloatingIpAddresses=",".join(["10.0.0.50", *[f"10.0.0.{100 + n}" for n in range(beyond)]]), **MOVES)
+    world.passes(10)
+    fails(world, 0)
+    world.passes(15)
+    assert world.where["10.0.0.50"] == 1

@@ -114,11 +114,14 @@ def _of_checks(config: Config, seen: Observed, said: list[Words]) -> Mail:
     """Return the mail about status checks of holders that have begun or ceased to fail."""
     weak = impaired(config, seen)
     subject = f"{', '.join(weak)} holds the addresses and fails its status checks"
+    fit = [status.instance_id for status in seen.statuses.values() if status.ready and status.instance_id not in weak]
     stops = [notify.aws_command(config, "ec2 stop-instances", f"--force --instance-ids {each}") for each in weak]
     by_hand = Words(
-        "The service itself, from a client. To let kirikae move the addresses now, stop the instance:",
-        "クライアントからサービスを確認してください。今すぐアドレスを移動させるには、インスタンスを停止します:",
+        "The service itself, from a client. To let kirikae move the addresses now, unless it is held, stop it:",
+        "クライアントからサービスを確認してください。今すぐアドレスを移動させるには、保留中でなければインスタンスを停止します:",
     )
+    if not fit:  # then nobody would take them
+        by_hand, stops = Words("The service itself, from a client.", "クライアントからサービスを確認してください。"), []
     return notify.mail(
         config,
         subject if weak else "the holder of the addresses does not fail its status checks any more",
