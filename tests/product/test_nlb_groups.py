@@ -505,6 +505,24 @@ def test_a_target_in_a_zone_that_is_not_enabled_is_not_up(new_shop: Callable[...
     assert shop.account.ec2.state(second) == "running"
 
 
+@pytest.mark.parametrize("given", [{}, {"PrimaryInstanceIds": ""}], ids=["declared", "not declared"])
+@pytest.mark.parametrize("addresses", [False, True], ids=["instances", "addresses"])
+def test_replace_mode_does_not_go_back_for_a_server_in_a_zone_that_is_not_enabled(
+    new_shop: Callable[..., Shop], addresses: bool, given: dict[str, str]
+) -> None:
+    shop = new_shop(SwitchMode="replace", addresses=addresses, **given).deployed()
+    first, second = shop.service.instance_ids
+    shop.account.client("elbv2").set_subnets(LoadBalancerArn=shop.service.nlb_arn, Subnets=shop.service.subnet_ids[:1])
+    shop.minutes(5)
+    shop.stops(first)
+    shop.minutes(30)
+    assert (shop.serves, shop.subjects) == (["sorry"], [ON])
+    assert f"{second} ok/ok/not-applicable, in a zone that is not enabled" in shop.decisions(BACK)[-1]["reason"]
+    shop.service.start(first)
+    shop.minutes(8)
+    assert (shop.serves, shop.subjects) == (["primary"], [ON, OFF])
+
+
 def test_a_target_that_traffic_is_shifted_from_is_not_up(shop: Shop) -> None:
     first, _ = shop.service.instance_ids
     shop.account.targets.shifted_zones.add("ap-northeast-1c")

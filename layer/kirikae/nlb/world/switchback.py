@@ -31,6 +31,7 @@ class Observed:
     behind: Mapping[str, str] = field(default_factory=dict)  # address of a target -> its instance
     instances: Mapping[str, str] = field(default_factory=dict)  # of the healthy targets, id -> state, in weighted mode
     statuses: Mapping[str, Status] = field(default_factory=dict)  # of the running instances, in replace mode
+    outside: tuple[str, ...] = ()  # those of them in zones that are not enabled for the load balancer, in replace mode
     recovery: tuple[Alarm, ...] = ()  # of the mode in force: in weighted mode one of each group
     flapping: Alarm | None = None
     known_seconds: float | None = None  # since people know that the page is on; asked when a way back is due
