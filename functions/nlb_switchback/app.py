@@ -17,7 +17,7 @@ from kirikae.nlb.look import due, look
 from kirikae.nlb.mail import to_primary
 from kirikae.nlb.parameters import hands_off
 from kirikae.nlb.recovery import checked, enough, evidence, unsure, why
-from kirikae.nlb.standing import found, known_seconds, standing
+from kirikae.nlb.standing import COUNTS, found, known_seconds, standing
 from kirikae.nlb.switch import make
 from kirikae.nlb.world import Done, Switch, by_group
 from kirikae.nlb.world.switchback import Config, Observed
@@ -129,7 +129,7 @@ def mail(config: Config, seen: Observed, result: Result[Switch, Done]) -> Mail:
     return to_primary(config, seen.switches, why(config, seen), result)
 
 
-TELLS: Tells[Config, Observed, Switch, Done] = Tells(standing, found)
+TELLS: Tells[Config, Observed, Switch, Done] = Tells(standing, found, counts=COUNTS)
 
 reconcile.warm_up(
     Config,

@@ -369,6 +369,19 @@ def test_a_flapping_primary_ends_on_the_sorry_page(new_shop: Any) -> None:
     assert shop.serves == ["primary"]
 
 
+def test_a_switch_of_a_run_that_died_counts_for_max_switches_per_hour(new_shop: Any) -> None:
+    shop = new_shop(MaxSwitchesPerHour="1", RecoveryMinutes="1").deployed()
+    shop.minutes(5)
+    shop.account.lag.off("elbv2")
+    shop.account.faults.add("elbv2", "ModifyListener", "", times=1, after=True, kills=True, role="Switchover")
+    shop.stops()
+    shop.minutes(2)
+    assert (shop.serves, shop.subjects) == (["sorry"], ["sorry page ON, found by the periodic check"])
+    shop.comes_back()
+    assert shop.serves == ["sorry"]
+    assert "after 1 switches to the sorry page within an hour" in shop.decisions(FUNCTION)[-1]["reason"]
+
+
 def test_a_held_stack_stays_on_the_sorry_page(shop: Shop) -> None:
     shop.stops()
     shop.held(minutes=30)

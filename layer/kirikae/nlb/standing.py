@@ -11,6 +11,7 @@ from kirikae.notify import Mail, Words
 from kirikae.told import Note, State
 
 SORRY_PAGE, WEIGHTED = "sorry page", "weighted switching"
+COUNTS = {SORRY_PAGE: "SwitchedToSorry"}  # for MaxSwitchesPerHour, by whoever tells it
 
 
 class Seen(Protocol):
