@@ -15,7 +15,7 @@ from kirikae.nlb.look import due, later, look
 from kirikae.nlb.mail import refused, to_sorry
 from kirikae.nlb.outage import few, healthy, known, outage, too_many_down
 from kirikae.nlb.parameters import hands_off
-from kirikae.nlb.standing import found, standing
+from kirikae.nlb.standing import COUNTS, found, standing
 from kirikae.nlb.switch import adoption, make
 from kirikae.nlb.world import SIDES, Adopt, Done, Side, Switch, by_group
 from kirikae.nlb.world.switchover import Config, Observed
@@ -154,7 +154,7 @@ def mail(config: Config, seen: Observed, result: Result[Switch | Adopt, Done]) -
             assert_never(result.change)
 
 
-TELLS: Tells[Config, Observed, Switch | Adopt, Done] = Tells(standing, found, outages=True)
+TELLS: Tells[Config, Observed, Switch | Adopt, Done] = Tells(standing, found, outages=True, counts=COUNTS)
 
 reconcile.warm_up(
     Config,

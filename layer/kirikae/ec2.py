@@ -71,7 +71,9 @@ def instances(instance_ids: Iterable[str], said_of: str = "", said: str = "stopp
 
 
 def instances_behind(addresses: Iterable[str], vpc_id: str) -> dict[str, str]:
-    """Return the instance that has each private address in the VPC, without addresses that no instance has.
+    """Return the instance that has each private address in the VPC: "" for an interface that belongs to no instance.
+
+    Addresses that no interface has are absent.
 
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeNetworkInterfaces.html
     """
@@ -83,7 +85,7 @@ def instances_behind(addresses: Iterable[str], vpc_id: str) -> dict[str, str]:
             instance_id = interface.get("Attachment", {}).get("InstanceId", "")
             listed = [held.get("PrivateIpAddress", "") for held in interface.get("PrivateIpAddresses", [])]
             listed += [held["Ipv6Address"] for held in interface.get("Ipv6Addresses", [])]
-            found |= {address: instance_id for address in filter(None, listed) if instance_id}
+            found |= dict.fromkeys(filter(None, listed), instance_id)
     shown = {str(ip_address(address)): instance_id for address, instance_id in found.items()}
     return {given: shown[address] for address, given in wanted.items() if address in shown}
 

@@ -244,6 +244,39 @@ def test_one_of_two_instances_behind_addresses_is_no_outage(new_shop: Callable[.
     assert (shop.serves, shop.mails) == (["primary"], [])
 
 
+def test_an_address_whose_instance_is_gone_does_not_delay_the_switch(new_shop: Callable[..., Shop]) -> None:
+    shop = new_shop(addresses=True).deployed()
+    shop.minutes(5)
+    gone, left = shop.service.instance_ids
+    shop.service.terminate(gone)
+    shop.minutes(20)
+    assert shop.serves == ["primary"]
+    shop.stops(left)
+    assert (shop.serves, shop.subjects) == (["sorry"], [ON])
+
+
+@pytest.mark.parametrize(
+    ("other", "known", "switches"),
+    [
+        pytest.param(Target("10.0.0.2", 80, "unhealthy"), {}, True, id="no interface has it"),
+        pytest.param(Target("10.0.0.2", 80, "unhealthy"), {"10.0.0.2": ""}, False, id="an interface has it"),
+        pytest.param(
+            Target("10.0.0.2", 80, "healthy"), {}, False, id="it is healthy: the interface is not shown to us"
+        ),
+        pytest.param(Target("192.168.7.7", 80, "unhealthy", availability_zone="all"), {}, False, id="outside the VPC"),
+    ],
+)
+def test_an_address_is_useless_only_when_no_interface_has_it(
+    other: Target, known: Mapping[str, str], switches: bool
+) -> None:
+    config = with_groups(primary_target_group_arn=PRIMARY, sorry_target_group_arn=SORRY)
+    seen = Switches(plain({PRIMARY: 1, SORRY: 0}, {PRIMARY: 1, SORRY: 0}), (), "weighted", {})
+    targets = {PRIMARY: (Target("10.0.0.1", 80, "healthy"), other)}
+    behind, page = {"10.0.0.1": "i-1", **known}, {SORRY: (Target("alb", 443, "healthy"),)}
+    decided = decide(config, Observed(NOW, seen, targets, page, behind, {"i-1": "stopping"}))
+    assert (getattr(decided.change, "to", "") == "sorry") == switches
+
+
 def test_instances_cost_no_call_for_addresses(shop: Shop) -> None:
     shop.minutes(2)
     asked = {call.operation for call in shop.account.calls if "Role" in call.principal}
@@ -503,6 +536,24 @@ def test_a_target_in_a_zone_that_is_not_enabled_is_not_up(new_shop: Callable[...
     assert (shop.serves, shop.subjects) == (["sorry"], [ON])
     assert first in shop.mails[0].body.split("■ ")[2]
     assert shop.account.ec2.state(second) == "running"
+
+
+@pytest.mark.parametrize("given", [{}, {"PrimaryInstanceIds": ""}], ids=["declared", "not declared"])
+@pytest.mark.parametrize("addresses", [False, True], ids=["instances", "addresses"])
+def test_replace_mode_does_not_go_back_for_a_server_in_a_zone_that_is_not_enabled(
+    new_shop: Callable[..., Shop], addresses: bool, given: dict[str, str]
+) -> None:
+    shop = new_shop(SwitchMode="replace", addresses=addresses, **given).deployed()
+    first, second = shop.service.instance_ids
+    shop.account.client("elbv2").set_subnets(LoadBalancerArn=shop.service.nlb_arn, Subnets=shop.service.subnet_ids[:1])
+    shop.minutes(5)
+    shop.stops(first)
+    shop.minutes(30)
+    assert (shop.serves, shop.subjects) == (["sorry"], [ON])
+    assert f"{second} ok/ok/not-applicable, in a zone that is not enabled" in shop.decisions(BACK)[-1]["reason"]
+    shop.service.start(first)
+    shop.minutes(8)
+    assert (shop.serves, shop.subjects) == (["primary"], [ON, OFF])
 
 
 def test_a_target_that_traffic_is_shifted_from_is_not_up(shop: Shop) -> None:

@@ -42,7 +42,7 @@ CONFIG = Config(
 
 def seen(states: str = "", recovery: str = "", flapping: str = "OK", **world: Any) -> Observed:
     """Build a world on the sorry page: states of the targets i-1, i-2, …, then the alarms."""
-    known = world.pop("known_seconds", None)
+    known, outside = world.pop("known_seconds", None), world.pop("outside", ())
     weights = MappingProxyType(world.pop("weights", {PRIMARY: 0, SORRY: 1}))
     listener = Listener(LISTENER, "nlb", "TCP", 443, "forward", weights)
     mode = world.get("mode", "weighted")
@@ -54,7 +54,7 @@ def seen(states: str = "", recovery: str = "", flapping: str = "OK", **world: An
     alarms = (Alarm(name, recovery, NOW),) if recovery else ()
     switches = {"listeners": (listener,), "ruled": (), "mode": mode, "elsewhere": {}} | world
     flaps = Alarm("shop-nlb-flapping", flapping, NOW)
-    return Observed(Switches(**switches), {PRIMARY: targets}, {}, states, statuses, alarms, flaps, known)
+    return Observed(Switches(**switches), {PRIMARY: targets}, {}, states, statuses, outside, alarms, flaps, known)
 
 
 BACK = Switch("primary", (LISTENER,))
@@ -85,6 +85,14 @@ WORLDS = {
     "replace mode: impaired": (STAY, seen(recovery="ALARM", statuses=(ILL,), **REPLACED)),
     "replace mode: still initializing": (STAY, seen(recovery="ALARM", statuses=(NEW,), **REPLACED)),
     "replace mode: application check fails": (STAY, seen(recovery="ALARM", statuses=(APP_ILL,), **REPLACED)),
+    "replace mode: one in a zone that is not enabled": (
+        STAY,
+        seen(recovery="ALARM", statuses=(FIT,), outside=("i-1",), **REPLACED),
+    ),
+    "replace mode: the other one of them not": (
+        BACK,
+        seen(recovery="ALARM", statuses=(FIT, FIT), outside=("i-1",), **REPLACED),
+    ),
     "replace mode: nothing runs": (STAY, seen(recovery="ALARM", **REPLACED)),
 }
 
@@ -273,7 +281,7 @@ def test_only_force_goes_back_before_recovery_minutes_have_passed(shop: Shop) ->
     shop.minutes(2)
     assert (shop.serves, len(shop.subjects)) == (["sorry"], 1)
     said = shop.switchback()
-    assert "s since people were told that it is on, and RecoveryMinutes is 3" in said["reason"]
+    assert "s since people were told of it, RecoveryMinutes is 3" in said["reason"]
     shop.switchback({"action": "reconcile", "force": True, "reason": "it is known to be well"})
     assert shop.serves == ["primary"]
 
@@ -359,6 +367,19 @@ def test_a_flapping_primary_ends_on_the_sorry_page(new_shop: Any) -> None:
     assert shop.decisions(FUNCTION)[-1]["outcome"] == "refused"
     shop.minutes(60)
     assert shop.serves == ["primary"]
+
+
+def test_a_switch_of_a_run_that_died_counts_for_max_switches_per_hour(new_shop: Any) -> None:
+    shop = new_shop(MaxSwitchesPerHour="1", RecoveryMinutes="1").deployed()
+    shop.minutes(5)
+    shop.account.lag.off("elbv2")
+    shop.account.faults.add("elbv2", "ModifyListener", "", times=1, after=True, kills=True, role="Switchover")
+    shop.stops()
+    shop.minutes(2)
+    assert (shop.serves, shop.subjects) == (["sorry"], ["sorry page ON, found by the periodic check"])
+    shop.comes_back()
+    assert shop.serves == ["sorry"]
+    assert "after 1 switches to the sorry page within an hour" in shop.decisions(FUNCTION)[-1]["reason"]
 
 
 def test_a_held_stack_stays_on_the_sorry_page(shop: Shop) -> None:

@@ -132,10 +132,16 @@ def _besides(named: Mapping[str, str], done: Done) -> Iterator[Words]:
             f"AWS は変更を受け付けましたが、まだ表示に反映されていません: {listed}。",
         )
     for arn, problem in done.failed.items():
-        yield Words(
-            f"NOT switched, tried again every minute: {named[arn]}: {problem}",
-            f"切り替えられていません (毎分再試行します): {named[arn]}: {problem}",
-        )
+        if arn in done.unsure:
+            yield Words(
+                f"NOT KNOWN whether switched, looked at again at every run: {named[arn]}: {problem}",
+                f"切り替わったかどうか不明です (毎回の実行で再確認します): {named[arn]}: {problem}",
+            )
+        else:
+            yield Words(
+                f"NOT switched, tried again at every run: {named[arn]}: {problem}",
+                f"切り替えられていません (毎回の実行で再試行します): {named[arn]}: {problem}",
+            )
     if done.refusal:
         yield Words(
             f"AWS refused both groups in one weighted action, so one group was set: replace mode is in force. "

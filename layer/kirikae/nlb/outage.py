@@ -45,8 +45,8 @@ def too_many_down(config: Config, seen: Observed, group: str) -> bool:
     unseen = servers.declared(config, seen.primary, seen.behind, group) - found.keys()  # each may be one of the targets
     lost = unknown | gone.keys()
     held = [target for server, targets in found.items() if server not in lost for target in targets]
-    left = sum(not servers.gets_nothing(seen.switches, target) for target in held)
-    return bool(gone) and left + len(unseen - lost) < config.min_healthy_targets
+    useless = [t for t in held if servers.gets_nothing(seen.switches, t) or servers.nobodys(t, seen.behind)]
+    return bool(gone) and len(held) - len(useless) + len(unseen - lost) < config.min_healthy_targets
 
 
 def few(config: Config, seen: Observed) -> Words | None:

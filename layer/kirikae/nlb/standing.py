@@ -11,6 +11,7 @@ from kirikae.notify import Mail, Words
 from kirikae.told import Note, State
 
 SORRY_PAGE, WEIGHTED = "sorry page", "weighted switching"
+COUNTS = {SORRY_PAGE: "SwitchedToSorry"}  # for MaxSwitchesPerHour, by whoever tells it
 
 
 class Seen(Protocol):
@@ -24,17 +25,19 @@ class Seen(Protocol):
 def standing(config: Config, seen: Seen, result: Result[Any, Done] | None) -> State | None:
     """Return whether the sorry page is on, and whether AWS refused weighted switching: at rest, neither.
 
-    None while listeners differ, or are not ours to judge, or nobody knows what AWS takes.
+    After a switch of some listeners only, for how many it is on, so that the rest is told when it is made.  None while
+    listeners differ and nobody tells a switch, or are not ours to judge, or nobody knows what AWS takes.
     """
     if not result and (hands_off(config, seen.switches) or seen.switches.guessed):
         return None
-    sides = {serving(config, listener) for listener in seen.switches.listeners}  # an adoption moves none of them
-    if result and isinstance(result.change, Switch):
-        sides = {result.change.to}
-    if len(sides) != 1 or None in sides:
+    sides = {listener.arn: serving(config, listener) for listener in seen.switches.listeners}
+    if result and isinstance(result.change, Switch):  # an adoption moves none of them
+        sides |= dict.fromkeys(result.done.made, result.change.to)
+    elif len(set(sides.values())) != 1 or None in sides.values():
         return None
-    mode = result.done.mode if result else seen.switches.mode
-    on = {SORRY_PAGE: "on"} if sides == {"sorry"} else dict[str, str]()
+    mode, away = result.done.mode if result else seen.switches.mode, [*sides.values()].count("sorry")
+    page = "on" if away == len(sides) else f"on for {away} of {len(sides)} listeners"
+    on = {SORRY_PAGE: page} if away else dict[str, str]()
     return on if mode == config.switch_mode else on | {WEIGHTED: "refused"}
 
 
@@ -59,7 +62,7 @@ def found(config: Config, seen: Seen, known: State) -> Mail | None:
     now = standing(config, seen, None) or {}
     if known.get(SORRY_PAGE) == now.get(SORRY_PAGE):
         return replace_mode(config, Words("", "")) if WEIGHTED in now else None
-    is_on = SORRY_PAGE not in known
+    is_on = SORRY_PAGE in now
     ports = ", ".join(f"{each.protocol}:{each.port} {each.arn}" for each in seen.switches.listeners)
     said = (
         Words("the listeners forward to the sorry page", "リスナーは sorry ページに転送しています")

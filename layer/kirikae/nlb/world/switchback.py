@@ -28,9 +28,12 @@ class Observed:
 
     switches: world.Switches
     primary: Mapping[str, tuple[Target, ...]] = field(default_factory=dict)  # by group
-    behind: Mapping[str, str] = field(default_factory=dict)  # address of a target -> its instance
+    behind: Mapping[str, str] = field(
+        default_factory=dict
+    )  # address of a target -> its instance, "" for an interface without one
     instances: Mapping[str, str] = field(default_factory=dict)  # of the healthy targets, id -> state, in weighted mode
     statuses: Mapping[str, Status] = field(default_factory=dict)  # of the running instances, in replace mode
+    outside: tuple[str, ...] = ()  # those of them in zones that are not enabled for the load balancer, in replace mode
     recovery: tuple[Alarm, ...] = ()  # of the mode in force: in weighted mode one of each group
     flapping: Alarm | None = None
     known_seconds: float | None = None  # since people know that the page is on; asked when a way back is due
