@@ -112,6 +112,8 @@ def hangs(*targets: Target) -> Observed:
     return seen("stopped", started("running", 20, running=written(19)), **OK, targets=targets)
 
 
+TWO_STARTED = instance(TWO, "running", 5, outage=written(5), started=written(5))
+
 WORLDS = {
     "all is well": (None, seen("running", "stopped")),
     "the active stops": (start(ONE, TWO), seen("stopping", "stopped")),
@@ -336,6 +338,16 @@ def test_the_active_is_fenced_before_a_start(change: dict[str, Any] | None, worl
             id="the ports of the active",
         ),
         pytest.param({"running": ONE}, seen("stopped", started("running"), **HEALTHY), id="registered already"),
+        pytest.param(
+            {"running": TWO, "register": GROUP, "ports": []},
+            seen("stopped", "running", TWO_STARTED),
+            id="the one that is noted as started is followed",
+        ),
+        pytest.param(
+            {"running": TWO},
+            seen("stopped", started("running"), TWO_STARTED, targets=(Target(TWO, 80, "initial"),)),
+            id="the one that is registered is followed",
+        ),
         pytest.param(None, seen("stopped", started("running", **RAN), **OK), id="taken out by somebody: left out"),
         pytest.param(
             None,
@@ -395,6 +407,12 @@ def test_with_a_target_group(change: dict[str, Any] | None, world: Observed) -> 
             CONFIG,
             seen("stopped", started("running", **RAN), "running"),
             id="two are up",
+        ),
+        pytest.param(
+            "more than one standby is up",
+            REGISTERED,
+            seen("stopped", started("running", serving=written(1)), "running", targets=(Target(TWO, 80, "healthy"),)),
+            id="a second one is not registered",
         ),
         pytest.param("no standby is left", CONFIG, seen("stopped", "missing", "terminated"), id="none left"),
         pytest.param(

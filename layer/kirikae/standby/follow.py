@@ -1,6 +1,5 @@
 """See a standby through once it is up: noted, registered, serving; and close the outage when the active is back."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -8,7 +7,6 @@ from kirikae import ec2, elb, env, patience
 from kirikae.clock import iso
 from kirikae.decision import Made
 from kirikae.ec2 import Instance
-from kirikae.elb import Target
 from kirikae.errors import UnfinishedError
 from kirikae.notify import Words
 from kirikae.standby import outage, record
@@ -25,7 +23,7 @@ from kirikae.standby.notes import (
     since_start,
     time_of,
 )
-from kirikae.standby.world import UP, Close, Config, Note, Observed
+from kirikae.standby.world import UP, Close, Config, Note, Observed, registered
 
 # The run that starts a standby notes it at once. One that stays without a note this long was started by somebody else,
 # or by a run that did not live to note it.
@@ -51,9 +49,9 @@ def step(config: Config, seen: Observed, standby: Instance) -> Note | None:
         return None
     group = config.standby_target_group_arn
     # One that was left was deregistered for the next, and is up alone now.
-    again = bool(group) and seen.left(standby) and not _among(standby.id, seen.targets)
+    again = bool(group) and seen.left(standby) and not registered(standby.id, seen.targets)
     if since_start(standby, noted, RUNNING) is None or again:
-        if not group or _among(standby.id, seen.targets):
+        if not group or registered(standby.id, seen.targets):
             return Note("running", standby.id)
         ports = _ports(config.active_instance_id, seen) or _ports(standby.id, seen)
         left = {other.id for other in seen.standbys if other.id != standby.id and seen.left(other)}
@@ -93,9 +91,8 @@ def evidence(config: Config, seen: Observed, standby: Instance) -> tuple[bool, W
         if _idle(seen, standby):
             group = config.standby_target_group_arn
             en, ja = f"{en}: no load balancer uses {group}", f"{ja}: {group} を使用するロードバランサーがありません"
-        ready = (
-            ready and _among(standby.id, own) and all(target.healthy or target.state == "draining" for target in own)
-        )
+        healthy = all(target.healthy or target.state == "draining" for target in own)
+        ready = ready and healthy and registered(standby.id, own)
     return ready, Words(en, ja)
 
 
@@ -125,19 +122,14 @@ def make(config: Config, seen: Observed, change: Note) -> Step:
                 elb.deregister_targets(group, [{"Id": name, "Port": port} for name, port in change.deregister])
             targets = [{"Id": standby.id, "Port": port} for port in change.ports] or [{"Id": standby.id}]
             elb.register_targets(group, targets)
-            shown = patience.until(lambda: elb.target_health(group), lambda targets: _among(standby.id, targets))
-            if not _among(standby.id, shown or ()):
+            shown = patience.until(lambda: elb.target_health(group), lambda targets: registered(standby.id, targets))
+            if not registered(standby.id, shown or ()):
                 raise UnfinishedError(f"{standby.id} was registered in {group} and does not show there")
     at = {"note": standby.launched or seen.now, "running": seen.ran or seen.now, "serving": seen.now}[change.kind]
     if not record.note(standby.id, {OUTAGE: iso(outage.began(seen)), key: iso(at)}, over(standby, seen.active)):
         raise UnfinishedError(f"{key} could not be noted on {standby.id}")
     known = change.kind == "note"
     return Step(change=change, reason=evidence(config, seen, standby)[1], standby=standby, found=known)
-
-
-def _among(instance_id: str, targets: Iterable[Target]) -> bool:
-    """Tell whether an instance is registered; one that drains, from the outage before perhaps, is on its way out."""
-    return any(target.id == instance_id and target.state != "draining" for target in targets)
 
 
 def _ports(instance_id: str, seen: Observed) -> list[int]:
