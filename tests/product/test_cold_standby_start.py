@@ -112,6 +112,7 @@ def hangs(*targets: Target) -> Observed:
     return seen("stopped", started("running", 20, running=written(19)), **OK, targets=targets)
 
 
+LEFT = started("running", 30, running=written(29), failed=f"{written(15)} gave-up Why")
 TWO_STARTED = instance(TWO, "running", 5, outage=written(5), started=written(5))
 
 WORLDS = {
@@ -347,6 +348,16 @@ def test_the_active_is_fenced_before_a_start(change: dict[str, Any] | None, worl
             {"running": TWO},
             seen("stopped", started("running"), TWO_STARTED, targets=(Target(TWO, 80, "initial"),)),
             id="the one that is registered is followed",
+        ),
+        pytest.param(
+            {"running": TWO, "deregister": [[ONE, 80]]},
+            seen("stopped", LEFT, TWO_STARTED, targets=(Target(ONE, 80, "unhealthy"), Target(TWO, 80, "initial"))),
+            id="registered already: the one that was left leaves all the same",
+        ),
+        pytest.param(
+            {"running": TWO},
+            seen("stopped", LEFT, TWO_STARTED, targets=(Target(ONE, 80, "draining"), Target(TWO, 80, "initial"))),
+            id="the one that was left drains",
         ),
         pytest.param(None, seen("stopped", started("running", **RAN), **OK), id="taken out by somebody: left out"),
         pytest.param(

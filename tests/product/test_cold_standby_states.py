@@ -76,6 +76,25 @@ def test_a_standby_that_a_person_starts_beside_the_one_that_serves_is_named_and_
     assert f"more than one standby is up: {world.two} is running, {world.one} is running" in refusal(world)
 
 
+def test_a_standby_that_was_left_leaves_the_group_though_the_next_is_registered_in_it_already(batch: World) -> None:
+    world = batch(StandbyTargetGroupArn="its own", StandbyGiveUpMinutes="5")
+    world.service.start(world.two)  # as after an outage before, when nobody took it out of the group
+    world.minutes(2)
+    places = [{"Id": world.two, "Port": PORT}]
+    world.account.client("elbv2").register_targets(TargetGroupArn=world.service.group_arn, Targets=places)
+    world.minutes(2)
+    world.service.stop(world.two)
+    world.minutes(3)
+    world.account.ec2.checks[world.one] = {"AttachedEbsStatus": "impaired"}
+    world.dies()
+    world.minutes(8)
+    assert world.states == ["running", "running"]
+    assert world.service.health()[world.one] == "draining"
+    world.minutes(8)
+    assert set(world.service.health()) == {world.active, world.two}
+    assert world.subjects == ["standby ONE started", "standby TWO started", "standby TWO is serving"]
+
+
 def test_a_standby_that_was_left_is_not_registered_again_when_its_tags_are_lost(batch: World) -> None:
     world = batch(StandbyTargetGroupArn="its own", StandbyGiveUpMinutes="5")
     world.account.ec2.checks[world.one] = {"AttachedEbsStatus": "impaired"}

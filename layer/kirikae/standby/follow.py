@@ -50,16 +50,23 @@ def step(config: Config, seen: Observed, standby: Instance) -> Note | None:
     group = config.standby_target_group_arn
     # One that was left was deregistered for the next, and is up alone now.
     again = bool(group) and seen.left(standby) and not registered(standby.id, seen.targets)
+    leaving = _left_behind(seen, standby)
     if since_start(standby, noted, RUNNING) is None or again:
         if not group or registered(standby.id, seen.targets):
-            return Note("running", standby.id)
+            return Note("running", standby.id, deregister=leaving)
         ports = _ports(config.active_instance_id, seen) or _ports(standby.id, seen)
-        left = {other.id for other in seen.standbys if other.id != standby.id and seen.left(other)}
-        leaving = tuple((target.id, target.port) for target in seen.targets if target.id in left)
         return Note("running", standby.id, group, tuple(ports), leaving)
     if since_start(standby, noted, SERVING) is None and evidence(config, seen, standby)[0]:
-        return Note("serving", standby.id)
+        return Note("serving", standby.id, deregister=leaving)
     return None
+
+
+def _left_behind(seen: Observed, standby: Instance) -> tuple[tuple[str, int], ...]:
+    """Return the other standbys that were left and are still registered, and their ports."""
+    left = {other.id for other in seen.standbys if other.id != standby.id and seen.left(other)}
+    return tuple(
+        (target.id, target.port) for target in seen.targets if target.id in left and target.state != "draining"
+    )
 
 
 def overdue(config: Config, seen: Observed, standby: Instance) -> bool:
@@ -116,10 +123,10 @@ def make(config: Config, seen: Observed, change: Note) -> Step:
     before = next(seen.notes(known).get(key) for known in seen.standbys if known.id == standby.id)
     if standby.state not in UP or (since_start(standby, noted, key) and noted[key] != before):
         return Step(change=None, reason=Words(f"another run has noted {key} on {standby.id}"))
-    if group := change.register:
-        with env.naming("StandbyTargetGroupArn", group):
-            if change.deregister:  # first: two that are registered could both serve
-                elb.deregister_targets(group, [{"Id": name, "Port": port} for name, port in change.deregister])
+    with env.naming("StandbyTargetGroupArn", group := config.standby_target_group_arn):
+        if change.deregister:  # first: two that are registered could both serve
+            elb.deregister_targets(group, [{"Id": name, "Port": port} for name, port in change.deregister])
+        if change.register:
             targets = [{"Id": standby.id, "Port": port} for port in change.ports] or [{"Id": standby.id}]
             elb.register_targets(group, targets)
             shown = patience.until(lambda: elb.target_health(group), lambda targets: registered(standby.id, targets))

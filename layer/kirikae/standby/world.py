@@ -115,7 +115,7 @@ class Note(Change):
     standby: str
     register: str = ""
     ports: tuple[int, ...] = ()  # those of the active; none: the group's own
-    deregister: tuple[tuple[str, int], ...] = ()  # standbys that were left, and their ports: two never serve
+    deregister: tuple[tuple[str, int], ...] = ()  # standbys that were left, and their ports, first: two never serve
     fence: str | None = None  # the active, to be stopped first
 
     def record(self) -> dict[str, Any]:
