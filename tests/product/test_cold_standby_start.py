@@ -372,6 +372,21 @@ def test_the_active_is_fenced_before_a_start(change: dict[str, Any] | None, worl
         ),
         pytest.param(None, hangs(Target(ONE, 80, "unused", UNUSED)), id="and nothing against it"),
         pytest.param(
+            {"running": ONE, "register": GROUP, "ports": []},
+            seen("stopped", started("running", 20)),
+            id="its time begins with its registration",
+        ),
+        pytest.param(
+            None,
+            seen("stopped", started("running", 20, running=written(14)), targets=(Target(ONE, 80, "unhealthy"),)),
+            id="a minute is left",
+        ),
+        pytest.param(
+            start(TWO, leave=[ONE]),
+            seen("stopped", started("running", 20), targets=(Target(ONE, 80, "unhealthy"),)),
+            id="registered by somebody: its time began with its start",
+        ),
+        pytest.param(
             start(TWO, leave=[ONE]),
             replace(hangs(Target(ONE, 80, "unused", UNUSED)), **STARTING),
             id="but its checks do",

@@ -1,7 +1,7 @@
 """See a standby through once it is up: noted, registered, serving; and close the outage when the active is back."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from kirikae import ec2, elb, env, patience
 from kirikae.clock import iso
@@ -75,12 +75,24 @@ def overdue(config: Config, seen: Observed, standby: Instance) -> bool:
     If it passes its checks and no load balancer uses its group, nothing is known against it: another does no better.
     """
     noted, minutes = seen.notes(standby), config.standby_give_up_minutes
-    started = time_of(noted.get(STARTED, ""))
-    if not minutes or started is None or since_start(standby, noted, SERVING) or evidence(config, seen, standby)[0]:
+    began = _could_serve(config, seen, standby)
+    if not minutes or began is None or since_start(standby, noted, SERVING) or evidence(config, seen, standby)[0]:
         return False
     if _passes(seen, standby) and _idle(seen, standby):
         return False
-    return seen.now - max(started, outage.began(seen)) >= timedelta(minutes=minutes)
+    return seen.now - max(began, outage.began(seen)) >= timedelta(minutes=minutes)
+
+
+def _could_serve(config: Config, seen: Observed, standby: Instance) -> datetime | None:
+    """Return since when nothing kept it from serving: its start or, where there is a group, its registration.
+
+    A registration that a hold forbids, or that ELB does not take, is no failure of the standby.
+    """
+    noted = seen.notes(standby)
+    started = time_of(noted.get(STARTED, ""))
+    if not config.standby_target_group_arn or standby.state != "running":
+        return started
+    return since_start(standby, noted, RUNNING) or (started if registered(standby.id, seen.targets) else None)
 
 
 def evidence(config: Config, seen: Observed, standby: Instance) -> tuple[bool, Words]:
