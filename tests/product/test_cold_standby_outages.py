@@ -160,6 +160,32 @@ def test_a_start_that_cannot_be_noted_is_mailed(batch: World) -> None:
     assert world.subjects == ["standby TWO started", "standby TWO is serving"], "noted late, and told already"
 
 
+@pytest.mark.parametrize("code", ["TagLimitExceeded", "UnauthorizedOperation"])
+def test_a_standby_is_registered_though_nothing_can_be_noted(batch: World, code: str) -> None:
+    world = batch(StandbyTargetGroupArn="its own")
+    world.account.faults.add("ec2", "CreateTags", code, status=400, role="ColdStandby")
+    world.dies()
+    world.minutes(10)
+    assert world.service.health()[world.one] == "healthy"
+    assert world.subjects == ["standby ONE started"]
+    assert world.alarm_mails("ColdStandbyStartErrors"), "the notes are missed"
+    world.account.faults.clear()
+    world.minutes(4)
+    assert world.subjects == ["standby ONE started", "standby ONE is serving"]
+
+
+def test_a_standby_that_serves_is_told_though_that_cannot_be_noted(batch: World) -> None:
+    world = batch()
+    world.dies()
+    world.minutes(1)
+    world.account.faults.add("ec2", "CreateTags", "TagLimitExceeded", status=400, role="ColdStandby")
+    world.minutes(6)
+    assert world.subjects == ["standby ONE started", "standby ONE is serving"]
+    world.account.faults.clear()
+    world.minutes(4)
+    assert world.subjects[2:] == ["standby ONE is serving"], "once more, by the run that could note it"
+
+
 # Whatever EC2 has against a candidate.
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 
 from kirikae import ec2, elb, env, patience
 from kirikae.clock import iso
@@ -44,21 +45,28 @@ def step(config: Config, seen: Observed, standby: Instance) -> Note | None:
     noted = seen.notes(standby)
     if STARTED not in noted:
         waited = standby.launched is None or seen.now - standby.launched >= UNNOTED
-        return Note("note", standby.id) if waited else None
+        return _joining(config, seen, "note", standby) if waited else None
     if standby.state != "running":
         return None
-    group = config.standby_target_group_arn
     # One that was left was deregistered for the next, and is up alone now.
-    again = bool(group) and seen.left(standby) and not registered(standby.id, seen.targets)
-    leaving = _left_behind(seen, standby)
-    if since_start(standby, noted, RUNNING) is None or again:
-        if not group or registered(standby.id, seen.targets):
-            return Note("running", standby.id, deregister=leaving)
-        ports = _ports(config.active_instance_id, seen) or _ports(standby.id, seen)
-        return Note("running", standby.id, group, tuple(ports), leaving)
+    alone = bool(config.standby_target_group_arn) and not registered(standby.id, seen.targets)
+    if since_start(standby, noted, RUNNING) is None or (alone and seen.left(standby)):
+        return _joining(config, seen, "running", standby)
     if since_start(standby, noted, SERVING) is None and evidence(config, seen, standby)[0]:
-        return Note("serving", standby.id, deregister=leaving)
+        return Note("serving", standby.id, deregister=_left_behind(seen, standby))
     return None
+
+
+def _joining(config: Config, seen: Observed, kind: Literal["note", "running"], standby: Instance) -> Note:
+    """Return the note and, of a standby that runs, the registration that is due: it waits for no note."""
+    group = config.standby_target_group_arn
+    if standby.state != "running" or not group:
+        return Note(kind, standby.id)
+    leaving = _left_behind(seen, standby)
+    if registered(standby.id, seen.targets):
+        return Note(kind, standby.id, deregister=leaving)
+    ports = _ports(config.active_instance_id, seen) or _ports(standby.id, seen)
+    return Note(kind, standby.id, group, tuple(ports), leaving)
 
 
 def _left_behind(seen: Observed, standby: Instance) -> tuple[tuple[str, int], ...]:
@@ -128,27 +136,39 @@ def _idle(seen: Observed, standby: Instance) -> bool:
 
 
 def make(config: Config, seen: Observed, change: Note) -> Step:
-    """Make the step, unless another run turns out to have made it."""
+    """Make the step, unless another run turns out to have made it.
+
+    The note comes last: if it cannot be written, what it is about is done and told, and the next run tries again.
+    """
     standby = believed(ec2.instances([change.standby])[0], seen.active, seen.now)
     key = {"note": STARTED, "running": RUNNING, "serving": SERVING}[change.kind]
     noted = current(standby, seen.active)
     before = next(seen.notes(known).get(key) for known in seen.standbys if known.id == standby.id)
     if standby.state not in UP or (since_start(standby, noted, key) and noted[key] != before):
         return Step(change=None, reason=Words(f"another run has noted {key} on {standby.id}"))
+    _enter(config, standby, change)
+    at = {"note": standby.launched or seen.now, "running": seen.ran or seen.now, "serving": seen.now}[change.kind]
+    since = {OUTAGE: iso(outage.began(seen))}
+    noted_now = record.note(standby.id, since | {key: iso(at)}, over(standby, seen.active))
+    known = change.kind == "note" or not noted_now
+    made = Step(change=change, reason=evidence(config, seen, standby)[1], standby=standby, found=known)
+    if not noted_now:
+        raise UnfinishedError(f"{key} could not be noted on {standby.id}", made)
+    return made
+
+
+def _enter(config: Config, standby: Instance, change: Note) -> None:
+    """Make the group hold the standby instead of those that were left, as far as the change says so."""
     with env.naming("StandbyTargetGroupArn", group := config.standby_target_group_arn):
         if change.deregister:  # first: two that are registered could both serve
             elb.deregister_targets(group, [{"Id": name, "Port": port} for name, port in change.deregister])
         if change.register:
-            targets = [{"Id": standby.id, "Port": port} for port in change.ports] or [{"Id": standby.id}]
-            elb.register_targets(group, targets)
+            elb.register_targets(
+                group, [{"Id": standby.id, "Port": port} for port in change.ports] or [{"Id": standby.id}]
+            )
             shown = patience.until(lambda: elb.target_health(group), lambda targets: registered(standby.id, targets))
             if not registered(standby.id, shown or ()):
                 raise UnfinishedError(f"{standby.id} was registered in {group} and does not show there")
-    at = {"note": standby.launched or seen.now, "running": seen.ran or seen.now, "serving": seen.now}[change.kind]
-    if not record.note(standby.id, {OUTAGE: iso(outage.began(seen)), key: iso(at)}, over(standby, seen.active)):
-        raise UnfinishedError(f"{key} could not be noted on {standby.id}")
-    known = change.kind == "note"
-    return Step(change=change, reason=evidence(config, seen, standby)[1], standby=standby, found=known)
 
 
 def _ports(instance_id: str, seen: Observed) -> list[int]:
