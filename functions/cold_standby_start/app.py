@@ -31,18 +31,19 @@ def observe(config: Config, hint: Hint) -> Observed:
     active, *others = ec2.instances(every, hint.stopped_instance or hint.running_instance, hint.state)
     standbys = tuple(notes.believed(standby, active, now) for standby in others)
     seen = Observed(now, active, standbys, alarms.in_alarm(config.own_arn))
-    running = [standby.id for standby in seen.up if standby.state == "running"][:1]
+    running = [standby.id for standby in seen.up if standby.state == "running"]
     running = running if outage.down(seen) or seen.alarms else []
     back = active.state == "running" and (bool(seen.noted) or outage.in_doubt(seen))
     if active.state == ec2.MISSING:
         seen = replace(seen, told=tell.unanswered(config))
     if asked := [*([active.id] if back else []), *running]:
-        ran = hint.at if hint.running_instance in running else None
-        seen = replace(seen, statuses=checks.instance_statuses(asked), ran=ran)
+        seen = replace(seen, statuses=checks.instance_statuses(asked))
     group = config.standby_target_group_arn
     with env.naming("StandbyTargetGroupArn", group):
         if group and (running or back or active.state == ec2.MISSING):
             seen = replace(seen, targets=elb.target_health(group))
+        if running and hint.running_instance == seen.up[0].id:
+            seen = replace(seen, ran=hint.at)
         if outage.of(seen):
             return look.without_muted(config, hint, seen)
         if group:
@@ -95,7 +96,8 @@ def see_through(config: Config, seen: Observed, found: Outage, standby: Instance
     change = follow.step(config, seen, standby)
     serves, evidence = follow.evidence(config, seen, standby)
     lasting = () if serves else NOT_SERVING
-    if not change and len(seen.up) > 1:
+    second = change and change.register and any(world.registered(other.id, seen.targets) for other in seen.up)
+    if len(seen.up) > 1 and (second or not change):
         several = ", ".join(f"{other.id} is {other.state}" for other in seen.up)
         return Decision(Words(f"more than one standby is up: {several}"), refused=True, lasting=lasting)
     if not change and STARTED not in seen.notes(standby):

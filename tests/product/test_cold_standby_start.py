@@ -112,6 +112,9 @@ def hangs(*targets: Target) -> Observed:
     return seen("stopped", started("running", 20, running=written(19)), **OK, targets=targets)
 
 
+LEFT = started("running", 30, running=written(29), failed=f"{written(15)} gave-up Why")
+TWO_STARTED = instance(TWO, "running", 5, outage=written(5), started=written(5))
+
 WORLDS = {
     "all is well": (None, seen("running", "stopped")),
     "the active stops": (start(ONE, TWO), seen("stopping", "stopped")),
@@ -341,6 +344,32 @@ def test_the_active_is_fenced_before_a_start(change: dict[str, Any] | None, worl
             id="the ports of the active",
         ),
         pytest.param({"running": ONE}, seen("stopped", started("running"), **HEALTHY), id="registered already"),
+        pytest.param(
+            {"note": ONE, "register": GROUP, "ports": []},
+            seen("stopped", "running"),
+            id="the registration waits for no note",
+        ),
+        pytest.param({"note": ONE}, seen("stopped", instance(ONE, "pending", launched=1)), id="it does not run yet"),
+        pytest.param(
+            {"running": TWO, "register": GROUP, "ports": []},
+            seen("stopped", "running", TWO_STARTED),
+            id="the one that is noted as started is followed",
+        ),
+        pytest.param(
+            {"running": TWO},
+            seen("stopped", started("running"), TWO_STARTED, targets=(Target(TWO, 80, "initial"),)),
+            id="the one that is registered is followed",
+        ),
+        pytest.param(
+            {"running": TWO, "deregister": [[ONE, 80]]},
+            seen("stopped", LEFT, TWO_STARTED, targets=(Target(ONE, 80, "unhealthy"), Target(TWO, 80, "initial"))),
+            id="registered already: the one that was left leaves all the same",
+        ),
+        pytest.param(
+            {"running": TWO},
+            seen("stopped", LEFT, TWO_STARTED, targets=(Target(ONE, 80, "draining"), Target(TWO, 80, "initial"))),
+            id="the one that was left drains",
+        ),
         pytest.param(None, seen("stopped", started("running", **RAN), **OK), id="taken out by somebody: left out"),
         pytest.param(
             None,
@@ -353,6 +382,21 @@ def test_the_active_is_fenced_before_a_start(change: dict[str, Any] | None, worl
             id="a group that no load balancer uses tells nothing",
         ),
         pytest.param(None, hangs(Target(ONE, 80, "unused", UNUSED)), id="and nothing against it"),
+        pytest.param(
+            {"running": ONE, "register": GROUP, "ports": []},
+            seen("stopped", started("running", 20)),
+            id="its time begins with its registration",
+        ),
+        pytest.param(
+            None,
+            seen("stopped", started("running", 20, running=written(14)), targets=(Target(ONE, 80, "unhealthy"),)),
+            id="a minute is left",
+        ),
+        pytest.param(
+            start(TWO, leave=[ONE]),
+            seen("stopped", started("running", 20), targets=(Target(ONE, 80, "unhealthy"),)),
+            id="registered by somebody: its time began with its start",
+        ),
         pytest.param(
             start(TWO, leave=[ONE]),
             replace(hangs(Target(ONE, 80, "unused", UNUSED)), **STARTING),
@@ -400,6 +444,12 @@ def test_with_a_target_group(change: dict[str, Any] | None, world: Observed) -> 
             CONFIG,
             seen("stopped", started("running", **RAN), "running"),
             id="two are up",
+        ),
+        pytest.param(
+            "more than one standby is up",
+            REGISTERED,
+            seen("stopped", started("running", serving=written(1)), "running", targets=(Target(TWO, 80, "healthy"),)),
+            id="a second one is not registered",
         ),
         pytest.param("no standby is left", CONFIG, seen("stopped", "missing", "terminated"), id="none left"),
         pytest.param(
@@ -960,11 +1010,11 @@ def test_the_active_is_stopped_before_a_standby_that_is_up_already_takes_its_pla
     made = [call.operation for call in world.account.calls if "ColdStandby" in call.principal]
     assert made.index(STOP) < made.index("RegisterTargets")
     assert world.subjects == [
-        "standby ONE is running already",
         "active ACTIVE stopped, standby ONE is up",
+        "standby ONE is running already",
         "standby ONE is serving",
     ]
-    assert f"start-instances --region ap-northeast-1 --instance-ids {world.active}" in world.mails[1].body
+    assert f"start-instances --region ap-northeast-1 --instance-ids {world.active}" in world.mails[0].body
     assert world.service.health() == {world.active: "unused", world.one: "healthy"}
     assert world.calls(START) == []
 
@@ -995,12 +1045,16 @@ def test_a_standby_that_is_up_waits_for_an_active_that_cannot_be_fenced(batch: C
     world.account.faults.add("ec2", STOP, "OperationNotPermitted", message="The instance may not be stopped.")
     world.sets("heartbeat", "ALARM")
     world.minutes(5)
-    assert world.subjects == ["standby ONE is running already", "active ACTIVE not fenced, standby ONE waits"]
-    assert f"so the standby {world.one} does not take its place" in world.mails[1].body.replace("\n", " ")
+    assert world.subjects == ["active ACTIVE not fenced, standby ONE waits"]
+    assert f"so the standby {world.one} does not take its place" in world.mails[0].body.replace("\n", " ")
     assert world.one not in world.service.health()
     world.account.faults.clear()
     world.minutes(5)
-    assert world.subjects[2:] == ["active ACTIVE stopped, standby ONE is up", "standby ONE is serving"]
+    assert world.subjects[1:] == [
+        "active ACTIVE stopped, standby ONE is up",
+        "standby ONE is running already",
+        "standby ONE is serving",
+    ]
 
 
 def test_strict_lets_a_standby_that_is_up_wait_until_the_active_is_seen_stopped(batch: Callable[..., Batch]) -> None:
@@ -1014,8 +1068,8 @@ def test_strict_lets_a_standby_that_is_up_wait_until_the_active_is_seen_stopped(
         world.account.advance(5)
     world.minutes(5)
     assert world.subjects == [
-        "standby ONE is running already",
         "active ACTIVE stopping, standby ONE waits",
+        "standby ONE is running already",
         "standby ONE is serving",
     ]
 
