@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, assert_never
 
 from kirikae import reconcile
-from kirikae.decision import Decision, Result
+from kirikae.decision import Decision, Made, Result
 from kirikae.errors import UnfinishedError
 from kirikae.events import Hint, Request
 from kirikae.log import logger
@@ -122,7 +122,7 @@ def _out_of_maintenance(config: Config, seen: Observed) -> Decision[Changes]:
     return Decision(reason, replace(change, closes=closes), urgent=True, counts="MaintenanceEnded", lasting=lasting)
 
 
-def act(config: Config, seen: Observed, change: Changes) -> None:
+def act(config: Config, seen: Observed, change: Changes) -> Made:
     """Write so that no visitor gets anything wrong wherever a run dies, and read back; raise UnfinishedError.
 
     What is to come is remembered first. A rule is moved while it matches nothing: it is opened last, and closed first.
@@ -147,10 +147,12 @@ def act(config: Config, seen: Observed, change: Changes) -> None:
             numbers = dict(seen.memory.numbers)
         case _:
             assert_never(change)
+    made = Made(change=change, reason=decide(config, seen).reason, found=ours.shown(config, seen, change))
     if not isinstance(change, Close):
-        rules.remember(config.maintenance_rule_arn, Memory(change.to, numbers, seen.stored.version))
+        rules.conclude(config.maintenance_rule_arn, Memory(change.to, numbers, seen.stored.version), made)
     if problem:
-        raise UnfinishedError(f"the page is on, also for the testers (MaintenanceBypassCidrs): {problem}", done=True)
+        raise UnfinishedError(f"the page is on, also for the testers (MaintenanceBypassCidrs): {problem}", made)
+    return made
 
 
 def _open(config: Config, change: GoLive) -> str:
@@ -164,7 +166,7 @@ def _open(config: Config, change: GoLive) -> str:
     return problem
 
 
-def mail(config: Config, seen: Observed, result: Result[Changes, None]) -> Mail | None:
+def mail(config: Config, seen: Observed, result: Result[Changes, Any]) -> Mail | None:
     """Return the mail of a start, an end, a rule that had to be closed, or one that others moved."""
     match result.change:
         case GoLive() as change if ours.for_testers(config, change):
@@ -181,7 +183,7 @@ def mail(config: Config, seen: Observed, result: Result[Changes, None]) -> Mail 
             assert_never(result.change)
 
 
-TELLS: Tells[Config, Observed, Changes, None] = Tells(standing, found, outages=True)
+TELLS: Tells[Config, Observed, Changes, Any] = Tells(standing, found, outages=True)
 
 reconcile.warm_up(Config, lambda config: rules.read(config.maintenance_listener_arn))
 

@@ -585,6 +585,35 @@ def test_a_move_that_fails_is_finished_by_the_next_run_with_one_mail(site: Site,
     assert site.alb.priorities() == site.before
 
 
+@pytest.mark.parametrize("kind", ["start", "end", "moved"])
+def test_a_change_is_told_once_although_its_closing_note_fails(site: Site, kind: str) -> None:
+    site.minutes(2)
+    if kind != "start":
+        site.wish("start", minutes=60)
+        site.minutes(2)
+        site.account.sns.messages.clear()
+    state = {"start": "state=live", "end": "state=parked", "moved": "state=left"}[kind]
+    site.account.faults.add(
+        "elbv2",
+        "AddTags",
+        "Throttling",
+        when=lambda params: any(tag["Value"].startswith(state) for tag in params["Tags"]),
+    )
+    if kind == "moved":
+        site.alb.move((site.rule, 40000))
+    else:
+        wish = {"type": kind} | ({"minutes": 60} if kind == "start" else {})
+        failed = site.account.functions.invoke(site.stack.resources[FUNCTION], wish)
+        assert "the change is made, but the tags of" in failed.payload["errorMessage"]
+    told = {"start": "maintenance ON", "end": "maintenance OFF", "moved": "the maintenance rule was moved by others"}
+    site.minutes(10)
+    assert site.statuses() == (PAGE if kind == "start" else SERVICE)
+    assert [subject[: len(told[kind])] for subject in site.subjects] == [told[kind]]
+    site.account.faults.clear()
+    site.minutes(2)
+    assert (len(site.subjects), site.tags["kirikae:maintenance"].split()[0]) == (1, state)
+
+
 @pytest.mark.parametrize("finished_by_a_tick", [False, True])
 @pytest.mark.parametrize("operation", ["SetRulePriorities", "ModifyRule", "PutParameter", "DescribeRules"])
 def test_a_start_that_lambda_repeats_does_not_undo_an_operators_end(

@@ -75,6 +75,15 @@ def remember(rule_arn: str, memory: Memory) -> None:
     elb.tag(rule_arn, encoded(memory) | {VERSION_TAG: str(memory.version)})
 
 
+def conclude(rule_arn: str, memory: Memory, done: Any) -> None:
+    """Remember that a change was made; raise UnfinishedError with what was done, which is told all the same."""
+    try:
+        remember(rule_arn, memory)
+    except (ClientError, BotoCoreError) as error:
+        text = f"the change is made, but the tags of {rule_arn}, which say so, could not be written: {error}"
+        raise UnfinishedError(text, done) from error
+
+
 def arrange(prefix: str, priorities: Mapping[str, int]) -> None:
     """Give the rules these priorities, all of them in one call: it is judged by the final order, all or nothing.
 
