@@ -765,6 +765,38 @@ def test_a_start_that_could_not_be_stored_is_repeated(site: Site) -> None:
     assert site.statuses() == PAGE
 
 
+@pytest.mark.parametrize("ended", ["by a person", "by itself"])
+def test_a_start_while_the_rules_go_back_brings_the_page_back_at_once(
+    new_site: Callable[..., Site], ended: str
+) -> None:
+    site = new_site().deployed(ReconcileExpression="rate(5 minutes)")
+    site.wish("start", minutes=7)
+    site.minutes(4)
+    answers: list[Any] = []
+
+    def prolong() -> None:
+        done = site.account.functions.invoke(site.stack.resources[FUNCTION], {"type": "start", "minutes": 120})
+        answers.append(done.payload["outcome"])
+
+    site.account.before("elbv2", "ModifyRule", prolong)
+    if ended == "by a person":
+        assert site.wish("end")["change"]["to"] == "live"
+    for _ in range(40):
+        assert site.statuses() == PAGE
+        site.minutes(0.2)
+    assert answers == ["unchanged"]
+    assert [subject[:14] for subject in site.subjects] == ["maintenance ON", "maintenance OF", "maintenance ON"]
+
+
+def test_a_start_that_is_shown_the_page_of_before_an_end_brings_it_back(site: Site) -> None:
+    site.wish("start", minutes=60)
+    site.minutes(2)
+    site.account.lag.exactly("elbv2", 3.0)
+    site.fails("SetRulePriorities", {"type": "end"})
+    assert site.wish("start", minutes=60)["outcome"] == "changed"
+    assert site.statuses() == PAGE
+
+
 def test_two_starts_at_the_same_moment_lose_none(site: Site) -> None:
     function, other = site.stack.resources[FUNCTION], {"type": "start", "window": "b", "minutes": 20}
     site.wish("end")  # warm
@@ -858,7 +890,7 @@ def test_the_calls_of_a_start_and_an_end_do_not_grow_with_the_rules(site: Site, 
     site.account.lag.off()  # who looks again asks more
     before = site.alb.priorities()
     site.wish("end")  # warm
-    for kind, fields, calls in (("start", {"minutes": 60}, 16), ("end", {}, 15)):
+    for kind, fields, calls in (("start", {"minutes": 60}, 16), ("end", {}, 16)):
         seen_before = len(site.account.calls)
         site.wish(kind, **fields)
         made = [call.operation for call in site.account.calls[seen_before:] if "Role" in call.principal]
