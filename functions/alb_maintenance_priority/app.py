@@ -11,12 +11,12 @@ from functools import partial
 from typing import Any, assert_never
 
 from kirikae import notify, reconcile
-from kirikae.decision import Decision, Result
+from kirikae.decision import Decision, Made, Result
 from kirikae.errors import UnfinishedError
 from kirikae.events import Hint, Request
 from kirikae.log import logger
 from kirikae.maintenance import attempts, ours, rules, unstored, windows, wishes
-from kirikae.maintenance.look import patiently
+from kirikae.maintenance.look import patiently, reopened
 from kirikae.maintenance.mail import closed, ended, left, started
 from kirikae.maintenance.priorities import back, front
 from kirikae.maintenance.rules import Memory
@@ -44,9 +44,9 @@ def store_wish(request_id: str, config: Config, request: Request, now: datetime)
         return windows.store(config.maintenance_parameter, wish, now, dry_run=dry_run, repeated=repeated)
 
 
-def observe(config: Config, hint: Hint) -> Observed:
-    """Read the windows, the listener's rules, and the memory in the maintenance rule's tags, until they agree."""
-    return patiently(config, hint, decide)
+def observe(config: Config, hint: Hint, newer: Stored | None = None) -> Observed:
+    """Read the windows, unless these are newer, the listener's rules, and the memory in tags, until they agree."""
+    return patiently(config, replace(hint, wish=newer or hint.wish), decide)
 
 
 def decide(config: Config, seen: Observed) -> Decision[Changes]:
@@ -123,7 +123,7 @@ def _out_of_maintenance(config: Config, seen: Observed) -> Decision[Changes]:
     return Decision(reason, replace(change, closes=closes), urgent=True, counts="MaintenanceEnded", lasting=lasting)
 
 
-def act(config: Config, seen: Observed, change: Changes) -> None:
+def act(config: Config, seen: Observed, change: Changes) -> Made:
     """Write so that no visitor gets anything wrong wherever a run dies, and read back; raise UnfinishedError.
 
     What is to come is remembered first. A rule is moved while it matches nothing: it is opened last, and closed first.
@@ -135,8 +135,9 @@ def act(config: Config, seen: Observed, change: Changes) -> None:
             if change.numbers is not None:
                 rules.remember(config.maintenance_rule_arn, Memory("moving", numbers, seen.stored.version))
             rules.arrange(config.prefix, change.priorities)
-            problem = _open(config, change)
-            opened = [rule for rule in change.opens if rule == config.rule or not problem]
+            opened, problem = rules.open_to(
+                config.prefix, {rule: config.live[rule] for rule in change.opens}, config.rule
+            )
             rules.check(config.maintenance_listener_arn, change.priorities, opened, ())
         case Park() | Close():
             for rule in change.closes:
@@ -148,24 +149,15 @@ def act(config: Config, seen: Observed, change: Changes) -> None:
             numbers = dict(seen.memory.numbers)
         case _:
             assert_never(change)
+    made = Made(change=change, reason=decide(config, seen).reason, found=ours.shown(config, seen, change))
     if not isinstance(change, Close):
-        rules.remember(config.maintenance_rule_arn, Memory(change.to, numbers, seen.stored.version))
+        rules.conclude(config.maintenance_rule_arn, Memory(change.to, numbers, seen.stored.version), made)
     if problem:
-        raise UnfinishedError(f"the page is on, also for the testers (MaintenanceBypassCidrs): {problem}", done=True)
+        raise UnfinishedError(f"the page is on, also for the testers (MaintenanceBypassCidrs): {problem}", made)
+    return made
 
 
-def _open(config: Config, change: GoLive) -> str:
-    """Open the testers' rule, then the page's, whatever AWS has against the first; return what it has."""
-    problem = ""
-    for rule in change.opens:
-        if rule == config.rule:
-            rules.open_to(config.prefix + rule, *config.live[rule])
-        else:
-            problem = rules.let_past(config.prefix + rule, *config.live[rule])
-    return problem
-
-
-def mail(config: Config, seen: Observed, result: Result[Changes, None]) -> Mail | None:
+def mail(config: Config, seen: Observed, result: Result[Changes, Any]) -> Mail | None:
     """Return the mail of a start, an end, a rule that had to be closed, or one that others moved."""
     match result.change:
         case GoLive() as change if ours.for_testers(config, change):
@@ -182,13 +174,20 @@ def mail(config: Config, seen: Observed, result: Result[Changes, None]) -> Mail 
             assert_never(result.change)
 
 
-TELLS: Tells[Config, Observed, Changes, None] = Tells(standing, found, outages=True)
+TELLS: Tells[Config, Observed, Changes, Any] = Tells(standing, found, outages=True)
 
 reconcile.warm_up(Config, lambda config: rules.read(config.maintenance_listener_arn))
 
 
 @logger.inject_lambda_context
 def lambda_handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """Store the wish, if the event is one, and reconcile the rule with the windows."""
+    """Store the wish, if the event is one, and reconcile the rule with the windows.
+
+    A start that came while the rules went back was told that the page is on: so the page comes back at once.
+    """
     store = partial(store_wish, str(getattr(context, "aws_request_id", "")))
-    return reconcile.reconcile(event, Config, observe, decide, act, mail, store, TELLS)
+    report = reconcile.reconcile(event, Config, observe, decide, act, mail, store, TELLS)
+    while later := reopened(report):
+        again = partial(observe, newer=later)
+        report = reconcile.reconcile({"action": "reconcile"}, Config, again, decide, act, mail, None, TELLS)
+    return report

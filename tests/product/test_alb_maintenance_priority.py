@@ -648,6 +648,35 @@ def test_a_move_that_fails_is_finished_by_the_next_run_with_one_mail(site: Site,
     assert site.alb.priorities() == site.before
 
 
+@pytest.mark.parametrize("kind", ["start", "end", "moved"])
+def test_a_change_is_told_once_although_its_closing_note_fails(site: Site, kind: str) -> None:
+    site.minutes(2)
+    if kind != "start":
+        site.wish("start", minutes=60)
+        site.minutes(2)
+        site.account.sns.messages.clear()
+    state = {"start": "state=live", "end": "state=parked", "moved": "state=left"}[kind]
+    site.account.faults.add(
+        "elbv2",
+        "AddTags",
+        "Throttling",
+        when=lambda params: any(tag["Value"].startswith(state) for tag in params["Tags"]),
+    )
+    if kind == "moved":
+        site.alb.move((site.rule, 40000))
+    else:
+        wish = {"type": kind} | ({"minutes": 60} if kind == "start" else {})
+        failed = site.account.functions.invoke(site.stack.resources[FUNCTION], wish)
+        assert "the change is made, but the tags of" in failed.payload["errorMessage"]
+    told = {"start": "maintenance ON", "end": "maintenance OFF", "moved": "the maintenance rule was moved by others"}
+    site.minutes(10)
+    assert site.statuses() == (PAGE if kind == "start" else SERVICE)
+    assert [subject[: len(told[kind])] for subject in site.subjects] == [told[kind]]
+    site.account.faults.clear()
+    site.minutes(2)
+    assert (len(site.subjects), site.tags["kirikae:maintenance"].split()[0]) == (1, state)
+
+
 @pytest.mark.parametrize("finished_by_a_tick", [False, True])
 @pytest.mark.parametrize("operation", ["SetRulePriorities", "ModifyRule", "PutParameter", "DescribeRules"])
 def test_a_start_that_lambda_repeats_does_not_undo_an_operators_end(
@@ -799,6 +828,38 @@ def test_a_start_that_could_not_be_stored_is_repeated(site: Site) -> None:
     assert site.statuses() == PAGE
 
 
+@pytest.mark.parametrize("ended", ["by a person", "by itself"])
+def test_a_start_while_the_rules_go_back_brings_the_page_back_at_once(
+    new_site: Callable[..., Site], ended: str
+) -> None:
+    site = new_site().deployed(ReconcileExpression="rate(5 minutes)")
+    site.wish("start", minutes=7)
+    site.minutes(4)
+    answers: list[Any] = []
+
+    def prolong() -> None:
+        done = site.account.functions.invoke(site.stack.resources[FUNCTION], {"type": "start", "minutes": 120})
+        answers.append(done.payload["outcome"])
+
+    site.account.before("elbv2", "ModifyRule", prolong)
+    if ended == "by a person":
+        assert site.wish("end")["change"]["to"] == "live"
+    for _ in range(40):
+        assert site.statuses() == PAGE
+        site.minutes(0.2)
+    assert answers == ["unchanged"]
+    assert [subject[:14] for subject in site.subjects] == ["maintenance ON", "maintenance OF", "maintenance ON"]
+
+
+def test_a_start_that_is_shown_the_page_of_before_an_end_brings_it_back(site: Site) -> None:
+    site.wish("start", minutes=60)
+    site.minutes(2)
+    site.account.lag.exactly("elbv2", 3.0)
+    site.fails("SetRulePriorities", {"type": "end"})
+    assert site.wish("start", minutes=60)["outcome"] == "changed"
+    assert site.statuses() == PAGE
+
+
 def test_two_starts_at_the_same_moment_lose_none(site: Site) -> None:
     function, other = site.stack.resources[FUNCTION], {"type": "start", "window": "b", "minutes": 20}
     site.wish("end")  # warm
@@ -892,7 +953,7 @@ def test_the_calls_of_a_start_and_an_end_do_not_grow_with_the_rules(site: Site, 
     site.account.lag.off()  # who looks again asks more
     before = site.alb.priorities()
     site.wish("end")  # warm
-    for kind, fields, calls in (("start", {"minutes": 60}, 16), ("end", {}, 15)):
+    for kind, fields, calls in (("start", {"minutes": 60}, 16), ("end", {}, 16)):
         seen_before = len(site.account.calls)
         site.wish(kind, **fields)
         made = [call.operation for call in site.account.calls[seen_before:] if "Role" in call.principal]

@@ -1,7 +1,8 @@
 """What is read before a decision: windows, rules and memory, each of which may still show what was before a change."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from kirikae import clock, env, patience
 from kirikae.decision import Change, Decision
@@ -50,6 +51,20 @@ def _agree(config: Config, seen: Observed) -> bool:
         return True
     if _overtaken(seen.stored, seen.memory):
         return False
-    if ours.placed(config, seen):
-        return seen.memory.state == "live" and not ours.to_open(config, seen)
+    if ours.placed(config, seen):  # of a first window it says that an end is on its way, or was made just now
+        return seen.memory.state == "live" and not ours.to_open(config, seen) and not seen.stored.first
     return seen.memory.state not in ("moving", "live") and not ours.to_close(config, seen)
+
+
+def reopened(report: Mapping[str, Any]) -> Stored | None:
+    """Return the windows that are open after a run that has put the rules back, if they are newer than it knew.
+
+    They are asked for by their number: such an answer is there or not, but never one of before.
+    """
+    if report["outcome"] != "changed" or report["change"]["to"] != "parked":
+        return None
+    name, found = env.load(Config).maintenance_parameter, None
+    version = report["seen"]["stored"]["version"]
+    while (later := windows.read(f"{name}:{version + 1}")).version:
+        found, version = later, later.version
+    return found if found and found.open(clock.now()) else None

@@ -1,7 +1,8 @@
 """Our rules as they are seen: where they stand, which match nothing, and what a rule of the user's own would take."""
 
+from kirikae.decision import Change
 from kirikae.maintenance import rules
-from kirikae.maintenance.world import Config, GoLive, Observed
+from kirikae.maintenance.world import Config, GoLive, LeaveAlone, Observed, Park
 
 
 def placed(config: Config, seen: Observed) -> bool:
@@ -27,6 +28,16 @@ def to_close(config: Config, seen: Observed) -> tuple[str, ...]:
 def for_testers(config: Config, change: GoLive) -> bool:
     """Tell whether a change only lets testers past a page that is on already."""
     return bool(change.opens) and config.rule not in change.opens and config.rule not in change.priorities
+
+
+def shown(config: Config, seen: Observed, change: Change) -> bool:
+    """Tell whether visitors had before a change what they have after it: then it is news to who was not told yet."""
+    match change:
+        case GoLive():
+            return seen.memory.state in rules.OURS and placed(config, seen) and config.rule not in change.opens
+        case Park():
+            return not change.priorities and not change.closes
+    return isinstance(change, LeaveAlone)
 
 
 def moved_by_others(config: Config, seen: Observed) -> bool:

@@ -75,6 +75,15 @@ def remember(rule_arn: str, memory: Memory) -> None:
     elb.tag(rule_arn, encoded(memory) | {VERSION_TAG: str(memory.version)})
 
 
+def conclude(rule_arn: str, memory: Memory, done: Any) -> None:
+    """Remember that a change was made; raise UnfinishedError with what was done, which is told all the same."""
+    try:
+        remember(rule_arn, memory)
+    except (ClientError, BotoCoreError) as error:
+        text = f"the change is made, but the tags of {rule_arn}, which say so, could not be written: {error}"
+        raise UnfinishedError(text, done) from error
+
+
 def arrange(prefix: str, priorities: Mapping[str, int]) -> None:
     """Give the rules these priorities, all of them in one call: it is judged by the final order, all or nothing.
 
@@ -85,25 +94,24 @@ def arrange(prefix: str, priorities: Mapping[str, int]) -> None:
         aws.client("elbv2").set_rule_priorities(RulePriorities=wanted)
 
 
-def open_to(rule_arn: str, conditions: Iterable[Condition], target_group_arn: str) -> None:
-    """Make the rule forward what these conditions ask for: both in one call, so that neither is ever without the other.
+def open_to(prefix: str, asks: Mapping[str, tuple[Iterable[Condition], str]], page: str) -> tuple[list[str], str]:
+    """Make rules forward what conditions ask for, both in one call, so that neither is ever without the other.
 
+    The page does not wait for testers, whose rule comes first: how many addresses a condition takes, whether their
+    group still fits, and what else is wrong with them, is seen only here. Return the rules that are open, and what AWS
+    has against the testers'.
     https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_ModifyRule.html
     """
-    _modify(rule_arn, conditions, Actions=[{"Type": "forward", "TargetGroupArn": target_group_arn}])
-
-
-def let_past(rule_arn: str, conditions: Iterable[Condition], target_group_arn: str) -> str:
-    """Open the testers' rule as `open_to` does; return what AWS has against it, nothing if it is open.
-
-    The page does not wait for testers: how many addresses a condition takes, whether their group still fits, and what
-    else is wrong with them, is seen only here.
-    """
-    try:
-        open_to(rule_arn, conditions, target_group_arn)
-    except (ClientError, BotoCoreError) as error:
-        return str(error)
-    return ""
+    opened, problem = list(asks), ""
+    for rule_id, (conditions, target_group_arn) in asks.items():
+        try:
+            _modify(prefix + rule_id, conditions, Actions=[{"Type": "forward", "TargetGroupArn": target_group_arn}])
+        except (ClientError, BotoCoreError) as error:
+            if rule_id == page:
+                raise
+            opened.remove(rule_id)
+            problem = str(error)
+    return opened, problem
 
 
 def close(rule_arn: str) -> None:

@@ -59,6 +59,7 @@ class Stored:
     problem: str = ""
     note: str = ""
     started: bool = False  # by the wish of this very run
+    first: bool = False  # so, while no other window was open
     rehearsed: bool = False  # by a dry run: nothing was written
 
     def open(self, now: datetime) -> dict[str, Window]:
@@ -113,14 +114,14 @@ def merge(
 
 
 def read(name: str) -> Stored:
-    """Return the parameter, a version of it for `name:version`; one that does not exist holds no windows.
+    """Return the parameter, a version of it for `name:version`; what does not exist is version 0, without windows.
 
     https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameter.html
     """
     try:
         found = aws.client("ssm").get_parameter(Name=name)["Parameter"]
     except ClientError as error:
-        if error.response["Error"]["Code"] != "ParameterNotFound":
+        if error.response["Error"]["Code"] not in ("ParameterNotFound", "ParameterVersionNotFound"):
             raise
         return Stored({}, datetime(1970, 1, 1, tzinfo=UTC), 0)
     try:
@@ -160,7 +161,7 @@ def store(
     for _ in range(ATTEMPTS):
         version = ssm.put(name, write(result))
         others = [_understood(f"{name}:{number}").windows for number in range(base.version + 1, version)]
-        base = Stored(result, now, version, started=starts)
+        base = Stored(result, now, version, started=starts, first=starts and not first.open(now))
         result = after(merge(result, first.windows, others), wanted, now)
         if result == base.windows:
             return base
