@@ -70,9 +70,10 @@ def _in_maintenance(config: Config, seen: Observed) -> Decision[Changes]:
     reason = Words(f"{seen.stored.note or 'windows are open'}: {said.en}", f"メンテナンス時間帯です: {said.ja}")
     placed, shut = ours.placed(config, seen), ours.to_open(config, seen)
     if placed and not shut:
-        if seen.memory.state not in ("moving", "left"):
+        if seen.memory.state in ("moving", "left"):
+            return Decision(reason, GoLive({}), counts="MaintenanceStarted", lasting=lasting)  # visitors have the page
+        if seen.memory.state == "live" or config.rule in config.live:
             return Decision(reason, lasting=lasting)
-        return Decision(reason, GoLive({}), counts="MaintenanceStarted", lasting=lasting)  # visitors have the page
     if not placed and not seen.stored.started and ours.moved_by_others(config, seen):
         number = seen.order.priorities[config.rule]
         moved = Words(
@@ -92,8 +93,8 @@ def _in_maintenance(config: Config, seen: Observed) -> Decision[Changes]:
             f"スタックの更新などによりルールが元に戻されていました。{reason.ja}",
         )
     change = replace(change, opens=shut)
-    counts = "" if ours.for_testers(config, change) else "MaintenanceStarted"
-    return Decision(reason, change, urgent=True, counts=counts, lasting=lasting)
+    counts, due = "" if ours.for_testers(config, change) else "MaintenanceStarted", bool(change.priorities or shut)
+    return Decision(reason, change, urgent=due, counts=counts, lasting=lasting)
 
 
 def _out_of_maintenance(config: Config, seen: Observed) -> Decision[Changes]:
@@ -169,8 +170,8 @@ def mail(config: Config, seen: Observed, result: Result[Changes, None]) -> Mail 
             return None  # visitors have had the page before
         case GoLive():
             return started(config, seen.stored.open(seen.now), result)
-        case Park(notes=notes):
-            return ended(config, seen.memory, notes, result)
+        case Park() as change:
+            return ended(config, seen, change, result)
         case Close():
             return closed(config, result)
         case LeaveAlone():

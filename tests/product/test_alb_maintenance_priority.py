@@ -1216,6 +1216,83 @@ def test_a_rule_of_ones_own_that_is_live_by_hand_is_not_taken_away_by_a_deployme
     assert (site.statuses(), site.alb.priorities()[own]) == (SERVICE, 49999)
 
 
+@pytest.mark.parametrize("windows", [0, 1])
+def test_a_rule_of_ones_own_that_a_person_puts_live_stays_live_without_a_window(
+    new_site: Callable[..., Site], windows: int
+) -> None:
+    site = new_site(10, 20, 30)
+    own = site.alb.add_catch_all(49999)
+    site.deployed(MaintenanceRuleArn=own)
+    site.minutes(2)
+    for _ in range(windows):
+        site.wish("start", minutes=10)
+        site.minutes(15)
+    site.account.sns.messages.clear()
+    site.alb.move((own, 1))
+    site.minutes(5)
+    assert (site.statuses(), len(site.alarm_mails("RefusedAlarm"))) == ([503] * 3, 1)
+    assert site.subjects == ["maintenance ON, found by the periodic check"]
+    assert site.wish("start", minutes=10)["outcome"] == "changed"  # as the refusal says
+    site.minutes(15)
+    assert (site.statuses(), site.alb.priorities()) == (SERVICE, site.before)
+    assert [subject[:14] for subject in site.subjects[1:]] == ["maintenance ON", "maintenance OF"]
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_a_rule_of_ones_own_whose_tags_were_removed_in_mid_window_is_parked_at_its_end(
+    new_site: Callable[..., Site], held: bool
+) -> None:
+    site = new_site(10, 20, 30)
+    own = site.alb.add_catch_all(49999)
+    site.deployed(MaintenanceRuleArn=own)
+    site.wish("start", minutes=10)
+    if held:
+        site.held(5)
+    elb = site.account.client("elbv2")
+    tags = elb.describe_tags(ResourceArns=[own])["TagDescriptions"][0]["Tags"]
+    elb.remove_tags(ResourceArns=[own], TagKeys=[tag["Key"] for tag in tags])
+    site.minutes(15)
+    assert (site.statuses(), site.alb.priorities()) == (SERVICE, site.before)
+    assert not [subject for subject in site.subjects if "NOT answered" in subject]
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_the_end_says_what_a_parked_rule_of_ones_own_hides_by_then(
+    new_site: Callable[..., Site], language: str
+) -> None:
+    site = new_site(10, 20, 30)
+    own = site.alb.add_catch_all(49999)
+    site.deployed(MaintenanceRuleArn=own, NotificationLanguage=language)
+    site.wish("start", minutes=10)
+    to_the_application = [parts.forward(site.alb.group_arns["/a"])]
+    elb = site.account.client("elbv2")
+    elb.modify_listener(ListenerArn=site.alb.listener_arn, DefaultActions=to_the_application)
+    site.minutes(15)
+    assert (site.statuses(), site.statuses("/")) == (SERVICE, [503])
+    assert site.subjects[-1] == "maintenance OFF, but your parked rule takes requests"
+    taken = "takes those meant for the default action" if language == "en" else "デフォルトアクション へのリクエスト"
+    assert (taken in site.mails[-1].body, "in force again" in site.mails[-1].body) == (True, False)
+    assert len(site.alarm_mails("RefusedAlarm")) == 1
+
+
+@pytest.mark.parametrize("at", [49999, 40000])
+def test_from_a_rule_of_ones_own_to_the_stacks_as_the_documents_say(new_site: Callable[..., Site], at: int) -> None:
+    site = new_site()
+    own = site.alb.add_catch_all(at)
+    site.deployed(MaintenanceRuleArn=own)
+    site.wish("start", minutes=10)
+    site.minutes(15)
+    assert site.alb.priorities()[own] == 49999  # where the stack's rule would be made
+    given = {"MaintenanceListenerArn": site.alb.listener_arn}
+    with pytest.raises(cloudformation.StackError, match="PriorityInUse"):
+        cloudformation.update(site.account, site.stack, site.build, given)
+    given["ParkedPriority"] = "49998"
+    site.stack = cloudformation.update(site.account, site.stack, site.build, given)
+    assert site.statuses() == SERVICE
+    site.wish("start", minutes=10)
+    assert site.statuses() == PAGE
+
+
 @pytest.mark.parametrize("several", ["true", "false"])
 def test_the_page_answers_in_both_header_modes(site: Site, several: str) -> None:
     site.account.client("elbv2").modify_target_group_attributes(
