@@ -56,10 +56,10 @@ def decide(config: Config, seen: Observed) -> Decision[Changes]:
     if seen.stored.problem:
         return Decision(Words(f"{config.maintenance_parameter}: {seen.stored.problem}"), refused=True)
     if config.rule not in seen.order.priorities:
-        gone = f"rule {config.rule} is not among the listener's rules: it was deleted"
-        again = MADE_AGAIN if config.live else "name another"
+        gone = f"rule {config.rule} is not among the listener's rules"
+        why = f": it was deleted; {MADE_AGAIN}" if config.live else " that have a priority; name another"
         waits = bool(seen.stored.open(seen.now))
-        return Decision(Words(f"MaintenanceRuleArn: {gone}; {again}"), refused=True, urgent=waits)
+        return Decision(Words(f"MaintenanceRuleArn: {gone}{why}"), refused=True, urgent=waits)
     return _in_maintenance(config, seen) if seen.stored.open(seen.now) else _out_of_maintenance(config, seen)
 
 
@@ -116,9 +116,10 @@ def _out_of_maintenance(config: Config, seen: Observed) -> Decision[Changes]:
         f"{note}no window is open any more" + (f": {over.en}" if over.en else ""),
         "メンテナンス時間帯が終了しました" + (f": {over.ja}" if over.ja else ""),
     )
-    change = back(seen.order.priorities, seen.memory, config.places, config.homes)
+    change = replace(back(seen.order.priorities, seen.memory, config.places, config.homes), closes=closes)
     lasting = ("MaintenanceWithoutEnd",) if config.dry_run else ()  # which leaves the page on
-    return Decision(reason, replace(change, closes=closes), urgent=True, counts="MaintenanceEnded", lasting=lasting)
+    page = ours.shown(config, seen)
+    return Decision(reason, change, urgent=page, unseen=not page, counts="MaintenanceEnded", lasting=lasting)
 
 
 def act(config: Config, seen: Observed, change: Changes) -> None:
@@ -168,8 +169,8 @@ def mail(config: Config, seen: Observed, result: Result[Changes, None]) -> Mail 
     match result.change:
         case GoLive() as change if ours.for_testers(config, change):
             return None  # visitors have had the page before
-        case GoLive():
-            return started(config, seen.stored.open(seen.now), result)
+        case GoLive() as change:
+            return started(config, seen, change, result)
         case Park() as change:
             return ended(config, seen, change, result)
         case Close():

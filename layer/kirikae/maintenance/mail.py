@@ -1,8 +1,8 @@
 """The mails of the maintenance mode."""
 
 import json
-from collections.abc import Mapping
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from kirikae import notify
@@ -10,13 +10,14 @@ from kirikae.decision import Result
 from kirikae.maintenance import ours
 from kirikae.maintenance.priorities import front
 from kirikae.maintenance.rules import OURS
-from kirikae.maintenance.windows import Window
-from kirikae.maintenance.world import Config, Observed, Park
+from kirikae.maintenance.world import Config, GoLive, Observed, Park
 from kirikae.notify import Mail, Words
 
 
-def started(config: Config, open_windows: Mapping[str, Window], result: Result[Any, None]) -> Mail:
+def started(config: Config, seen: Observed, change: GoLive, result: Result[Any, None]) -> Mail:
     """Return the mail of a start: until when maintenance is on, and how to end it."""
+    open_windows, order = seen.stored.open(seen.now), {**seen.order.priorities, **change.priorities}
+    before = [rule for rule, number in order.items() if number < order[config.rule] and rule not in config.ours]
     ends = [window.until for window in open_windows.values() if window.until]
     announced = len(ends) == len(open_windows)
     until = notify.at(max(ends), "%Y-%m-%d %H:%M").of(config.notification_language) if announced else ""
@@ -24,10 +25,7 @@ def started(config: Config, open_windows: Mapping[str, Window], result: Result[A
     return notify.mail(
         config,
         f"maintenance ON {f'until {until}' if until else 'WITHOUT an announced end'}",
-        happened=Words(
-            f"The maintenance rule now comes before the other rules of {config.maintenance_listener_arn}.",
-            f"メンテナンスルールを {config.maintenance_listener_arn} の先頭に移動しました。",
-        ),
+        happened=_comes_before(config, before),
         why=result.reason,
         since=notify.since(result.times),
         check=Words(
@@ -37,6 +35,23 @@ def started(config: Config, open_windows: Mapping[str, Window], result: Result[A
             "各時間帯は終了時刻に自動で終わります (終了時刻のないものは 1 時間ごとに通知します)。",
         ),
         undo=end_all(config),
+    )
+
+
+def _comes_before(config: Config, others: Sequence[str]) -> Words:
+    """Return which requests get the page: all, but for those of the rules that still come before it."""
+    listener = config.maintenance_listener_arn
+    if not others:
+        return Words(
+            f"The maintenance rule now comes before the other rules of {listener}.",
+            f"メンテナンスルールを {listener} の先頭に移動しました。",
+        )
+    rules, place = ", ".join(others), config.places[config.rule]
+    return Words(
+        f"The maintenance rule of {listener} now has priority {place}. Rules that still come before it, and whose "
+        f"visitors get no page: {rules}.",
+        f"{listener} のメンテナンスルールを優先度 {place} に移動しました。"
+        f"これより前にあり、引き続き応答するルール: {rules}",
     )
 
 
@@ -69,7 +84,6 @@ def ended(config: Config, seen: Observed, change: Park, result: Result[Any, None
         )
     said = Words("".join(f"\n- {note.en}" for note in notes), "".join(f"\n- {note.ja}" for note in notes))
     rest = Words(f"NOT as it was before:{said.en}", f"以前と異なる点:{said.ja}") if notes else Words("", "")
-    again = (result.times.done + timedelta(hours=2)).isoformat(timespec="seconds")
     hidden = ours.hides(config, seen, change.priorities.get(config.rule, seen.order.priorities[config.rule]))
     differs = ", rules differ from before" if notes else ""
     parked = _parked(config, hidden)
@@ -80,7 +94,7 @@ def ended(config: Config, seen: Observed, change: Park, result: Result[Any, None
         why=result.reason,
         since=notify.since(result.times),
         check=Words("The site itself, from outside.", "外部からサイトの表示を確認してください。"),
-        undo=begin_again(config, again),
+        undo=begin_again(config, result.times.done),
     )
 
 
@@ -100,8 +114,9 @@ def _parked(config: Config, hidden: str) -> Words:
     )
 
 
-def begin_again(config: Config, until: str) -> Words:
+def begin_again(config: Config, now: datetime) -> Words:
     """Return how to bring the page back by hand."""
+    until = (now + timedelta(hours=2)).isoformat(timespec="seconds")
     said = Words(
         "A new window brings the page back at the next tick:",
         "新しい時間帯を登録すると、次の定期確認でメンテナンスに戻ります:",

@@ -9,6 +9,13 @@ def placed(config: Config, seen: Observed) -> bool:
     return seen.order.priorities[config.rule] == config.places[config.rule]
 
 
+def shown(config: Config, seen: Observed) -> bool:
+    """Tell whether visitors may have the page: the rule is not closed, nor still where a lost start found it."""
+    if config.rule in seen.order.nothing:
+        return False
+    return placed(config, seen) or seen.memory.state != "moving"
+
+
 def to_open(config: Config, seen: Observed) -> tuple[str, ...]:
     """Return the rules that the stack made and that match nothing, or the testers of before; the page's last."""
     clients = frozenset(config.maintenance_bypass_cidrs)
