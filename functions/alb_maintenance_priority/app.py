@@ -54,10 +54,10 @@ def decide(config: Config, seen: Observed) -> Decision[Changes]:
     if seen.stored.problem:
         return Decision(Words(f"{config.maintenance_parameter}: {seen.stored.problem}"), refused=True)
     if config.rule not in seen.order.priorities:
-        gone = f"rule {config.rule} is not among the listener's rules: it was deleted"
-        again = MADE_AGAIN if config.live else "name another"
+        gone = f"rule {config.rule} is not among the listener's rules"
+        why = f": it was deleted; {MADE_AGAIN}" if config.live else " that have a priority; name another"
         waits = bool(seen.stored.open(seen.now))
-        return Decision(Words(f"MaintenanceRuleArn: {gone}; {again}"), refused=True, urgent=waits)
+        return Decision(Words(f"MaintenanceRuleArn: {gone}{why}"), refused=True, urgent=waits)
     return _in_maintenance(config, seen) if seen.stored.open(seen.now) else _out_of_maintenance(config, seen)
 
 
@@ -67,10 +67,11 @@ def _in_maintenance(config: Config, seen: Observed) -> Decision[Changes]:
     lasting = ("MaintenanceWithoutEnd",) if windows.reminds(seen.stored, seen.now) else ()
     reason = Words(f"{seen.stored.note or 'windows are open'}: {said.en}", f"メンテナンス時間帯です: {said.ja}")
     placed, shut = ours.placed(config, seen), ours.to_open(config, seen)
-    if placed and not shut and seen.memory.state not in ("", "parked"):
-        if seen.memory.state not in ("moving", "left"):
+    if placed and not shut:
+        if seen.memory.state in ("moving", "left"):
+            return Decision(reason, GoLive({}), counts="MaintenanceStarted", lasting=lasting)  # visitors have the page
+        if seen.memory.state == "live" or config.rule in config.live:
             return Decision(reason, lasting=lasting)
-        return Decision(reason, GoLive({}), counts="MaintenanceStarted", lasting=lasting)  # visitors have the page
     if not placed and not seen.stored.started and ours.moved_by_others(config, seen):
         number = seen.order.priorities[config.rule]
         moved = Words(
@@ -95,8 +96,8 @@ def _in_maintenance(config: Config, seen: Observed) -> Decision[Changes]:
             f"スタックの更新などによりルールが元に戻されていました。{reason.ja}",
         )
     change = replace(change, opens=shut)
-    counts = "" if ours.for_testers(config, change) else "MaintenanceStarted"
-    return Decision(reason, change, urgent=True, counts=counts, lasting=lasting)
+    counts, due = "" if ours.for_testers(config, change) else "MaintenanceStarted", bool(change.priorities or shut)
+    return Decision(reason, change, urgent=due, counts=counts, lasting=lasting)
 
 
 def _out_of_maintenance(config: Config, seen: Observed) -> Decision[Changes]:
@@ -118,9 +119,10 @@ def _out_of_maintenance(config: Config, seen: Observed) -> Decision[Changes]:
         f"{note}no window is open any more" + (f": {over.en}" if over.en else ""),
         "メンテナンス時間帯が終了しました" + (f": {over.ja}" if over.ja else ""),
     )
-    change = back(seen.order.priorities, seen.memory, config.places, config.homes)
+    change = replace(back(seen.order.priorities, seen.memory, config.places, config.homes), closes=closes)
     lasting = ("MaintenanceWithoutEnd",) if config.dry_run else ()  # which leaves the page on
-    return Decision(reason, replace(change, closes=closes), urgent=True, counts="MaintenanceEnded", lasting=lasting)
+    page = ours.shown(config, seen)
+    return Decision(reason, change, urgent=page, unseen=not page, counts="MaintenanceEnded", lasting=lasting)
 
 
 def act(config: Config, seen: Observed, change: Changes) -> Made:
@@ -162,10 +164,10 @@ def mail(config: Config, seen: Observed, result: Result[Changes, Any]) -> Mail |
     match result.change:
         case GoLive() as change if ours.for_testers(config, change):
             return None  # visitors have had the page before
-        case GoLive():
-            return started(config, seen.stored.open(seen.now), result)
-        case Park(notes=notes):
-            return ended(config, seen.memory, notes, result)
+        case GoLive() as change:
+            return started(config, seen, change, result)
+        case Park() as change:
+            return ended(config, seen, change, result)
         case Close():
             return closed(config, result)
         case LeaveAlone():

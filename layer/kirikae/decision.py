@@ -45,6 +45,7 @@ class Decision[X: Change]:
     refused: bool = False
     urgent: bool = False  # an outage needs it: if it may not be made, people are told at once
     forced: X | None = None  # the change to make only when a person forces it
+    unseen: bool = False  # visitors get from this change what they get now: told only to who was told otherwise
     counts: str = ""  # the metric that counts this change
     lasting: tuple[str, ...] = ()  # conditions reported at every run until they end: metrics with an alarm
 

@@ -243,6 +243,9 @@ def test_what_cannot_be_decided_is_refused(words: str, urgent: bool, world: Obse
         ({"LIVE_PRIORITY": "100", "PARKED_PRIORITY": "99"}, "ParkedPriority 99"),
         ({"PARKED_PRIORITY": "50000"}, "ParkedPriority 50000"),
         ({"PARKED_PRIORITY": "2", "MAINTENANCE_BYPASS_RULE_ARN": f"{RULE}b"}, "ParkedPriority 2"),
+        ({"MAINTENANCE_TIMEZONE": "Asia/Edo"}, "(MaintenanceTimezone) has 'Asia/Edo', expected an IANA time zone"),
+        ({"MAINTENANCE_TIMEZONE": "Asia"}, "(MaintenanceTimezone) has 'Asia', expected"),
+        ({"MAINTENANCE_TIMEZONE": "../etc/passwd"}, "(MaintenanceTimezone) has '../etc/passwd'"),
     ],
 )  # fmt: skip
 def test_a_configuration_that_does_not_fit_is_named(variables: dict[str, str], words: str) -> None:
@@ -426,6 +429,26 @@ def test_a_window_written_by_hand_is_a_window(site: Site) -> None:
     assert (site.statuses(), site.alb.priorities()) == (SERVICE, site.before)
 
 
+@pytest.mark.parametrize("until", ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59-09:00"])
+def test_a_window_until_the_end_of_time_is_told_and_ended_as_any_other(site: Site, until: str) -> None:
+    site.store({"by hand": {"until": until, "reason": "repair"}})
+    site.minutes(3)
+    assert site.statuses() == PAGE
+    site.wish("end", window="by hand")
+    assert (site.statuses(), site.stored) == (SERVICE, {})
+    assert [subject[:21] for subject in site.subjects] == ["maintenance ON until ", "maintenance OFF"]
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokio", "Asia"])
+def test_a_time_zone_that_is_none_is_named_before_a_start_needs_it(new_site: Callable[..., Site], zone: str) -> None:
+    site = new_site().deployed(MaintenanceTimezone=zone)
+    site.minutes(5)
+    assert len(site.alarm_mails("ErrorsAlarm")) == 1
+    failed = site.account.functions.invoke(site.stack.resources[FUNCTION], {"type": "start", "minutes": 10})
+    assert failed.payload["errorType"] == "InputError"
+    assert f"(MaintenanceTimezone) has '{zone}', expected an IANA time zone" in failed.payload["errorMessage"]
+
+
 def test_a_parameter_that_nobody_understands_changes_nothing_and_is_mailed(site: Site) -> None:
     site.wish("start", minutes=30)
     site.store("maintenance until tomorrow")
@@ -558,6 +581,70 @@ def test_a_taken_parked_number_gives_the_next_free_one_below(site: Site) -> None
     site.wish("start", minutes=60)
     site.wish("end")
     assert site.number == 49997
+
+
+def test_an_end_that_visitors_do_not_see_is_told_to_nobody_who_knows_no_start(site: Site) -> None:
+    site.minutes(2)
+    site.account.faults.add("elbv2", "SetRulePriorities", "InternalFailure", times=3, status=500)
+    site.account.functions.invoke(site.stack.resources[FUNCTION], {"type": "start", "minutes": 60})
+    site.account.faults.clear()
+    site.held(5)
+    site.wish("end")
+    site.minutes(7)  # when the hold is over
+    assert (site.alb.priorities(), site.tags["kirikae:maintenance"]) == (site.before, "state=parked rules=0")
+    site.alb.move((site.alb.rule_arns["/a"], 60), (site.rule, 1))  # by a person: it stays closed
+    site.minutes(5)
+    assert (site.number, site.statuses(), site.subjects) == (49999, SERVICE, [])
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_an_end_that_died_after_visitors_had_the_service_is_told(site: Site, held: bool) -> None:
+    site.wish("start", minutes=10)
+    site.account.faults.add("elbv2", "SetRulePriorities", "InternalFailure", status=500)
+    site.minutes(11)
+    assert site.statuses() == SERVICE
+    site.account.faults.clear()
+    if held:
+        site.held(10)
+        site.minutes(3)
+        assert site.subjects[1:] == ["maintenance OFF, found by the periodic check"]
+        site.held(0.1)
+    site.minutes(2)
+    assert site.alb.priorities() == site.before
+    assert [subject[:15] for subject in site.subjects] == ["maintenance ON ", "maintenance OFF"]
+
+
+def test_a_start_names_the_rules_that_still_come_before_the_page(new_site: Callable[..., Site]) -> None:
+    site = new_site(10, 20, 30).deployed(LivePriority="25")
+    site.wish("start", minutes=60)
+    assert site.statuses() == [200, 200, 503]
+    [before] = re.findall(r"still come before it, and whose visitors get no page: (.+)\.", site.mails[0].body)
+    assert before.split(", ") == [site.alb.rule_arns[path].rpartition("/")[2] for path in ("/a", "/b")]
+    assert "before the other rules" not in site.mails[0].body
+
+
+def test_a_mail_about_a_page_that_was_found_undoes_it_too(site: Site) -> None:
+    for wish, expected in (({"type": "start", "minutes": 60}, SERVICE), ({"type": "end", "window": "again"}, PAGE)):
+        site.minutes(2)
+        site.account.faults.add("sns", "Publish", "InternalError", times=3, status=500)
+        site.invoke(FUNCTION, wish)
+        site.account.faults.clear()
+        site.minutes(4)
+        assert site.subjects[-1].endswith("found by the periodic check")
+        [value] = re.findall(r"--name /shop/maintenance --value '(.+)'", site.mails[-1].body)
+        site.store(value)
+        site.minutes(2)
+        assert site.statuses() == expected
+        site.store({"again": {"until": site.now(hours=1).isoformat(), "reason": ""}})
+        site.minutes(3)
+
+
+def test_a_default_rule_as_ones_own_is_refused_for_what_it_is(new_site: Callable[..., Site]) -> None:
+    site = new_site()
+    found = site.account.client("elbv2").describe_rules(ListenerArn=site.alb.listener_arn)["Rules"]
+    site.deployed(MaintenanceRuleArn=next(rule["RuleArn"] for rule in found if rule["IsDefault"]))
+    said = site.wish("start", minutes=60)["reason"]
+    assert "is not among the listener's rules that have a priority; name another" in said
 
 
 def test_a_deleted_rule_is_noticed_before_the_night(site: Site) -> None:
@@ -1444,6 +1531,83 @@ def test_the_first_window_of_a_rule_of_ones_own_is_told_and_ends(new_site: Calla
     site.minutes(30)
     assert (site.statuses(), site.alb.priorities()[own]) == (SERVICE, 49999)
     assert site.subjects[-1] == "maintenance OFF"
+
+
+@pytest.mark.parametrize("windows", [0, 1])
+def test_a_rule_of_ones_own_that_a_person_puts_live_stays_live_without_a_window(
+    new_site: Callable[..., Site], windows: int
+) -> None:
+    site = new_site(10, 20, 30)
+    own = site.alb.add_catch_all(49999)
+    site.deployed(MaintenanceRuleArn=own)
+    site.minutes(2)
+    for _ in range(windows):
+        site.wish("start", minutes=10)
+        site.minutes(15)
+    site.account.sns.messages.clear()
+    site.alb.move((own, 1))
+    site.minutes(5)
+    assert (site.statuses(), len(site.alarm_mails("RefusedAlarm"))) == ([503] * 3, 1)
+    assert site.subjects == ["maintenance ON, found by the periodic check"]
+    assert site.wish("start", minutes=10)["outcome"] == "changed"  # as the refusal says
+    site.minutes(15)
+    assert (site.statuses(), site.alb.priorities()) == (SERVICE, site.before)
+    assert [subject[:14] for subject in site.subjects[1:]] == ["maintenance ON", "maintenance OF"]
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_a_rule_of_ones_own_whose_tags_were_removed_in_mid_window_is_parked_at_its_end(
+    new_site: Callable[..., Site], held: bool
+) -> None:
+    site = new_site(10, 20, 30)
+    own = site.alb.add_catch_all(49999)
+    site.deployed(MaintenanceRuleArn=own)
+    site.wish("start", minutes=10)
+    if held:
+        site.held(5)
+    elb = site.account.client("elbv2")
+    tags = elb.describe_tags(ResourceArns=[own])["TagDescriptions"][0]["Tags"]
+    elb.remove_tags(ResourceArns=[own], TagKeys=[tag["Key"] for tag in tags])
+    site.minutes(15)
+    assert (site.statuses(), site.alb.priorities()) == (SERVICE, site.before)
+    assert not [subject for subject in site.subjects if "NOT answered" in subject]
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_the_end_says_what_a_parked_rule_of_ones_own_hides_by_then(
+    new_site: Callable[..., Site], language: str
+) -> None:
+    site = new_site(10, 20, 30)
+    own = site.alb.add_catch_all(49999)
+    site.deployed(MaintenanceRuleArn=own, NotificationLanguage=language)
+    site.wish("start", minutes=10)
+    to_the_application = [parts.forward(site.alb.group_arns["/a"])]
+    elb = site.account.client("elbv2")
+    elb.modify_listener(ListenerArn=site.alb.listener_arn, DefaultActions=to_the_application)
+    site.minutes(15)
+    assert (site.statuses(), site.statuses("/")) == (SERVICE, [503])
+    assert site.subjects[-1] == "maintenance OFF, but your parked rule takes requests"
+    taken = "takes those meant for the default action" if language == "en" else "デフォルトアクション へのリクエスト"
+    assert (taken in site.mails[-1].body, "in force again" in site.mails[-1].body) == (True, False)
+    assert len(site.alarm_mails("RefusedAlarm")) == 1
+
+
+@pytest.mark.parametrize("at", [49999, 40000])
+def test_from_a_rule_of_ones_own_to_the_stacks_as_the_documents_say(new_site: Callable[..., Site], at: int) -> None:
+    site = new_site()
+    own = site.alb.add_catch_all(at)
+    site.deployed(MaintenanceRuleArn=own)
+    site.wish("start", minutes=10)
+    site.minutes(15)
+    assert site.alb.priorities()[own] == 49999  # where the stack's rule would be made
+    given = {"MaintenanceListenerArn": site.alb.listener_arn}
+    with pytest.raises(cloudformation.StackError, match="PriorityInUse"):
+        cloudformation.update(site.account, site.stack, site.build, given)
+    given["ParkedPriority"] = "49998"
+    site.stack = cloudformation.update(site.account, site.stack, site.build, given)
+    assert site.statuses() == SERVICE
+    site.wish("start", minutes=10)
+    assert site.statuses() == PAGE
 
 
 @pytest.mark.parametrize("several", ["true", "false"])

@@ -423,19 +423,17 @@ def test_a_start_that_arrives_after_its_end_does_not_wait_for_the_next_one() -> 
 
 
 @pytest.mark.parametrize(
-    ("expression", "zone", "words"),
+    ("expression", "words"),
     [
-        pytest.param("rate(1 day)", "Asia/Tokyo", "expected cron", id="a rate"),
-        pytest.param("cron(0 6 * *)", "Asia/Tokyo", "expected cron", id="too few fields"),
-        pytest.param("cron(0 x * * ? *)", "Asia/Tokyo", "has 'x'", id="a letter for an hour"),
-        pytest.param("cron(0 6 31 2 ? *)", "Asia/Tokyo", "does not come", id="a day that never comes"),
-        pytest.param("cron(0 6 * * ? *)", "Asia/Edo", "Asia/Edo", id="no such zone"),
-        pytest.param("cron(0 6 * * ? *)", "../etc/passwd", "IANA", id="no zone at all"),
+        pytest.param("rate(1 day)", "expected cron", id="a rate"),
+        pytest.param("cron(0 6 * *)", "expected cron", id="too few fields"),
+        pytest.param("cron(0 x * * ? *)", "has 'x'", id="a letter for an hour"),
+        pytest.param("cron(0 6 31 2 ? *)", "does not come", id="a day that never comes"),
     ],
 )
-def test_a_schedule_that_gives_no_end_is_refused_by_name(expression: str, zone: str, words: str) -> None:
+def test_a_schedule_that_gives_no_end_is_refused_by_name(expression: str, words: str) -> None:
     with pytest.raises(InputError) as refused:
-        wish({"type": "start", "until": "MaintenanceEnd"}, expression, zone)
+        wish({"type": "start", "until": "MaintenanceEnd"}, expression)
     assert words in str(refused.value)
 
 

@@ -31,7 +31,7 @@ def _overtaken(stored: Stored, memory: Memory) -> bool:
 
 
 def patiently[X: Change](config: Config, hint: Hint, decide: Callable[[Config, Observed], Decision[X]]) -> Observed:
-    """Look, and look again while a change or a wish would rest on reads that contradict each other.
+    """Look, and look again while a change, a refusal or a wish would rest on reads that contradict each other.
 
     So they do for some seconds after another run, and for longer where a run died or others have moved the rule.
     """
@@ -39,7 +39,8 @@ def patiently[X: Change](config: Config, hint: Hint, decide: Callable[[Config, O
     def trusted(seen: Observed) -> bool:
         if _agree(config, seen):
             return True
-        return decide(config, seen).change is None and not seen.stored.started
+        decision = decide(config, seen)
+        return decision.change is None and not decision.refused and not seen.stored.started
 
     seen = look(config, hint)
     return seen if trusted(seen) else patience.until(lambda: look(config, hint), trusted) or seen

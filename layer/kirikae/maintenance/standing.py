@@ -5,7 +5,7 @@ from typing import Any
 from kirikae import notify
 from kirikae.decision import Result
 from kirikae.maintenance import ours, rules
-from kirikae.maintenance.mail import left
+from kirikae.maintenance.mail import begin_again, end_all, left
 from kirikae.maintenance.world import Close, Config, GoLive, LeaveAlone, Observed, Park
 from kirikae.notify import Mail, Words
 from kirikae.told import State
@@ -27,6 +27,8 @@ def standing(config: Config, seen: Observed, result: Result[Any, None] | None) -
         return ON
     if seen.memory.state == "left":
         return LEFT
+    if config.rule in seen.order.nothing and not seen.stored.open(seen.now):
+        return OFF
     return None if seen.memory.state in rules.OURS or ours.to_close(config, seen) else OFF
 
 
@@ -68,4 +70,5 @@ def found(config: Config, seen: Observed, known: State) -> Mail:
             "The site itself, from outside, and CloudTrail for SetRulePriorities and ModifyRule.",
             "外部からサイトの表示を確認し、CloudTrail で SetRulePriorities と ModifyRule を確認してください。",
         ),
+        undo=end_all(config) if is_on else begin_again(config, seen.now),
     )
