@@ -151,7 +151,7 @@ def act(config: Config, seen: Observed, change: Changes) -> Made:
             numbers = dict(seen.memory.numbers)
         case _:
             assert_never(change)
-    made = Made(change=change, reason=decide(config, seen).reason, found=ours.shown(config, seen, change))
+    made = Made(change=change, reason=decide(config, seen).reason, found=ours.known_before(config, seen, change))
     if not isinstance(change, Close):
         rules.conclude(config.maintenance_rule_arn, Memory(change.to, numbers, seen.stored.version), made)
     if problem:

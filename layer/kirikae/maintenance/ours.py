@@ -37,7 +37,7 @@ def for_testers(config: Config, change: GoLive) -> bool:
     return bool(change.opens) and config.rule not in change.opens and config.rule not in change.priorities
 
 
-def shown(config: Config, seen: Observed, change: Change) -> bool:
+def known_before(config: Config, seen: Observed, change: Change) -> bool:
     """Tell whether visitors had before a change what they have after it: then it is news to who was not told yet."""
     match change:
         case GoLive():
