@@ -179,7 +179,8 @@ class Stub:
 
     def get_parameter(self, parameters: dict[str, Any]) -> tuple[str, bytes]:
         written, name = time.time() - 3600, parameters["Name"]
-        value = '{"known": {}, "at": "2026-01-01T00:00:00Z"}' if "/told/" in name else "off"
+        known = {"sorry page": "on"} if self.weights.get(SORRY) else {}
+        value = json.dumps({"known": known, "at": "2026-01-01T00:00:00Z"}) if "/told/" in name else "off"
         return _json(Parameter={"Name": name, "Value": value, "Version": self._versions, "LastModifiedDate": written})
 
     def put_parameter(self, _: dict[str, Any]) -> tuple[str, bytes]:

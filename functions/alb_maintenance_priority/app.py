@@ -5,19 +5,18 @@ stored windows want it. So a lost end costs nothing: its window is over at its `
 While no window is open, the rules that the stack made match nothing, so that no priority decides what visitors get.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any, assert_never
 
-from kirikae import reconcile
-from kirikae.decision import Decision, Result
+from kirikae import notify, reconcile
+from kirikae.decision import Decision, Made, Result
 from kirikae.errors import UnfinishedError
 from kirikae.events import Hint, Request
 from kirikae.log import logger
 from kirikae.maintenance import attempts, ours, rules, unstored, windows, wishes
-from kirikae.maintenance.look import patiently
+from kirikae.maintenance.look import patiently, reopened
 from kirikae.maintenance.mail import closed, ended, left, started
 from kirikae.maintenance.priorities import back, front
 from kirikae.maintenance.rules import Memory
@@ -37,18 +36,17 @@ MADE_AGAIN = (
 
 
 def store_wish(request_id: str, config: Config, request: Request, now: datetime) -> Stored:
-    """Validate the wish in the event and store it; a start that Lambda repeats does not undo an end in between."""
+    """Validate the wish in the event and store it; one that Lambda repeats does not undo a newer one in between."""
     wish = wishes.read(request.wish or {}, now, config.maintenance_end, config.maintenance_timezone)
     dry_run = config.dry_run or request.dry_run
-    before = partial(attempts.first_version, config.maintenance_rule_arn, request_id)
+    repeated = partial(attempts.repeated, config, request_id, wish, now)
     with unstored.telling(config, request_id, wish, dry_run=dry_run):
-        stored = windows.store(config.maintenance_parameter, wish, now, dry_run=dry_run, first_version=before)
-    return replace(stored, request_id=request_id)
+        return windows.store(config.maintenance_parameter, wish, now, dry_run=dry_run, repeated=repeated)
 
 
-def observe(config: Config, hint: Hint) -> Observed:
-    """Read the windows, the listener's rules, and the memory in the maintenance rule's tags, until they agree."""
-    return patiently(config, hint, decide)
+def observe(config: Config, hint: Hint, newer: Stored | None = None) -> Observed:
+    """Read the windows, unless these are newer, the listener's rules, and the memory in tags, until they agree."""
+    return patiently(config, replace(hint, wish=newer or hint.wish), decide)
 
 
 def decide(config: Config, seen: Observed) -> Decision[Changes]:
@@ -56,9 +54,10 @@ def decide(config: Config, seen: Observed) -> Decision[Changes]:
     if seen.stored.problem:
         return Decision(Words(f"{config.maintenance_parameter}: {seen.stored.problem}"), refused=True)
     if config.rule not in seen.order.priorities:
-        gone = f"rule {config.rule} is not among the listener's rules: it was deleted"
-        again = MADE_AGAIN if config.live else "name another"
-        return Decision(Words(f"MaintenanceRuleArn: {gone}; {again}"), refused=True)
+        gone = f"rule {config.rule} is not among the listener's rules"
+        why = f": it was deleted; {MADE_AGAIN}" if config.live else " that have a priority; name another"
+        waits = bool(seen.stored.open(seen.now))
+        return Decision(Words(f"MaintenanceRuleArn: {gone}{why}"), refused=True, urgent=waits)
     return _in_maintenance(config, seen) if seen.stored.open(seen.now) else _out_of_maintenance(config, seen)
 
 
@@ -69,9 +68,10 @@ def _in_maintenance(config: Config, seen: Observed) -> Decision[Changes]:
     reason = Words(f"{seen.stored.note or 'windows are open'}: {said.en}", f"メンテナンス時間帯です: {said.ja}")
     placed, shut = ours.placed(config, seen), ours.to_open(config, seen)
     if placed and not shut:
-        if seen.memory.state not in ("moving", "left"):
+        if seen.memory.state in ("moving", "left"):
+            return Decision(reason, GoLive({}), counts="MaintenanceStarted", lasting=lasting)  # visitors have the page
+        if seen.memory.state == "live" or config.rule in config.live:
             return Decision(reason, lasting=lasting)
-        return Decision(reason, GoLive({}), urgent=True, counts="MaintenanceStarted", lasting=lasting)
     if not placed and not seen.stored.started and ours.moved_by_others(config, seen):
         number = seen.order.priorities[config.rule]
         moved = Words(
@@ -85,14 +85,19 @@ def _in_maintenance(config: Config, seen: Observed) -> Decision[Changes]:
     if change is None:
         room = f"no room at LivePriority {config.live_priority} among {len(seen.order.priorities)} rules"
         return Decision(Words(f"{room}; windows: {said.en}"), refused=True, urgent=True, lasting=lasting)
+    if placed and not shut:
+        reason = Words(
+            f"the maintenance rule was there already, without its tag: the others keep their numbers; {reason.en}",
+            f"メンテナンスルールは既にその位置にあり、元の順序の記録がないため、他のルールは変更しません。{reason.ja}",
+        )
     if seen.memory.state == "live":
         reason = Words(
             f"the rules had been put back meanwhile, as an update of the stack does; {reason.en}",
             f"スタックの更新などによりルールが元に戻されていました。{reason.ja}",
         )
     change = replace(change, opens=shut)
-    counts = "" if ours.for_testers(config, change) else "MaintenanceStarted"
-    return Decision(reason, change, urgent=True, counts=counts, lasting=lasting)
+    counts, due = "" if ours.for_testers(config, change) else "MaintenanceStarted", bool(change.priorities or shut)
+    return Decision(reason, change, urgent=due, counts=counts, lasting=lasting)
 
 
 def _out_of_maintenance(config: Config, seen: Observed) -> Decision[Changes]:
@@ -103,7 +108,7 @@ def _out_of_maintenance(config: Config, seen: Observed) -> Decision[Changes]:
         if closes:
             en = f"{note}no window is open, but {', '.join(closes)} would take requests"
             ja = f"メンテナンス時間帯ではないのに、ルール {', '.join(closes)} がリクエストに一致する状態でした"
-            return Decision(Words(en, ja), Close(closes))
+            return Decision(Words(en, ja), Close(closes), urgent=True)
         problem = ours.harm(config, seen)
         idle = "no window is open and the maintenance rule is parked"
         return Decision(Words(f"{note}{problem or idle}"), refused=bool(problem))
@@ -114,26 +119,28 @@ def _out_of_maintenance(config: Config, seen: Observed) -> Decision[Changes]:
         f"{note}no window is open any more" + (f": {over.en}" if over.en else ""),
         "メンテナンス時間帯が終了しました" + (f": {over.ja}" if over.ja else ""),
     )
-    change = back(seen.order.priorities, seen.memory, config.places, config.homes)
+    change = replace(back(seen.order.priorities, seen.memory, config.places, config.homes), closes=closes)
     lasting = ("MaintenanceWithoutEnd",) if config.dry_run else ()  # which leaves the page on
-    return Decision(reason, replace(change, closes=closes), urgent=True, counts="MaintenanceEnded", lasting=lasting)
+    page = ours.shown(config, seen)
+    return Decision(reason, change, urgent=page, unseen=not page, counts="MaintenanceEnded", lasting=lasting)
 
 
-def act(config: Config, seen: Observed, change: Changes) -> None:
+def act(config: Config, seen: Observed, change: Changes) -> Made:
     """Write so that no visitor gets anything wrong wherever a run dies, and read back; raise UnfinishedError.
 
     What is to come is remembered first. A rule is moved while it matches nothing: it is opened last, and closed first.
     """
-    numbers: Mapping[str, tuple[int, int]] = {}
+    numbers, problem = dict[str, tuple[int, int]](), ""
     match change:
         case GoLive():
-            numbers = seen.memory.numbers
+            numbers = dict(seen.memory.numbers if change.numbers is None else change.numbers)
             if change.numbers is not None:
-                numbers = change.numbers
-                rules.remember(config.maintenance_rule_arn, Memory("moving", numbers, version=seen.stored.version))
+                rules.remember(config.maintenance_rule_arn, Memory("moving", numbers, seen.stored.version))
             rules.arrange(config.prefix, change.priorities)
-            _open(config, change)
-            rules.check(config.maintenance_listener_arn, change.priorities, change.opens, ())
+            opened, problem = rules.open_to(
+                config.prefix, {rule: config.live[rule] for rule in change.opens}, config.rule
+            )
+            rules.check(config.maintenance_listener_arn, change.priorities, opened, ())
         case Park() | Close():
             for rule in change.closes:
                 rules.close(config.prefix + rule)
@@ -141,50 +148,48 @@ def act(config: Config, seen: Observed, change: Changes) -> None:
             rules.arrange(config.prefix, moves)
             rules.check(config.maintenance_listener_arn, moves, (), change.closes)
         case LeaveAlone():
-            numbers = seen.memory.numbers
+            numbers = dict(seen.memory.numbers)
         case _:
             assert_never(change)
+    made = Made(change=change, reason=decide(config, seen).reason, found=ours.known_before(config, seen, change))
     if not isinstance(change, Close):
-        memory = Memory(change.to, numbers, seen.memory.attempt, seen.stored.version)
-        rules.remember(config.maintenance_rule_arn, memory, carried_out=seen.stored.request_id)
-
-
-def _open(config: Config, change: GoLive) -> None:
-    """Open the testers' rule, then the page's; raise UnfinishedError if AWS refuses the first, when the page is on."""
-    problem = ""
-    for rule in change.opens:
-        if rule == config.rule:
-            rules.open_to(config.prefix + rule, *config.live[rule])
-        else:
-            problem = rules.let_past(config.prefix + rule, *config.live[rule])
+        rules.conclude(config.maintenance_rule_arn, Memory(change.to, numbers, seen.stored.version), made)
     if problem:
-        raise UnfinishedError(f"the page is on, also for the testers (MaintenanceBypassCidrs): {problem}", done=True)
+        raise UnfinishedError(f"the page is on, also for the testers (MaintenanceBypassCidrs): {problem}", made)
+    return made
 
 
-def mail(config: Config, seen: Observed, result: Result[Changes, None]) -> Mail | None:
+def mail(config: Config, seen: Observed, result: Result[Changes, Any]) -> Mail | None:
     """Return the mail of a start, an end, a rule that had to be closed, or one that others moved."""
     match result.change:
         case GoLive() as change if ours.for_testers(config, change):
             return None  # visitors have had the page before
-        case GoLive():
-            return started(config, seen.stored.open(seen.now), result)
-        case Park(notes=notes):
-            return ended(config, seen.memory, notes, result)
+        case GoLive() as change:
+            return started(config, seen, change, result)
+        case Park() as change:
+            return ended(config, seen, change, result)
         case Close():
             return closed(config, result)
         case LeaveAlone():
-            return left(config, result)
+            return left(config, seen, result.reason, notify.since(result.times))
         case _:
             assert_never(result.change)
 
 
-TELLS: Tells[Config, Observed, Changes, None] = Tells(standing, found, outages=True)
+TELLS: Tells[Config, Observed, Changes, Any] = Tells(standing, found, outages=True)
 
 reconcile.warm_up(Config, lambda config: rules.read(config.maintenance_listener_arn))
 
 
 @logger.inject_lambda_context
 def lambda_handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """Store the wish, if the event is one, and reconcile the rule with the windows."""
+    """Store the wish, if the event is one, and reconcile the rule with the windows.
+
+    A start that came while the rules went back was told that the page is on: so the page comes back at once.
+    """
     store = partial(store_wish, str(getattr(context, "aws_request_id", "")))
-    return reconcile.reconcile(event, Config, observe, decide, act, mail, store, TELLS)
+    report = reconcile.reconcile(event, Config, observe, decide, act, mail, store, TELLS)
+    while later := reopened(report):
+        again = partial(observe, newer=later)
+        report = reconcile.reconcile({"action": "reconcile"}, Config, again, decide, act, mail, None, TELLS)
+    return report

@@ -4,7 +4,6 @@ No run waits: what a start leads to is observed by later runs, and what they mus
 """
 
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any, assert_never
 
 from kirikae import alarms, checks, clock, ec2, elb, env, reconcile, tell
@@ -14,7 +13,7 @@ from kirikae.ec2 import Instance
 from kirikae.events import Hint
 from kirikae.log import logger
 from kirikae.notify import Mail, Words
-from kirikae.standby import ask, follow, lineup, notes, outage, start, world
+from kirikae.standby import ask, fence, follow, lineup, look, notes, outage, start, world
 from kirikae.standby.mail import of_start, of_step
 from kirikae.standby.notes import FAILED, STARTED, left_out
 from kirikae.standby.outage import Outage
@@ -22,7 +21,6 @@ from kirikae.standby.run import Done
 from kirikae.standby.standing import TELLS
 from kirikae.standby.world import Close, Config, Note, Observed, Start
 
-JUST_CALLED = timedelta(minutes=5)  # an alarm's action that is not older is proof that the alarm was not muted
 NOT_SERVING = ("StandbyNotServing",)  # reported at every run of an outage until a standby serves
 
 
@@ -33,35 +31,25 @@ def observe(config: Config, hint: Hint) -> Observed:
     active, *others = ec2.instances(every, hint.stopped_instance or hint.running_instance, hint.state)
     standbys = tuple(notes.believed(standby, active, now) for standby in others)
     seen = Observed(now, active, standbys, alarms.in_alarm(config.own_arn))
-    running = [standby.id for standby in seen.up if standby.state == "running"][:1]
+    running = [standby.id for standby in seen.up if standby.state == "running"]
     running = running if outage.down(seen) or seen.alarms else []
     back = active.state == "running" and (bool(seen.noted) or outage.in_doubt(seen))
     if active.state == ec2.MISSING:
         seen = replace(seen, told=tell.unanswered(config))
     if asked := [*([active.id] if back else []), *running]:
-        ran = hint.at if hint.running_instance in running else None
-        seen = replace(seen, statuses=checks.instance_statuses(asked), ran=ran)
+        seen = replace(seen, statuses=checks.instance_statuses(asked))
     group = config.standby_target_group_arn
     with env.naming("StandbyTargetGroupArn", group):
         if group and (running or back or active.state == ec2.MISSING):
             seen = replace(seen, targets=elb.target_health(group))
+        if running and hint.running_instance == seen.up[0].id:
+            seen = replace(seen, ran=hint.at)
         if outage.of(seen):
-            return without_muted(config, hint, seen)
+            return look.without_muted(config, hint, seen)
         if group:
             [found] = elb.target_groups([group])
             seen = replace(seen, target_type=found.target_type)
     return replace(seen, unknown_types=ec2.unknown_types(config.standby_instance_types))
-
-
-def without_muted(config: Config, hint: Hint, seen: Observed) -> Observed:
-    """Ask which alarms are muted, if that decides about a start and CloudWatch has not just called for one of them."""
-    calls = outage.calling(seen)
-    just_called = hint.at is not None and seen.now - hint.at < JUST_CALLED
-    if outage.down(seen) or (just_called and hint.calling_alarm in [alarm.name for alarm in calls]):
-        return seen
-    if seen.up and not follow.overdue(config, seen, seen.up[0]):
-        return seen
-    return replace(seen, alarms=tuple(alarms.muted(alarm) if alarm in calls else alarm for alarm in seen.alarms))
 
 
 def decide(config: Config, seen: Observed) -> Decision[Start | Note | Close]:
@@ -99,22 +87,30 @@ def no_outage(seen: Observed) -> Decision[Start | Note | Close]:
 
 def see_through(config: Config, seen: Observed, found: Outage, standby: Instance) -> Decision[Start | Note | Close]:
     """A standby is up: see it noted, registered and serving, one step a run; leave it when it never comes to that."""
-    if follow.overdue(config, seen, standby) and outage.calls(seen):
-        first = lineup.candidates(seen)
-        if instead := first or lineup.due(seen, found.began):
-            again = True if not first or lineup.again(seen, first) else None
-            fence = world.to_fence(config, seen)
-            start_next = Start(instead, lineup.fallen(seen), fence, again, leave=(standby.id,))
-            return Decision(found.reason, start_next, urgent=True, lasting=NOT_SERVING)
+    # Only one that was not tried yet is worth it: what EC2 has refused may be refused again.
+    untried = lineup.candidates(seen)
+    if untried and follow.overdue(config, seen, standby) and outage.calls(seen):
+        again = True if lineup.again(seen, untried) else None
+        change_over = Start(untried, lineup.fallen(seen), world.to_fence(config, seen), again, leave=(standby.id,))
+        return Decision(found.reason, change_over, urgent=True, lasting=NOT_SERVING)
     change = follow.step(config, seen, standby)
     serves, evidence = follow.evidence(config, seen, standby)
     lasting = () if serves else NOT_SERVING
-    if not change and len(seen.up) > 1:
+    second = change and change.register and any(world.registered(other.id, seen.targets) for other in seen.up)
+    if len(seen.up) > 1 and (second or not change):
         several = ", ".join(f"{other.id} is {other.state}" for other in seen.up)
         return Decision(Words(f"more than one standby is up: {several}"), refused=True, lasting=lasting)
     if not change and STARTED not in seen.notes(standby):
         return Decision(Words(f"{standby.id} is {standby.state}: another run is starting it"), lasting=lasting)
-    return Decision(evidence, change, urgent=change is not None and bool(change.register), lasting=lasting)
+    urgent = change is not None and bool(change.register)
+    if not change or not config.fences or (change.kind == "note" and not change.register):
+        return Decision(evidence, change, urgent=urgent, lasting=lasting)
+    if to_fence := world.to_fence(config, seen):  # two never serve, also where the standby did not have to be started
+        change = replace(change, fence=to_fence)
+    if waits := outage.waits(config, seen):
+        return Decision(Words(f"{found.reason.en}; {waits}"), forced=change, lasting=lasting)
+    reason = found.reason if change.fence else evidence
+    return Decision(reason, change, urgent=urgent or bool(change.fence), lasting=lasting)
 
 
 def bring_up(config: Config, seen: Observed, found: Outage) -> Decision[Start | Note | Close]:
@@ -165,7 +161,7 @@ def act(config: Config, seen: Observed, change: Start | Note | Close) -> Done | 
         case Start():
             return start.start(config, seen, change)
         case Note():
-            return follow.make(config, seen, change)
+            return fence.first(config, seen, change) or follow.make(config, seen, change)
         case Close():
             return follow.close(config, change)
         case _:

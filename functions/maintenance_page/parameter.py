@@ -43,7 +43,7 @@ def in_words(end: datetime, zone: str) -> dict[str, str]:
     """Return a time in words, in the maintenance's time zone or, if that is not known, in its own offset."""
     try:
         end = end.astimezone(ZoneInfo(zone))
-    except (ZoneInfoNotFoundError, ValueError, OverflowError):  # the last one: the end of the year 9999, elsewhere
+    except (ZoneInfoNotFoundError, ValueError, OSError, OverflowError):  # a folder; the end of the year 9999, elsewhere
         zone = ""
     named = end.tzname() or ""
     if not named.isalpha() or named == "UTC":

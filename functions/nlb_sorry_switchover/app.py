@@ -13,9 +13,9 @@ from kirikae.log import logger
 from kirikae.nlb import servers
 from kirikae.nlb.look import due, later, look
 from kirikae.nlb.mail import refused, to_sorry
-from kirikae.nlb.outage import down, healthy, known, outage, too_many_down
+from kirikae.nlb.outage import few, healthy, known, outage, too_many_down
 from kirikae.nlb.parameters import hands_off
-from kirikae.nlb.standing import found, standing
+from kirikae.nlb.standing import COUNTS, found, standing
 from kirikae.nlb.switch import adoption, make
 from kirikae.nlb.world import SIDES, Adopt, Done, Side, Switch, by_group
 from kirikae.nlb.world.switchover import Config, Observed
@@ -85,15 +85,16 @@ def decide(config: Config, seen: Observed) -> Decision[Switch | Adopt]:
         return Decision(reason, refused=True, urgent=bool(unanswered))
     to_switch = due(config, seen.switches, "sorry")
     reason = outage(config, seen) if to_switch else None
+    if uncounted := servers.not_counted(config, seen.primary):
+        why = Words(f"{uncounted.en}; {reason.en}", f"{uncounted.of('ja')}。{reason.of('ja')}") if reason else uncounted
+        return Decision(why, refused=True, urgent=bool(reason))
     sorry = servers.staying(seen.sorry)
     served = tuple(arn for arn in to_switch if sorry.get(config.group("sorry", arn)) != ())
     if reason and not served:
         nobody = f"but {config.names('sorry')} has no registered target: nobody would answer there either"
         return Decision(Words(f"{reason.en}; {nobody}"), refused=True, urgent=True)
-    servers_known = len(known(config, seen))
-    if reason and config.primary_instance_ids and servers_known < config.min_healthy_targets and not down(seen):
-        few = f"but only {servers_known} servers are known; lower it or register more"
-        return Decision(Words(f"MinHealthyTargets is {config.min_healthy_targets}, {few}"), refused=True, urgent=True)
+    if reason and (mistaken := few(config, seen)):
+        return Decision(mistaken, refused=True, urgent=True)
     no_way = servers.no_way_back(config, seen.primary, seen.behind) if seen.switches.mode == "replace" else None
     if no_way and (not reason or servers.all_outside(seen.primary, seen.behind or {})):
         return Decision(no_way, refused=True, urgent=bool(reason))
@@ -153,7 +154,7 @@ def mail(config: Config, seen: Observed, result: Result[Switch | Adopt, Done]) -
             assert_never(result.change)
 
 
-TELLS: Tells[Config, Observed, Switch | Adopt, Done] = Tells(standing, found, outages=True)
+TELLS: Tells[Config, Observed, Switch | Adopt, Done] = Tells(standing, found, outages=True, counts=COUNTS)
 
 reconcile.warm_up(
     Config,

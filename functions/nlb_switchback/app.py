@@ -10,14 +10,14 @@ from typing import Any
 
 from kirikae import alarms, checks, ec2, elb, env, listeners, reconcile
 from kirikae.decision import Decision, Result
-from kirikae.elb import Target
 from kirikae.events import Hint
 from kirikae.log import logger
 from kirikae.nlb import servers
 from kirikae.nlb.look import due, look
 from kirikae.nlb.mail import to_primary
 from kirikae.nlb.parameters import hands_off
-from kirikae.nlb.standing import found, standing
+from kirikae.nlb.recovery import checked, enough, evidence, unsure, why
+from kirikae.nlb.standing import COUNTS, found, known_seconds, standing
 from kirikae.nlb.switch import make
 from kirikae.nlb.world import Done, Switch, by_group
 from kirikae.nlb.world.switchback import Config, Observed
@@ -41,6 +41,8 @@ def observe(config: Config, hint: Hint) -> Observed:
         seen = _evidence_of_mode(config, seen)
         if enough(config, seen):
             seen = _alarms(config, seen)
+        if decide(config, seen).change:
+            seen = replace(seen, known_seconds=known_seconds(config.told_parameter))
     if missed and decide(config, seen).change is None:
         raise missed[0]
     return seen
@@ -50,9 +52,15 @@ def _evidence_of_mode(config: Config, seen: Observed) -> Observed:
     """Ask EC2 for the status checks in replace mode; in weighted mode whether healthy instances have begun to stop."""
     if seen.switches.mode == "replace":
         seen = replace(seen, behind=servers.behind(config, seen.primary))
-        asked = sorted({server for group in seen.primary for server in _checked(config, seen, group)})
-        running = [instance for instance, state in ec2.instance_states(asked).items() if state == "running"]
-        return replace(seen, statuses={status.instance_id: status for status in checks.instance_statuses(running)})
+        asked = sorted({server for group in seen.primary for server in checked(config, seen, group)})
+        running = [instance for instance in ec2.instances(asked) if instance.state == "running"]
+        found = checks.instance_statuses(instance.id for instance in running)
+        seen = replace(seen, statuses={status.instance_id: status for status in found})
+        if not enough(config, seen):
+            return seen
+        # No health tells where a target is while its group is in no listener.
+        zones = elb.zones(seen.switches.listeners[0].load_balancer_arn)
+        return replace(seen, outside=tuple(instance.id for instance in running if zones and instance.zone not in zones))
     if not enough(config, seen):
         return seen
     # An instance that has begun to stop passes its health checks until its application ends, and the recovery alarm
@@ -70,28 +78,6 @@ def _alarms(config: Config, seen: Observed) -> Observed:
     return replace(seen, recovery=tuple(found[name] for name in names), flapping=found[config.flapping_alarm_name])
 
 
-def _checked(config: Config, seen: Observed, group: str) -> set[str]:
-    """Return the instances of a group whose status checks count: those declared, else those registered; no others."""
-    primary = servers.staying(seen.primary)
-    if not (found := servers.registered(primary[group], seen.behind)):
-        return set()  # nobody would answer there
-    declared = servers.declared(config, primary, seen.behind, group)
-    return declared or {server for server in found if server.startswith("i-")}
-
-
-def fit(config: Config, seen: Observed, group: str) -> int:
-    """Count the servers of a group that can serve, by the best evidence that the mode in force has."""
-    if seen.switches.mode == "replace":
-        return sum(seen.statuses[server].ready for server in _checked(config, seen, group) & seen.statuses.keys())
-    states = {target.id: seen.instances.get(seen.behind.get(target.id, target.id)) for target in seen.primary[group]}
-    return sum(target.healthy and states[target.id] not in ec2.DOWN for target in seen.primary[group])
-
-
-def enough(config: Config, seen: Observed) -> bool:
-    """Tell whether every group has enough servers that can serve."""
-    return all(fit(config, seen, group) >= config.min_healthy_targets for group in seen.primary)
-
-
 def decide(config: Config, seen: Observed) -> Decision[Switch]:
     """Go back when enough servers have been fit for long enough and nothing asks for a person."""
     if reason := hands_off(config, seen.switches):
@@ -99,57 +85,38 @@ def decide(config: Config, seen: Observed) -> Decision[Switch]:
     to_switch = due(config, seen.switches, "primary")
     if not to_switch:
         return Decision(Words("every listener is on the primary"))
-    evidence, back = _evidence(config, seen), Switch("primary", to_switch)
+    said, back = evidence(config, seen), Switch("primary", to_switch)
     replaced = seen.switches.mode == "replace"
-    if replaced and (no_way := servers.no_way_back(config, seen.primary, seen.behind)):
+    lost = servers.no_way_back(config, seen.primary, seen.behind) if replaced else None
+    if no_way := servers.not_counted(config, seen.primary) or lost:
         return Decision(no_way, refused=True, forced=back, counts="SwitchedToPrimary")
     if not enough(config, seen):
-        return Decision(Words(f"staying on the sorry page: {evidence.en}"))
+        return Decision(Words(f"staying on the sorry page: {said.en}"))
     # In replace mode every run that finds enough servers raises a metric, and an alarm on it counts the minutes.
     ready = ("PrimaryReady",) if replaced else ()
-    waiting = [alarm for alarm in seen.recovery if alarm.state != ("ALARM" if replaced else "OK")]
+    waiting = unsure(seen)
     if waiting or not seen.recovery:
         state = ", ".join(f"{alarm.name} is {alarm.state}" for alarm in waiting) or "its alarm was not asked"
-        patient = f"staying on the sorry page: {evidence.en}, but not for long enough: {state}"
+        patient = f"staying on the sorry page: {said.en}, but not for long enough: {state}"
         return Decision(Words(patient), lasting=ready)
     if seen.flapping is None or seen.flapping.state == "ALARM":
         often = f"{config.max_switches_per_hour} switches to the sorry page within an hour"
         return Decision(
-            Words(f"staying on the sorry page after {often}: {evidence.en}"),
+            Words(f"staying on the sorry page after {often}: {said.en}"),
             refused=True,
             forced=back,
             counts="SwitchedToPrimary",
             lasting=ready,
         )
     if not config.auto_switchback:
-        ask = f"AutoSwitchback is false and the primary is ready: {evidence.en}"
+        ask = f"AutoSwitchback is false and the primary is ready: {said.en}"
         return Decision(Words(ask), forced=back, counts="SwitchedToPrimary", lasting=("WaitingForPerson", *ready))
-    return Decision(evidence, back, counts="SwitchedToPrimary", lasting=ready)
-
-
-def _evidence(config: Config, seen: Observed) -> Words:
-    """Return how many servers are fit, by which evidence."""
-    said = []
-    for group, targets in seen.primary.items():
-        of, of_ja = (f" of {group}", f"{group} の") if len(seen.primary) > 1 else ("", "")
-        count = fit(config, seen, group)
-        if seen.switches.mode == "replace":
-            checks = [seen.statuses[server] for server in sorted(_checked(config, seen, group) & seen.statuses.keys())]
-            found = "; ".join(f"{s.instance_id} {s.system}/{s.instance}/{s.application}" for s in checks)
-            en = f"{count} primary instances{of} pass their status checks ({found or 'none runs'})"
-            said.append(Words(en, f"{of_ja}プライマリの {count} 台がステータスチェックに合格 ({found})"))
-        else:
-            found = "; ".join(_target(seen, target) for target in targets) or "no targets"
-            en = f"{count} of {len(targets)} primary targets{of} are healthy ({found})"
-            said.append(Words(en, f"{of_ja}プライマリターゲットは {len(targets)} 台中 {count} 台が正常 ({found})"))
-    return Words("; ".join(words.en for words in said), "、".join(words.ja for words in said))
-
-
-def _target(seen: Observed, target: Target) -> str:
-    """Return the health of a target, and its instance's state where that adds something."""
-    if (state := seen.instances.get(seen.behind.get(target.id, target.id))) in ec2.DOWN:
-        return f"{target.id} {target.state}, but {state}"
-    return f"{target.id} {target.override or target.state} {target.reason}".strip()
+    # An alarm counts whole minutes, and an outage of less than two may have been in none of them.
+    if seen.known_seconds is not None and seen.known_seconds < 60 * config.recovery_minutes:
+        soon = f"{seen.known_seconds:.0f} s since people were told of it, RecoveryMinutes is {config.recovery_minutes}"
+        waits = Words(f"staying on the sorry page: {said.en}, but only {soon}")
+        return Decision(waits, forced=back, counts="SwitchedToPrimary", lasting=ready)
+    return Decision(said, back, counts="SwitchedToPrimary", lasting=ready)
 
 
 def act(config: Config, seen: Observed, change: Switch) -> Done:
@@ -159,11 +126,10 @@ def act(config: Config, seen: Observed, change: Switch) -> Done:
 
 def mail(config: Config, seen: Observed, result: Result[Switch, Done]) -> Mail:
     """Return the mail of a switch back."""
-    alarms_asked = ", ".join(alarm.name for alarm in seen.recovery)
-    return to_primary(config, seen.switches, _evidence(config, seen), alarms_asked, result)
+    return to_primary(config, seen.switches, why(config, seen), result)
 
 
-TELLS: Tells[Config, Observed, Switch, Done] = Tells(standing, found)
+TELLS: Tells[Config, Observed, Switch, Done] = Tells(standing, found, counts=COUNTS)
 
 reconcile.warm_up(
     Config,

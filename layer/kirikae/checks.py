@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import batched
 from typing import Any
 
 from kirikae import aws
@@ -48,11 +49,11 @@ def instance_statuses(running_instance_ids: Iterable[str]) -> tuple[Status, ...]
 
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstanceStatus.html
     """
-    wanted = list(running_instance_ids)
-    if not wanted:
-        return ()
-    answer = aws.client("ec2").describe_instance_status(InstanceIds=wanted)
-    return tuple(_status(described) for described in answer["InstanceStatuses"])
+    found = list[Status]()
+    for ids in batched(running_instance_ids, 100, strict=False):  # as many as one call takes
+        answer = aws.client("ec2").describe_instance_status(InstanceIds=list(ids))
+        found += map(_status, answer["InstanceStatuses"])
+    return tuple(found)
 
 
 def _status(described: Mapping[str, Any]) -> Status:

@@ -45,8 +45,18 @@ class Decision[X: Change]:
     refused: bool = False
     urgent: bool = False  # an outage needs it: if it may not be made, people are told at once
     forced: X | None = None  # the change to make only when a person forces it
+    unseen: bool = False  # visitors get from this change what they get now: told only to who was told otherwise
     counts: str = ""  # the metric that counts this change
     lasting: tuple[str, ...] = ()  # conditions reported at every run until they end: metrics with an alarm
+
+
+def unkept[X: Change](decision: Decision[X]) -> Decision[X]:
+    """Say of the wish of a dry run that it is lost: it is not stored, so it does not come true later."""
+    said = Words(
+        f"{decision.reason.en}; a dry run stores no wish: give it again when it shall come true",
+        f"{decision.reason.of('ja')}。ドライランのため要求は保存されていません。実行するときにもう一度要求してください",
+    )
+    return dataclasses.replace(decision, reason=said)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,10 +2,11 @@
 
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from ipaddress import ip_address
+from itertools import batched
 from typing import Any
 
 from kirikae import aws
@@ -58,10 +59,9 @@ def instances(instance_ids: Iterable[str], said_of: str = "", said: str = "stopp
     if not wanted:
         return ()
     for pause in (0.2, 0.4, 0.8, 1.6, 0):
-        answer = aws.client("ec2").describe_instances(Filters=[{"Name": "instance-id", "Values": wanted}])
         found = {
             described["InstanceId"]: _instance(described)
-            for reservation in answer["Reservations"]
+            for reservation in _found(aws.client("ec2").describe_instances, "Reservations", "instance-id", wanted)
             for described in reservation["Instances"]
         }
         if said_of not in found or found[said_of].state not in _BEFORE.get(said, ()):
@@ -71,23 +71,34 @@ def instances(instance_ids: Iterable[str], said_of: str = "", said: str = "stopp
 
 
 def instances_behind(addresses: Iterable[str], vpc_id: str) -> dict[str, str]:
-    """Return the instance that has each private address in the VPC, without addresses that no instance has.
+    """Return the instance that has each private address in the VPC: "" for an interface that belongs to no instance.
+
+    Addresses that no interface has are absent.
 
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeNetworkInterfaces.html
     """
     wanted = {str(ip_address(address)): address for address in addresses}
-    found = dict[str, str]()
+    found, call = dict[str, str](), aws.client("ec2").describe_network_interfaces
     for version, name in ((4, "addresses.private-ip-address"), (6, "ipv6-addresses.ipv6-address")):
-        if values := [address for address in wanted if ip_address(address).version == version]:
-            filters = [{"Name": name, "Values": values}, {"Name": "vpc-id", "Values": [vpc_id]}]
-            answer = aws.client("ec2").describe_network_interfaces(Filters=filters)
-            for interface in answer["NetworkInterfaces"]:
-                instance_id = interface.get("Attachment", {}).get("InstanceId", "")
-                listed = [held.get("PrivateIpAddress", "") for held in interface.get("PrivateIpAddresses", [])]
-                listed += [held["Ipv6Address"] for held in interface.get("Ipv6Addresses", [])]
-                found |= {address: instance_id for address in filter(None, listed) if instance_id}
+        values = [address for address in wanted if ip_address(address).version == version]
+        for interface in _found(call, "NetworkInterfaces", name, values, vpc_id):
+            instance_id = interface.get("Attachment", {}).get("InstanceId", "")
+            listed = [held.get("PrivateIpAddress", "") for held in interface.get("PrivateIpAddresses", [])]
+            listed += [held["Ipv6Address"] for held in interface.get("Ipv6Addresses", [])]
+            found |= dict.fromkeys(filter(None, listed), instance_id)
     shown = {str(ip_address(address)): instance_id for address, instance_id in found.items()}
     return {given: shown[address] for address, given in wanted.items() if address in shown}
+
+
+def _found(call: Any, key: str, name: str, values: Iterable[str], vpc_id: str = "") -> Iterator[Mapping[str, Any]]:
+    """Yield what EC2 describes by a filter, in a VPC if one is named, however many the values are.
+
+    One call takes 200 values of filters, or answers FilterLimitExceeded.
+    https://docs.aws.amazon.com/ec2/latest/devguide/errors-overview.html
+    """
+    vpc = [{"Name": "vpc-id", "Values": [vpc_id]}] if vpc_id else []
+    for some in batched(values, 200 - len(vpc), strict=False):
+        yield from call(Filters=[{"Name": name, "Values": list(some)}, *vpc])[key]
 
 
 def _instance(described: Mapping[str, Any]) -> Instance:

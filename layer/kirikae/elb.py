@@ -6,7 +6,7 @@ from itertools import batched
 from typing import Any, NamedTuple
 
 from kirikae import aws
-from kirikae.errors import part
+from kirikae.errors import one, part
 
 
 @dataclass(frozen=True)
@@ -150,6 +150,16 @@ def untag(resource_arn: str, *keys: str) -> None:
     https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_RemoveTags.html
     """
     aws.client("elbv2").remove_tags(ResourceArns=[resource_arn], TagKeys=list(keys))
+
+
+def zones(load_balancer_arn: str) -> frozenset[str]:
+    """Return the names of the zones that are enabled for a load balancer; none if AWS does not say.
+
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeLoadBalancers.html
+    """
+    answer = aws.client("elbv2").describe_load_balancers(LoadBalancerArns=[load_balancer_arn])["LoadBalancers"]
+    found = one(answer, "LoadBalancers", "elbv2 DescribeLoadBalancers").get("AvailabilityZones", [])
+    return frozenset(zone["ZoneName"] for zone in found if zone.get("ZoneName"))
 
 
 def balancer_attributes(load_balancer_arn: str) -> dict[str, str]:

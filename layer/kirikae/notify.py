@@ -9,6 +9,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from kirikae import aws, env, log
 
 JST = timezone(timedelta(hours=9), "JST")
+_LATEST = datetime.max.replace(tzinfo=UTC) - timedelta(
+    days=1
+)  # «for ever», as people write it: every clock can show it
 
 
 class Words(NamedTuple):
@@ -74,6 +77,7 @@ def subject_line(service: str, text: str) -> str:
 
 def at(moment: datetime, form: str = "%Y-%m-%d %H:%M:%S") -> Words:
     """Write a time as the reader's clock shows it: UTC in English, Japan's time in Japanese."""
+    moment = min(moment, _LATEST)
     return Words(f"{moment.astimezone(UTC):{form}} UTC", f"{moment.astimezone(JST):{form}} JST")
 
 

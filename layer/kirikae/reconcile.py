@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from kirikae import aws, clock, env, events, hold, log, notify, tell
-from kirikae.decision import Change, Decision, Made, Result, plain
+from kirikae.decision import Change, Decision, Made, Result, plain, unkept
 from kirikae.errors import UnfinishedError
 from kirikae.notify import Mail, Times, Words
 from kirikae.tell import Tells, Withheld
@@ -74,12 +74,12 @@ def reconcile[C: env.Stack, S, X: Change, D](
     if store_wish and request.wish:
         hint = replace(hint, wish=store_wish(config, request, began))
     seen = observe(config, hint)
-    decision = decide(config, seen)
+    made = decide(config, seen)
+    decision = unkept(made) if hint.wish is not None and (config.dry_run or request.dry_run) else made
     change = decision.change or (decision.forced if request.force else None)
     verdict = _gate(config, request, decision, change, began)
-    reason = verdict.why_not or decision.reason.en
-    report = {"hint": hint.text, "seen": plain(seen), "reason": reason, "change": plain(change)}
-    report["outcome"] = "failed"  # in the log, if the act raises
+    report = {"hint": hint.text, "seen": plain(seen), "reason": verdict.why_not or decision.reason.en}
+    report |= {"change": plain(change), "outcome": "failed"}  # so in the log, if the act raises
     try:
         if verdict.outcome == "changed" and change is not None:
             parts = partial(act, config, seen), partial(mail, config, seen)
@@ -170,7 +170,7 @@ def _carry_out[X: Change, D](
         done, unfinished = error.done, error
     times = Times(caused, began, clock.now())
     result = Result(change, decision.reason, done, times, forced=decision.change is None)
-    made = done if isinstance(done, Made) else Made(change=change, reason=decision.reason)
+    made = done if isinstance(done, Made) else Made(change=change, reason=decision.reason, found=decision.unseen)
     standing, owed = telling or (None, None)
     state = standing(result) if standing else None
     first = tell.made(config, state, mail(result), None if made.found else began)

@@ -2,12 +2,12 @@
 
 import json
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from kirikae import clock, env, notify, told
+from kirikae import clock, env, log, notify, told
 from kirikae.decision import Change, Decision, Result, plain
 from kirikae.notify import Mail, Words
 from kirikae.told import State
@@ -24,11 +24,13 @@ class Tells[C: env.Stack, S, X: Change, D]:
     standing: in plain words how the world stands, {} at rest, after a change if a result is given; None while it is
     between two states, or for a change of which nobody needs to know.  found: the mail about a world that is not as
     people were last told, None if that is no news.  outages: whether decisions can be urgent, of one of its functions.
+    counts: key of such a state -> the metric that counts its beginning, by whoever finds and tells it.
     """
 
     standing: Callable[[C, S, Result[X, D] | None], State | None]
     found: Callable[[C, S, State], Mail | None]
     outages: bool = False
+    counts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,8 @@ def owed[C: env.Stack, S, X: Change, D](
         return
     sent = [notify.announce(config, letter) for letter in due]  # each is tried, whatever becomes of the others
     if all(sent):
+        for begun in tells.counts.keys() & (state.keys() - note.known.keys()):
+            log.count(tells.counts[begun])
         told.close(name, state, clock.now())
 
 

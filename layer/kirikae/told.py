@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from kirikae import aws
+from kirikae import aws, ssm
 from kirikae.clock import iso, moment
 from kirikae.log import logger
 
@@ -117,5 +117,4 @@ def _write(name: str, note: Note) -> int:
         del value["telling"]
     else:
         value["by"] = note.by
-    text = json.dumps(value, ensure_ascii=False)
-    return int(aws.client("ssm").put_parameter(Name=name, Value=text, Type="String", Overwrite=True)["Version"])
+    return ssm.put(name, json.dumps(value, ensure_ascii=False))

@@ -44,6 +44,7 @@ class Ec2:
         account.override("ec2", "TerminateInstances", self._terminate)
         account.override("ec2", "DescribeInstanceStatus", self._describe_status)
         account.override("ec2", "DescribeInstances", self._describe)
+        account.override("ec2", "DescribeNetworkInterfaces", _check_filters)
 
     # What the rest of the sandbox asks.
 
@@ -201,12 +202,15 @@ class Ec2:
 
     # Reads.
 
-    def _describe(self, params: dict[str, Any], _principal: str) -> None:
+    def _describe(self, params: dict[str, Any], principal: str) -> None:
+        _check_filters(params, principal)
         self._named(params.get("InstanceIds", []))
 
     def _describe_status(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
         # G10: only running instances unless IncludeAllInstances.
         wanted = params.get("InstanceIds")
+        if wanted and len(wanted) > 100:  # S16
+            raise Refusal("InvalidParameterValue", "The maximum number of instance ids that can be specified is 100")
         instances = self._named(wanted) if wanted else self.backend.all_instances()
         statuses = []
         for instance in instances:
@@ -247,6 +251,12 @@ class Ec2:
                 # S6: whichever of the three it is.
                 failed = "impaired" in [checks[name] for name in _CHECKS]
                 put("AWS/EC2", "StatusCheckFailed", {"InstanceId": instance.id}, float(failed))
+
+
+def _check_filters(params: dict[str, Any], _principal: str) -> None:
+    if sum(len(condition.get("Values", [])) for condition in params.get("Filters", [])) > 200:  # S15
+        message = "The maximum number of filter values specified on a single call is 200"
+        raise Refusal("FilterLimitExceeded", message)
 
 
 def _state(name: str) -> dict[str, Any]:

@@ -369,7 +369,8 @@ class Targets:
         """Publish the host counts of the minute (F1), never for ALB-type groups (C5)."""
         for arn, balancers in self._elb.used().items():
             group = self._elb.group(arn)
-            states = [state for state in self.health(arn).values() if state != "draining"]
+            held = self._targets.get(arn, {}).values()  # an id on two ports is two targets
+            states = [state for target in held if (state := self._health(group, target)[0]) != "draining"]
             if group.target_type in ("alb", "lambda") or not states:
                 continue
             healthy = states.count("healthy")

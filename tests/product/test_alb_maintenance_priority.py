@@ -77,6 +77,7 @@ OVER, OPEN = timedelta(0), timedelta(seconds=1)
 TO_LIVE = {"to": "live", "priorities": {"aa": 1, "a": 2, "b": 3}, "numbers": LOGGED, "opens": ["aa"]}
 TO_PARKED = {"to": "parked", "priorities": {"aa": 49999, "a": 1, "b": 2}, "closes": ["aa"]}
 FINISH = {"to": "live", "priorities": {}, "opens": []}
+NOTED = {"to": "live", "priorities": {}, "numbers": {"a": [2, 2], "b": [3, 3]}, "opens": []}
 OURS_BACK = {"to": "parked", "priorities": {"aa": 49999}, "closes": ["aa"]}
 
 WORLDS = {
@@ -104,7 +105,9 @@ WORLDS = {
     "the order is back, the tag is not": ({"to": "parked", "priorities": {}, "closes": []}, seen(PARKED, REMEMBERED)),
     "the end without a tag": (OURS_BACK, seen(LIVE, NONE)),
     "the end with a broken tag": (OURS_BACK, seen(LIVE, Memory("broken"))),
-    "no tag while it is on": (None, seen(LIVE, NONE, OPEN)),
+    "no tag while it is on": (NOTED, seen(LIVE, NONE, OPEN)),
+    "moved to the front by hand, then a window": (NOTED, seen(LIVE, Memory("parked"), OPEN)),
+    "a broken tag while it is on": (None, seen(LIVE, Memory("broken"), OPEN)),
     "parked somewhere else": (None, seen(PARKED | {"aa": 49998}, Memory("parked"))),
     "at its place, and not open yet": (
         TO_LIVE | {"priorities": {}},
@@ -216,16 +219,18 @@ def test_a_hundred_rules_make_room_in_one_change() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "world"),
+    ("words", "urgent", "world"),
     [
-        pytest.param("deleted", seen({"a": 1}, NONE, OPEN), id="the rule is gone, a window is open"),
-        pytest.param("deleted", seen({"a": 1}, NONE), id="the rule is gone, before the night"),
-        pytest.param(f"{PARAMETER}: oops", seen(LIVE, REMEMBERED, problem="oops"), id="a parameter nobody understands"),
+        pytest.param("deleted", True, seen({"a": 1}, NONE, OPEN), id="the rule is gone, a window is open"),
+        pytest.param("deleted", False, seen({"a": 1}, NONE), id="the rule is gone, before the night"),
+        pytest.param(
+            f"{PARAMETER}: oops", False, seen(LIVE, REMEMBERED, problem="oops"), id="a parameter nobody understands"
+        ),
     ],
 )
-def test_what_cannot_be_decided_is_refused(words: str, world: Observed) -> None:
+def test_what_cannot_be_decided_is_refused(words: str, urgent: bool, world: Observed) -> None:
     decided = decide(CONFIG, world)
-    assert (decided.refused, decided.change) == (True, None)
+    assert (decided.refused, decided.change, decided.urgent) == (True, None, urgent)
     assert words in decided.reason.en
 
 
@@ -238,6 +243,9 @@ def test_what_cannot_be_decided_is_refused(words: str, world: Observed) -> None:
         ({"LIVE_PRIORITY": "100", "PARKED_PRIORITY": "99"}, "ParkedPriority 99"),
         ({"PARKED_PRIORITY": "50000"}, "ParkedPriority 50000"),
         ({"PARKED_PRIORITY": "2", "MAINTENANCE_BYPASS_RULE_ARN": f"{RULE}b"}, "ParkedPriority 2"),
+        ({"MAINTENANCE_TIMEZONE": "Asia/Edo"}, "(MaintenanceTimezone) has 'Asia/Edo', expected an IANA time zone"),
+        ({"MAINTENANCE_TIMEZONE": "Asia"}, "(MaintenanceTimezone) has 'Asia', expected"),
+        ({"MAINTENANCE_TIMEZONE": "../etc/passwd"}, "(MaintenanceTimezone) has '../etc/passwd'"),
     ],
 )  # fmt: skip
 def test_a_configuration_that_does_not_fit_is_named(variables: dict[str, str], words: str) -> None:
@@ -297,6 +305,13 @@ class Site(Shop):
 
     def wish(self, kind: str, **fields: Any) -> Any:
         return self.invoke(FUNCTION, {"type": kind, **fields})
+
+    def fails(self, operation: str, wish: dict[str, Any]) -> None:
+        """Let the first attempt at a wish fail, after it was stored, in an operation of ELB; Lambda repeats it."""
+        self.account.faults.add("elbv2", operation, "InternalFailure", times=3, status=500)
+        self.account.functions.invoke_async(self.stack.resources[FUNCTION], wish)
+        self.settle()
+        self.account.faults.clear()
 
     @property
     def rule(self) -> str:
@@ -414,6 +429,26 @@ def test_a_window_written_by_hand_is_a_window(site: Site) -> None:
     assert (site.statuses(), site.alb.priorities()) == (SERVICE, site.before)
 
 
+@pytest.mark.parametrize("until", ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59-09:00"])
+def test_a_window_until_the_end_of_time_is_told_and_ended_as_any_other(site: Site, until: str) -> None:
+    site.store({"by hand": {"until": until, "reason": "repair"}})
+    site.minutes(3)
+    assert site.statuses() == PAGE
+    site.wish("end", window="by hand")
+    assert (site.statuses(), site.stored) == (SERVICE, {})
+    assert [subject[:21] for subject in site.subjects] == ["maintenance ON until ", "maintenance OFF"]
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokio", "Asia"])
+def test_a_time_zone_that_is_none_is_named_before_a_start_needs_it(new_site: Callable[..., Site], zone: str) -> None:
+    site = new_site().deployed(MaintenanceTimezone=zone)
+    site.minutes(5)
+    assert len(site.alarm_mails("ErrorsAlarm")) == 1
+    failed = site.account.functions.invoke(site.stack.resources[FUNCTION], {"type": "start", "minutes": 10})
+    assert failed.payload["errorType"] == "InputError"
+    assert f"(MaintenanceTimezone) has '{zone}', expected an IANA time zone" in failed.payload["errorMessage"]
+
+
 def test_a_parameter_that_nobody_understands_changes_nothing_and_is_mailed(site: Site) -> None:
     site.wish("start", minutes=30)
     site.store("maintenance until tomorrow")
@@ -473,6 +508,24 @@ def test_an_operator_who_moves_the_rule_is_noticed_once_and_not_fought(site: Sit
     assert len(site.mails) == 3
 
 
+@pytest.mark.parametrize("untold", ["the mail does not leave", "the run dies"])
+def test_a_rule_that_others_moved_is_told_as_that_whoever_finds_it(new_site: Callable[..., Site], untold: str) -> None:
+    site = new_site(10, 20, 30).deployed()
+    site.wish("start", minutes=60)
+    site.minutes(2)
+    if untold == "the run dies":
+        site.account.faults.add("ssm", "PutParameter", "InternalFailure", kills=True, times=1, role="AlbMaintenance")
+    else:
+        site.account.faults.add("sns", "Publish", "InternalError", times=6, status=500)
+    site.alb.move((site.rule, 5))
+    site.minutes(1.2)
+    site.account.faults.clear()
+    site.minutes(5)
+    assert (site.number, site.statuses()) == (5, PAGE)
+    assert set(site.subjects[1:]) == {"the maintenance rule was moved by others, it is left alone"}
+    assert "You were told last: on." in site.mails[-1].body
+
+
 def test_a_new_start_takes_the_rule_back_from_others(site: Site) -> None:
     site.wish("start", minutes=60)
     site.alb.move((site.rule, 40000))
@@ -530,12 +583,104 @@ def test_a_taken_parked_number_gives_the_next_free_one_below(site: Site) -> None
     assert site.number == 49997
 
 
+def test_an_end_that_visitors_do_not_see_is_told_to_nobody_who_knows_no_start(site: Site) -> None:
+    site.minutes(2)
+    site.account.faults.add("elbv2", "SetRulePriorities", "InternalFailure", times=3, status=500)
+    site.account.functions.invoke(site.stack.resources[FUNCTION], {"type": "start", "minutes": 60})
+    site.account.faults.clear()
+    site.held(5)
+    site.wish("end")
+    site.minutes(7)  # when the hold is over
+    assert (site.alb.priorities(), site.tags["kirikae:maintenance"]) == (site.before, "state=parked rules=0")
+    site.alb.move((site.alb.rule_arns["/a"], 60), (site.rule, 1))  # by a person: it stays closed
+    site.minutes(5)
+    assert (site.number, site.statuses(), site.subjects) == (49999, SERVICE, [])
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_an_end_that_died_after_visitors_had_the_service_is_told(site: Site, held: bool) -> None:
+    site.wish("start", minutes=10)
+    site.account.faults.add("elbv2", "SetRulePriorities", "InternalFailure", status=500)
+    site.minutes(11)
+    assert site.statuses() == SERVICE
+    site.account.faults.clear()
+    if held:
+        site.held(10)
+        site.minutes(3)
+        assert site.subjects[1:] == ["maintenance OFF, found by the periodic check"]
+        site.held(0.1)
+    site.minutes(2)
+    assert site.alb.priorities() == site.before
+    assert [subject[:15] for subject in site.subjects] == ["maintenance ON ", "maintenance OFF"]
+
+
+def test_a_start_names_the_rules_that_still_come_before_the_page(new_site: Callable[..., Site]) -> None:
+    site = new_site(10, 20, 30).deployed(LivePriority="25")
+    site.wish("start", minutes=60)
+    assert site.statuses() == [200, 200, 503]
+    [before] = re.findall(r"still come before it, and whose visitors get no page: (.+)\.", site.mails[0].body)
+    assert before.split(", ") == [site.alb.rule_arns[path].rpartition("/")[2] for path in ("/a", "/b")]
+    assert "before the other rules" not in site.mails[0].body
+
+
+def test_a_mail_about_a_page_that_was_found_undoes_it_too(site: Site) -> None:
+    for wish, expected in (({"type": "start", "minutes": 60}, SERVICE), ({"type": "end", "window": "again"}, PAGE)):
+        site.minutes(2)
+        site.account.faults.add("sns", "Publish", "InternalError", times=3, status=500)
+        site.invoke(FUNCTION, wish)
+        site.account.faults.clear()
+        site.minutes(4)
+        assert site.subjects[-1].endswith("found by the periodic check")
+        [value] = re.findall(r"--name /shop/maintenance --value '(.+)'", site.mails[-1].body)
+        site.store(value)
+        site.minutes(2)
+        assert site.statuses() == expected
+        site.store({"again": {"until": site.now(hours=1).isoformat(), "reason": ""}})
+        site.minutes(3)
+
+
+def test_a_default_rule_as_ones_own_is_refused_for_what_it_is(new_site: Callable[..., Site]) -> None:
+    site = new_site()
+    found = site.account.client("elbv2").describe_rules(ListenerArn=site.alb.listener_arn)["Rules"]
+    site.deployed(MaintenanceRuleArn=next(rule["RuleArn"] for rule in found if rule["IsDefault"]))
+    said = site.wish("start", minutes=60)["reason"]
+    assert "is not among the listener's rules that have a priority; name another" in said
+
+
 def test_a_deleted_rule_is_noticed_before_the_night(site: Site) -> None:
     site.alb.delete_rule(site.rule)
     site.minutes(3)
     assert len(site.alarm_mails("RefusedAlarm")) == 1
     assert site.wish("start", minutes=60)["outcome"] == "refused"
     assert site.statuses() == SERVICE
+
+
+def test_a_page_that_is_on_is_told_as_on_under_a_hold(site: Site) -> None:
+    site.minutes(2)
+    site.held(120)
+
+    def remembered_as_live(params: dict[str, Any]) -> bool:
+        return any(tag["Value"].startswith("state=live") for tag in params["Tags"])
+
+    site.account.faults.add("elbv2", "AddTags", "InternalFailure", status=500, when=remembered_as_live)
+    event = {"type": "start", "minutes": 60, "force": True, "reason": "it was announced"}
+    site.account.functions.invoke(site.stack.resources[FUNCTION], event)
+    site.account.faults.clear()
+    assert site.statuses() == PAGE
+    site.minutes(10)
+    assert [subject[:14] for subject in site.subjects] == ["maintenance ON"]
+    assert site.tags["kirikae:maintenance"] == "state=moving rules=3"  # only this is held, and wakes nobody
+
+
+def test_a_start_whose_rule_was_deleted_is_told_at_once_however_long_that_is_known(site: Site) -> None:
+    site.minutes(2)
+    site.alb.delete_rule(site.rule)
+    site.minutes(60)
+    assert (len(site.alarm_mails("RefusedAlarm")), site.subjects) == (1, [])
+    site.account.functions.invoke_async(site.stack.resources[FUNCTION], {"type": "start", "minutes": 60})
+    site.minutes(10)
+    assert site.subjects == ["NOT answered (refused): a change is due"]
+    assert "it was deleted" in site.mails[0].body
 
 
 def test_a_start_that_is_held_comes_true_when_the_hold_is_over(site: Site) -> None:
@@ -561,6 +706,21 @@ def test_a_dry_run_stack_mails_what_it_would_do(new_site: Callable[..., Site]) -
     assert site.subjects == ["NOT answered (dry-run): a change is due"]
 
 
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_a_wish_to_a_dry_run_stack_is_said_to_be_lost(new_site: Callable[..., Site], language: str) -> None:
+    site = new_site().deployed(DryRun="true", NotificationLanguage=language)
+    done = site.wish("start", minutes=600)
+    assert "a dry run stores no wish: give it again" in done["reason"]
+    lost = "stores no wish: give it again" if language == "en" else "もう一度要求してください"
+    assert lost in site.mails[0].body
+    given = {"MaintenanceListenerArn": site.alb.listener_arn, "DryRun": "false", "NotificationLanguage": language}
+    site.stack = cloudformation.update(site.account, site.stack, site.build, given)
+    site.minutes(3)
+    assert site.statuses() == SERVICE
+    site.wish("start", minutes=600)
+    assert site.statuses() == PAGE
+
+
 @pytest.mark.parametrize("after", [False, True], ids=["refused", "done, and the answer lost"])
 def test_a_move_that_fails_is_finished_by_the_next_run_with_one_mail(site: Site, after: bool) -> None:
     code = None if after else "InternalFailure"
@@ -573,6 +733,35 @@ def test_a_move_that_fails_is_finished_by_the_next_run_with_one_mail(site: Site,
     assert [subject[:14] for subject in site.subjects] == ["maintenance ON"]
     site.wish("end")
     assert site.alb.priorities() == site.before
+
+
+@pytest.mark.parametrize("kind", ["start", "end", "moved"])
+def test_a_change_is_told_once_although_its_closing_note_fails(site: Site, kind: str) -> None:
+    site.minutes(2)
+    if kind != "start":
+        site.wish("start", minutes=60)
+        site.minutes(2)
+        site.account.sns.messages.clear()
+    state = {"start": "state=live", "end": "state=parked", "moved": "state=left"}[kind]
+    site.account.faults.add(
+        "elbv2",
+        "AddTags",
+        "Throttling",
+        when=lambda params: any(tag["Value"].startswith(state) for tag in params["Tags"]),
+    )
+    if kind == "moved":
+        site.alb.move((site.rule, 40000))
+    else:
+        wish = {"type": kind} | ({"minutes": 60} if kind == "start" else {})
+        failed = site.account.functions.invoke(site.stack.resources[FUNCTION], wish)
+        assert "the change is made, but the tags of" in failed.payload["errorMessage"]
+    told = {"start": "maintenance ON", "end": "maintenance OFF", "moved": "the maintenance rule was moved by others"}
+    site.minutes(10)
+    assert site.statuses() == (PAGE if kind == "start" else SERVICE)
+    assert [subject[: len(told[kind])] for subject in site.subjects] == [told[kind]]
+    site.account.faults.clear()
+    site.minutes(2)
+    assert (len(site.subjects), site.tags["kirikae:maintenance"].split()[0]) == (1, state)
 
 
 @pytest.mark.parametrize("finished_by_a_tick", [False, True])
@@ -596,15 +785,123 @@ def test_a_start_that_lambda_repeats_does_not_undo_an_operators_end(
     assert site.statuses() == PAGE
 
 
-@pytest.mark.parametrize("request_id", ["", "always-the-same"])
-def test_a_start_that_was_carried_out_is_no_attempt_any_more(
-    site: Site, monkeypatch: pytest.MonkeyPatch, request_id: str
+@pytest.mark.parametrize("operation", ["SetRulePriorities", "ModifyRule"])
+def test_an_end_that_lambda_repeats_does_not_undo_a_newer_start(site: Site, operation: str) -> None:
+    site.wish("start", minutes=30)
+    site.minutes(2)
+    site.fails(operation, {"type": "end"})
+    assert site.stored == {}
+    site.account.advance(10)
+    site.wish("start", minutes=60, reason="not done yet")
+    assert (site.statuses(), list(site.stored)) == (PAGE, ["default"])
+    site.minutes(5)
+    assert (site.statuses(), list(site.stored)) == (PAGE, ["default"])
+    assert "repeated after a later wish for that window" in " ".join(run["reason"] for run in site.decisions(FUNCTION))
+
+
+def test_an_end_that_fails_while_the_rules_cannot_be_read_does_not_undo_the_window_made_longer(site: Site) -> None:
+    site.wish("start", window="repair", until=None)
+    site.minutes(2)
+    site.account.faults.add("elbv2", "DescribeRules", "Throttling", times=1)
+    site.fails("ModifyRule", {"type": "end", "window": "repair"})
+    site.account.advance(20)
+    site.wish("start", window="repair", minutes=60)
+    site.minutes(5)
+    assert site.statuses() == PAGE
+
+
+def test_a_repeated_start_that_is_shown_the_windows_of_before_an_end_does_not_undo_it(
+    new_site: Callable[..., Site],
 ) -> None:
-    monkeypatch.setattr("sandbox.services.awslambda.uuid", SimpleNamespace(uuid4=lambda: request_id))
+    site = new_site().deployed(ReconcileExpression="rate(5 minutes)")
+    site.account.lag.off("elbv2")
+    site.account.lag.exactly("ssm", 4.0)
+    site.fails("SetRulePriorities", {"type": "start", "minutes": 60})
+    site.account.advance(10)
+    site.invoke(FUNCTION, {"action": "reconcile"})
+    assert site.statuses() == PAGE
+    site.account.advance(48)
+    site.wish("end")
+    for _ in range(10):
+        assert site.statuses() == SERVICE
+        site.account.advance(1)
+
+
+def test_a_start_that_lambda_repeats_does_not_undo_a_shorter_one(site: Site) -> None:
+    site.fails("SetRulePriorities", {"type": "start", "minutes": 600})
+    site.account.advance(10)
+    site.wish("start", minutes=10, reason="only ten minutes")
+    site.minutes(15)
+    assert site.statuses() == SERVICE
+
+
+def test_wishes_for_other_windows_do_not_make_a_repeated_start_undo_an_end(site: Site) -> None:
+    site.fails("SetRulePriorities", {"type": "start", "window": "a", "minutes": 60})
+    site.account.advance(10)
+    site.wish("start", window="b", minutes=2)
+    site.account.advance(10)
+    site.wish("end", window="a")
+    site.minutes(6)
+    assert (site.statuses(), "a" in site.stored) == (SERVICE, False)
+
+
+@pytest.mark.parametrize("operation", ["SetRulePriorities", "ModifyRule"])
+@pytest.mark.parametrize("kind", ["start", "end"])
+def test_a_wish_that_was_stored_and_not_carried_out_is_carried_out_by_its_repetition(
+    new_site: Callable[..., Site], kind: str, operation: str
+) -> None:
+    site = new_site().deployed(ReconcileExpression="rate(5 minutes)")
+    until = site.now(hours=1).isoformat()
+    if kind == "end":
+        site.wish("start", until=until)
+        site.minutes(2)
+    site.fails(operation, {"type": kind} | ({"until": until} if kind == "start" else {}))
+    site.minutes(2)
+    assert site.statuses() == (PAGE if kind == "start" else SERVICE)
+    assert "repeated" not in site.decisions(FUNCTION)[-1]["reason"]
+
+
+def test_a_wish_that_is_delivered_twice_counts_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wished(request_id: str, kind: str, **fields: Any) -> list[int]:
+        monkeypatch.setattr("sandbox.services.awslambda.uuid", SimpleNamespace(uuid4=lambda: request_id))
+        site.wish(kind, **fields)
+        site.account.advance(10)
+        return site.statuses()
+
+    assert wished("one", "start", minutes=60) == PAGE
+    assert wished("two", "end") == SERVICE
+    assert wished("one", "start", minutes=60) == SERVICE
+    assert wished("three", "start", minutes=60) == PAGE
+    assert wished("two", "end") == PAGE
+
+
+def test_a_wish_without_an_id_is_never_a_repetition(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sandbox.services.awslambda.uuid", SimpleNamespace(uuid4=lambda: ""))
     for _ in range(2):
         assert [site.wish("start", minutes=60)["outcome"] for _ in range(2)] == ["changed", "unchanged"]
         assert site.wish("end")["outcome"] == "changed"
-        site.account.lag.catch_up()  # one id for two starts is of this test only
+
+
+def test_as_many_attempts_are_remembered_as_a_tag_holds(site: Site) -> None:
+    for number in range(8):
+        site.wish("start", window=f"w{number}", minutes=60)
+        site.account.advance(10)
+    known = site.tags["kirikae:maintenance-start"].split()
+    assert [entry.partition("@")[2] for entry in known] == ["2", "3", "4", "5", "6", "7"]
+
+
+def test_a_start_that_is_shown_the_window_of_before_its_end_is_stored(site: Site) -> None:
+    site.account.lag.off("elbv2")
+    site.account.lag.exactly("ssm", 4.0)
+    site.minutes(2)
+    until = site.now(hours=2).isoformat()
+    site.wish("start", until=until, reason="release")
+    site.minutes(1)
+    site.wish("end")
+    site.account.advance(1)
+    site.wish("start", until=until, reason="release")  # the same command once more
+    site.minutes(3)
+    assert (site.statuses(), list(site.stored)) == (PAGE, ["default"])
 
 
 def test_a_start_that_could_not_be_stored_is_repeated(site: Site) -> None:
@@ -615,6 +912,38 @@ def test_a_start_that_could_not_be_stored_is_repeated(site: Site) -> None:
     site.wish("start", window="another", minutes=2)
     site.minutes(5)
     assert "default" in site.stored
+    assert site.statuses() == PAGE
+
+
+@pytest.mark.parametrize("ended", ["by a person", "by itself"])
+def test_a_start_while_the_rules_go_back_brings_the_page_back_at_once(
+    new_site: Callable[..., Site], ended: str
+) -> None:
+    site = new_site().deployed(ReconcileExpression="rate(5 minutes)")
+    site.wish("start", minutes=7)
+    site.minutes(4)
+    answers: list[Any] = []
+
+    def prolong() -> None:
+        done = site.account.functions.invoke(site.stack.resources[FUNCTION], {"type": "start", "minutes": 120})
+        answers.append(done.payload["outcome"])
+
+    site.account.before("elbv2", "ModifyRule", prolong)
+    if ended == "by a person":
+        assert site.wish("end")["change"]["to"] == "live"
+    for _ in range(40):
+        assert site.statuses() == PAGE
+        site.minutes(0.2)
+    assert answers == ["unchanged"]
+    assert [subject[:14] for subject in site.subjects] == ["maintenance ON", "maintenance OF", "maintenance ON"]
+
+
+def test_a_start_that_is_shown_the_page_of_before_an_end_brings_it_back(site: Site) -> None:
+    site.wish("start", minutes=60)
+    site.minutes(2)
+    site.account.lag.exactly("elbv2", 3.0)
+    site.fails("SetRulePriorities", {"type": "end"})
+    assert site.wish("start", minutes=60)["outcome"] == "changed"
     assert site.statuses() == PAGE
 
 
@@ -711,7 +1040,7 @@ def test_the_calls_of_a_start_and_an_end_do_not_grow_with_the_rules(site: Site, 
     site.account.lag.off()  # who looks again asks more
     before = site.alb.priorities()
     site.wish("end")  # warm
-    for kind, fields, calls in (("start", {"minutes": 60}, 16), ("end", {}, 13)):
+    for kind, fields, calls in (("start", {"minutes": 60}, 16), ("end", {}, 16)):
         seen_before = len(site.account.calls)
         site.wish(kind, **fields)
         made = [call.operation for call in site.account.calls[seen_before:] if "Role" in call.principal]
@@ -764,6 +1093,36 @@ def test_the_page_does_not_wait_for_more_testers_than_aws_takes(
     assert [subject[:14] for subject in site.subjects] == ["maintenance ON"]
     site.wish("end")
     assert (site.statuses(), site.statuses("/"), site.alb.priorities()) == (SERVICE, [200], site.before)
+
+
+@pytest.mark.parametrize(
+    "code", ["TooManyUniqueTargetGroupsPerLoadBalancer", "OperationNotPermitted", "AccessDenied", "Throttling"]
+)
+def test_the_page_does_not_wait_for_testers_whatever_aws_has_against_them(watched: "Watched", code: str) -> None:
+    testers = watched.stack.resources["MaintenanceTestersRule"]
+    watched.account.faults.add("elbv2", "ModifyRule", code, when=lambda params: params["RuleArn"] == testers)
+    function = watched.stack.resources[FUNCTION]
+    started = watched.account.functions.invoke(function, {"type": "start", "minutes": 60})
+    assert "MaintenanceBypassCidrs" in started.payload["errorMessage"]
+    assert (watched.statuses(), watched.statuses(client=TESTER)) == (PAGE, PAGE)
+    watched.minutes(10)
+    assert [subject[:14] for subject in watched.subjects] == ["maintenance ON"]
+    watched.account.faults.clear()
+    watched.minutes(2)
+    assert (watched.statuses(), watched.statuses(client=TESTER)) == (PAGE, SERVICE)
+
+
+def test_a_move_by_others_is_left_alone_also_while_testers_are_refused(new_site: Callable[..., Site]) -> None:
+    site = new_site(10, 20, 30)
+    site.account.elb.values_per_condition = 3
+    five = ",".join(f"198.51.{n}.0/24" for n in range(100, 105))
+    site.deployed(MaintenanceBypassCidrs=five, MaintenanceBypassTargetGroupArn=site.alb.group_arns["/b"])
+    site.account.functions.invoke(site.stack.resources[FUNCTION], {"type": "start", "minutes": 60})
+    site.minutes(2)
+    site.alb.move((site.rule, 40000))
+    site.minutes(3)
+    assert (site.number, site.statuses()) == (40000, SERVICE)
+    assert site.subjects[1:] == ["the maintenance rule was moved by others, it is left alone"]
 
 
 def test_a_rule_of_ones_own_is_used_instead(new_site: Callable[..., Site]) -> None:
@@ -902,7 +1261,7 @@ def test_a_run_that_dies_at_any_step_leaves_visitors_right_and_is_finished(
     before, after = (IN_SERVICE, IN_MAINTENANCE) if wish == "start" else (IN_MAINTENANCE, IN_SERVICE)
     watched.dies_before(step)
     died = watched.account.functions.invoke(function, event)
-    assert bool(died.error) == (step < (6 if wish == "start" else 4))
+    assert bool(died.error) == (step < (6 if wish == "start" else 5))
     for visitor, answer in watched.sees().items():
         assert answer in (before[visitor], after[visitor])
     watched.account.faults.clear()
@@ -1076,6 +1435,22 @@ def test_a_dry_run_that_leaves_the_page_on_is_mailed(watched: Watched) -> None:
     assert (watched.sees(), watched.alb.priorities()) == (IN_SERVICE, watched.before)
 
 
+@pytest.mark.parametrize("way", ["dry run", "held"])
+def test_a_parked_rule_that_takes_requests_and_may_not_be_closed_is_told_at_once(
+    new_site: Callable[..., Site], way: str
+) -> None:
+    site = new_site(default=True).deployed(**({"DryRun": "true"} if way == "dry run" else {}))
+    site.minutes(2)
+    if way == "held":
+        site.held(600)
+    everything = {"Field": "path-pattern", "Values": ["/*"]}
+    site.account.client("elbv2").modify_rule(RuleArn=site.rule, Conditions=[everything])
+    assert site.statuses("/") == [503]
+    site.minutes(20)
+    assert site.subjects == [f"NOT answered ({way.replace(' ', '-')}): a change is due"]
+    assert "would take requests" in site.mails[0].body
+
+
 # A rule of the user's own.
 
 
@@ -1135,6 +1510,104 @@ def test_a_rule_of_ones_own_that_is_live_by_hand_is_not_taken_away_by_a_deployme
     site.wish("start", minutes=60)
     site.wish("end")
     assert (site.statuses(), site.alb.priorities()[own]) == (SERVICE, 49999)
+
+
+@pytest.mark.parametrize("way", ["live by hand before", "its tags are lost meanwhile"])
+def test_the_first_window_of_a_rule_of_ones_own_is_told_and_ends(new_site: Callable[..., Site], way: str) -> None:
+    site = new_site(10, 20, 30)
+    own = site.alb.add_catch_all(1 if "hand" in way else 49999)
+    site.deployed(MaintenanceRuleArn=own)
+    site.minutes(3)
+    site.wish("start", minutes=10)
+    if "tags" in way:
+        site.minutes(2)
+        elb = site.account.client("elbv2")
+        tags = elb.describe_tags(ResourceArns=[own])["TagDescriptions"][0]["Tags"]
+        elb.remove_tags(ResourceArns=[own], TagKeys=[tag["Key"] for tag in tags])
+    site.minutes(5)
+    assert site.statuses() == [503] * 3
+    assert {subject[:14] for subject in site.subjects} == {"maintenance ON"}
+    assert "without its tag: the others keep their numbers" in site.mails[-1].body
+    site.minutes(30)
+    assert (site.statuses(), site.alb.priorities()[own]) == (SERVICE, 49999)
+    assert site.subjects[-1] == "maintenance OFF"
+
+
+@pytest.mark.parametrize("windows", [0, 1])
+def test_a_rule_of_ones_own_that_a_person_puts_live_stays_live_without_a_window(
+    new_site: Callable[..., Site], windows: int
+) -> None:
+    site = new_site(10, 20, 30)
+    own = site.alb.add_catch_all(49999)
+    site.deployed(MaintenanceRuleArn=own)
+    site.minutes(2)
+    for _ in range(windows):
+        site.wish("start", minutes=10)
+        site.minutes(15)
+    site.account.sns.messages.clear()
+    site.alb.move((own, 1))
+    site.minutes(5)
+    assert (site.statuses(), len(site.alarm_mails("RefusedAlarm"))) == ([503] * 3, 1)
+    assert site.subjects == ["maintenance ON, found by the periodic check"]
+    assert site.wish("start", minutes=10)["outcome"] == "changed"  # as the refusal says
+    site.minutes(15)
+    assert (site.statuses(), site.alb.priorities()) == (SERVICE, site.before)
+    assert [subject[:14] for subject in site.subjects[1:]] == ["maintenance ON", "maintenance OF"]
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_a_rule_of_ones_own_whose_tags_were_removed_in_mid_window_is_parked_at_its_end(
+    new_site: Callable[..., Site], held: bool
+) -> None:
+    site = new_site(10, 20, 30)
+    own = site.alb.add_catch_all(49999)
+    site.deployed(MaintenanceRuleArn=own)
+    site.wish("start", minutes=10)
+    if held:
+        site.held(5)
+    elb = site.account.client("elbv2")
+    tags = elb.describe_tags(ResourceArns=[own])["TagDescriptions"][0]["Tags"]
+    elb.remove_tags(ResourceArns=[own], TagKeys=[tag["Key"] for tag in tags])
+    site.minutes(15)
+    assert (site.statuses(), site.alb.priorities()) == (SERVICE, site.before)
+    assert not [subject for subject in site.subjects if "NOT answered" in subject]
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_the_end_says_what_a_parked_rule_of_ones_own_hides_by_then(
+    new_site: Callable[..., Site], language: str
+) -> None:
+    site = new_site(10, 20, 30)
+    own = site.alb.add_catch_all(49999)
+    site.deployed(MaintenanceRuleArn=own, NotificationLanguage=language)
+    site.wish("start", minutes=10)
+    to_the_application = [parts.forward(site.alb.group_arns["/a"])]
+    elb = site.account.client("elbv2")
+    elb.modify_listener(ListenerArn=site.alb.listener_arn, DefaultActions=to_the_application)
+    site.minutes(15)
+    assert (site.statuses(), site.statuses("/")) == (SERVICE, [503])
+    assert site.subjects[-1] == "maintenance OFF, but your parked rule takes requests"
+    taken = "takes those meant for the default action" if language == "en" else "デフォルトアクション へのリクエスト"
+    assert (taken in site.mails[-1].body, "in force again" in site.mails[-1].body) == (True, False)
+    assert len(site.alarm_mails("RefusedAlarm")) == 1
+
+
+@pytest.mark.parametrize("at", [49999, 40000])
+def test_from_a_rule_of_ones_own_to_the_stacks_as_the_documents_say(new_site: Callable[..., Site], at: int) -> None:
+    site = new_site()
+    own = site.alb.add_catch_all(at)
+    site.deployed(MaintenanceRuleArn=own)
+    site.wish("start", minutes=10)
+    site.minutes(15)
+    assert site.alb.priorities()[own] == 49999  # where the stack's rule would be made
+    given = {"MaintenanceListenerArn": site.alb.listener_arn}
+    with pytest.raises(cloudformation.StackError, match="PriorityInUse"):
+        cloudformation.update(site.account, site.stack, site.build, given)
+    given["ParkedPriority"] = "49998"
+    site.stack = cloudformation.update(site.account, site.stack, site.build, given)
+    assert site.statuses() == SERVICE
+    site.wish("start", minutes=10)
+    assert site.statuses() == PAGE
 
 
 @pytest.mark.parametrize("several", ["true", "false"])
@@ -1283,6 +1756,20 @@ def test_whatever_the_event_the_rule_follows_the_windows(site: Site, every_event
     assert site.invoke(FUNCTION, every_event["alb_maintenance_priority_end"])["outcome"] == "unchanged"
     assert site.wish("end")["outcome"] == "changed"
     assert site.alb.priorities() == site.before
+
+
+def test_the_command_that_makes_a_moved_rule_live_again_works_where_its_number_was_taken(
+    new_site: Callable[..., Site],
+) -> None:
+    site = new_site(10, 20, 30).deployed()
+    site.wish("start", minutes=60)
+    site.minutes(2)
+    site.alb.move((site.rule, 5))
+    taker = site.alb.add_rule(1, "/b/testing")
+    site.minutes(2)
+    by_hand = re.findall(r"RuleArn=(\S+),Priority=(\d+)", site.mails[-1].body)
+    site.alb.move(*((rule, int(number)) for rule, number in by_hand))
+    assert (site.number, site.alb.priorities()[taker], site.statuses()) == (1, 2, PAGE)
 
 
 def test_mails_in_japanese_say_what_happened(new_site: Callable[..., Site]) -> None:

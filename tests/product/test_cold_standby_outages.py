@@ -5,6 +5,8 @@ from collections.abc import Callable
 import pytest
 from standby_stories import CAPACITY, START, STOP, TYPE, Batch
 
+from sandbox.estates.standby import PORT
+
 World = Callable[..., Batch]
 DENIED = {"status": 403, "message": "You are not authorized to perform this operation."}
 
@@ -165,6 +167,32 @@ def test_a_start_that_cannot_be_noted_is_mailed(batch: World) -> None:
     world.account.faults.clear()
     world.minutes(5)
     assert world.subjects == ["standby TWO started", "standby TWO is serving"], "noted late, and told already"
+
+
+@pytest.mark.parametrize("code", ["TagLimitExceeded", "UnauthorizedOperation"])
+def test_a_standby_is_registered_though_nothing_can_be_noted(batch: World, code: str) -> None:
+    world = batch(StandbyTargetGroupArn="its own")
+    world.account.faults.add("ec2", "CreateTags", code, status=400, role="ColdStandby")
+    world.dies()
+    world.minutes(10)
+    assert world.service.health()[world.one] == "healthy"
+    assert world.subjects == ["standby ONE started"]
+    assert world.alarm_mails("ColdStandbyStartErrors"), "the notes are missed"
+    world.account.faults.clear()
+    world.minutes(4)
+    assert world.subjects == ["standby ONE started", "standby ONE is serving"]
+
+
+def test_a_standby_that_serves_is_told_though_that_cannot_be_noted(batch: World) -> None:
+    world = batch()
+    world.dies()
+    world.minutes(1)
+    world.account.faults.add("ec2", "CreateTags", "TagLimitExceeded", status=400, role="ColdStandby")
+    world.minutes(6)
+    assert world.subjects == ["standby ONE started", "standby ONE is serving"]
+    world.account.faults.clear()
+    world.minutes(4)
+    assert world.subjects[2:] == ["standby ONE is serving"], "once more, by the run that could note it"
 
 
 # Whatever EC2 has against a candidate.
@@ -391,6 +419,61 @@ def test_the_last_one_is_not_given_up(batch: World) -> None:
     world.service.repair(world.one)
     world.minutes(1)
     assert world.subjects == ["standby ONE started", "standby ONE is serving"]
+
+
+@pytest.mark.parametrize("fences", ["false", "true"])
+def test_a_standby_that_a_hold_kept_out_of_the_group_has_its_time_afterwards(batch: World, fences: str) -> None:
+    world = batch(StandbyTargetGroupArn="its own", FenceActive=fences)
+    world.dies()
+    world.hold(20)
+    world.minutes(30)
+    assert world.states == ["running", "stopped"]
+    assert world.service.health()[world.one] == "healthy"
+
+
+def test_a_standby_that_elb_does_not_register_is_not_left_for_another(batch: World) -> None:
+    world = batch(StandbyTargetGroupArn="its own", FenceActive="true")
+    world.account.faults.add("elbv2", "RegisterTargets", "ServiceUnavailable", status=503, role="ColdStandby")
+    world.dies()
+    world.minutes(16)
+    assert world.states == ["running", "stopped"]
+    world.account.faults.clear()
+    world.minutes(5)
+    assert world.subjects == ["standby ONE started", "standby ONE is serving"]
+
+
+def test_a_standby_that_somebody_has_registered_is_left_after_its_time(batch: World) -> None:
+    world = batch(StandbyTargetGroupArn="its own", StandbyGiveUpMinutes="5")
+    world.account.ec2.applications[world.one] = False
+    world.dies()
+    world.hold(6)
+    world.minutes(0.5)
+    places = [{"Id": world.one, "Port": PORT}]
+    world.account.client("elbv2").register_targets(TargetGroupArn=world.service.group_arn, Targets=places)
+    world.minutes(8)
+    assert world.states == ["running", "running"]
+
+
+def test_a_group_that_no_load_balancer_uses_is_named_and_costs_no_standby(batch: World) -> None:
+    world = batch(StandbyTargetGroupArn="its own", FenceActive="true")
+    world.account.client("elbv2").delete_listener(ListenerArn=world.service.listener_arn)
+    world.dies()
+    world.minutes(25)
+    assert world.states == ["running", "stopped"]
+    assert f"no load balancer uses {world.service.group_arn}" in world.invoke()["reason"]
+    assert len(world.alarm_mails("StandbyNotServing")) == 1
+
+
+def test_the_last_one_is_not_given_up_for_one_that_ec2_has_refused(batch: World) -> None:
+    world = batch(FenceActive="true", StandbyGiveUpMinutes="5")
+    world.service.lacks(CAPACITY, world.one)
+    world.service.impair(world.two)
+    world.dies()
+    world.minutes(40)
+    assert world.states == ["stopped", "running"]
+    world.service.repair(world.two)
+    world.minutes(1)
+    assert world.subjects == ["standby TWO started", "standby TWO is serving"]
 
 
 def test_one_that_was_left_is_followed_while_no_other_can_be_had(batch: World) -> None:

@@ -104,6 +104,17 @@ def silent(minutes: float) -> dict[str, Any]:
     return {"alarms": (replace(SILENT, since=ago(minutes)),)}
 
 
+UNUSED = "Target.NotInUse"
+
+
+def hangs(*targets: Target) -> Observed:
+    """Return the first candidate after its time, with these targets in the group."""
+    return seen("stopped", started("running", 20, running=written(19)), **OK, targets=targets)
+
+
+LEFT = started("running", 30, running=written(29), failed=f"{written(15)} gave-up Why")
+TWO_STARTED = instance(TWO, "running", 5, outage=written(5), started=written(5))
+
 WORLDS = {
     "all is well": (None, seen("running", "stopped")),
     "the active stops": (start(ONE, TWO), seen("stopping", "stopped")),
@@ -242,12 +253,8 @@ WORLDS = {
         None,
         seen("stopped", started("running", 15, running=written(14)), "terminated", **STARTING),
     ),
-    "it does not come to serve, and the other was refused a moment ago": (
+    "it does not come to serve, and the other was refused": (
         None,
-        seen("stopped", started("running", 30, running=written(29)), failed(TWO, 0.5, began=30), **STARTING),
-    ),
-    "it does not come to serve, and the other is tried again": (
-        start(TWO, retry=True, leave=[ONE]),
         seen("stopped", started("running", 30, running=written(29)), failed(TWO, 29, began=30), **STARTING),
     ),
     "it does not come to serve while the alarm is silent": (
@@ -297,7 +304,21 @@ def test_decide(change: dict[str, Any] | None, world: Observed) -> None:
         ),
         pytest.param(start(ONE, TWO), seen("stopping", "stopped"), id="it is on its way down: nothing to fence"),
         pytest.param(start(ONE, TWO), seen("terminated", "stopped"), id="it is gone: nothing to fence"),
-        pytest.param({"note": ONE}, seen("running", "running", **IN_ALARM), id="a standby runs: too late to fence"),
+        pytest.param({"note": ONE}, seen("running", "running", **IN_ALARM), id="a standby is up: noted first"),
+        pytest.param(
+            {"fence": ACTIVE, "running": ONE},
+            seen("running", started("running"), **IN_ALARM),
+            id="a standby is up: the active is stopped before that counts",
+        ),
+        pytest.param(
+            {"fence": ACTIVE, "serving": ONE},
+            seen("running", started("running", **RAN), **IN_ALARM, **OK),
+            id="a standby serves: the active is stopped before that is told",
+        ),
+        pytest.param(
+            {"running": ONE}, seen("stopping", started("running")), id="a standby is up, the active goes down"
+        ),
+        pytest.param(None, seen("running", started("running"), **silent(4)), id="a standby is up, and nobody calls"),
         pytest.param(None, seen("pending", "stopped", **IN_ALARM), id="it starts: left alone"),
     ],
 )
@@ -323,6 +344,32 @@ def test_the_active_is_fenced_before_a_start(change: dict[str, Any] | None, worl
             id="the ports of the active",
         ),
         pytest.param({"running": ONE}, seen("stopped", started("running"), **HEALTHY), id="registered already"),
+        pytest.param(
+            {"note": ONE, "register": GROUP, "ports": []},
+            seen("stopped", "running"),
+            id="the registration waits for no note",
+        ),
+        pytest.param({"note": ONE}, seen("stopped", instance(ONE, "pending", launched=1)), id="it does not run yet"),
+        pytest.param(
+            {"running": TWO, "register": GROUP, "ports": []},
+            seen("stopped", "running", TWO_STARTED),
+            id="the one that is noted as started is followed",
+        ),
+        pytest.param(
+            {"running": TWO},
+            seen("stopped", started("running"), TWO_STARTED, targets=(Target(TWO, 80, "initial"),)),
+            id="the one that is registered is followed",
+        ),
+        pytest.param(
+            {"running": TWO, "deregister": [[ONE, 80]]},
+            seen("stopped", LEFT, TWO_STARTED, targets=(Target(ONE, 80, "unhealthy"), Target(TWO, 80, "initial"))),
+            id="registered already: the one that was left leaves all the same",
+        ),
+        pytest.param(
+            {"running": TWO},
+            seen("stopped", LEFT, TWO_STARTED, targets=(Target(ONE, 80, "draining"), Target(TWO, 80, "initial"))),
+            id="the one that was left drains",
+        ),
         pytest.param(None, seen("stopped", started("running", **RAN), **OK), id="taken out by somebody: left out"),
         pytest.param(
             None,
@@ -333,6 +380,39 @@ def test_the_active_is_fenced_before_a_start(change: dict[str, Any] | None, worl
             None,
             seen("stopped", started("running", **RAN), **OK, targets=(Target(ONE, 80, "unused"),)),
             id="a group that no load balancer uses tells nothing",
+        ),
+        pytest.param(None, hangs(Target(ONE, 80, "unused", UNUSED)), id="and nothing against it"),
+        pytest.param(
+            {"running": ONE, "register": GROUP, "ports": []},
+            seen("stopped", started("running", 20)),
+            id="its time begins with its registration",
+        ),
+        pytest.param(
+            None,
+            seen("stopped", started("running", 20, running=written(14)), targets=(Target(ONE, 80, "unhealthy"),)),
+            id="a minute is left",
+        ),
+        pytest.param(
+            start(TWO, leave=[ONE]),
+            seen("stopped", started("running", 20), targets=(Target(ONE, 80, "unhealthy"),)),
+            id="registered by somebody: its time began with its start",
+        ),
+        pytest.param(
+            start(TWO, leave=[ONE]),
+            replace(hangs(Target(ONE, 80, "unused", UNUSED)), **STARTING),
+            id="but its checks do",
+        ),
+        pytest.param(
+            start(TWO, leave=[ONE]),
+            hangs(Target(ONE, 80, "unused", UNUSED), Target("i-7", 80, "healthy")),
+            id="a group in use, and the standby gets nothing",
+        ),
+        pytest.param(
+            start(TWO, leave=[ONE]),
+            hangs(
+                Target(ONE, 80, "unused", UNUSED, description="Target is in an Availability Zone that is not enabled")
+            ),
+            id="a zone that is not enabled",
         ),
         pytest.param(
             None, seen("stopped", started("running", **RAN), **STARTING, **HEALTHY), id="healthy, checks not ok"
@@ -364,6 +444,12 @@ def test_with_a_target_group(change: dict[str, Any] | None, world: Observed) -> 
             CONFIG,
             seen("stopped", started("running", **RAN), "running"),
             id="two are up",
+        ),
+        pytest.param(
+            "more than one standby is up",
+            REGISTERED,
+            seen("stopped", started("running", serving=written(1)), "running", targets=(Target(TWO, 80, "healthy"),)),
+            id="a second one is not registered",
         ),
         pytest.param("no standby is left", CONFIG, seen("stopped", "missing", "terminated"), id="none left"),
         pytest.param(
@@ -912,6 +998,96 @@ def test_an_active_that_is_gone_when_it_is_to_be_fenced_is_fenced(batch: Callabl
     world.account.before("ec2", STOP, goes)
     world.sets("heartbeat", "ALARM")
     assert world.subjects == ["standby ONE started"]
+
+
+def test_the_active_is_stopped_before_a_standby_that_is_up_already_takes_its_place(batch: Callable[..., Batch]) -> None:
+    world = batch(FenceActive="true", StandbyTargetGroupArn="its own")
+    world.alarm("heartbeat", [world.arn])
+    world.service.start(world.one)
+    world.minutes(4)
+    world.sets("heartbeat", "ALARM")
+    world.minutes(8)
+    made = [call.operation for call in world.account.calls if "ColdStandby" in call.principal]
+    assert made.index(STOP) < made.index("RegisterTargets")
+    assert world.subjects == [
+        "active ACTIVE stopped, standby ONE is up",
+        "standby ONE is running already",
+        "standby ONE is serving",
+    ]
+    assert f"start-instances --region ap-northeast-1 --instance-ids {world.active}" in world.mails[0].body
+    assert world.service.health() == {world.active: "unused", world.one: "healthy"}
+    assert world.calls(START) == []
+
+
+def test_the_active_is_stopped_in_the_next_outage_too_while_the_standby_of_the_last_one_runs(
+    batch: Callable[..., Batch],
+) -> None:
+    world = batch(FenceActive="true", StandbyTargetGroupArn="its own")
+    world.alarm("heartbeat", [world.arn])
+    world.sets("heartbeat", "ALARM")
+    world.minutes(8)
+    world.service.start()
+    world.sets("heartbeat", "OK")
+    world.minutes(10)
+    assert world.subjects[-1] == "active is back"
+    world.sets("heartbeat", "ALARM")
+    world.minutes(8)
+    assert world.service.state(world.active) == "stopped"
+    assert world.subjects[-1] == "standby ONE is serving"
+    assert world.service.health()[world.one] == "healthy"
+
+
+def test_a_standby_that_is_up_waits_for_an_active_that_cannot_be_fenced(batch: Callable[..., Batch]) -> None:
+    world = batch(FenceActive="true", StandbyTargetGroupArn="its own")
+    world.alarm("heartbeat", [world.arn])
+    world.service.start(world.one)
+    world.minutes(4)
+    world.account.faults.add("ec2", STOP, "OperationNotPermitted", message="The instance may not be stopped.")
+    world.sets("heartbeat", "ALARM")
+    world.minutes(5)
+    assert world.subjects == ["active ACTIVE not fenced, standby ONE waits"]
+    assert f"so the standby {world.one} does not take its place" in world.mails[0].body.replace("\n", " ")
+    assert world.one not in world.service.health()
+    world.account.faults.clear()
+    world.minutes(5)
+    assert world.subjects[1:] == [
+        "active ACTIVE stopped, standby ONE is up",
+        "standby ONE is running already",
+        "standby ONE is serving",
+    ]
+
+
+def test_strict_lets_a_standby_that_is_up_wait_until_the_active_is_seen_stopped(batch: Callable[..., Batch]) -> None:
+    world = batch(FenceActive="strict", StandbyTargetGroupArn="its own")
+    world.alarm("heartbeat", [world.arn])
+    world.service.start(world.one)
+    world.minutes(4)
+    world.sets("heartbeat", "ALARM")
+    while world.service.state(world.active) != "stopped":
+        assert world.one not in world.service.health()
+        world.account.advance(5)
+    world.minutes(5)
+    assert world.subjects == [
+        "active ACTIVE stopping, standby ONE waits",
+        "standby ONE is running already",
+        "standby ONE is serving",
+    ]
+
+
+def test_a_muted_alarm_fences_nothing_for_a_standby_that_is_up_already(batch: Callable[..., Batch]) -> None:
+    world = batch(FenceActive="true", StandbyTargetGroupArn="its own")
+    world.alarm("heartbeat", [world.arn])
+    world.service.start(world.one)
+    world.minutes(4)
+    world.hold(1)
+    world.sets("heartbeat", "ALARM")
+    world.mute("heartbeat", 10)
+    world.minutes(8)
+    assert world.service.state(world.active) == "running"
+    assert world.one not in world.service.health()
+    world.minutes(8)
+    assert world.service.state(world.active) == "stopped"
+    assert world.service.health()[world.one] == "healthy"
 
 
 # The ladder.

@@ -122,6 +122,66 @@ def test_two_standbys_that_a_person_has_let_run_are_named(batch: World) -> None:
     assert world.calls(START, STOP) == [(START, world.one)]
 
 
+def test_a_standby_that_a_person_starts_beside_the_one_that_serves_is_named_and_not_registered(batch: World) -> None:
+    world = batch(StandbyTargetGroupArn="its own")
+    world.service.lacks(CAPACITY, world.one, times=1)
+    world.dies()
+    world.minutes(6)
+    world.service.start(world.one)
+    world.minutes(8)
+    assert world.subjects == ["standby TWO started", "standby TWO is serving"]
+    assert set(world.service.health()) == {world.active, world.two}
+    assert f"more than one standby is up: {world.two} is running, {world.one} is running" in refusal(world)
+
+
+def test_a_standby_that_was_left_leaves_the_group_though_the_next_is_registered_in_it_already(batch: World) -> None:
+    world = batch(StandbyTargetGroupArn="its own", StandbyGiveUpMinutes="5")
+    world.service.start(world.two)  # as after an outage before, when nobody took it out of the group
+    world.minutes(2)
+    places = [{"Id": world.two, "Port": PORT}]
+    world.account.client("elbv2").register_targets(TargetGroupArn=world.service.group_arn, Targets=places)
+    world.minutes(2)
+    world.service.stop(world.two)
+    world.minutes(3)
+    world.account.ec2.checks[world.one] = {"AttachedEbsStatus": "impaired"}
+    world.dies()
+    world.minutes(8)
+    assert world.states == ["running", "running"]
+    assert world.service.health()[world.one] == "draining"
+    world.minutes(8)
+    assert set(world.service.health()) == {world.active, world.two}
+    assert world.subjects == ["standby ONE started", "standby TWO started", "standby TWO is serving"]
+
+
+def test_a_standby_that_was_left_is_not_registered_again_when_its_tags_are_lost(batch: World) -> None:
+    world = batch(StandbyTargetGroupArn="its own", StandbyGiveUpMinutes="5")
+    world.account.ec2.checks[world.one] = {"AttachedEbsStatus": "impaired"}
+    world.dies()
+    world.minutes(12)
+    assert world.subjects[1:] == ["standby TWO started", "standby TWO is serving"]
+    for name in (world.one, world.two):
+        tags = [{"Key": f"kirikae:{key}"} for key in world.service.tags(name)]
+        world.account.client("ec2").delete_tags(Resources=[name], Tags=tags)
+    world.minutes(6)
+    assert set(world.service.health()) == {world.active, world.two}
+    assert "more than one standby is up" in refusal(world)
+
+
+def test_no_second_one_is_registered_when_a_person_has_put_another_in_its_place(batch: World) -> None:
+    world = batch(StandbyTargetGroupArn="its own")
+    ec2, elb, group = world.account.client("ec2"), world.account.client("elbv2"), world.service.group_arn
+    world.dies()
+    world.minutes(5)
+    world.service.start(world.two)
+    world.minutes(1)
+    elb.register_targets(TargetGroupArn=group, Targets=[{"Id": world.two, "Port": PORT}])
+    elb.deregister_targets(TargetGroupArn=group, Targets=[{"Id": world.one, "Port": PORT}])
+    ec2.delete_tags(Resources=[world.one], Tags=[{"Key": "kirikae:running"}])
+    world.minutes(8)
+    assert set(world.service.health()) == {world.active, world.two}
+    assert "more than one standby is up" in refusal(world)
+
+
 def test_a_standby_that_somebody_starts_in_an_outage_is_left_to_whoever_starts_it_for_a_minute(batch: World) -> None:
     world = batch()
     world.hold(1)

@@ -287,6 +287,7 @@ def test_only_a_503_asks_to_come_back() -> None:
         ("Asia/Dubai", "2026-11-21T21:05:00Z", "Sunday 22 November, 1:05 UTC+04:00", "11月22日(日) 1:05(UTC+04:00)"),
         ("Asia/Tokyo", "9999-12-31T23:59:59Z", "Friday 31 December, 23:59 UTC", "12月31日(金) 23:59(UTC)"),
         ("No/Such", "2026-11-22T06:00:00+09:00", "Sunday 22 November, 6:00 UTC+09:00", "11月22日(日) 6:00(UTC+09:00)"),
+        ("Asia", "2026-11-22T06:00:00+09:00", "Sunday 22 November, 6:00 UTC+09:00", "11月22日(日) 6:00(UTC+09:00)"),
         ("", "2026-11-22T06:00:00+09:00", "Sunday 22 November, 6:00 UTC+09:00", "11月22日(日) 6:00(UTC+09:00)"),
     ],
 )  # fmt: skip

@@ -173,12 +173,13 @@ class Parameter:
 
     versions: list[str] = field(default_factory=lambda: ["{}"])
     meanwhile: list[Callable[[], object]] = field(default_factory=list)
-    late: int = 0  # so many reads still show the first version
+    late: int = 0  # so many reads still show an earlier version
+    shown: int = 1  # which one
 
     def get_parameter(self, Name: str) -> dict[str, Any]:  # noqa: N803
         if self.late and ":" not in Name:
             self.late -= 1
-            Name = f"{Name}:1"  # noqa: N806
+            Name = f"{Name}:{self.shown}"  # noqa: N806
         number = int(Name.partition(":")[2] or len(self.versions))
         found = {"Value": self.versions[number - 1], "Version": number, "LastModifiedDate": NOW}
         return {"Parameter": found}
@@ -211,10 +212,11 @@ def store(asked: Wish, *, dry_run: bool = False) -> Stored:
     return windows.store(NAME, asked, NOW, dry_run=dry_run)
 
 
-def test_the_same_wish_twice_is_written_once(parameter: Parameter) -> None:
+def test_a_start_is_written_even_if_its_window_shows(parameter: Parameter) -> None:
     store(start("a"))
-    assert store(start("a")).windows == {"a": Window(NOW + HOUR)}
-    assert len(parameter.versions) == 2
+    store(Wish("a", None))
+    parameter.late, parameter.shown = 1, 2
+    assert store(start("a")).windows == parameter.windows == {"a": Window(NOW + HOUR)}
 
 
 def test_an_end_whose_window_does_not_show_yet_is_not_lost(parameter: Parameter) -> None:
@@ -421,19 +423,17 @@ def test_a_start_that_arrives_after_its_end_does_not_wait_for_the_next_one() -> 
 
 
 @pytest.mark.parametrize(
-    ("expression", "zone", "words"),
+    ("expression", "words"),
     [
-        pytest.param("rate(1 day)", "Asia/Tokyo", "expected cron", id="a rate"),
-        pytest.param("cron(0 6 * *)", "Asia/Tokyo", "expected cron", id="too few fields"),
-        pytest.param("cron(0 x * * ? *)", "Asia/Tokyo", "has 'x'", id="a letter for an hour"),
-        pytest.param("cron(0 6 31 2 ? *)", "Asia/Tokyo", "does not come", id="a day that never comes"),
-        pytest.param("cron(0 6 * * ? *)", "Asia/Edo", "Asia/Edo", id="no such zone"),
-        pytest.param("cron(0 6 * * ? *)", "../etc/passwd", "IANA", id="no zone at all"),
+        pytest.param("rate(1 day)", "expected cron", id="a rate"),
+        pytest.param("cron(0 6 * *)", "expected cron", id="too few fields"),
+        pytest.param("cron(0 x * * ? *)", "has 'x'", id="a letter for an hour"),
+        pytest.param("cron(0 6 31 2 ? *)", "does not come", id="a day that never comes"),
     ],
 )
-def test_a_schedule_that_gives_no_end_is_refused_by_name(expression: str, zone: str, words: str) -> None:
+def test_a_schedule_that_gives_no_end_is_refused_by_name(expression: str, words: str) -> None:
     with pytest.raises(InputError) as refused:
-        wish({"type": "start", "until": "MaintenanceEnd"}, expression, zone)
+        wish({"type": "start", "until": "MaintenanceEnd"}, expression)
     assert words in str(refused.value)
 
 

@@ -244,6 +244,39 @@ def test_one_of_two_instances_behind_addresses_is_no_outage(new_shop: Callable[.
     assert (shop.serves, shop.mails) == (["primary"], [])
 
 
+def test_an_address_whose_instance_is_gone_does_not_delay_the_switch(new_shop: Callable[..., Shop]) -> None:
+    shop = new_shop(addresses=True).deployed()
+    shop.minutes(5)
+    gone, left = shop.service.instance_ids
+    shop.service.terminate(gone)
+    shop.minutes(20)
+    assert shop.serves == ["primary"]
+    shop.stops(left)
+    assert (shop.serves, shop.subjects) == (["sorry"], [ON])
+
+
+@pytest.mark.parametrize(
+    ("other", "known", "switches"),
+    [
+        pytest.param(Target("10.0.0.2", 80, "unhealthy"), {}, True, id="no interface has it"),
+        pytest.param(Target("10.0.0.2", 80, "unhealthy"), {"10.0.0.2": ""}, False, id="an interface has it"),
+        pytest.param(
+            Target("10.0.0.2", 80, "healthy"), {}, False, id="it is healthy: the interface is not shown to us"
+        ),
+        pytest.param(Target("192.168.7.7", 80, "unhealthy", availability_zone="all"), {}, False, id="outside the VPC"),
+    ],
+)
+def test_an_address_is_useless_only_when_no_interface_has_it(
+    other: Target, known: Mapping[str, str], switches: bool
+) -> None:
+    config = with_groups(primary_target_group_arn=PRIMARY, sorry_target_group_arn=SORRY)
+    seen = Switches(plain({PRIMARY: 1, SORRY: 0}, {PRIMARY: 1, SORRY: 0}), (), "weighted", {})
+    targets = {PRIMARY: (Target("10.0.0.1", 80, "healthy"), other)}
+    behind, page = {"10.0.0.1": "i-1", **known}, {SORRY: (Target("alb", 443, "healthy"),)}
+    decided = decide(config, Observed(NOW, seen, targets, page, behind, {"i-1": "stopping"}))
+    assert (getattr(decided.change, "to", "") == "sorry") == switches
+
+
 def test_instances_cost_no_call_for_addresses(shop: Shop) -> None:
     shop.minutes(2)
     asked = {call.operation for call in shop.account.calls if "Role" in call.principal}
@@ -401,6 +434,94 @@ def test_the_mail_of_a_switch_that_cannot_end_by_itself_says_so(new_shop: Callab
     assert "kirikae cannot take the listeners back" in shop.mails[0].body
     forced = shop.switchback({"action": "reconcile", "force": True, "reason": "checked by hand"})
     assert (forced["outcome"], shop.weights) == ("changed", [{"primary": 1}])
+    why = shop.mails[-1].body.split("■ ")[2]
+    assert "0 primary targets are on instances that pass their status checks (none known); forced by hand" in why
+    assert "RecoveryMinutes" not in why
+
+
+# Several ports of a server.
+
+
+def with_two_ports(shop: Shop) -> Shop:
+    """Let each server answer on two ports, behind a balancer that counts across zones, and protect the service."""
+    elb, service = shop.account.client("elbv2"), shop.service
+    across = [{"Key": "load_balancing.cross_zone.enabled", "Value": "true"}]
+    elb.modify_load_balancer_attributes(LoadBalancerArn=service.nlb_arn, Attributes=across)
+    second = [{"Id": server, "Port": 8081} for server in service.instance_ids]
+    elb.register_targets(TargetGroupArn=service.primary_arn, Targets=second)
+    shop.minutes(5)
+    shop.deployed()
+    shop.minutes(8)
+    return shop
+
+
+@pytest.mark.parametrize("mode", ["weighted", "replace"])
+@pytest.mark.parametrize(("least", "told"), [("2", []), ("3", [ON])])
+def test_two_ports_of_a_server_are_two_targets(
+    new_shop: Callable[..., Shop], mode: str, least: str, told: list[str]
+) -> None:
+    shop = with_two_ports(new_shop(MinHealthyTargets=least, SwitchMode=mode))
+    shop.stops(shop.service.instance_ids[0])
+    shop.minutes(45)
+    assert shop.subjects == told
+    if told:
+        shop.service.start(shop.service.instance_ids[0])
+        shop.minutes(8)
+        assert shop.subjects == [ON, OFF]
+
+
+def test_more_targets_than_servers_may_be_needed(new_shop: Callable[..., Shop]) -> None:
+    shop = with_two_ports(new_shop(MinHealthyTargets="3"))
+    shop.service.break_application()
+    shop.minutes(10)
+    assert (shop.serves, shop.subjects) == (["sorry"], [ON])
+
+
+# Many servers.
+
+
+def with_many(shop: Shop, more: int, *, addresses: bool = False) -> Shop:
+    """Let so many more servers answer, and protect the service; the fixture's two are declared nowhere."""
+    account, service = shop.account, shop.service
+    ec2 = account.client("ec2")
+    [held] = ec2.describe_instances(InstanceIds=service.instance_ids[:1])["Reservations"]
+    image, subnet = held["Instances"][0]["ImageId"], service.subnet_ids[0]
+    made = ec2.run_instances(ImageId=image, MinCount=more, MaxCount=more, InstanceType="t3.micro", SubnetId=subnet)
+    account.advance(30)
+    shop.service = replace(
+        service, instance_ids=service.instance_ids + tuple(one["InstanceId"] for one in made["Instances"])
+    )
+    targets = [{"Id": one["PrivateIpAddress" if addresses else "InstanceId"]} for one in made["Instances"]]
+    account.client("elbv2").register_targets(TargetGroupArn=service.primary_arn, Targets=targets)
+    shop.minutes(3)
+    shop.deployed(PrimaryInstanceIds="")
+    shop.minutes(3)
+    return shop
+
+
+@pytest.mark.parametrize("addresses", [False, True], ids=["instances", "addresses"])
+def test_a_group_of_more_than_200_servers_goes_to_the_sorry_page_and_comes_back(
+    new_shop: Callable[..., Shop], addresses: bool
+) -> None:
+    shop = with_many(new_shop(addresses=addresses), 210, addresses=addresses)
+    assert shop.weights == [{"primary": 1, "sorry": 0}]
+    shop.service.break_application()
+    shop.minutes(5)
+    assert (shop.serves, shop.subjects) == (["sorry"], [ON])
+    shop.service.mend_application()
+    shop.minutes(8)
+    assert (shop.serves, shop.subjects) == (["primary"], [ON, OFF])
+    assert {run.invocation.error for function in (FUNCTION, BACK) for run in shop.runs(function)} == {None}
+
+
+def test_replace_mode_with_more_than_100_servers_comes_back(new_shop: Callable[..., Shop]) -> None:
+    shop = with_many(new_shop(SwitchMode="replace"), 110)
+    shop.stops()
+    shop.minutes(4)
+    assert (shop.serves, shop.subjects) == (["sorry"], [ON])
+    shop.comes_back()
+    assert (shop.serves, shop.subjects) == (["primary"], [ON, OFF])
+    assert {run.invocation.error for run in shop.runs(BACK)} == {None}
 
 
 # Zones, and targets that are on their way out.
@@ -415,6 +536,24 @@ def test_a_target_in_a_zone_that_is_not_enabled_is_not_up(new_shop: Callable[...
     assert (shop.serves, shop.subjects) == (["sorry"], [ON])
     assert first in shop.mails[0].body.split("■ ")[2]
     assert shop.account.ec2.state(second) == "running"
+
+
+@pytest.mark.parametrize("given", [{}, {"PrimaryInstanceIds": ""}], ids=["declared", "not declared"])
+@pytest.mark.parametrize("addresses", [False, True], ids=["instances", "addresses"])
+def test_replace_mode_does_not_go_back_for_a_server_in_a_zone_that_is_not_enabled(
+    new_shop: Callable[..., Shop], addresses: bool, given: dict[str, str]
+) -> None:
+    shop = new_shop(SwitchMode="replace", addresses=addresses, **given).deployed()
+    first, second = shop.service.instance_ids
+    shop.account.client("elbv2").set_subnets(LoadBalancerArn=shop.service.nlb_arn, Subnets=shop.service.subnet_ids[:1])
+    shop.minutes(5)
+    shop.stops(first)
+    shop.minutes(30)
+    assert (shop.serves, shop.subjects) == (["sorry"], [ON])
+    assert f"{second} ok/ok/not-applicable, in a zone that is not enabled" in shop.decisions(BACK)[-1]["reason"]
+    shop.service.start(first)
+    shop.minutes(8)
+    assert (shop.serves, shop.subjects) == (["primary"], [ON, OFF])
 
 
 def test_a_target_that_traffic_is_shifted_from_is_not_up(shop: Shop) -> None:

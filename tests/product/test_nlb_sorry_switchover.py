@@ -131,7 +131,9 @@ def test_decide(change: dict[str, Any] | None, world: Observed) -> None:
         pytest.param(True, seen("healthy unused", "running stopped"), id="two needed, one left"),
         pytest.param(False, seen("healthy healthy unused", "running running stopped"), id="two needed, two left"),
         pytest.param(False, seen("healthy", "running", alarm=alarm("OK")), id="one taken out is not down"),
-        pytest.param(True, seen("healthy", alarm=alarm("ALARM")), id="one of two needed, in ALARM"),
+        pytest.param(True, seen("healthy unhealthy", alarm=alarm("ALARM")), id="one of two needed, in ALARM"),
+        pytest.param(True, seen("healthy draining", alarm=alarm("ALARM")), id="the second one drains, in ALARM"),
+        pytest.param(False, seen("healthy", alarm=alarm("ALARM")), id="two needed, one registered and healthy"),
     ],
 )
 def test_fewer_than_min_healthy_targets_is_an_outage(switches: bool, world: Observed) -> None:
@@ -161,12 +163,18 @@ def test_a_refusal_names_the_parameter_and_what_was_found(words: str, world: Obs
     assert words in decided.reason.en
 
 
-def test_healthy_servers_are_not_taken_away_because_more_are_wanted_than_there_are() -> None:
-    config = replace(CONFIG, min_healthy_targets=3, primary_instance_ids=("i-1", "i-2"))
+@pytest.mark.parametrize("declared", [(), ("i-1", "i-2")])
+def test_healthy_servers_are_not_taken_away_because_more_are_wanted_than_there_are(declared: tuple[str, ...]) -> None:
+    config = replace(CONFIG, min_healthy_targets=3, primary_instance_ids=declared)
     decided = decide(config, seen("healthy healthy", alarm=alarm("ALARM")))
     assert decided.refused
     assert "MinHealthyTargets is 3" in decided.reason.en
-    assert decide(config, seen("unused unused")).change == SWITCH
+    for outage in (
+        seen("unused unused"),
+        seen("unhealthy healthy", alarm=alarm("ALARM")),
+        seen("", alarm=alarm("ALARM")),
+    ):
+        assert decide(config, outage).change == SWITCH
 
 
 def test_an_unknown_instance_id_does_not_stand_in_the_way_of_a_switch() -> None:
@@ -458,7 +466,7 @@ def test_a_listener_that_fails_is_named_and_finished_by_the_next_run(new_shop: A
     shop.stops()
     assert shop.serves == ["primary", "sorry"]
     assert shop.subjects == ["sorry page ON for 1 of 2 listeners, the primary cannot serve"]
-    assert f"NOT switched, tried again every minute: TCP:443 {first}: " in shop.mails[0].body
+    assert f"NOT switched, tried again at every run: TCP:443 {first}: " in shop.mails[0].body
     failed = next(run.invocation for run in shop.runs(FUNCTION) if run.invocation.error)
     assert first in failed.payload["errorMessage"]
     assert "1 of 2 listeners" in failed.payload["errorMessage"]
@@ -466,6 +474,64 @@ def test_a_listener_that_fails_is_named_and_finished_by_the_next_run(new_shop: A
     shop.minutes(1)
     assert shop.serves == ["sorry", "sorry"]
     assert shop.subjects[1:] == ["sorry page ON, the primary cannot serve"]
+
+
+def test_the_rest_of_a_switch_is_told_however_soon_it_is_made(new_shop: Any) -> None:
+    shop = new_shop(ports=(443, 8443)).deployed()
+    shop.minutes(5)
+    second = shop.service.listener_arns[1]
+    shop.account.events.arrivals = lambda _event: ()  # the runs are ours
+    shop.stops()
+    shop.account.lag.catch_up("ec2")
+    shop.account.faults.add("elbv2", "ModifyListener", "Throttling", times=3, when=lambda p: p["ListenerArn"] == second)
+    first = shop.account.functions.invoke(shop.stack.resources[FUNCTION], {"action": "reconcile"})
+    assert first.error
+    assert shop.serves == ["sorry", "primary"]
+    shop.account.lag.catch_up()
+    assert shop.switchover()["outcome"] == "changed"
+    shop.minutes(20)
+    some, whole = (
+        "sorry page ON for 1 of 2 listeners, the primary cannot serve",
+        "sorry page ON, the primary cannot serve",
+    )
+    assert (shop.serves, shop.subjects) == (["sorry", "sorry"], [some, whole])
+
+
+def test_a_switch_whose_answer_is_lost_and_that_is_shown_late_is_not_called_none(new_shop: Any) -> None:
+    shop = new_shop(ports=(443, 8443)).deployed()
+    shop.minutes(5)
+    second = shop.service.listener_arns[1]
+    shop.account.events.arrivals = lambda _event: ()  # the runs are ours
+    shop.stops()
+    shop.account.lag.catch_up("ec2")
+    shop.account.lag.exactly("elbv2", 8.0)
+    lost = {"times": 3, "status": 500, "after": True, "when": lambda p: p["ListenerArn"] == second}
+    shop.account.faults.add("elbv2", "ModifyListener", "InternalFailure", **lost)
+    shop.account.functions.invoke(shop.stack.resources[FUNCTION], {"action": "reconcile"})
+    assert shop.serves == ["sorry", "sorry"]
+    assert f"NOT KNOWN whether switched, looked at again at every run: TCP:8443 {second}: " in shop.mails[0].body
+    shop.account.lag.at_most("elbv2", 1.0)
+    shop.minutes(30)
+    some = "sorry page ON for 1 of 2 listeners, the primary cannot serve"
+    assert shop.subjects == [some, "sorry page ON, found by the periodic check"]
+
+
+def test_the_way_back_of_some_listeners_is_told_and_then_the_rest(new_shop: Any) -> None:
+    shop = new_shop(ports=(443, 8443)).deployed()
+    shop.minutes(5)
+    shop.stops()
+    first = shop.service.listener_arns[0]
+    refused = {"role": "Switchback", "when": lambda p: p["ListenerArn"] == first}
+    shop.account.faults.add("elbv2", "ModifyListener", "OperationNotPermitted", **refused)
+    shop.comes_back()
+    assert shop.serves == ["sorry", "primary"]
+    shop.account.faults.clear()
+    shop.minutes(2)
+    some, whole = "sorry page OFF for 1 of 2 listeners, back on the primary", "sorry page OFF, back on the primary"
+    assert (shop.serves, shop.subjects) == (
+        ["primary", "primary"],
+        ["sorry page ON, the primary cannot serve", some, whole],
+    )
 
 
 def test_a_switch_whose_answer_was_lost_is_told_by_the_run_that_made_it(shop: Shop) -> None:

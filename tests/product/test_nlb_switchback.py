@@ -42,6 +42,7 @@ CONFIG = Config(
 
 def seen(states: str = "", recovery: str = "", flapping: str = "OK", **world: Any) -> Observed:
     """Build a world on the sorry page: states of the targets i-1, i-2, …, then the alarms."""
+    known, outside = world.pop("known_seconds", None), world.pop("outside", ())
     weights = MappingProxyType(world.pop("weights", {PRIMARY: 0, SORRY: 1}))
     listener = Listener(LISTENER, "nlb", "TCP", 443, "forward", weights)
     mode = world.get("mode", "weighted")
@@ -53,7 +54,7 @@ def seen(states: str = "", recovery: str = "", flapping: str = "OK", **world: An
     alarms = (Alarm(name, recovery, NOW),) if recovery else ()
     switches = {"listeners": (listener,), "ruled": (), "mode": mode, "elsewhere": {}} | world
     flaps = Alarm("shop-nlb-flapping", flapping, NOW)
-    return Observed(Switches(**switches), {PRIMARY: targets}, {}, states, statuses, alarms, flaps)
+    return Observed(Switches(**switches), {PRIMARY: targets}, {}, states, statuses, outside, alarms, flaps, known)
 
 
 BACK = Switch("primary", (LISTENER,))
@@ -77,11 +78,21 @@ WORLDS = {
     "foreign action": (STAY, seen("healthy", "OK", weights={PRIMARY: 1, SORRY: 1})),
     "switched too often": (STAY, seen("healthy", "OK", "ALARM")),
     "nobody knows how often": (BACK, seen("healthy", "OK", "INSUFFICIENT_DATA")),
+    "people were told just now that the page is on": (STAY, seen("healthy", "OK", known_seconds=179.0)),
+    "people have known it for RecoveryMinutes": (BACK, seen("healthy", "OK", known_seconds=180.0)),
     "replace mode: fit for long enough": (BACK, seen(recovery="ALARM", statuses=(FIT,), **REPLACED)),
     "replace mode: fit, not for long enough": (STAY, seen(recovery="OK", statuses=(FIT,), **REPLACED)),
     "replace mode: impaired": (STAY, seen(recovery="ALARM", statuses=(ILL,), **REPLACED)),
     "replace mode: still initializing": (STAY, seen(recovery="ALARM", statuses=(NEW,), **REPLACED)),
     "replace mode: application check fails": (STAY, seen(recovery="ALARM", statuses=(APP_ILL,), **REPLACED)),
+    "replace mode: one in a zone that is not enabled": (
+        STAY,
+        seen(recovery="ALARM", statuses=(FIT,), outside=("i-1",), **REPLACED),
+    ),
+    "replace mode: the other one of them not": (
+        BACK,
+        seen(recovery="ALARM", statuses=(FIT, FIT), outside=("i-1",), **REPLACED),
+    ),
     "replace mode: nothing runs": (STAY, seen(recovery="ALARM", **REPLACED)),
 }
 
@@ -204,6 +215,77 @@ def test_more_recovery_minutes_take_longer(new_shop: Any) -> None:
     assert shop.serves == ["primary"]
 
 
+def until_it_serves(shop: Shop, side: str, most: int = 1500) -> float:
+    """Let time pass until the listeners serve a side; return the seconds that it took."""
+    began = shop.account.clock.time()
+    while shop.serves != [side]:
+        shop.account.advance(1)
+        assert shop.account.clock.time() - began < most
+    return shop.account.clock.time() - began
+
+
+@pytest.mark.parametrize("second", [42, 46])
+def test_an_outage_that_no_minute_of_the_metric_shows_waits_for_recovery_minutes_too(
+    new_shop: Any, second: int
+) -> None:
+    shop = new_shop(RecoveryMinutes="10").deployed()
+    shop.minutes(15)
+    shop.account.advance(60 - shop.account.clock.time() % 60 + second)
+    shop.stops()
+    assert shop.serves == ["sorry"]
+    while {shop.account.ec2.state(server) for server in shop.service.instance_ids} != {"stopped"}:
+        shop.account.advance(1)
+    shop.service.start()
+    while set(shop.service.health().values()) != {"healthy"}:
+        shop.account.advance(1)
+    assert until_it_serves(shop, "primary") >= 8 * 60
+    shop.settle()
+    assert shop.subjects == [ON, OFF]
+    assert "for RecoveryMinutes (10), says the alarm shop-nlb-recovery" in shop.mails[1].body
+
+
+def test_replace_mode_waits_for_recovery_minutes_after_a_second_outage_too(new_shop: Any) -> None:
+    shop = new_shop(SwitchMode="replace", RecoveryMinutes="5").deployed()
+    shop.minutes(5)
+    shop.stops()
+    shop.minutes(1)
+    shop.service.start()
+    until_it_serves(shop, "primary")
+    shop.account.advance(40)
+    shop.service.break_application()  # the servers run on
+    until_it_serves(shop, "sorry")
+    assert until_it_serves(shop, "primary") >= 5 * 60
+    assert shop.subjects[:3] == [ON, OFF, ON]
+
+
+@pytest.mark.parametrize("note", ["absent", "not readable", "nonsense", "of next year"])
+def test_a_note_that_tells_nothing_delays_no_way_back(shop: Shop, note: str) -> None:
+    name, ssm = "/shop/told/nlb", shop.account.client("ssm")
+    shop.stops()
+    shop.minutes(1)
+    shop.service.start()
+    text = '{"known": {"sorry page": "on"}, "at": "2027-11-26T00:00:00+00:00"}' if note == "of next year" else note
+    if note == "not readable":
+        shop.account.faults.add("ssm", "GetParameter", "AccessDeniedException", when=lambda p: p["Name"] == name)
+    elif note == "absent":
+        ssm.delete_parameter(Name=name)
+    for _ in range(48):  # whoever looks on writes it anew
+        if note not in ("not readable", "absent"):
+            ssm.put_parameter(Name=name, Value=text, Type="String", Overwrite=True)
+        shop.account.advance(10)
+    assert shop.serves == ["primary"]
+
+
+def test_only_force_goes_back_before_recovery_minutes_have_passed(shop: Shop) -> None:
+    shop.service.forward({shop.service.primary_arn: 0, shop.service.sorry_arn: 1})
+    shop.minutes(2)
+    assert (shop.serves, len(shop.subjects)) == (["sorry"], 1)
+    said = shop.switchback()
+    assert "s since people were told of it, RecoveryMinutes is 3" in said["reason"]
+    shop.switchback({"action": "reconcile", "force": True, "reason": "it is known to be well"})
+    assert shop.serves == ["primary"]
+
+
 def test_a_primary_that_is_ill_for_one_of_the_recovery_minutes_starts_anew(shop: Shop) -> None:
     shop.service.break_application()
     shop.minutes(3)
@@ -285,6 +367,19 @@ def test_a_flapping_primary_ends_on_the_sorry_page(new_shop: Any) -> None:
     assert shop.decisions(FUNCTION)[-1]["outcome"] == "refused"
     shop.minutes(60)
     assert shop.serves == ["primary"]
+
+
+def test_a_switch_of_a_run_that_died_counts_for_max_switches_per_hour(new_shop: Any) -> None:
+    shop = new_shop(MaxSwitchesPerHour="1", RecoveryMinutes="1").deployed()
+    shop.minutes(5)
+    shop.account.lag.off("elbv2")
+    shop.account.faults.add("elbv2", "ModifyListener", "", times=1, after=True, kills=True, role="Switchover")
+    shop.stops()
+    shop.minutes(2)
+    assert (shop.serves, shop.subjects) == (["sorry"], ["sorry page ON, found by the periodic check"])
+    shop.comes_back()
+    assert shop.serves == ["sorry"]
+    assert "after 1 switches to the sorry page within an hour" in shop.decisions(FUNCTION)[-1]["reason"]
 
 
 def test_a_held_stack_stays_on_the_sorry_page(shop: Shop) -> None:

@@ -126,6 +126,26 @@ def test_a_run_that_is_still_shown_the_listeners_of_before_tells_nothing(shop: S
     assert (shop.serves, shop.subjects) == (["sorry"], [ON])
 
 
+@pytest.mark.parametrize("refused", ["", "TooManyUpdates"])
+def test_of_two_runs_that_switch_at_the_same_moment_one_tells(shop: Shop, refused: str) -> None:
+    shop.account.events.arrivals = lambda _event: ()  # the state events; the runs are ours
+    shop.account.lag.off()
+    shop.stops()
+    both = threading.Barrier(2)
+
+    def at_once(_params: object, _principal: str) -> None:
+        both.wait(20)
+
+    shop.account.override("elbv2", "ModifyListener", at_once, locked=False)
+    if refused:
+        shop.account.faults.add("ssm", "PutParameter", refused, times=1)
+    function = shop.stack.resources[FUNCTION]
+    runs = shop.account.functions.concurrently(function, [{"action": "reconcile"}] * 2)
+    assert [(run.error, run.payload["outcome"]) for run in runs] == [(None, "changed")] * 2
+    shop.minutes(5)
+    assert (shop.serves, shop.subjects) == (["sorry"], [ON])
+
+
 # The mail and a visitor.
 
 
@@ -333,13 +353,71 @@ def test_a_sorry_group_that_is_in_no_listener_is_not_called_ill(new_shop: Callab
 # Parameters that do not fit the service.
 
 
-def test_more_healthy_targets_than_there_are_servers_are_no_outage(new_shop: Callable[..., Shop]) -> None:
-    shop = new_shop(MinHealthyTargets="5").deployed()
-    shop.minutes(6)
+@pytest.mark.parametrize("given", [{}, {"PrimaryInstanceIds": ""}], ids=["declared", "not declared"])
+def test_more_healthy_targets_than_are_registered_are_no_outage(
+    new_shop: Callable[..., Shop], given: dict[str, str]
+) -> None:
+    shop = new_shop(MinHealthyTargets="3", **given).deployed()
+    shop.minutes(10)
     said = shop.switchover()
-    few = f"MinHealthyTargets is 5, but only {len(shop.service.instance_ids)} servers are known"
+    few = "MinHealthyTargets is 3, but fewer targets are registered, all of them healthy: 2 in "
     assert (said["outcome"], shop.serves) == ("refused", ["primary"])
-    assert few in said["reason"]
+    assert f"{few}{shop.service.primary_arn}" in said["reason"]
+    assert shop.subjects == ["NOT answered (refused): a change is due"]
+    shop.service.break_application()
+    shop.minutes(2)
+    assert (shop.serves, shop.subjects[1:]) == (["sorry"], [ON])
+
+
+def behind_an_alb(shop: Shop) -> str:
+    """Put an ALB of the application's own in front of its servers and behind the NLB; return its target group."""
+    account, service = shop.account, shop.service
+    elb = account.client("elbv2")
+    app = parts.load_balancer(account, "app-alb", "application", service.subnet_ids)
+    account.advance(60)
+    servers = parts.target_group(account, "servers", service.vpc_id, Port=80, Protocol="HTTP", TargetType="instance")
+    elb.register_targets(TargetGroupArn=servers, Targets=[{"Id": server} for server in service.instance_ids])
+    parts.listener(account, app, "HTTP", 80, parts.forward(servers))
+    checked = {"HealthCheckProtocol": "HTTP", "HealthCheckPath": "/"}
+    front = parts.target_group(account, "front", service.vpc_id, Port=80, TargetType="alb", **checked)
+    elb.register_targets(TargetGroupArn=front, Targets=[{"Id": app, "Port": 80}])
+    elb.modify_listener(ListenerArn=service.listener_arn, DefaultActions=[parts.forward(front)])
+    shop.minutes(3)
+    shop.service = replace(service, primary_arns=(front,))
+    return front
+
+
+@pytest.mark.parametrize("mode", ["weighted", "replace"])
+def test_a_primary_that_is_an_alb_is_refused_at_the_first_run_and_its_outage_is_told_at_once(
+    new_shop: Callable[..., Shop], mode: str
+) -> None:
+    shop = new_shop(PrimaryInstanceIds="", SwitchMode=mode)
+    front = behind_an_alb(shop)
+    shop.deployed()
+    shop.minutes(3)
+    decided = shop.decisions(FUNCTION)[0]
+    assert decided["outcome"] == "refused"
+    assert f"PrimaryTargetGroupArns: the target of {front} is a load balancer" in decided["reason"]
+    assert "expected a group of instances or addresses" in decided["reason"]
+    assert (shop.serves, shop.subjects) == (["primary"], [])
+    shop.service.break_application()
+    shop.minutes(5)
+    assert (shop.serves, shop.subjects) == (["primary"], ["NOT answered (refused): a change is due"])
+    assert "expected a group of instances or addresses" in shop.mails[0].body
+    assert len(shop.alarm_mails("Refused")) == 1
+    assert shop.writes() == []
+
+
+def test_only_force_brings_the_listeners_back_to_a_primary_that_is_an_alb(new_shop: Callable[..., Shop]) -> None:
+    shop = new_shop(PrimaryInstanceIds="")
+    front = behind_an_alb(shop)
+    shop.service.forward({front: 0, shop.service.sorry_arn: 1})
+    shop.deployed()
+    shop.minutes(8)
+    assert shop.serves == ["sorry"]
+    assert f"the target of {front} is a load balancer" in shop.decisions(BACK)[-1]["reason"]
+    shop.switchback({"action": "reconcile", "force": True, "reason": "checked by hand"})
+    assert shop.serves == ["primary"]
 
 
 def test_a_server_that_ec2_does_not_know_is_named(new_shop: Callable[..., Shop]) -> None:

@@ -342,7 +342,8 @@ def test_the_instances_behind_addresses_in_every_shape_of_an_interface(answer: A
     of_ipv6 = [{"Ipv6Addresses": [{"Ipv6Address": "2001:db8::5"}], "Attachment": {"InstanceId": "i-2"}}]
     answer("ec2", "describe_network_interfaces", {"NetworkInterfaces": of_ipv4}, {"NetworkInterfaces": of_ipv6})
     asked = ["10.0.0.50", "10.0.0.6", "10.0.0.7", "192.168.0.9", "2001:DB8:0::5"]
-    assert ec2.instances_behind(asked, "vpc-1") == {"10.0.0.50": "i-1", "2001:DB8:0::5": "i-2"}
+    without = {"10.0.0.6": "", "10.0.0.7": ""}
+    assert ec2.instances_behind(asked, "vpc-1") == {"10.0.0.50": "i-1", "2001:DB8:0::5": "i-2", **without}
 
 
 def test_no_address_needs_no_call(answer: Answer) -> None:

@@ -97,6 +97,14 @@ def test_a_run_that_is_not_heard_of_for_as_long_as_it_can_live_has_died(
     assert not closed.unheard_of(now + timedelta(seconds=seconds))
 
 
+@pytest.mark.parametrize(("times", "first"), [(3, False), (4, True)])
+def test_a_claim_that_meets_another_ones_write_is_made_again(times: int, first: bool, ours: Account) -> None:
+    now = ours.clock.now()
+    told.claim(NAME, Note(), ON, now, now)
+    ours.faults.add("ssm", "PutParameter", "TooManyUpdates", times=times)
+    assert told.claim(NAME, Note(), ON, now, now) == first, "after the last attempt it counts as the first"
+
+
 def test_a_change_is_rather_told_twice_than_never(ours: Account) -> None:
     ours.faults.add("ssm", "PutParameter", "InternalServerError", status=500)
     now = ours.clock.now()

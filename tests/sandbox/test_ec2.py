@@ -229,6 +229,14 @@ def test_only_running_instances_have_a_status_unless_all_are_asked_for(account, 
     assert found["InstanceStatus"] == found["SystemStatus"] == {"Status": "not-applicable"}
 
 
+def test_one_call_takes_200_values_of_filters_and_100_ids_of_status(ec2):  # S15, S16
+    ids = [f"i-{number:017x}" for number in range(201)]
+    for call, name in ((ec2.describe_instances, "instance-id"), (ec2.describe_network_interfaces, "subnet-id")):
+        call(Filters=[{"Name": name, "Values": ids[:200]}])
+        assert error_of(call, Filters=[{"Name": name, "Values": ids}]) == "FilterLimitExceeded"
+    assert error_of(ec2.describe_instance_status, InstanceIds=ids[:101]) == "InvalidParameterValue"
+
+
 def test_status_checks_are_initializing_for_two_minutes(account, ec2, subnet):  # F5
     launch(ec2, subnet)
     account.advance(15)

@@ -583,6 +583,17 @@ def test_host_counts_are_published_for_groups_in_use(account, service):  # F1, F
     assert published(account) == {}
 
 
+def test_host_counts_count_targets_not_servers(account, service, elb):  # F1
+    second = [{"Id": target, "Port": 8081} for target in service.instance_ids]
+    elb.register_targets(TargetGroupArn=service.primary_arn, Targets=second)
+    account.advance(60)
+    primary = service.primary_arn.rsplit(":", 1)[1]
+    assert {key[1]: count for key, count in published(account).items() if key[3] == primary} == {
+        "HealthyHostCount": 4,
+        "UnHealthyHostCount": 0,
+    }
+
+
 def test_host_counts_need_registered_targets(account, service, elb):  # F1
     elb.deregister_targets(
         TargetGroupArn=service.primary_arn, Targets=[{"Id": target} for target in service.instance_ids]

@@ -1,26 +1,73 @@
-"""The attempts at a start: Lambda repeats one that failed, under the same request id, maybe after an operator's end.
+"""The attempts at a wish: Lambda repeats one that failed, and may deliver any of them twice, under the same request id.
 
-The version of the parameter before the first attempt is remembered in a tag of the maintenance rule, `ID@7`. So a
-repeated start can look into the versions since: a window that was there and is gone has been ended.
+The version of the parameter before the first attempt is remembered in tags of the maintenance rule, of the last few
+starts and of the last few ends: `ID@7 ID@9`. If a later version changed the window, the wish is stored already, or a
+newer one is, which counts: either way there is nothing to store.
 https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
 """
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+from itertools import pairwise
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from kirikae import elb
+from kirikae.maintenance import windows
+from kirikae.maintenance.rules import VERSION_TAG
+from kirikae.maintenance.windows import Stored, Window, Wish
+from kirikae.maintenance.world import Config
 
-TAG = "kirikae:maintenance-start"
+TAG = "kirikae:maintenance-{}"  # one for starts and one for ends: of two wishes that contradict, each has its own
+LONGEST = 256  # characters of a tag's value
 
 
-def first_version(rule_arn: str, request_id: str, version: int) -> int:
-    """Return the parameter's version before the first attempt at this start; it is `version` if this is the first."""
-    if not request_id:
-        return version
+def repeated(config: Config, request_id: str, wish: Wish, now: datetime, last: Stored) -> Stored | None:
+    """Return the windows as they are if this wish is repeated and not to be stored again; otherwise None."""
+    before = _first_version(config.maintenance_rule_arn, request_id, wish, last.version)
+    if before is None:
+        return None
+    name, numbers = config.maintenance_parameter, range(max(before, 1), last.version)
+    held = [None] * (before == 0) + [windows.read(f"{name}:{number}").windows.get(wish.name) for number in numbers]
+    changes = _changes([*held, last.windows.get(wish.name)], now)
+    if not changes:
+        return None
+    if len(changes) == 1 and (changes[0] is None) == (wish.window is None):
+        return replace(last, started=wish.window is not None)
+    note = f"the {wish.kind} of {wish.name!r} was repeated after a later wish for that window, which counts"
+    return replace(last, note=note)
+
+
+def _changes(held: Iterable[Window | None], now: datetime) -> list[Window | None]:
+    """Return what a window became, of its values in one version after the other; that it was over is no change."""
+    return [
+        later
+        for earlier, later in pairwise(held)
+        if later != earlier and (later is not None or (earlier is not None and earlier.open(now)))
+    ]
+
+
+def _first_version(rule_arn: str, request_id: str, wish: Wish, version: int) -> int | None:
+    """Return the parameter's version before the first attempt at this wish; None if this is the first, and note it."""
+    tag = TAG.format(wish.kind)
     try:
-        known, _, before = elb.tags([rule_arn])[rule_arn].get(TAG, "").partition("@")
-        if known == request_id and before.isdecimal():
-            return int(before)
-        elb.tag(rule_arn, {TAG: f"{request_id}@{version}"})
+        tags = elb.tags([rule_arn])[rule_arn] if request_id else {}
+        known = dict(entry.split("@", 1) for entry in tags.get(tag, "").split() if "@" in entry)
+        if known.get(request_id, "").isdecimal():
+            return int(known[request_id])
+        if request_id:
+            acted = tags.get(VERSION_TAG, "")  # no older than what a run has acted on, whatever the read showed
+            newest = max(version, int(acted)) if acted.isdecimal() else version
+            elb.tag(rule_arn, {tag: _fitting([*known.items(), (request_id, newest)])})
     except (ClientError, BotoCoreError):  # a wish is stored whatever happens to its tag: the tick makes it come true
         pass
-    return version
+    return None
+
+
+def _fitting(known: list[tuple[str, object]]) -> str:
+    """Return the tag's value with the last few attempts."""
+    entries = [f"{request_id}@{version}" for request_id, version in known]
+    while len(" ".join(entries)) > LONGEST:
+        del entries[0]
+    return " ".join(entries)

@@ -1,20 +1,23 @@
 """The mails of the maintenance mode."""
 
 import json
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from kirikae import notify
 from kirikae.decision import Result
-from kirikae.maintenance.rules import OURS, Memory
-from kirikae.maintenance.windows import Window, Wish
-from kirikae.maintenance.world import Config
+from kirikae.maintenance import ours
+from kirikae.maintenance.priorities import front
+from kirikae.maintenance.rules import OURS
+from kirikae.maintenance.world import Config, GoLive, Observed, Park
 from kirikae.notify import Mail, Words
 
 
-def started(config: Config, open_windows: Mapping[str, Window], result: Result[Any, None]) -> Mail:
+def started(config: Config, seen: Observed, change: GoLive, result: Result[Any, None]) -> Mail:
     """Return the mail of a start: until when maintenance is on, and how to end it."""
+    open_windows, order = seen.stored.open(seen.now), {**seen.order.priorities, **change.priorities}
+    before = [rule for rule, number in order.items() if number < order[config.rule] and rule not in config.ours]
     ends = [window.until for window in open_windows.values() if window.until]
     announced = len(ends) == len(open_windows)
     until = notify.at(max(ends), "%Y-%m-%d %H:%M").of(config.notification_language) if announced else ""
@@ -22,10 +25,7 @@ def started(config: Config, open_windows: Mapping[str, Window], result: Result[A
     return notify.mail(
         config,
         f"maintenance ON {f'until {until}' if until else 'WITHOUT an announced end'}",
-        happened=Words(
-            f"The maintenance rule now comes before the other rules of {config.maintenance_listener_arn}.",
-            f"メンテナンスルールを {config.maintenance_listener_arn} の先頭に移動しました。",
-        ),
+        happened=_comes_before(config, before),
         why=result.reason,
         since=notify.since(result.times),
         check=Words(
@@ -34,93 +34,94 @@ def started(config: Config, open_windows: Mapping[str, Window], result: Result[A
             "外部からメンテナンスページの表示を確認してください。反映まで数秒かかることがあります。"
             "各時間帯は終了時刻に自動で終わります (終了時刻のないものは 1 時間ごとに通知します)。",
         ),
-        undo=_end_all(config),
+        undo=end_all(config),
     )
 
 
-def _put(config: Config, value: str) -> str:
+def _comes_before(config: Config, others: Sequence[str]) -> Words:
+    """Return which requests get the page: all, but for those of the rules that still come before it."""
+    listener = config.maintenance_listener_arn
+    if not others:
+        return Words(
+            f"The maintenance rule now comes before the other rules of {listener}.",
+            f"メンテナンスルールを {listener} の先頭に移動しました。",
+        )
+    rules, place = ", ".join(others), config.places[config.rule]
+    return Words(
+        f"The maintenance rule of {listener} now has priority {place}. Rules that still come before it, and whose "
+        f"visitors get no page: {rules}.",
+        f"{listener} のメンテナンスルールを優先度 {place} に移動しました。"
+        f"これより前にあり、引き続き応答するルール: {rules}",
+    )
+
+
+def put(config: Config, value: str) -> str:
     """Return the command that stores these windows instead of all others."""
     arguments = f"--type String --overwrite --name {config.maintenance_parameter} --value '{value}'"
     return notify.aws_command(config, "ssm put-parameter", arguments)
 
 
-def _end_all(config: Config) -> Words:
+def end_all(config: Config) -> Words:
+    """Return how to end all windows by hand."""
     said = Words(
         "This ends all windows; the next tick puts the rules back:",
         "次のコマンドで全時間帯を終了すると、次の定期確認でルールが元に戻ります:",
     )
-    return notify.with_commands(said, [_put(config, "{}")])
+    return notify.with_commands(said, [put(config, "{}")])
 
 
-def unstored(config: Config, wish: Wish, error: Exception) -> Mail:
-    """Return the mail about a start or an end that is lost unless a further attempt, or a person, stores it."""
-    kind, kind_ja, follows = ("start", "開始", "ON") if wish.window else ("end", "終了", "OFF")
-    check = Words(
-        f"Lambda repeats an asynchronous wish, such as a schedule's, one and three minutes after the first attempt. If "
-        f'it succeeds, the mail "maintenance {follows}" follows. If that does not come, the {kind} is lost: give it '
-        f"again as soon as Systems Manager answers (https://health.aws.amazon.com).",
-        f"スケジュールなど非同期の要求は、1 分後と 3 分後に Lambda が再試行します。成功すると"
-        f"「maintenance {follows}」のメールが届きます。届かない場合、この{kind_ja}の要求は失われています。"
-        f"Systems Manager の復旧後 (https://health.aws.amazon.com) に、もう一度要求してください。",
-    )
-    return notify.mail(
-        config,
-        f"maintenance {kind} NOT stored",
-        happened=Words(
-            f'Systems Manager did not confirm that the {kind} of the window "{wish.name}" is stored in '
-            f"{config.maintenance_parameter}. This run changed no rule.",
-            f"時間帯「{wish.name}」の{kind_ja}が {config.maintenance_parameter} に保存されたことを Systems Manager で"
-            f"確認できませんでした。この実行ではルールを変更していません。",
-        ),
-        why=Words(str(error)),
-        check=check,
-        undo=_by_hand(config, wish.name, wish.window) if wish.window else _end_all(config),
-    )
-
-
-def _by_hand(config: Config, name: str, window: Window) -> Words:
-    """Return how a person stores the window: in ASCII, and without a quote that would end the shell's word."""
-    until = window.until.isoformat() if window.until else None
-    value = json.dumps({name: {"until": until, "reason": "..."}}).replace("'", r"\u0027")
-    said = Words(
-        "To store it by hand, instead of all windows that are stored now:",
-        "手動で保存するには (現在保存されている時間帯はすべて置き換えられます):",
-    )
-    return notify.with_commands(said, [_put(config, value)])
-
-
-def ended(config: Config, memory: Memory, notes: Sequence[Words], result: Result[Any, None]) -> Mail:
+def ended(config: Config, seen: Observed, change: Park, result: Result[Any, None]) -> Mail:
     """Return the mail of an end, with what is not as it was before."""
-    if memory.state not in OURS:
-        forgotten = Words(
-            f"The tag that remembers the order of before is {memory.state or 'missing'}: only the maintenance rule "
-            f"was parked, no other rule was moved. Rules that had made room for it keep their numbers",
-            "元の順序を記録したタグが見つからないか壊れているため、メンテナンスルールのみを戻しました。"
-            "他のルールは変更していません",
+    notes, state = list(change.notes), seen.memory.state
+    if state not in OURS:
+        notes.append(
+            Words(
+                f"The tag that remembers the order of before is {state or 'missing'}: only the maintenance rule "
+                f"was parked, no other rule was moved. Rules that had made room for it keep their numbers",
+                "元の順序を記録したタグが見つからないか壊れているため、メンテナンスルールのみを戻しました。"
+                "他のルールは変更していません",
+            )
         )
-        notes = [*notes, forgotten]
     said = Words("".join(f"\n- {note.en}" for note in notes), "".join(f"\n- {note.ja}" for note in notes))
     rest = Words(f"NOT as it was before:{said.en}", f"以前と異なる点:{said.ja}") if notes else Words("", "")
-    until = (result.times.done + timedelta(hours=2)).isoformat(timespec="seconds")
+    hidden = ours.hides(config, seen, change.priorities.get(config.rule, seen.order.priorities[config.rule]))
+    differs = ", rules differ from before" if notes else ""
+    parked = _parked(config, hidden)
     return notify.mail(
         config,
-        "maintenance OFF" + (", rules differ from before" if notes else ""),
-        happened=Words(
-            f"The maintenance rule is parked and the rules of {config.maintenance_listener_arn} are in force again. "
-            f"{rest.en}",
-            f"メンテナンスルールを戻し、{config.maintenance_listener_arn} のルールが再び有効になりました。{rest.ja}",
-        ),
+        f"maintenance OFF{', but your parked rule takes requests' if hidden else differs}",
+        happened=Words(f"{parked.en} {rest.en}", f"{parked.ja}{rest.ja}"),
         why=result.reason,
         since=notify.since(result.times),
         check=Words("The site itself, from outside.", "外部からサイトの表示を確認してください。"),
-        undo=notify.with_commands(
-            Words(
-                "A new window brings the page back at the next tick:",
-                "新しい時間帯を登録すると、次の定期確認でメンテナンスに戻ります:",
-            ),
-            [_put(config, json.dumps({"again": {"until": until, "reason": "..."}}))],
-        ),
+        undo=begin_again(config, result.times.done),
     )
+
+
+def _parked(config: Config, hidden: str) -> Words:
+    """Return what visitors have of the end: all of the service, unless a rule of the user's own hides some of it."""
+    if not hidden:
+        return Words(
+            f"The maintenance rule is parked and the rules of {config.maintenance_listener_arn} are in force again.",
+            f"メンテナンスルールを戻し、{config.maintenance_listener_arn} のルールが再び有効になりました。",
+        )
+    hidden_ja = hidden.replace("the default action", "デフォルトアクション").replace("rule ", "ルール ")
+    return Words(
+        f"The maintenance rule is parked, but it matches every request: it still takes those meant for {hidden} of "
+        f"{config.maintenance_listener_arn}. Let it ask for some paths or hosts only, or delete it.",
+        f"メンテナンスルールを戻しましたが、すべてのリクエストに一致するため、{config.maintenance_listener_arn} の "
+        f"{hidden_ja} へのリクエストを引き続き受け取っています。条件をパスやホストに限定するか、削除してください。",
+    )
+
+
+def begin_again(config: Config, now: datetime) -> Words:
+    """Return how to bring the page back by hand."""
+    until = (now + timedelta(hours=2)).isoformat(timespec="seconds")
+    said = Words(
+        "A new window brings the page back at the next tick:",
+        "新しい時間帯を登録すると、次の定期確認でメンテナンスに戻ります:",
+    )
+    return notify.with_commands(said, [put(config, json.dumps({"again": {"until": until, "reason": "..."}}))])
 
 
 def closed(config: Config, result: Result[Any, None]) -> Mail:
@@ -146,29 +147,28 @@ def closed(config: Config, result: Result[Any, None]) -> Mail:
     )
 
 
-def left(config: Config, result: Result[Any, None]) -> Mail:
-    """Return the one mail about a maintenance rule that others moved while a window is open."""
-    live = " ".join(f"RuleArn={config.prefix}{rule},Priority={number}" for rule, number in config.places.items())
-    back = notify.aws_command(config, "elbv2 set-rule-priorities", f"--rule-priorities {live}")
-    by_hand = Words(
-        'A new {"type": "start", ...} makes it live again; so does this:',
-        '{"type": "start", ...} で再開できます。手動の場合:',
-    )
-    again, end = notify.with_commands(by_hand, [back]), _end_all(config)
+def left(config: Config, seen: Observed, why: Words, since: Words | None = None) -> Mail:
+    """Return the one mail about a maintenance rule that others moved in a window."""
+    again = Words('A new {"type": "start", ...} makes it live again', '{"type": "start", ...} で再開できます')
+    plan = front(seen.order.priorities, seen.memory, config.places)  # with those that took its number meanwhile
+    if plan and plan.priorities:
+        live = " ".join(f"RuleArn={config.prefix}{rule},Priority={number}" for rule, number in plan.priorities.items())
+        command = notify.aws_command(config, "elbv2 set-rule-priorities", f"--rule-priorities {live}")
+        again = notify.with_commands(Words(f"{again.en}; so does this:", f"{again.ja}。手動の場合:"), [command])
     return notify.mail(
         config,
         "the maintenance rule was moved by others, it is left alone",
         happened=Words(
-            "A window is open, but somebody or something else moved the maintenance rule. kirikae does not fight: it "
-            "leaves the rule there. When the last window ends, the rules are put back as usual.",
+            "In a window, somebody or something else moved the maintenance rule. kirikae does not fight: it leaves the "
+            "rule there. When the last window ends, the rules are put back as usual.",
             "メンテナンス時間帯中に、kirikae 以外がメンテナンスルールを移動しました。kirikae は元に戻しません。"
             "最後の時間帯が終わると、通常どおりルールを復元します。",
         ),
-        why=result.reason,
-        since=notify.since(result.times),
+        why=why,
+        since=since,
         check=Words(
             "Who did it (CloudTrail: SetRulePriorities), and whether maintenance should go on.",
             "CloudTrail の SetRulePriorities で操作者を確認し、メンテナンスを続けるか判断してください。",
         ),
-        undo=Words(f"{again.en}\n{end.en}", f"{again.ja}\n{end.ja}"),
+        undo=notify.lines([again, end_all(config)]),
     )

@@ -1,12 +1,20 @@
 """Our rules as they are seen: where they stand, which match nothing, and what a rule of the user's own would take."""
 
+from kirikae.decision import Change
 from kirikae.maintenance import rules
-from kirikae.maintenance.world import Config, GoLive, Observed
+from kirikae.maintenance.world import Config, GoLive, LeaveAlone, Observed, Park
 
 
 def placed(config: Config, seen: Observed) -> bool:
     """Tell whether the maintenance rule has the priority that belongs to an open window."""
     return seen.order.priorities[config.rule] == config.places[config.rule]
+
+
+def shown(config: Config, seen: Observed) -> bool:
+    """Tell whether visitors may have the page: the rule is not closed, nor still where a lost start found it."""
+    if config.rule in seen.order.nothing:
+        return False
+    return placed(config, seen) or seen.memory.state != "moving"
 
 
 def to_open(config: Config, seen: Observed) -> tuple[str, ...]:
@@ -29,6 +37,16 @@ def for_testers(config: Config, change: GoLive) -> bool:
     return bool(change.opens) and config.rule not in change.opens and config.rule not in change.priorities
 
 
+def known_before(config: Config, seen: Observed, change: Change) -> bool:
+    """Tell whether visitors had before a change what they have after it: then it is news to who was not told yet."""
+    match change:
+        case GoLive():
+            return seen.memory.state in rules.OURS and placed(config, seen) and config.rule not in change.opens
+        case Park():
+            return not change.priorities and not change.closes
+    return isinstance(change, LeaveAlone)
+
+
 def moved_by_others(config: Config, seen: Observed) -> bool:
     """Tell a person's move of the maintenance rule from one of the stack, which is not left alone.
 
@@ -41,26 +59,31 @@ def moved_by_others(config: Config, seen: Observed) -> bool:
     return seen.memory.state == "live" and config.rule not in seen.order.nothing and not make_room
 
 
+def hides(config: Config, seen: Observed, number: int) -> str:
+    """Return what a rule of the user's own takes from those behind it while it is parked at this number."""
+    return "" if config.rule in config.live else rules.hidden_by(seen.order, config.rule, number)
+
+
 def harm(config: Config, seen: Observed) -> str:
     """Return what a rule of the user's own would do to visitors while it is parked, nothing if it does none."""
     home = config.homes[config.rule]
-    if config.rule in config.live or not (hidden := rules.hidden_by(seen.order, config.rule, home)):
+    if not (hidden := hides(config, seen, home)):
         return ""
     return (
         f"MaintenanceRuleArn: rule {config.rule} matches every request; parked at {home} it would take those meant for "
-        f"{hidden}. Expected one for some paths or hosts, or none: the stack's own rule takes nothing"
+        f"{hidden}. Expected one for some paths or hosts, or none: the stack's own rule takes nothing. It is made at "
+        f"ParkedPriority, so let no rule of yours stand there"
     )
 
 
 def untouched(config: Config, seen: Observed) -> str:
     """Return why a rule of the user's own that stands at the live priority is not parked, nothing if it is to be.
 
-    It has no tag and no window was ever stored: kirikae has not put it there, and taking it away would change what
-    visitors get.
+    No memory says that kirikae has put it there, and taking it away would change what visitors get.
     """
-    if config.rule in config.live or seen.memory.state or seen.stored.version > 1:
+    if config.rule in config.live or seen.memory.state in rules.OURS:
         return ""
     return (
-        f"MaintenanceRuleArn: rule {config.rule} stands at the live priority {config.places[config.rule]}, but no "
-        f"window was ever open; start one, or park the rule by hand"
+        f"MaintenanceRuleArn: rule {config.rule} stands at the live priority {config.places[config.rule]}, and it was "
+        f"not kirikae that put it there; start a window, whose end parks it, or park the rule by hand"
     )

@@ -11,11 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from kirikae import aws, elb, listeners, patience
 from kirikae.errors import UnfinishedError
-from kirikae.maintenance import attempts
 from kirikae.maintenance.conditions import NOTHING, Condition, addresses, match_everything, match_nothing
 
 LAST = 50000  # https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_SetRulePriorities.html
@@ -24,15 +23,6 @@ NUMBERS_TAG = "kirikae:maintenance-{}"
 VERSION_TAG = "kirikae:maintenance-windows"
 RULES_PER_TAG = 9  # an entry has up to 26 characters, a value 256
 TAGS = 40  # of the 50 that a rule can have
-# https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_ModifyRule.html
-REFUSALS = (
-    "IncompatibleProtocols",
-    "InvalidConfigurationRequest",
-    "InvalidLoadBalancerAction",
-    "TargetGroupAssociationLimit",
-    "TargetGroupNotFound",
-    "ValidationError",
-)
 OURS = ("moving", "live", "left")  # states in which the maintenance rule was brought to the front by us
 
 
@@ -56,7 +46,6 @@ class Memory:
 
     state: str = ""
     numbers: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # rule id -> before, given
-    attempt: str = field(default="", compare=False)  # at a start, see attempts
     version: int = field(default=0, compare=False)  # of the windows that asked for this; 0 if that is not known
 
 
@@ -78,15 +67,21 @@ def recall(rule_arn: str) -> Memory:
     """Return the memory in the rule's tags."""
     found = elb.tags([rule_arn])[rule_arn]
     version = found.get(VERSION_TAG, "")
-    memory = replace(decoded(found), attempt=found.get(attempts.TAG, ""))
-    return replace(memory, version=int(version) if version.isdecimal() else 0)
+    return replace(decoded(found), version=int(version) if version.isdecimal() else 0)
 
 
-def remember(rule_arn: str, memory: Memory, *, carried_out: str = "") -> None:
-    """Write the memory into the rule's tags; a start that was `carried_out` is not attempted again."""
-    done = bool(carried_out) and memory.attempt.startswith(f"{carried_out}@")
-    version = {VERSION_TAG: str(memory.version)}
-    elb.tag(rule_arn, encoded(memory) | version | ({attempts.TAG: ""} if done else {}))
+def remember(rule_arn: str, memory: Memory) -> None:
+    """Write the memory into the rule's tags."""
+    elb.tag(rule_arn, encoded(memory) | {VERSION_TAG: str(memory.version)})
+
+
+def conclude(rule_arn: str, memory: Memory, done: Any) -> None:
+    """Remember that a change was made; raise UnfinishedError with what was done, which is told all the same."""
+    try:
+        remember(rule_arn, memory)
+    except (ClientError, BotoCoreError) as error:
+        text = f"the change is made, but the tags of {rule_arn}, which say so, could not be written: {error}"
+        raise UnfinishedError(text, done) from error
 
 
 def arrange(prefix: str, priorities: Mapping[str, int]) -> None:
@@ -99,27 +94,24 @@ def arrange(prefix: str, priorities: Mapping[str, int]) -> None:
         aws.client("elbv2").set_rule_priorities(RulePriorities=wanted)
 
 
-def open_to(rule_arn: str, conditions: Iterable[Condition], target_group_arn: str) -> None:
-    """Make the rule forward what these conditions ask for: both in one call, so that neither is ever without the other.
+def open_to(prefix: str, asks: Mapping[str, tuple[Iterable[Condition], str]], page: str) -> tuple[list[str], str]:
+    """Make rules forward what conditions ask for, both in one call, so that neither is ever without the other.
 
+    The page does not wait for testers, whose rule comes first: how many addresses a condition takes, whether their
+    group still fits, and what else is wrong with them, is seen only here. Return the rules that are open, and what AWS
+    has against the testers'.
     https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_ModifyRule.html
     """
-    _modify(rule_arn, conditions, Actions=[{"Type": "forward", "TargetGroupArn": target_group_arn}])
-
-
-def let_past(rule_arn: str, conditions: Iterable[Condition], target_group_arn: str) -> str:
-    """Open the testers' rule as `open_to` does; return why AWS refuses it, nothing if it is open.
-
-    The page does not wait for testers: how many addresses a condition takes, and whether their group still fits, is
-    seen only here.
-    """
-    try:
-        open_to(rule_arn, conditions, target_group_arn)
-    except ClientError as error:
-        if error.response["Error"]["Code"] not in REFUSALS:
-            raise
-        return str(error)
-    return ""
+    opened, problem = list(asks), ""
+    for rule_id, (conditions, target_group_arn) in asks.items():
+        try:
+            _modify(prefix + rule_id, conditions, Actions=[{"Type": "forward", "TargetGroupArn": target_group_arn}])
+        except (ClientError, BotoCoreError) as error:
+            if rule_id == page:
+                raise
+            opened.remove(rule_id)
+            problem = str(error)
+    return opened, problem
 
 
 def close(rule_arn: str) -> None:

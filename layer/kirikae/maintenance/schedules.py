@@ -17,16 +17,21 @@ WEEKDAYS = {name: str(number) for number, name in enumerate(("SUN", "MON", "TUE"
 HORIZON_DAYS = 32  # further ahead than the longest window
 
 
+def zone_name(name: str) -> str:
+    """Return the name of an IANA time zone; raise ValueError if it is none, as the name of a folder of zones is."""
+    try:
+        return ZoneInfo(name).key
+    except (ZoneInfoNotFoundError, OSError) as error:
+        raise ValueError(name) from error
+
+
 def next_time(expression: str, timezone: str, after: datetime) -> datetime:
     """Return the first time after `after`, in the zone; raise ValueError if there is none within a month.
 
     A local time that the clocks skip means the time that they would show without: EventBridge Scheduler leaves it out,
     but an end must come. One that they repeat means the first of the two.
     """
-    try:
-        zone = ZoneInfo(timezone)
-    except (ZoneInfoNotFoundError, ValueError) as error:
-        raise ValueError(f"MaintenanceTimezone is {timezone!r}, expected an IANA time zone like Asia/Tokyo") from error
+    zone = ZoneInfo(timezone)
     local = _times(expression, after.astimezone(zone).date() - timedelta(days=1))
     due = (moment for time in local if (moment := time.replace(tzinfo=zone).astimezone(UTC)) > after)
     if first := next(due, None):

@@ -5,6 +5,7 @@ from typing import Any
 from kirikae import notify
 from kirikae.decision import Result
 from kirikae.maintenance import ours, rules
+from kirikae.maintenance.mail import begin_again, end_all, left
 from kirikae.maintenance.world import Close, Config, GoLive, LeaveAlone, Observed, Park
 from kirikae.notify import Mail, Words
 from kirikae.told import State
@@ -14,15 +15,20 @@ ON, OFF, LEFT = {PAGE: "on"}, dict[str, str](), {PAGE: "moved by others"}
 
 
 def standing(config: Config, seen: Observed, result: Result[Any, None] | None) -> State | None:
-    """Return whether visitors get the page: at rest they do not; None while the rules are on their way."""
+    """Return whether visitors get the page: at rest they do not; None while the rules are on their way.
+
+    A rule that is placed and open is the page, whatever is remembered of it.
+    """
     if result:
         return _after(config, result.change)
     if config.rule not in seen.order.priorities:
         return None
     if ours.placed(config, seen) and config.rule not in ours.to_open(config, seen):
-        return ON if seen.memory.state == "live" else None
+        return ON
     if seen.memory.state == "left":
         return LEFT
+    if config.rule in seen.order.nothing and not seen.stored.open(seen.now):
+        return OFF
     return None if seen.memory.state in rules.OURS or ours.to_close(config, seen) else OFF
 
 
@@ -37,8 +43,17 @@ def _after(config: Config, change: GoLive | Park | Close | LeaveAlone) -> State 
 
 
 def found(config: Config, seen: Observed, known: State) -> Mail:
-    """Return the mail about a page that is on, or off, and of which nobody was told."""
+    """Return the mail about a page that is on or off, or a rule that others moved, of which nobody was told."""
     now = standing(config, seen, None) or OFF
+    last = known.get(PAGE, "off")
+    why = Words(
+        f"Not made by this run: an earlier run ended before it could tell you, or somebody else changed the rules. "
+        f"You were told last: {last}.",
+        f"この実行による変更ではありません。前回の実行が通知前に終了したか、別の操作でルールが変更されました。"
+        f"前回の通知: {last}",
+    )
+    if now == LEFT:
+        return left(config, seen, why)
     is_on = now == ON
     said = Words(
         f"Found: visitors of {config.maintenance_listener_arn} get "
@@ -50,13 +65,10 @@ def found(config: Config, seen: Observed, known: State) -> Mail:
         config,
         f"maintenance {'ON' if is_on else 'OFF'}, found by the periodic check",
         happened=said,
-        why=Words(
-            f"Not made by this run: an earlier run ended before it could tell you, or somebody else changed the rules. "
-            f"You were told last: {known.get(PAGE, 'off')}.",
-            "この実行による変更ではありません。前回の実行が通知前に終了したか、別の操作でルールが変更されました。",
-        ),
+        why=why,
         check=Words(
             "The site itself, from outside, and CloudTrail for SetRulePriorities and ModifyRule.",
             "外部からサイトの表示を確認し、CloudTrail で SetRulePriorities と ModifyRule を確認してください。",
         ),
+        undo=end_all(config) if is_on else begin_again(config, seen.now),
     )

@@ -5,6 +5,7 @@ holds the id of the request that they were told of: Lambda repeats an event unde
 https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
 """
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -12,9 +13,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from kirikae import elb, notify
 from kirikae.errors import UnfinishedError
-from kirikae.maintenance.mail import unstored
-from kirikae.maintenance.windows import Wish
+from kirikae.maintenance.mail import end_all, put
+from kirikae.maintenance.windows import Window, Wish
 from kirikae.maintenance.world import Config
+from kirikae.notify import Mail, Words
 
 TAG = "kirikae:maintenance-unstored"
 
@@ -25,7 +27,7 @@ def telling(config: Config, request_id: str, wish: Wish, *, dry_run: bool) -> It
     try:
         yield
     except (ClientError, BotoCoreError, UnfinishedError) as error:
-        rule, letter = config.maintenance_rule_arn, unstored(config, wish, error)
+        rule, letter = config.maintenance_rule_arn, _letter(config, wish, error)
         if not dry_run and not _told(rule, request_id) and notify.announce(config, letter):
             with suppress(ClientError, BotoCoreError):  # then the next attempt tells it once more
                 elb.tag(rule, {TAG: request_id})
@@ -38,3 +40,40 @@ def _told(rule_arn: str, request_id: str) -> bool:
         return bool(request_id) and elb.tags([rule_arn])[rule_arn].get(TAG) == request_id
     except (ClientError, BotoCoreError):
         return False
+
+
+def _letter(config: Config, wish: Wish, error: Exception) -> Mail:
+    """Return the mail about a start or an end that is lost unless a further attempt, or a person, stores it."""
+    kind, kind_ja, follows = ("start", "開始", "ON") if wish.window else ("end", "終了", "OFF")
+    check = Words(
+        f"Lambda repeats an asynchronous wish, such as a schedule's, one and three minutes after the first attempt. If "
+        f'it succeeds, the mail "maintenance {follows}" follows. If that does not come, the {kind} is lost: give it '
+        f"again as soon as Systems Manager answers (https://health.aws.amazon.com).",
+        f"スケジュールなど非同期の要求は、1 分後と 3 分後に Lambda が再試行します。成功すると"
+        f"「maintenance {follows}」のメールが届きます。届かない場合、この{kind_ja}の要求は失われています。"
+        f"Systems Manager の復旧後 (https://health.aws.amazon.com) に、もう一度要求してください。",
+    )
+    return notify.mail(
+        config,
+        f"maintenance {kind} NOT stored",
+        happened=Words(
+            f'Systems Manager did not confirm that the {kind} of the window "{wish.name}" is stored in '
+            f"{config.maintenance_parameter}. This run changed no rule.",
+            f"時間帯「{wish.name}」の{kind_ja}が {config.maintenance_parameter} に保存されたことを Systems Manager で"
+            f"確認できませんでした。この実行ではルールを変更していません。",
+        ),
+        why=Words(str(error)),
+        check=check,
+        undo=_by_hand(config, wish.name, wish.window) if wish.window else end_all(config),
+    )
+
+
+def _by_hand(config: Config, name: str, window: Window) -> Words:
+    """Return how a person stores the window: in ASCII, and without a quote that would end the shell's word."""
+    until = window.until.isoformat() if window.until else None
+    value = json.dumps({name: {"until": until, "reason": "..."}}).replace("'", r"\u0027")
+    said = Words(
+        "To store it by hand, instead of all windows that are stored now:",
+        "手動で保存するには (現在保存されている時間帯はすべて置き換えられます):",
+    )
+    return notify.with_commands(said, [put(config, value)])

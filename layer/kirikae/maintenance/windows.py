@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from botocore.exceptions import ClientError
 
-from kirikae import aws, patience
+from kirikae import aws, patience, ssm
 from kirikae.clock import moment
 from kirikae.errors import InputError, UnfinishedError
 from kirikae.notify import Words
@@ -43,10 +43,15 @@ class Wish:
     name: str
     window: Window | None
 
+    @property
+    def kind(self) -> str:
+        """What the event calls it."""
+        return "start" if self.window else "end"
+
 
 @dataclass(frozen=True)
 class Stored:
-    """The parameter as it is, version 0 if there is none; `problem`: not understood, `note`: an end found no window."""
+    """The parameter as it is, version 0 if there is none; `problem`: not understood, `note`: a wish changed nothing."""
 
     windows: Mapping[str, Window]
     written: datetime
@@ -54,7 +59,8 @@ class Stored:
     problem: str = ""
     note: str = ""
     started: bool = False  # by the wish of this very run
-    request_id: str = ""  # of this run, if it brought a wish
+    first: bool = False  # so, while no other window was open
+    rehearsed: bool = False  # by a dry run: nothing was written
 
     def open(self, now: datetime) -> dict[str, Window]:
         """Return the windows that have not ended."""
@@ -108,14 +114,14 @@ def merge(
 
 
 def read(name: str) -> Stored:
-    """Return the parameter, a version of it for `name:version`; one that does not exist holds no windows.
+    """Return the parameter, a version of it for `name:version`; what does not exist is version 0, without windows.
 
     https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameter.html
     """
     try:
         found = aws.client("ssm").get_parameter(Name=name)["Parameter"]
     except ClientError as error:
-        if error.response["Error"]["Code"] != "ParameterNotFound":
+        if error.response["Error"]["Code"] not in ("ParameterNotFound", "ParameterVersionNotFound"):
             raise
         return Stored({}, datetime(1970, 1, 1, tzinfo=UTC), 0)
     try:
@@ -130,11 +136,12 @@ def store(
     now: datetime,
     *,
     dry_run: bool,
-    first_version: Callable[[int], int] = lambda version: version,
+    repeated: Callable[[Stored], Stored | None] = lambda _last: None,
 ) -> Stored:
     """Store the wish and return the parameter as it is then; raise InputError if it cannot be understood.
 
-    `first_version` takes the parameter's version and returns the one before the first attempt at this wish.
+    `repeated` takes the parameter as it is and returns it if this wish is a repetition that is not to be stored again.
+    A start is written even if its window shows: what shows may be from before an end.
 
     Systems Manager has no conditional write, but it numbers the versions. A write that does not get the next number has
     overwritten those of others in between: these versions are read, merged with ours and written again, so that of two
@@ -144,30 +151,21 @@ def store(
     first = _understood(name)
     if wanted.window is None and wanted.name not in first.open(now):  # just started, maybe: an end must not be lost
         first = patience.until(lambda: _understood(name), lambda shown: wanted.name in shown.open(now)) or first
+    if not dry_run and (again := repeated(first)):
+        return again
     base, unknown = first, wanted.window is None and wanted.name not in first.open(now)
     note = f"no window {wanted.name!r} is open, so there is nothing to end" if unknown else ""
-    result = after(first.windows, wanted, now)
+    result, starts = after(first.windows, wanted, now), bool(wanted.window)
     if dry_run or unknown:
-        return Stored(result, first.written, first.version, note=note, started=bool(wanted.window))
-    if wanted.window and _ended_since(name, wanted.name, first_version(first.version), first):
-        note = f"the start of {wanted.name!r} was repeated after that window had been ended: it stays ended"
-        return Stored(first.windows, first.written, first.version, note=note)
+        return Stored(result, first.written, first.version, note=note, started=starts, rehearsed=dry_run)
     for _ in range(ATTEMPTS):
-        if result == base.windows:
-            return Stored(result, base.written, base.version, started=bool(wanted.window))
-        written = aws.client("ssm").put_parameter(Name=name, Value=write(result), Type="String", Overwrite=True)
-        version = written["Version"]
+        version = ssm.put(name, write(result))
         others = [_understood(f"{name}:{number}").windows for number in range(base.version + 1, version)]
-        base = Stored(result, now, version)
+        base = Stored(result, now, version, started=starts, first=starts and not first.open(now))
         result = after(merge(result, first.windows, others), wanted, now)
+        if result == base.windows:
+            return base
     raise UnfinishedError(f"{name} is being written by others all the time; the wish for {wanted.name!r} may be lost")
-
-
-def _ended_since(name: str, window: str, version: int, last: Stored) -> bool:
-    """Tell whether a window came after this version of the parameter and is gone from the last one."""
-    if window in last.windows:
-        return False
-    return any(window in read(f"{name}:{number}").windows for number in range(version + 1, last.version))
 
 
 def _understood(name: str) -> Stored:

@@ -10,6 +10,7 @@ from kirikae.decision import Change
 from kirikae.errors import InputError
 from kirikae.maintenance.conditions import EVERYTHING, Condition, cidr, from_addresses
 from kirikae.maintenance.rules import LAST, Memory, Order
+from kirikae.maintenance.schedules import zone_name
 from kirikae.maintenance.windows import Stored
 from kirikae.notify import Words
 
@@ -32,7 +33,7 @@ class Config(env.Stack):
     live_priority: int = env.must("[1-9][0-9]{0,4}", "a priority from 1 to 49998", default=1)
     parked_priority: int = env.must("[1-9][0-9]{0,4}", "a priority from 2 to 49999", default=49999)
     maintenance_end: str = ""
-    maintenance_timezone: str = "Asia/Tokyo"
+    maintenance_timezone: str = env.read_by(zone_name, "an IANA time zone like Asia/Tokyo", default="Asia/Tokyo")
 
     def __post_init__(self) -> None:
         """Refuse what does not fit together; raise InputError."""

@@ -42,17 +42,14 @@ def to_sorry(config: Config, seen: Switches, sorry: Health, by_hand: Words | Non
     )
 
 
-def to_primary(config: Config, seen: Switches, evidence: Words, alarm: str, result: Result[Switch, Done]) -> Mail:
-    """Return the mail of a switch back, for this evidence over the minutes that the alarm counts."""
+def to_primary(config: Config, seen: Switches, why: Words, result: Result[Switch, Done]) -> Mail:
+    """Return the mail of a switch back, for this evidence."""
     by_hand = Words("; forced by hand", "。手動で強制的に切り戻しました") if result.forced else Words("")
     return notify.mail(
         config,
         f"sorry page OFF{_part(seen, result)}, back on the primary",
         happened=_switched(config, seen, "primary", result.done),
-        why=Words(
-            f"{evidence.en}, for the configured minutes (alarm {alarm}){by_hand.en}",
-            f"{evidence.ja}。この状態が設定時間続きました (アラーム {alarm}){by_hand.ja}",
-        ),
+        why=Words(f"{why.en}{by_hand.en}", f"{why.ja}{by_hand.ja}"),
         since=notify.since(result.times),
         check=Words("The site itself, from outside.", "外部からサイトの表示を確認してください。"),
         undo=_undo(config, seen, "sorry", result.done, result.times),
@@ -135,10 +132,16 @@ def _besides(named: Mapping[str, str], done: Done) -> Iterator[Words]:
             f"AWS は変更を受け付けましたが、まだ表示に反映されていません: {listed}。",
         )
     for arn, problem in done.failed.items():
-        yield Words(
-            f"NOT switched, tried again every minute: {named[arn]}: {problem}",
-            f"切り替えられていません (毎分再試行します): {named[arn]}: {problem}",
-        )
+        if arn in done.unsure:
+            yield Words(
+                f"NOT KNOWN whether switched, looked at again at every run: {named[arn]}: {problem}",
+                f"切り替わったかどうか不明です (毎回の実行で再確認します): {named[arn]}: {problem}",
+            )
+        else:
+            yield Words(
+                f"NOT switched, tried again at every run: {named[arn]}: {problem}",
+                f"切り替えられていません (毎回の実行で再試行します): {named[arn]}: {problem}",
+            )
     if done.refusal:
         yield Words(
             f"AWS refused both groups in one weighted action, so one group was set: replace mode is in force. "

@@ -38,13 +38,29 @@ def _down_in(config: Config, seen: Observed, group: str) -> dict[str, str]:
 
 
 def too_many_down(config: Config, seen: Observed, group: str) -> bool:
-    """Tell whether too few servers of a group are left that traffic can reach, whatever their health checks say."""
+    """Tell whether too few targets of a group are left that traffic can reach, whatever their health checks say."""
     unknown = {instance for instance, state in (seen.instances or {}).items() if state == ec2.MISSING}
-    found = servers.registered(seen.primary[group], seen.behind)
-    useless = {server for server, held in found.items() if all(servers.gets_nothing(seen.switches, t) for t in held)}
-    up = found.keys() | servers.declared(config, seen.primary, seen.behind, group)
     gone = _down_in(config, seen, group)
-    return bool(gone) and len(up - unknown - useless - gone.keys()) < config.min_healthy_targets
+    found = servers.registered(seen.primary[group], seen.behind)
+    unseen = servers.declared(config, seen.primary, seen.behind, group) - found.keys()  # each may be one of the targets
+    lost = unknown | gone.keys()
+    held = [target for server, targets in found.items() if server not in lost for target in targets]
+    useless = [t for t in held if servers.gets_nothing(seen.switches, t) or servers.nobodys(t, seen.behind)]
+    return bool(gone) and len(held) - len(useless) + len(unseen - lost) < config.min_healthy_targets
+
+
+def few(config: Config, seen: Observed) -> Words | None:
+    """Return why an outage is none: every target is healthy, and MinHealthyTargets wants more than are registered."""
+    short = [group for group in seen.primary if _outage(config, seen, group)]
+    if not short or down(seen) or not all(0 < healthy(seen, group) == len(seen.primary[group]) for group in short):
+        return None
+    counts = ", ".join(f"{len(seen.primary[group])} in {group}" for group in short)
+    return Words(
+        f"MinHealthyTargets is {config.min_healthy_targets}, but fewer targets are registered, all of them healthy: "
+        f"{counts}; lower it or register more",
+        f"MinHealthyTargets は {config.min_healthy_targets} ですが、登録されているターゲットはそれより少なく、"
+        f"すべて正常です: {counts}。値を下げるか、ターゲットを追加登録してください",
+    )
 
 
 def outage(config: Config, seen: Observed) -> Words | None:

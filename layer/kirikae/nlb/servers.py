@@ -11,7 +11,7 @@ type Health = Mapping[str, tuple[Target, ...]]  # by target group
 
 
 def behind(config: Config, primary: Health) -> dict[str, str]:
-    """Return the instance behind each target that is an address of the groups' VPC, if an instance has it."""
+    """Return the instance behind each target that is an address of an interface in the groups' VPC, "" if none is."""
     if not (addresses := {target.id for targets in primary.values() for target in targets if is_address(target)}):
         return {}
     [group] = elb.target_groups(config.groups("primary")[:1])  # all are of the load balancer's VPC
@@ -32,7 +32,7 @@ def registered(targets: Iterable[Target], instances: Mapping[str, str] | None) -
     """Return the targets of each server: of an instance, or of an address whose instance nobody knows."""
     found = dict[str, list[Target]]()
     for target in targets:
-        found.setdefault((instances or {}).get(target.id, target.id), []).append(target)
+        found.setdefault((instances or {}).get(target.id) or target.id, []).append(target)
     return found
 
 
@@ -63,6 +63,34 @@ def gets_nothing(switches: Switches, target: Target) -> bool:
     return (target.state in ("unused", "draining") or target.shifted) and not just_attached(switches, target)
 
 
+def not_counted(config: Config, primary: Health) -> Words | None:
+    """Return why nobody could see that the primary is back, in whichever mode: its target is a load balancer, or None.
+
+    CloudWatch has no host counts of such a group.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/network/application-load-balancer-target.html
+    """
+    for group, targets in primary.items():
+        for target in targets:
+            if target.id.startswith("arn:"):
+                name = config.names("primary")
+                return Words(
+                    f"{name}: the target of {group} is a load balancer, {target.id}: CloudWatch counts no hosts of "
+                    f"such a group, so nobody could see that it is back; expected a group of instances or addresses",
+                    f"{name}: {group} のターゲットはロードバランサー {target.id} です。CloudWatch にこの種のグループの"
+                    f"正常ホスト数はなく、復旧を判断できません。インスタンスまたはアドレスのグループを指定してください",
+                )
+    return None
+
+
+def nobodys(target: Target, instances: Mapping[str, str] | None) -> bool:
+    """Tell whether a target that fails its health checks is an address of the VPC that no interface has any more.
+
+    One outside the VPC is registered for a zone or for `all`; healthy ones may be of interfaces that are not shown.
+    """
+    gone = instances is not None and is_address(target) and target.id not in instances
+    return gone and target.state == "unhealthy" and target.availability_zone != "all"
+
+
 def no_way_back(config: Config, primary: Health, instances: Mapping[str, str] | None) -> Words | None:
     """Return why replace mode could never see that the primary is back, or None.
 
@@ -71,7 +99,7 @@ def no_way_back(config: Config, primary: Health, instances: Mapping[str, str] | 
     if instances is None or config.primary_instance_ids:
         return None
     for group, targets in staying(primary).items():
-        unknown = [target.id for target in targets if is_address(target) and target.id not in instances]
+        unknown = [target.id for target in targets if is_address(target) and not instances.get(target.id)]
         if unknown and len(targets) - len(unknown) < config.min_healthy_targets:
             name, listed = config.names("primary"), ", ".join(unknown)
             return Words(
@@ -91,4 +119,4 @@ def all_outside(primary: Health, instances: Mapping[str, str]) -> bool:
     An address outside the VPC is registered for a zone or for `all`, and AWS shows which.
     """
     targets = [target for of_group in primary.values() for target in of_group if is_address(target)]
-    return all(target.availability_zone == "all" for target in targets if target.id not in instances)
+    return all(target.availability_zone == "all" for target in targets if not instances.get(target.id))

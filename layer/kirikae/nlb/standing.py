@@ -2,15 +2,16 @@
 
 from typing import Any, Protocol
 
-from kirikae import notify
+from kirikae import clock, notify, patience, told
 from kirikae.decision import Result
 from kirikae.nlb.mail import replace_mode
 from kirikae.nlb.parameters import hands_off
 from kirikae.nlb.world import Config, Done, Switch, Switches, serving
 from kirikae.notify import Mail, Words
-from kirikae.told import State
+from kirikae.told import Note, State
 
 SORRY_PAGE, WEIGHTED = "sorry page", "weighted switching"
+COUNTS = {SORRY_PAGE: "SwitchedToSorry"}  # for MaxSwitchesPerHour, by whoever tells it
 
 
 class Seen(Protocol):
@@ -24,18 +25,36 @@ class Seen(Protocol):
 def standing(config: Config, seen: Seen, result: Result[Any, Done] | None) -> State | None:
     """Return whether the sorry page is on, and whether AWS refused weighted switching: at rest, neither.
 
-    None while listeners differ, or are not ours to judge, or nobody knows what AWS takes.
+    After a switch of some listeners only, for how many it is on, so that the rest is told when it is made.  None while
+    listeners differ and nobody tells a switch, or are not ours to judge, or nobody knows what AWS takes.
     """
     if not result and (hands_off(config, seen.switches) or seen.switches.guessed):
         return None
-    sides = {serving(config, listener) for listener in seen.switches.listeners}  # an adoption moves none of them
-    if result and isinstance(result.change, Switch):
-        sides = {result.change.to}
-    if len(sides) != 1 or None in sides:
+    sides = {listener.arn: serving(config, listener) for listener in seen.switches.listeners}
+    if result and isinstance(result.change, Switch):  # an adoption moves none of them
+        sides |= dict.fromkeys(result.done.made, result.change.to)
+    elif len(set(sides.values())) != 1 or None in sides.values():
         return None
-    mode = result.done.mode if result else seen.switches.mode
-    on = {SORRY_PAGE: "on"} if sides == {"sorry"} else dict[str, str]()
+    mode, away = result.done.mode if result else seen.switches.mode, [*sides.values()].count("sorry")
+    page = "on" if away == len(sides) else f"on for {away} of {len(sides)} listeners"
+    on = {SORRY_PAGE: page} if away else dict[str, str]()
     return on if mode == config.switch_mode else on | {WEIGHTED: "refused"}
+
+
+def known_seconds(told_parameter: str) -> float | None:
+    """Return for how long people have known that the sorry page is on; None if they do not, or nobody can tell.
+
+    Whoever has just switched may be about to note it, so that this looks again for some seconds.
+    """
+    note = patience.until(lambda: told.read(told_parameter), lambda shown: shown is not None and _on(shown))
+    if note is None or not _on(note):
+        return None
+    seconds = (clock.now() - note.at).total_seconds()
+    return max(0.0, seconds) if seconds > -told.STALE_READS.total_seconds() else None  # else somebody else wrote it
+
+
+def _on(note: Note) -> bool:
+    return SORRY_PAGE in (note.known if note.telling is None else note.telling)
 
 
 def found(config: Config, seen: Seen, known: State) -> Mail | None:
@@ -43,7 +62,7 @@ def found(config: Config, seen: Seen, known: State) -> Mail | None:
     now = standing(config, seen, None) or {}
     if known.get(SORRY_PAGE) == now.get(SORRY_PAGE):
         return replace_mode(config, Words("", "")) if WEIGHTED in now else None
-    is_on = SORRY_PAGE not in known
+    is_on = SORRY_PAGE in now
     ports = ", ".join(f"{each.protocol}:{each.port} {each.arn}" for each in seen.switches.listeners)
     said = (
         Words("the listeners forward to the sorry page", "リスナーは sorry ページに転送しています")

@@ -67,7 +67,8 @@ def make(config: Config, seen: Switches, change: Switch | Adopt) -> Done:
                 elb.tag(arn, {REFUSED_TAG: "refused"})
     refusal = next((one.refusal for one in written.values() if one.refusal), "")
     kept = {arn: written[arn].kept if arn in written else before[arn].kept for arn in made}
-    done = Done(mode, made, kept, refusal, unseen, problems)
+    unsure = tuple(arn for arn in problems if arn in errors and not _refused(errors[arn]))
+    done = Done(mode, made, kept, refusal, unseen, problems, unsure)
     if problems:
         named = "; ".join(f"{arn}: {problem}" for arn, problem in problems.items())
         told = done if made and isinstance(change, Switch) else None

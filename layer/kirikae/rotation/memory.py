@@ -11,7 +11,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from kirikae import aws, log, patience
+from kirikae import aws, log, patience, ssm
 from kirikae.clock import iso, moment
 from kirikae.errors import InputError
 from kirikae.rotation.claims import Claim
@@ -118,16 +118,12 @@ def _read(name: str) -> tuple[str, int]:
 
 
 def _write(name: str, memory: Memory) -> int:
-    """Store it and return the version that it became.
-
-    https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html
-    """
+    """Store it and return the version that it became."""
     held = {target: [iso(claim.at), claim.by, *map(_stored, claim.places)] for target, claim in memory.by_hand.items()}
     text = json.dumps({"executions": sorted(memory.executions), "by_hand": held}, separators=(",", ":"))
     if len(text) > _MOST_CHARACTERS:
         raise InputError(f"{name} has no room for more targets that are out by hand; register some of them first")
-    stored = aws.client("ssm").put_parameter(Name=name, Value=text, Type="String", Overwrite=True)
-    return int(stored["Version"])
+    return ssm.put(name, text)
 
 
 def _stored(place: Place) -> list[str | int]:

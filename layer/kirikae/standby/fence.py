@@ -8,6 +8,7 @@ from kirikae.ec2 import GONE
 from kirikae.standby import outage, record
 from kirikae.standby.notes import OUTAGE, UNFENCED, over, value
 from kirikae.standby.run import Done, Run
+from kirikae.standby.world import Config, Note, Observed, Start
 
 
 def fence(run: Run) -> Done | None:
@@ -23,10 +24,23 @@ def fence(run: Run) -> Done | None:
         if name == run.seen.active.id:
             run.fenced = name if before in ("pending", "running") else None
             if run.config.strict and state not in ("stopped", "terminated", ec2.MISSING):
-                waits = f"{name} is {state}; a standby starts when it is seen stopped"
+                then = f"{run.beside} takes its place" if run.beside else "a standby starts"
+                waits = f"{name} is {state}; {then} when it is seen stopped"
                 return run.came_to(waits, waits=True, news=False)
         run.fences.pop(0)
     return None
+
+
+def first(config: Config, seen: Observed, change: Note) -> Done | None:
+    """Stop the active before a standby that is up takes its place; None if it is down already, or is not to be stopped.
+
+    The run that stops it goes no further: it tells that at once, and the next run makes the step.
+    """
+    run = Run(config, seen, Start(()), [change.fence] if change.fence else [], change.standby)
+    done = fence(run)
+    if done or not run.fenced:
+        return done
+    return run.came_to(f"{run.fenced} was stopped; {change.standby} is up and takes its place", news=False)
 
 
 def _down(name: str) -> str:
@@ -44,5 +58,6 @@ def _unfenced(run: Run, name: str, problem: str) -> Done:
         for standby in seen.standbys:
             if standby.state not in GONE:
                 record.note(standby.id, note, over(standby, seen.active))
-    text = f"{name} could not be stopped, so no standby is started: {problem}"
+    without = f"{run.beside} does not take its place" if run.beside else "no standby is started"
+    text = f"{name} could not be stopped, so {without}: {problem}"
     return run.came_to(text, unfenced=f"{name}: {problem}", news=not known, lasts=known)

@@ -13,7 +13,15 @@ from kirikae.standby.notes import FAILED, OUTAGE, RUNNING, time_of
 from kirikae.standby.outage import began as outage_began
 from kirikae.standby.outage import stopped_first
 from kirikae.standby.run import Done
-from kirikae.standby.words import CALLER_CHECK, FAILED_CHECK, GOES_ON, UNFENCED_CHECK, WAY_BACK
+from kirikae.standby.words import (
+    CALLER_CHECK,
+    FAILED_CHECK,
+    GOES_ON,
+    UNFENCED_CHECK,
+    WAY_BACK,
+    not_fenced,
+    takes_its_place,
+)
 from kirikae.standby.world import Close, Config, Observed
 
 
@@ -45,7 +53,11 @@ def _headline(config: Config, done: Done, fenced: str) -> tuple[str, Words]:
     if done.unfenced:
         name = done.unfenced.split(":")[0]
         kind = "active" if name == config.active_instance_id else "standby"
-        return f"{kind} {name} not fenced, no standby started", UNFENCED_CHECK
+        without = f"standby {done.beside} waits" if done.beside else "no standby started"
+        return f"{kind} {name} not fenced, {without}", UNFENCED_CHECK
+    if done.beside:  # short: SNS takes 100 characters
+        how, then = ("stopping", "waits") if done.waits else ("stopped", "is up")
+        return f"active {fenced} {how}, standby {done.beside} {then}", _watch(config)
     if done.waits:
         return f"active {fenced} stopped, a standby starts when it is seen stopped", _watch(config)
     if fenced and done.through and not done.news:
@@ -62,28 +74,21 @@ def _made(config: Config, seen: Observed, done: Done, fenced: str) -> Iterator[W
             f"The active {fenced} was stopped first (FenceActive).",
             f"先に active {fenced} を停止しました (FenceActive)。",
         )
+        if done.beside:
+            yield takes_its_place(done.beside)
     else:
         yield from stopped(config, seen)
     if done.unfenced:
-        yield Words(
-            f"What may still serve could not be stopped, so no standby is started: {done.unfenced}",
-            f"稼働中の可能性があるインスタンスを停止できないため、スタンバイは起動しません: {done.unfenced}",
-        )
+        yield not_fenced(done.unfenced, done.beside)
     for name, why in done.left.items():
-        yield Words(
-            f"The standby {name} was left, because it has not come to serve: {why}. The next one takes its place.",
-            f"スタンバイ {name} は時間内に稼働しなかったため、次のスタンバイに切り替えます: {why}。",
-        )
+        yield words.left(name, why)
     if standby := done.started:
         yield Words(
             f"The start of the standby {standby.id} ({standby.type}) was accepted; it is {standby.state}.",
             f"スタンバイ {standby.id} ({standby.type}) の起動が受け付けられました。状態: {standby.state}。",
         )
         if done.own_type:
-            yield Words(
-                f"Its type was changed from {done.own_type} to {standby.type}, for want of capacity; see below.",
-                f"容量不足のため、インスタンスタイプを {done.own_type} から {standby.type} に変更しました。",
-            )
+            yield words.another_type(done.own_type, standby.type)
         if done.before:
             yield Words(f"EC2 said before: {done.before}", f"それまでの EC2 の応答: {done.before}")
     elif done.failed:

@@ -19,6 +19,7 @@ class Done(Made):
 
     change: Started | None
     unfenced: str = ""  # why what may still serve could not be stopped
+    beside: str = ""  # a standby that is up already and takes the active's place once that is stopped
     waits: bool = False  # for the active to be seen stopped
     through: bool = True  # False: time was up, and the next run goes on
     started: Instance | None = None  # as it is right afterwards
@@ -37,6 +38,7 @@ class Run:
     seen: Observed
     change: Start
     fences: list[str]  # what is to be stopped before anything starts
+    beside: str = ""  # a standby that is up already, where none is to be started
     fenced: str | None = None  # the active, if this run has stopped it
     failed: dict[str, str] = field(default_factory=dict)
     left: dict[str, str] = field(default_factory=dict)
@@ -44,5 +46,11 @@ class Run:
     def came_to(self, text: str, **more: object) -> Done:
         """Return what came of it, with what is known by now."""
         change = Started(self.fenced) if self.fenced else None
-        known = {"change": change, "reason": Words(text), "failed": self.failed, "left": self.left}
+        known = {
+            "change": change,
+            "reason": Words(text),
+            "failed": self.failed,
+            "left": self.left,
+            "beside": self.beside,
+        }
         return Done(**(known | more))  # type: ignore[arg-type]  # the fields of Done by name

@@ -1,4 +1,4 @@
-"""What the mails of the cold standby tell their reader to check."""
+"""Sentences of the mails of the cold standby: most of them what their reader is to check."""
 
 from kirikae.ec2 import Instance
 from kirikae.notify import Words, at
@@ -21,8 +21,10 @@ FAILED_CHECK = Words(
     f"で実行するか、タグ {FAILED} を削除してください。",
 )
 UNFENCED_CHECK = Words(
-    "Stop it by hand; a standby is started by the next run, within a minute. Or set FenceActive=false.",
-    "手動で停止してください。1 分以内に次の実行がスタンバイを起動します。または FenceActive=false にしてください。",
+    "Stop it by hand; the next run, within a minute, starts a standby, or lets the one that is up take its place. "
+    "Or set FenceActive=false.",
+    "手動で停止してください。1 分以内に次の実行がスタンバイを起動するか、起動済みのスタンバイを稼働させます。"
+    "または FenceActive=false にしてください。",
 )
 CALLER_CHECK = Words(
     "EC2 denies the start of every candidate: the fault is the function's role or a policy of the organization, "
@@ -52,4 +54,38 @@ def still_running(named: str) -> Words:
     return Words(
         f"Still running: standby {named}. kirikae does not stop it.",
         f"スタンバイ {named} は稼働したままです (kirikae は停止しません)。",
+    )
+
+
+def takes_its_place(standby: str) -> Words:
+    """Say what comes after the stop of the active where a standby is up already."""
+    return Words(
+        f"The standby {standby} is up already and takes its place.",
+        f"スタンバイ {standby} はすでに起動しているため、起動は行わず、active の代わりに稼働させます。",
+    )
+
+
+def not_fenced(problem: str, beside: str) -> Words:
+    """Say what could not be stopped, and what does not happen for that: a start, or that `beside` takes its place."""
+    return Words(
+        f"What may still serve could not be stopped, so "
+        f"{f'the standby {beside} does not take its place' if beside else 'no standby is started'}: {problem}",
+        f"稼働中の可能性があるインスタンスを停止できないため、"
+        f"{f'起動済みのスタンバイ {beside} は稼働させません' if beside else 'スタンバイは起動しません'}: {problem}",
+    )
+
+
+def left(standby: str, why: str) -> Words:
+    """Say that a standby was left, and why."""
+    return Words(
+        f"The standby {standby} was left, because it has not come to serve: {why}. The next one takes its place.",
+        f"スタンバイ {standby} は時間内に稼働しなかったため、次のスタンバイに切り替えます: {why}。",
+    )
+
+
+def another_type(own: str, given: str) -> Words:
+    """Say that a standby was started with another type than its own."""
+    return Words(
+        f"Its type was changed from {own} to {given}, for want of capacity; see below.",
+        f"容量不足のため、インスタンスタイプを {own} から {given} に変更しました。",
     )

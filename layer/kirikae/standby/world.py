@@ -1,6 +1,6 @@
 """The cold standby as values: settings, what is seen of the world, and what can be changed in it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -12,7 +12,7 @@ from kirikae.decision import Change
 from kirikae.ec2 import Instance
 from kirikae.elb import Target
 from kirikae.notify import Words
-from kirikae.standby.notes import FAILED, GAVE_UP, OUTAGE, current, failure
+from kirikae.standby.notes import FAILED, GAVE_UP, OUTAGE, SERVING, STARTED, current, failure, since_start
 
 UP = frozenset({"pending", "running"})
 
@@ -65,9 +65,17 @@ class Observed:
 
     @property
     def up(self) -> list[Instance]:
-        """The candidates that start or run, in order; those that were left only while there is no other."""
+        """The candidates that start or run, the one to follow first; those that were left only while there is no other.
+
+        That is the one that is noted as serving, else one that is registered, or noted as started, else the first.
+        """
         every = [standby for standby in self.standbys if standby.state in UP]
-        return [standby for standby in every if not self.left(standby)] or every
+        return sorted([standby for standby in every if not self.left(standby)] or every, key=self._comes_later)
+
+    def _comes_later(self, standby: Instance) -> tuple[bool, bool, bool]:
+        noted = self.notes(standby)
+        serves = since_start(standby, noted, SERVING) is not None
+        return not serves, not registered(standby.id, self.targets), STARTED not in noted
 
     def left(self, candidate: Instance) -> bool:
         """Tell whether the candidate was left in this outage, because it ran and never came to serve."""
@@ -82,6 +90,11 @@ class Observed:
     def notes(self, candidate: Instance) -> Mapping[str, str]:
         """Return what is noted on the candidate about the present outage."""
         return current(candidate, self.active)
+
+
+def registered(instance_id: str, targets: Iterable[Target]) -> bool:
+    """Tell whether an instance is registered; one that drains, from the outage before perhaps, is on its way out."""
+    return any(target.id == instance_id and target.state != "draining" for target in targets)
 
 
 @dataclass(frozen=True)
@@ -103,13 +116,15 @@ class Note(Change):
     standby: str
     register: str = ""
     ports: tuple[int, ...] = ()  # those of the active; none: the group's own
-    deregister: tuple[tuple[str, int], ...] = ()  # standbys that were left, and their ports: two never serve
+    deregister: tuple[tuple[str, int], ...] = ()  # standbys that were left, and their ports, first: two never serve
+    fence: str | None = None  # the active, to be stopped first
 
     def record(self) -> dict[str, Any]:
         """Return the standby by the kind of its note, and the registration if there is one."""
         registration = {"register": self.register, "ports": list(self.ports)} if self.register else {}
         leaving = {"deregister": [list(target) for target in self.deregister]} if self.deregister else {}
-        return {self.kind: self.standby} | registration | leaving
+        fence = {"fence": self.fence} if self.fence else {}
+        return fence | {self.kind: self.standby} | registration | leaving
 
 
 @dataclass(frozen=True)
@@ -129,7 +144,7 @@ class Started(Change):
 
 
 def to_fence(config: Config, seen: Observed) -> str | None:
-    """Return the active if it is to be stopped before a standby starts."""
+    """Return the active if it is to be stopped before a standby starts, or takes its place."""
     return seen.active.id if config.fences and seen.active.state == "running" else None
 
 

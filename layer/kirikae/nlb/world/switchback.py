@@ -14,6 +14,7 @@ from kirikae.nlb import world
 class Config(world.Config):
     """Settings of the switchback, on top of those shared by both directions."""
 
+    recovery_minutes: int = env.must("[1-9][0-9]*", "a whole number from 1", default=3)
     recovery_alarm_name: str = env.of_stack()  # of the first primary group: OK after RecoveryMinutes
     ready_alarm_name: str = env.of_stack()  # in replace mode: ALARM after RecoveryMinutes of enough passed checks
     flapping_alarm_name: str = env.of_stack()  # ALARM after MaxSwitchesPerHour switches
@@ -27,8 +28,12 @@ class Observed:
 
     switches: world.Switches
     primary: Mapping[str, tuple[Target, ...]] = field(default_factory=dict)  # by group
-    behind: Mapping[str, str] = field(default_factory=dict)  # address of a target -> its instance
+    behind: Mapping[str, str] = field(
+        default_factory=dict
+    )  # address of a target -> its instance, "" for an interface without one
     instances: Mapping[str, str] = field(default_factory=dict)  # of the healthy targets, id -> state, in weighted mode
     statuses: Mapping[str, Status] = field(default_factory=dict)  # of the running instances, in replace mode
+    outside: tuple[str, ...] = ()  # those of them in zones that are not enabled for the load balancer, in replace mode
     recovery: tuple[Alarm, ...] = ()  # of the mode in force: in weighted mode one of each group
     flapping: Alarm | None = None
+    known_seconds: float | None = None  # since people know that the page is on; asked when a way back is due

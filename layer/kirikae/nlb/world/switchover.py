@@ -25,6 +25,6 @@ class Observed:
     switches: world.Switches
     primary: Mapping[str, tuple[Target, ...]] = field(default_factory=dict)  # by group
     sorry: Mapping[str, tuple[Target, ...]] = field(default_factory=dict)  # by group, without those not to be read
-    behind: Mapping[str, str] | None = None  # address of a primary target -> the instance that has it
+    behind: Mapping[str, str] | None = None  # address of a primary target -> its instance, "" if its interface has none
     instances: Mapping[str, str] | None = None  # id -> state; None here and above: not asked, because the rest suffices
     alarms: Mapping[str, Alarm] = field(default_factory=dict)  # by primary group; likewise

@@ -1,0 +1,85 @@
+"""Whether the primary is back: which targets are fit, by the evidence of the mode in force, and for how long."""
+
+from kirikae import ec2
+from kirikae.alarms import Alarm
+from kirikae.elb import Target
+from kirikae.nlb import servers
+from kirikae.nlb.world.switchback import Config, Observed
+from kirikae.notify import Words
+
+
+def checked(config: Config, seen: Observed, group: str) -> set[str]:
+    """Return the instances of a group whose status checks count: those declared, else those registered; no others."""
+    primary = servers.staying(seen.primary)
+    if not (found := servers.registered(primary[group], seen.behind)):
+        return set()  # nobody would answer there
+    declared = servers.declared(config, primary, seen.behind, group)
+    return declared or {server for server in found if server.startswith("i-")}
+
+
+def fit(config: Config, seen: Observed, group: str) -> int:
+    """Count the targets of a group that can serve, by the best evidence that the mode in force has."""
+    if seen.switches.mode == "replace":
+        held = servers.registered(servers.staying(seen.primary)[group], seen.behind)
+        ready = {
+            server for server in checked(config, seen, group) & seen.statuses.keys() if seen.statuses[server].ready
+        }
+        # One that is declared and shown by no target is behind one of those of which nobody knows the instance.
+        return sum(len(held.get(server, [server])) for server in ready - (held.keys() & set(seen.outside)))
+    states = {target.id: seen.instances.get(seen.behind.get(target.id, target.id)) for target in seen.primary[group]}
+    return sum(target.healthy and states[target.id] not in ec2.DOWN for target in seen.primary[group])
+
+
+def enough(config: Config, seen: Observed) -> bool:
+    """Tell whether every group has enough targets that can serve."""
+    return all(fit(config, seen, group) >= config.min_healthy_targets for group in seen.primary)
+
+
+def unsure(seen: Observed) -> list[Alarm]:
+    """Return the alarms that do not show enough fit targets for RecoveryMinutes."""
+    shows = "ALARM" if seen.switches.mode == "replace" else "OK"
+    return [alarm for alarm in seen.recovery if alarm.state != shows]
+
+
+def evidence(config: Config, seen: Observed) -> Words:
+    """Return how many targets are fit, by which evidence."""
+    said = []
+    for group, targets in seen.primary.items():
+        of, of_ja = (f" of {group}", f"{group} の") if len(seen.primary) > 1 else ("", "")
+        count = fit(config, seen, group)
+        if seen.switches.mode == "replace":
+            found = "; ".join(_checks(seen, server) for server in sorted(checked(config, seen, group)))
+            en = f"{count} primary targets{of} are on instances that pass their status checks ({found or 'none known'})"
+            ja = f"ステータスチェックに合格したインスタンス上の{of_ja}プライマリターゲットは {count} 台 ({found})"
+            said.append(Words(en, ja))
+        else:
+            found = "; ".join(_target(seen, target) for target in targets) or "no targets"
+            en = f"{count} of {len(targets)} primary targets{of} are healthy ({found})"
+            said.append(Words(en, f"{of_ja}プライマリターゲットは {len(targets)} 台中 {count} 台が正常 ({found})"))
+    return Words("; ".join(words.en for words in said), "、".join(words.ja for words in said))
+
+
+def _checks(seen: Observed, server: str) -> str:
+    """Return the status checks of a server, and that no traffic would reach it where that is so."""
+    status = seen.statuses.get(server)
+    found = f"{status.system}/{status.instance}/{status.application}" if status else "no status checks"
+    return f"{server} {found}{', in a zone that is not enabled' if server in seen.outside else ''}"
+
+
+def _target(seen: Observed, target: Target) -> str:
+    """Return the health of a target, and its instance's state where that adds something."""
+    if (state := seen.instances.get(seen.behind.get(target.id, target.id))) in ec2.DOWN:
+        return f"{target.id} {target.state}, but {state}"
+    return f"{target.id} {target.override or target.state} {target.reason}".strip()
+
+
+def why(config: Config, seen: Observed) -> Words:
+    """Return the evidence, and what the alarms say of it, if they were asked."""
+    said, minutes = [evidence(config, seen)], config.recovery_minutes
+    if names := ", ".join(f"{alarm.name} ({alarm.state})" for alarm in unsure(seen)):
+        ja = f"RecoveryMinutes ({minutes} 分) 続いたことは未確認: アラーム {names}"
+        said.append(Words(f"not known for RecoveryMinutes ({minutes}): alarm {names}", ja))
+    elif asked := ", ".join(alarm.name for alarm in seen.recovery):
+        ja = f"アラーム {asked} によると RecoveryMinutes ({minutes} 分) 続いています"
+        said.append(Words(f"for RecoveryMinutes ({minutes}), says the alarm {asked}", ja))
+    return Words("; ".join(words.en for words in said), "。".join(words.ja for words in said))
