@@ -111,6 +111,31 @@ def test_an_alarm_from_before_a_restart_says_nothing_of_an_active_that_passes_it
     assert world.states == ["stopped", "stopped"]
 
 
+@pytest.mark.parametrize(("code", "status"), [("ServiceUnavailable", 503), ("Throttling", 400), ("AccessDenied", 403)])
+def test_a_standby_is_started_for_an_active_that_is_down_though_cloudwatch_does_not_answer(
+    batch: World, code: str, status: int
+) -> None:
+    world = batch(StandbyTargetGroupArn="its own")
+    world.account.faults.add("cloudwatch", "DescribeAlarms", code, status=status, role="ColdStandby")
+    world.dies()
+    world.minutes(10)
+    assert world.subjects == ["standby ONE started", "standby ONE is serving"]
+    assert not world.alarm_mails("Errors")
+
+
+def test_alarms_that_cannot_be_read_are_no_all_clear_while_the_active_runs(batch: World) -> None:
+    world = batch()
+    heartbeat(world)
+    world.sets("heartbeat", "ALARM")
+    world.account.faults.add("cloudwatch", "DescribeAlarms", "ServiceUnavailable", status=503, role="ColdStandby")
+    world.minutes(4)
+    assert world.subjects == ["standby ONE started"]
+    assert world.alarm_mails("Errors")
+    world.account.faults.clear()
+    world.minutes(4)
+    assert world.subjects == ["standby ONE started", "standby ONE is serving"]
+
+
 # Tags that cannot be written or removed.
 
 
