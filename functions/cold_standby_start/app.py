@@ -30,9 +30,9 @@ def observe(config: Config, hint: Hint) -> Observed:
     every = config.active_instance_id, *config.standby_instance_ids
     active, *others = ec2.instances(every, hint.stopped_instance or hint.running_instance, hint.state)
     standbys = tuple(notes.believed(standby, active, now) for standby in others)
-    seen = Observed(now, active, standbys, look.alarms_on(config, active))
+    seen = look.without_data(config, Observed(now, active, standbys, look.alarms_on(config, active)))
     running = [standby.id for standby in seen.up if standby.state == "running"]
-    running = running if outage.down(seen) or seen.alarms else []
+    running = running if outage.down(seen) or seen.alarms or seen.unknown else []
     back = active.state == "running" and (bool(seen.noted) or outage.in_doubt(seen))
     if asked := [*([active.id] if back else []), *running]:
         seen = replace(seen, statuses=checks.instance_statuses(asked))
@@ -140,7 +140,8 @@ def bring_up(config: Config, seen: Observed, found: Outage) -> Decision[Start | 
 def must_wait(config: Config, seen: Observed) -> str:
     """Return what keeps every standby from serving for now, whoever could be started."""
     if not outage.calls(seen):
-        silent = ", ".join(f"{alarm.name}: {alarm.silent}" for alarm in outage.raised(seen))
+        alarms = *outage.raised(seen), *seen.unknown
+        silent = ", ".join(f"{alarm.name}: {alarm.silent or 'no data'}" for alarm in alarms)
         return f"nothing is started for alarms that call nobody ({silent})"
     if config.strict and seen.active.state in ("stopping", "shutting-down"):
         return f"{seen.active.id} is {seen.active.state}, and a standby starts when it is seen stopped"

@@ -136,6 +136,40 @@ def test_alarms_that_cannot_be_read_are_no_all_clear_while_the_active_runs(batch
     assert world.subjects == ["standby ONE started", "standby ONE is serving"]
 
 
+@pytest.mark.parametrize("seconds", [10, 60])
+def test_an_alarm_that_loses_its_data_does_not_end_the_outage(batch: World, seconds: int) -> None:
+    world = batch(StandbyTargetGroupArn="its own")
+    world.alarm("never had any", [world.arn])
+    world.minutes(1)
+    heartbeat(world)
+    world.service.hangs()
+    world.sets("heartbeat", "ALARM")
+    world.account.advance(seconds)
+    world.sets("heartbeat", "INSUFFICIENT_DATA")
+    world.minutes(8)
+    assert world.subjects == ["standby ONE started", "standby ONE is serving"]
+    assert world.service.health()[world.one] == "healthy"
+    world.account.ec2.applications[world.active] = True
+    world.sets("heartbeat", "OK")
+    world.minutes(5)
+    assert world.subjects[2:] == ["active is back"]
+
+
+def test_nothing_more_is_started_for_an_alarm_that_has_lost_its_data(batch: World) -> None:
+    world = batch()
+    heartbeat(world)
+    world.service.lacks(CAPACITY, world.one, world.two)
+    world.sets("heartbeat", "ALARM")
+    world.account.faults.clear()
+    world.sets("heartbeat", "INSUFFICIENT_DATA")
+    world.minutes(6)
+    assert world.states == ["stopped", "stopped"]
+    assert "alarms that call nobody (heartbeat: no data)" in world.invoke()["reason"]
+    world.sets("heartbeat", "ALARM")
+    world.minutes(2)
+    assert world.subjects == ["no standby started", "standby ONE started"]
+
+
 # Tags that cannot be written or removed.
 
 

@@ -28,6 +28,15 @@ def alarms_on(config: Config, active: Instance) -> tuple[Alarm, ...]:
         return ()
 
 
+def without_data(config: Config, seen: Observed) -> Observed:
+    """Ask which alarms have lost their data since the noted outage began, if nothing else keeps that from its end."""
+    began = outage.noted_since(seen)
+    if began is None or seen.active.state != "running" or outage.of(seen):
+        return seen
+    lost = alarms.in_alarm(config.own_arn, "INSUFFICIENT_DATA")
+    return replace(seen, unknown=tuple(alarm for alarm in lost if alarm.since >= began))
+
+
 def without_muted(config: Config, hint: Hint, seen: Observed) -> Observed:
     """Ask which alarms are muted, if a start or a stop hangs on that and CloudWatch has not just called."""
     calls = outage.calling(seen)
