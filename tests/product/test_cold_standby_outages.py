@@ -1,6 +1,7 @@
 """What EC2 and CloudWatch do at the wrong moment: silent alarms, refusals of every kind, lags, standbys that hang."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from standby_stories import CAPACITY, START, STOP, TYPE, Batch
@@ -457,6 +458,27 @@ def test_with_fences_it_is_stopped_before_the_next_starts(batch: World) -> None:
     world.minutes(5)
     assert world.subjects == ["standby ONE started", "standby TWO started", "standby TWO is serving"]
     assert world.states == ["stopped", "running"], "stopped by the function, so no person's wish"
+
+
+def test_a_standby_is_not_left_before_that_is_noted(batch: World) -> None:
+    world = batch(FenceActive="true")
+    world.account.ec2.checks[world.one] = {"AttachedEbsStatus": "impaired"}
+    world.dies()
+    world.minutes(10)
+    world.service.lacks(CAPACITY, world.two, times=1)
+
+    def left(params: dict[str, Any]) -> bool:
+        return any(tag["Key"] == "kirikae:failed" and "gave-up" in tag["Value"] for tag in params["Tags"])
+
+    fault = {"status": 503, "role": "ColdStandby", "when": left}
+    world.account.faults.add("ec2", "CreateTags", "RequestLimitExceeded", **fault)
+    world.minutes(8)
+    assert world.states == ["running", "stopped"]
+    assert world.calls(STOP) == [], "its stop would be taken for a person's"
+    world.account.faults.clear()
+    world.minutes(8)
+    assert world.states == ["stopped", "running"]
+    assert not world.alarm_mails("Refused")
 
 
 def test_the_last_one_is_not_given_up(batch: World) -> None:
