@@ -30,9 +30,9 @@ def observe(config: Config, hint: Hint) -> Observed:
     every = config.active_instance_id, *config.standby_instance_ids
     active, *others = ec2.instances(every, hint.stopped_instance or hint.running_instance, hint.state)
     standbys = tuple(notes.believed(standby, active, now) for standby in others)
-    seen = Observed(now, active, standbys, alarms.in_alarm(config.own_arn))
+    seen = look.without_data(config, Observed(now, active, standbys, look.alarms_on(config, active)))
     running = [standby.id for standby in seen.up if standby.state == "running"]
-    running = running if outage.down(seen) or seen.alarms else []
+    running = running if outage.down(seen) or seen.alarms or seen.unknown else []
     back = active.state == "running" and (bool(seen.noted) or outage.in_doubt(seen))
     if active.state == ec2.MISSING:
         seen = replace(seen, told=tell.unanswered(config))

@@ -41,19 +41,21 @@ def read(*names: str, removed_by: str) -> dict[str, Alarm]:
     return seen
 
 
-def in_alarm(action_arn: str) -> tuple[Alarm, ...]:
+def in_alarm(action_arn: str, state: str = "ALARM") -> tuple[Alarm, ...]:
     """Return the alarms of any kind that are in ALARM and whose alarm action is this function; some may be silent.
+
+    state: another one that they are to be in.
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_DescribeAlarms.html
     """
     answer = aws.client("cloudwatch").describe_alarms(
-        ActionPrefix=action_arn, StateValue="ALARM", AlarmTypes=["MetricAlarm", "CompositeAlarm"]
+        ActionPrefix=action_arn, StateValue=state, AlarmTypes=["MetricAlarm", "CompositeAlarm"]
     )
     kinds = [answer[kind] for kind in ("MetricAlarms", "CompositeAlarms") if kind in answer] or [answer["MetricAlarms"]]
     return tuple(
         _alarm(described)
         for described in itertools.chain(*kinds)
-        if described["StateValue"] == "ALARM"
+        if described["StateValue"] == state
         # A prefix: a version or an alias of the function counts, another function with a longer name does not.
         and any(f"{action}:".startswith(f"{action_arn}:") for action in described.get("AlarmActions", []))
     )

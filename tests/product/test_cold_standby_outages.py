@@ -1,6 +1,7 @@
 """What EC2 and CloudWatch do at the wrong moment: silent alarms, refusals of every kind, lags, standbys that hang."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from standby_stories import CAPACITY, START, STOP, TYPE, Batch
@@ -118,6 +119,65 @@ def test_that_nothing_serves_raises_an_alarm_however_slow_the_ticks_come(batch: 
     world.dies()
     world.minutes(25)
     assert len(world.alarm_mails("StandbyNotServing")) == 1
+
+
+@pytest.mark.parametrize(("code", "status"), [("ServiceUnavailable", 503), ("Throttling", 400), ("AccessDenied", 403)])
+def test_a_standby_is_started_for_an_active_that_is_down_though_cloudwatch_does_not_answer(
+    batch: World, code: str, status: int
+) -> None:
+    world = batch(StandbyTargetGroupArn="its own")
+    world.account.faults.add("cloudwatch", "DescribeAlarms", code, status=status, role="ColdStandby")
+    world.dies()
+    world.minutes(10)
+    assert world.subjects == ["standby ONE started", "standby ONE is serving"]
+    assert not world.alarm_mails("Errors")
+
+
+def test_alarms_that_cannot_be_read_are_no_all_clear_while_the_active_runs(batch: World) -> None:
+    world = batch()
+    heartbeat(world)
+    world.sets("heartbeat", "ALARM")
+    world.account.faults.add("cloudwatch", "DescribeAlarms", "ServiceUnavailable", status=503, role="ColdStandby")
+    world.minutes(4)
+    assert world.subjects == ["standby ONE started"]
+    assert world.alarm_mails("Errors")
+    world.account.faults.clear()
+    world.minutes(4)
+    assert world.subjects == ["standby ONE started", "standby ONE is serving"]
+
+
+@pytest.mark.parametrize("seconds", [10, 60])
+def test_an_alarm_that_loses_its_data_does_not_end_the_outage(batch: World, seconds: int) -> None:
+    world = batch(StandbyTargetGroupArn="its own")
+    world.alarm("never had any", [world.arn])
+    world.minutes(1)
+    heartbeat(world)
+    world.service.hangs()
+    world.sets("heartbeat", "ALARM")
+    world.account.advance(seconds)
+    world.sets("heartbeat", "INSUFFICIENT_DATA")
+    world.minutes(8)
+    assert world.subjects == ["standby ONE started", "standby ONE is serving"]
+    assert world.service.health()[world.one] == "healthy"
+    world.account.ec2.applications[world.active] = True
+    world.sets("heartbeat", "OK")
+    world.minutes(5)
+    assert world.subjects[2:] == ["active is back"]
+
+
+def test_nothing_more_is_started_for_an_alarm_that_has_lost_its_data(batch: World) -> None:
+    world = batch()
+    heartbeat(world)
+    world.service.lacks(CAPACITY, world.one, world.two)
+    world.sets("heartbeat", "ALARM")
+    world.account.faults.clear()
+    world.sets("heartbeat", "INSUFFICIENT_DATA")
+    world.minutes(6)
+    assert world.states == ["stopped", "stopped"]
+    assert "alarms that call nobody (heartbeat: no data)" in world.invoke()["reason"]
+    world.sets("heartbeat", "ALARM")
+    world.minutes(2)
+    assert world.subjects == ["no standby started", "standby ONE started"]
 
 
 # Tags that cannot be written or removed.
@@ -407,6 +467,27 @@ def test_with_fences_it_is_stopped_before_the_next_starts(batch: World) -> None:
     world.minutes(5)
     assert world.subjects == ["standby ONE started", "standby TWO started", "standby TWO is serving"]
     assert world.states == ["stopped", "running"], "stopped by the function, so no person's wish"
+
+
+def test_a_standby_is_not_left_before_that_is_noted(batch: World) -> None:
+    world = batch(FenceActive="true")
+    world.account.ec2.checks[world.one] = {"AttachedEbsStatus": "impaired"}
+    world.dies()
+    world.minutes(10)
+    world.service.lacks(CAPACITY, world.two, times=1)
+
+    def left(params: dict[str, Any]) -> bool:
+        return any(tag["Key"] == "kirikae:failed" and "gave-up" in tag["Value"] for tag in params["Tags"])
+
+    fault = {"status": 503, "role": "ColdStandby", "when": left}
+    world.account.faults.add("ec2", "CreateTags", "RequestLimitExceeded", **fault)
+    world.minutes(8)
+    assert world.states == ["running", "stopped"]
+    assert world.calls(STOP) == [], "its stop would be taken for a person's"
+    world.account.faults.clear()
+    world.minutes(8)
+    assert world.states == ["stopped", "running"]
+    assert not world.alarm_mails("Refused")
 
 
 def test_the_last_one_is_not_given_up(batch: World) -> None:

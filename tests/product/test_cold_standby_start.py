@@ -208,6 +208,10 @@ WORLDS = {
         {"close": [ONE]},
         seen("running", started("running", **RAN), **ACTIVE_OK, **silent(900)),
     ),
+    "the alarm of the outage has lost its data": (
+        {"running": ONE},
+        seen("running", started("running"), **ACTIVE_OK, unknown=(replace(alarm(4), state="INSUFFICIENT_DATA"),)),
+    ),
     "the start fell back for want of capacity": (
         start(ONE, TWO),
         seen("stopped", started("stopped", reason="Server.InsufficientInstanceCapacity: Why")),

@@ -122,18 +122,20 @@ def refusal(candidate: Instance, error: ClientError) -> str:
     return f"{code}: {message[:200]}" if tells else code
 
 
-def note_failed(seen: Observed, candidate: Instance, how: str, why: str, *gone: str) -> None:
-    """Note that the candidate failed, unless another run has.
+def note_failed(seen: Observed, candidate: Instance, how: str, why: str, *gone: str) -> bool:
+    """Note that the candidate failed, unless another run has; tell whether it could be noted.
 
     IAM denies the next start while it stands, and another such note over it: of runs that overlap, one goes on.
     """
     present = _unless_counted(candidate, ec2.instances([candidate.id])[0])
     note = {OUTAGE: iso(outage.began(seen)), FAILED: value(iso(clock.now()), how, why)}
     old = [key for key in (*gone, TRIED) if key in present.tags]
-    if not record.note(candidate.id, note, [*old, *over(candidate, seen.active)]):
-        # Denied because another run has, perhaps, which may not show yet.
-        shown = patience.until(lambda: ec2.instances([candidate.id])[0], lambda present: _counted(candidate, present))
-        _unless_counted(candidate, shown or candidate)
+    if record.note(candidate.id, note, [*old, *over(candidate, seen.active)]):
+        return True
+    # Denied because another run has, perhaps, which may not show yet.
+    shown = patience.until(lambda: ec2.instances([candidate.id])[0], lambda present: _counted(candidate, present))
+    _unless_counted(candidate, shown or candidate)
+    return False
 
 
 def _counted(candidate: Instance, present: Instance) -> bool:

@@ -66,17 +66,18 @@ def calls(seen: Observed) -> bool:
 def of(seen: Observed) -> Outage | None:
     """Return since when and why the active does not serve; None while it does, starts, or nobody knows or calls.
 
-    An alarm that was silenced during an outage does not end it.
+    An alarm that was silenced during an outage does not end it, nor does one that has lost its data.
     """
     active, noted = seen.active, noted_since(seen)
     evidence = [alarm for alarm in raised(seen) if not alarm.silent or (noted and alarm.since >= noted)]
+    evidence += seen.unknown
     if not down(seen) and (active.state != "running" or not evidence):
         return None
     launched = active.launched
     times = [max(alarm.since, launched) if launched else alarm.since for alarm in evidence]
     times += [active.stopped] if down(seen) and active.stopped else []
-    en = [f"{alarm.name} is in ALARM since {iso(alarm.since)}" for alarm in evidence]
-    ja = [f"アラーム {alarm.name} は {at(alarm.since).ja} から ALARM です" for alarm in evidence]
+    en = [f"{alarm.name} is in {alarm.state} since {iso(alarm.since)}" for alarm in evidence]
+    ja = [f"アラーム {alarm.name} は {at(alarm.since).ja} から {alarm.state} です" for alarm in evidence]
     if down(seen):
         reason = f" ({active.reason})" if active.reason else ""
         en.insert(0, f"the active {active.id} is {active.state}{reason}")
@@ -113,7 +114,8 @@ def stopped_first(config: Config, seen: Observed) -> str:
 def waits(config: Config, seen: Observed) -> str:
     """Return what keeps every standby down for now, whoever could be started."""
     if not calls(seen):
-        silent = ", ".join(f"{alarm.name}: {alarm.silent}" for alarm in raised(seen))
+        alarms = *raised(seen), *seen.unknown
+        silent = ", ".join(f"{alarm.name}: {alarm.silent or 'no data'}" for alarm in alarms)
         return f"nothing is started for alarms that call nobody ({silent})"
     if config.strict and seen.active.state in ("stopping", "shutting-down"):
         return f"{seen.active.id} is {seen.active.state}, and a standby starts when it is seen stopped"

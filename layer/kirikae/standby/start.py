@@ -39,7 +39,8 @@ def start(config: Config, seen: Observed, change: Start) -> Done:
     run = Run(config, seen, change, fences)
     try:
         _note_fallen(run, [standbys[name] for name in change.fallen])
-        _note_left(run, [standbys[name] for name in change.leave or ()])
+        if stays := _note_left(run, [standbys[name] for name in change.leave or ()]):
+            return run.came_to(f"{stays} stays for now: that it is left could not be noted", news=bool(run.failed))
         for name in change.start:
             if done := _try(run, standbys[name]):
                 return done
@@ -93,16 +94,21 @@ def _note_fallen(run: Run, fallen: list[Instance]) -> None:
         run.failed[standby.id] = f"its start was accepted and fell back: {standby.reason}"
 
 
-def _note_left(run: Run, leaving: list[Instance]) -> None:
-    """Count standbys that run and never came to serve as failed, so that the next one may start."""
+def _note_left(run: Run, leaving: list[Instance]) -> str:
+    """Count standbys that run and never came to serve as failed, so that the next one may start.
+
+    Return the one for which that could not be noted: later runs would take its stop for a person's.
+    """
     for standby in leaving:
         [present] = ec2.instances([standby.id])
         if since_start(present, current(present, run.seen.active), SERVING):
             raise OtherRunError(f"{standby.id} serves now")
         if not run.seen.left(standby):
             why = evidence(run.config, run.seen, standby)[1].en
-            ladder.note_failed(run.seen, standby, GAVE_UP, why)
+            if not ladder.note_failed(run.seen, standby, GAVE_UP, why):
+                return standby.id
             run.left[standby.id] = why
+    return ""
 
 
 def _look(run: Run) -> dict[str, Instance]:

@@ -56,6 +56,7 @@ class Observed:
     active: Instance
     standbys: tuple[Instance, ...]  # in order
     alarms: tuple[Alarm, ...] = ()  # those in ALARM whose action is this function, silent ones too
+    unknown: tuple[Alarm, ...] = ()  # of those, the ones without data since after the outage began: it may go on
     statuses: tuple[Status, ...] = ()  # of the running standby, and of the active when it is back or in doubt
     targets: tuple[Target, ...] = ()  # of StandbyTargetGroupArn, while a standby runs
     ran: datetime | None = None  # when the event says that the standby began to run
