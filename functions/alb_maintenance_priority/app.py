@@ -104,11 +104,16 @@ def _out_of_maintenance(config: Config, seen: Observed) -> Decision[Changes]:
     """Decide while no window is open."""
     note = f"{seen.stored.note}; " if seen.stored.note else ""
     closes = ours.to_close(config, seen)
-    if seen.memory.state not in rules.OURS and not ours.placed(config, seen):
+    doubted = ours.doubted(config, seen)
+    if doubted or (seen.memory.state not in rules.OURS and not ours.placed(config, seen)):
         if closes:
             en = f"{note}no window is open, but {', '.join(closes)} would take requests"
             ja = f"メンテナンス時間帯ではないのに、ルール {', '.join(closes)} がリクエストに一致する状態でした"
             return Decision(Words(en, ja), Close(closes))
+        if doubted:
+            en = f"the rule's tags say {seen.memory.state}, but no window was ever stored: no rule is moved"
+            ja = "タグの記録に対応するメンテナンス時間帯がないため、ルールは移動しません"
+            return Decision(Words(f"{note}{en}", ja), Park({}))
         problem = ours.harm(config, seen)
         idle = "no window is open and the maintenance rule is parked"
         return Decision(Words(f"{note}{problem or idle}"), refused=bool(problem))

@@ -129,6 +129,15 @@ WORLDS = {
         TO_LIVE | {"opens": []},
         seen(PARKED, Memory("parked"), OPEN, shut=False),
     ),
+    "tags of a window that never was": (
+        {"to": "parked", "priorities": {}, "closes": []},
+        replace(seen(PARKED, Memory("live", {"b": (1, 2)})), stored=Stored({}, NOW, 0)),
+    ),
+    "tags of a window that never was, and the rule is open": (
+        {"to": "closed", "closes": ["aa"]},
+        replace(seen(PARKED, REMEMBERED, shut=False), stored=Stored({}, NOW, 0)),
+    ),
+    "somebody deleted the windows": (TO_PARKED, replace(seen(LIVE, REMEMBERED), stored=Stored({}, NOW, 0))),
     "the live number is free": (
         {"to": "live", "priorities": {"aa": 1}, "numbers": {"a": [10, 10]}, "opens": ["aa"]},
         seen({"aa": 49999, "a": 10}, NONE, OPEN),
@@ -301,6 +310,11 @@ class Site(Shop):
         self.stack = cloudformation.deploy(self.account, self.build, "shop", given)
         self.before = self.alb.priorities()
         return self
+
+    def tagged(self, tags: dict[str, str]) -> None:
+        """Let somebody write tags of the maintenance rule."""
+        pairs = [{"Key": key, "Value": value} for key, value in tags.items()]
+        self.account.client("elbv2").add_tags(ResourceArns=[self.rule], Tags=pairs)
 
     def updated(self, **changed: str) -> None:
         self.given |= changed
@@ -532,6 +546,40 @@ def test_without_its_tag_only_the_maintenance_rule_moves_and_the_mail_says_so(si
     assert f"order of before is {'missing' if tag is None else 'broken'}" in site.mails[-1].body
     site.minutes(5)
     assert len(site.mails) == 2
+
+
+def test_a_tag_with_an_impossible_number_does_not_keep_the_page_on(site: Site) -> None:
+    site.wish("start", minutes=10)
+    rule = site.alb.rule_arns["/a"].rpartition("/")[2]
+    site.tagged({"kirikae:maintenance": "state=live rules=1", "kirikae:maintenance-1": f"{rule}=0+2"})
+    site.minutes(20)
+    assert (site.statuses(), site.number) == (SERVICE, 49999)
+    assert "order of before is broken" in site.mails[-1].body
+
+
+@pytest.mark.parametrize("state", ["live", "moving", "left"])
+def test_tags_of_a_window_that_never_was_move_nobodys_rule(site: Site, state: str) -> None:
+    site.minutes(2)
+    rules = site.alb.rule_arns
+    site.alb.move((rules["/a"], 100))
+    before = site.alb.priorities()
+    forged = f"{rules['/c'].rpartition('/')[2]}=1+2"
+    site.tagged({"kirikae:maintenance": f"state={state} rules=1", "kirikae:maintenance-1": forged})
+    site.minutes(3)
+    assert (site.alb.priorities(), site.mails) == (before, [])
+    assert site.tags["kirikae:maintenance"] == "state=parked rules=0"
+    site.wish("start", minutes=60)
+    site.wish("end")
+    assert site.alb.priorities() == before
+
+
+def test_a_window_that_ends_with_its_parameter_is_undone(site: Site) -> None:
+    site.wish("start", minutes=60)
+    site.minutes(2)
+    site.account.client("ssm").delete_parameter(Name=PARAMETER)
+    site.minutes(3)
+    assert (site.statuses(), site.alb.priorities()) == (SERVICE, site.before)
+    assert [subject[:14] for subject in site.subjects] == ["maintenance ON", "maintenance OF"]
 
 
 def test_a_taken_parked_number_gives_the_next_free_one_below(site: Site) -> None:

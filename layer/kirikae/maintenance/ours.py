@@ -62,6 +62,14 @@ def moved_by_others(config: Config, seen: Observed) -> bool:
     return config.rule in config.live or not ended
 
 
+def doubted(config: Config, seen: Observed) -> bool:
+    """Tell whether the tags speak of a window where none was ever stored and the rule is not live either.
+
+    Anybody who may tag can write them; what they say of the others' numbers would move these.
+    """
+    return seen.memory.state in rules.OURS and not seen.stored.version and not placed(config, seen)
+
+
 def harm(config: Config, seen: Observed) -> str:
     """Return what a rule of the user's own would do to visitors while it is parked, nothing if it does none."""
     home = config.homes[config.rule]

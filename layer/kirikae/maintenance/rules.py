@@ -174,7 +174,8 @@ def decoded(tags: Mapping[str, str]) -> Memory:
             if not (found := re.fullmatch(r"([0-9a-zA-Z]+)=(\d+)(?:\+(\d+))?", entry)):
                 return Memory("broken")
             numbers[found[1]] = int(found[2]), int(found[2]) + int(found[3] or 0)
-    return Memory(state, numbers) if len(numbers) == count else Memory("broken")
+    possible = all(1 <= before <= given <= LAST for before, given in numbers.values())
+    return Memory(state, numbers) if possible and len(numbers) == count else Memory("broken")
 
 
 def hidden_by(order: Order, rule_id: str, number: int) -> str:
