@@ -91,9 +91,11 @@ def _in_maintenance(config: Config, seen: Observed) -> Decision[Changes]:
             f"メンテナンスルールは既にその位置にあり、元の順序の記録がないため、他のルールは変更しません。{reason.ja}",
         )
     if seen.memory.state == "live":
+        en, ja = "the rules had been put back meanwhile", "ルールが元に戻されていました"
+        if not placed and ours.left_there(config, seen):
+            en, ja = "the maintenance rule belongs elsewhere now", "メンテナンスルールの優先度が変更されました"
         reason = Words(
-            f"the rules had been put back meanwhile, as an update of the stack does; {reason.en}",
-            f"スタックの更新などによりルールが元に戻されていました。{reason.ja}",
+            f"{en}, as an update of the stack does; {reason.en}", f"スタックの更新などにより{ja}。{reason.ja}"
         )
     change = replace(change, opens=shut)
     counts, due = "" if ours.for_testers(config, change) else "MaintenanceStarted", bool(change.priorities or shut)
@@ -104,11 +106,16 @@ def _out_of_maintenance(config: Config, seen: Observed) -> Decision[Changes]:
     """Decide while no window is open."""
     note = f"{seen.stored.note}; " if seen.stored.note else ""
     closes = ours.to_close(config, seen)
-    if seen.memory.state not in rules.OURS and not ours.placed(config, seen):
+    doubted = ours.doubted(config, seen)
+    if doubted or (seen.memory.state not in rules.OURS and not ours.placed(config, seen)):
         if closes:
             en = f"{note}no window is open, but {', '.join(closes)} would take requests"
             ja = f"メンテナンス時間帯ではないのに、ルール {', '.join(closes)} がリクエストに一致する状態でした"
             return Decision(Words(en, ja), Close(closes), urgent=True)
+        if doubted:
+            en = f"the rule's tags say {seen.memory.state}, but no window was ever stored: no rule is moved"
+            ja = "タグの記録に対応するメンテナンス時間帯がないため、ルールは移動しません"
+            return Decision(Words(f"{note}{en}", ja), Park({}))
         problem = ours.harm(config, seen)
         idle = "no window is open and the maintenance rule is parked"
         return Decision(Words(f"{note}{problem or idle}"), refused=bool(problem))
@@ -130,12 +137,13 @@ def act(config: Config, seen: Observed, change: Changes) -> Made:
 
     What is to come is remembered first. A rule is moved while it matches nothing: it is opened last, and closed first.
     """
-    numbers, problem = dict[str, tuple[int, int]](), ""
+    numbers, problem, place = dict[str, tuple[int, int]](), "", 0
     match change:
         case GoLive():
             numbers = dict(seen.memory.numbers if change.numbers is None else change.numbers)
+            place = config.places[config.rule]
             if change.numbers is not None:
-                rules.remember(config.maintenance_rule_arn, Memory("moving", numbers, seen.stored.version))
+                rules.remember(config.maintenance_rule_arn, Memory("moving", numbers, seen.stored.version, place))
             rules.arrange(config.prefix, change.priorities)
             opened, problem = rules.open_to(
                 config.prefix, {rule: config.live[rule] for rule in change.opens}, config.rule
@@ -153,7 +161,7 @@ def act(config: Config, seen: Observed, change: Changes) -> Made:
             assert_never(change)
     made = Made(change=change, reason=decide(config, seen).reason, found=ours.known_before(config, seen, change))
     if not isinstance(change, Close):
-        rules.conclude(config.maintenance_rule_arn, Memory(change.to, numbers, seen.stored.version), made)
+        rules.conclude(config.maintenance_rule_arn, Memory(change.to, numbers, seen.stored.version, place), made)
     if problem:
         raise UnfinishedError(f"the page is on, also for the testers (MaintenanceBypassCidrs): {problem}", made)
     return made

@@ -95,6 +95,10 @@ WORLDS = {
     "the move was lost": (TO_LIVE, seen(PARKED, Memory("moving", NUMBERS), OPEN)),
     "the last tag was lost": (FINISH, seen(LIVE, Memory("moving", NUMBERS), OPEN)),
     "moved away by others": ({"to": "left"}, seen(LIVE | {"aa": 9}, REMEMBERED, OPEN)),
+    "left where we put it, which is another place now": (
+        TO_LIVE | {"opens": []},
+        seen(PARKED | {"aa": 5}, Memory("live", NUMBERS, place=5), OPEN, shut=False),
+    ),
     "left to others": (None, seen(LIVE | {"aa": 9}, Memory("left", NUMBERS), OPEN)),
     "left to others, until they are done": (FINISH, seen(LIVE, Memory("left", NUMBERS), OPEN)),
     "left to others, until a new start": (
@@ -125,6 +129,15 @@ WORLDS = {
         TO_LIVE | {"opens": []},
         seen(PARKED, Memory("parked"), OPEN, shut=False),
     ),
+    "tags of a window that never was": (
+        {"to": "parked", "priorities": {}, "closes": []},
+        replace(seen(PARKED, Memory("live", {"b": (1, 2)})), stored=Stored({}, NOW, 0)),
+    ),
+    "tags of a window that never was, and the rule is open": (
+        {"to": "closed", "closes": ["aa"]},
+        replace(seen(PARKED, REMEMBERED, shut=False), stored=Stored({}, NOW, 0)),
+    ),
+    "somebody deleted the windows": (TO_PARKED, replace(seen(LIVE, REMEMBERED), stored=Stored({}, NOW, 0))),
     "the live number is free": (
         {"to": "live", "priorities": {"aa": 1}, "numbers": {"a": [10, 10]}, "opens": ["aa"]},
         seen({"aa": 49999, "a": 10}, NONE, OPEN),
@@ -302,6 +315,16 @@ class Site(Shop):
         self.stack = cloudformation.deploy(self.account, self.build, "shop", given)
         self.before = self.alb.priorities()
         return self
+
+    def tagged(self, tags: dict[str, str]) -> None:
+        """Let somebody write tags of the maintenance rule."""
+        pairs = [{"Key": key, "Value": value} for key, value in tags.items()]
+        self.account.client("elbv2").add_tags(ResourceArns=[self.rule], Tags=pairs)
+
+    def updated(self, **changed: str) -> None:
+        self.given |= changed
+        given = {"MaintenanceListenerArn": self.alb.listener_arn} | self.given
+        self.stack = cloudformation.update(self.account, self.stack, self.build, given)
 
     def wish(self, kind: str, **fields: Any) -> Any:
         return self.invoke(FUNCTION, {"type": kind, **fields})
@@ -566,6 +589,40 @@ def test_without_its_tag_only_the_maintenance_rule_moves_and_the_mail_says_so(si
     assert f"order of before is {'missing' if tag is None else 'broken'}" in site.mails[-1].body
     site.minutes(5)
     assert len(site.mails) == 2
+
+
+def test_a_tag_with_an_impossible_number_does_not_keep_the_page_on(site: Site) -> None:
+    site.wish("start", minutes=10)
+    rule = site.alb.rule_arns["/a"].rpartition("/")[2]
+    site.tagged({"kirikae:maintenance": "state=live rules=1", "kirikae:maintenance-1": f"{rule}=0+2"})
+    site.minutes(20)
+    assert (site.statuses(), site.number) == (SERVICE, 49999)
+    assert "order of before is broken" in site.mails[-1].body
+
+
+@pytest.mark.parametrize("state", ["live", "moving", "left"])
+def test_tags_of_a_window_that_never_was_move_nobodys_rule(site: Site, state: str) -> None:
+    site.minutes(2)
+    rules = site.alb.rule_arns
+    site.alb.move((rules["/a"], 100))
+    before = site.alb.priorities()
+    forged = f"{rules['/c'].rpartition('/')[2]}=1+2"
+    site.tagged({"kirikae:maintenance": f"state={state} rules=1", "kirikae:maintenance-1": forged})
+    site.minutes(3)
+    assert (site.alb.priorities(), site.mails) == (before, [])
+    assert site.tags["kirikae:maintenance"] == "state=parked rules=0"
+    site.wish("start", minutes=60)
+    site.wish("end")
+    assert site.alb.priorities() == before
+
+
+def test_a_window_that_ends_with_its_parameter_is_undone(site: Site) -> None:
+    site.wish("start", minutes=60)
+    site.minutes(2)
+    site.account.client("ssm").delete_parameter(Name=PARAMETER)
+    site.minutes(3)
+    assert (site.statuses(), site.alb.priorities()) == (SERVICE, site.before)
+    assert [subject[:14] for subject in site.subjects] == ["maintenance ON", "maintenance OF"]
 
 
 def test_a_taken_parked_number_gives_the_next_free_one_below(site: Site) -> None:
@@ -1375,6 +1432,37 @@ def test_testers_who_are_added_in_mid_window_get_through(new_site: Callable[...,
     assert (site.statuses(), site.statuses("/")) == (SERVICE, [200])
 
 
+def test_testers_who_are_taken_away_in_mid_window_are_no_move_by_others(watched: Watched) -> None:
+    watched.wish("start", minutes=60)
+    watched.minutes(2)
+    watched.updated(MaintenanceBypassCidrs="", MaintenanceBypassTargetGroupArn="")
+    watched.minutes(3)
+    assert (watched.number, watched.statuses(), watched.statuses(client=TESTER)) == (1, PAGE, PAGE)
+    assert [subject[:14] for subject in watched.subjects] == ["maintenance ON"]  # visitors had it all the time
+    watched.updated(ParkedPriority="40000")
+    watched.minutes(3)
+    assert watched.statuses() == PAGE
+    watched.wish("end")
+    assert watched.statuses() == SERVICE
+    assert [watched.alb.priorities()[rule] for rule in watched.alb.rule_arns.values()] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("before", "after"), [("2", "1"), ("1", "25"), ("30", "1")])
+def test_another_live_priority_in_mid_window_is_no_move_by_others(
+    new_site: Callable[..., Site], before: str, after: str
+) -> None:
+    site = new_site(10, 20, 30).deployed(LivePriority=before)
+    site.given["LivePriority"] = before
+    site.wish("start", minutes=60)
+    site.minutes(2)
+    site.updated(LivePriority=after)
+    site.minutes(3)
+    assert site.number == int(after)
+    assert [subject[:14] for subject in site.subjects] == ["maintenance ON"]
+    site.wish("end")
+    assert (site.statuses(), site.alb.priorities()) == (SERVICE, site.before)
+
+
 def test_the_capability_can_be_taken_away_in_mid_window(watched: Watched) -> None:
     watched.wish("start", minutes=60)
     watched.stack = cloudformation.update(watched.account, watched.stack, watched.build, {})
@@ -1608,6 +1696,41 @@ def test_from_a_rule_of_ones_own_to_the_stacks_as_the_documents_say(new_site: Ca
     assert site.statuses() == SERVICE
     site.wish("start", minutes=10)
     assert site.statuses() == PAGE
+
+
+@pytest.mark.parametrize("home", ["free", "taken"])
+def test_a_rule_of_ones_own_whose_end_could_not_be_noted_was_moved_by_nobody(
+    new_site: Callable[..., Site], home: str
+) -> None:
+    site = new_site(10, 20, 30)
+    own = site.alb.add_catch_all(49999)
+    site.deployed(MaintenanceRuleArn=own)
+    site.minutes(2)
+    site.wish("start", minutes=10)
+    site.minutes(5)
+    if home == "taken":
+        site.alb.add_rule(49999, "/late")
+    site.account.faults.add("elbv2", "AddTags", "Throttling")
+    site.store({})
+    site.minutes(3)
+    assert site.statuses() == SERVICE
+    site.account.faults.clear()
+    site.store({"again": {"until": site.now(hours=1).isoformat(), "reason": "not done yet"}})
+    site.minutes(5)
+    assert site.statuses() == [503] * 3
+    assert [subject[:14] for subject in site.subjects] == ["maintenance ON", "maintenance OF", "maintenance ON"]
+
+
+def test_a_rule_of_ones_own_that_an_operator_parks_in_a_window_is_not_fought(new_site: Callable[..., Site]) -> None:
+    site = new_site(10, 20, 30)
+    own = site.alb.add_catch_all(49999)
+    site.deployed(MaintenanceRuleArn=own)
+    site.wish("start", minutes=60)
+    site.minutes(2)
+    site.alb.move((own, 49999))
+    site.minutes(5)
+    assert site.statuses() == SERVICE
+    assert site.subjects[1:] == ["the maintenance rule was moved by others, it is left alone"]
 
 
 @pytest.mark.parametrize("several", ["true", "false"])

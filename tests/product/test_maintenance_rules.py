@@ -329,10 +329,16 @@ RULE_IDS = st.text("0123456789abcdef", min_size=16, max_size=16)
 
 @given(st.dictionaries(RULE_IDS, st.tuples(st.integers(1, LAST), st.integers(0, 2)), max_size=200))
 def test_what_is_remembered_is_read_back(numbers: dict[str, tuple[int, int]]) -> None:
-    memory = Memory("live", {rule: (before, before + shift) for rule, (before, shift) in numbers.items()})
+    memory = Memory("live", {rule: (before, min(LAST, before + shift)) for rule, (before, shift) in numbers.items()})
     tags = rules.encoded(memory)
     assert rules.decoded(tags) == memory
     assert all(len(value) <= 256 and not set(value) - ALLOWED for value in tags.values())
+
+
+@pytest.mark.parametrize("entry", ["a=0", "a=0+2", "a=50001", "a=50000+1", "a=99999999999"])
+def test_a_number_that_no_rule_can_have_is_a_broken_memory(entry: str) -> None:
+    tags = {rules.TAG: "state=live rules=1", rules.NUMBERS_TAG.format(1): entry}
+    assert rules.decoded(tags) == Memory("broken")
 
 
 def test_the_largest_listener_fits_into_the_tags() -> None:

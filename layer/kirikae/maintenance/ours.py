@@ -2,6 +2,7 @@
 
 from kirikae.decision import Change
 from kirikae.maintenance import rules
+from kirikae.maintenance.priorities import back
 from kirikae.maintenance.world import Config, GoLive, LeaveAlone, Observed, Park
 
 
@@ -37,26 +38,43 @@ def for_testers(config: Config, change: GoLive) -> bool:
     return bool(change.opens) and config.rule not in change.opens and config.rule not in change.priorities
 
 
+def left_there(config: Config, seen: Observed) -> bool:
+    """Tell whether the maintenance rule has the number that we gave it, which an update may have made another one."""
+    return seen.order.priorities[config.rule] == (seen.memory.place or config.live_priority)
+
+
 def known_before(config: Config, seen: Observed, change: Change) -> bool:
     """Tell whether visitors had before a change what they have after it: then it is news to who was not told yet."""
     match change:
         case GoLive():
-            return seen.memory.state in rules.OURS and placed(config, seen) and config.rule not in change.opens
+            there = placed(config, seen) or (left_there(config, seen) and seen.memory.state == "live")
+            return there and seen.memory.state in rules.OURS and config.rule not in change.opens
         case Park():
             return not change.priorities and not change.closes
     return isinstance(change, LeaveAlone)
 
 
 def moved_by_others(config: Config, seen: Observed) -> bool:
-    """Tell a person's move of the maintenance rule from one of the stack, which is not left alone.
+    """Tell a person's move of the maintenance rule from one of the stack or of our own, which are not left alone.
 
-    CloudFormation closes a rule that it puts back. Testers who are new in an open window want the number that the rule
-    has.
+    CloudFormation closes a rule that it puts back. A rule of the user's own that stands where an end puts it, that of
+    earlier windows, is one whose end could not be noted.
     """
-    if seen.memory.state == "left":
-        return True
-    make_room = seen.order.priorities[config.rule] == config.live_priority and bool(to_open(config, seen))
-    return seen.memory.state == "live" and config.rule not in seen.order.nothing and not make_room
+    if seen.memory.state != "live":
+        return seen.memory.state == "left"
+    if config.rule in seen.order.nothing or left_there(config, seen):
+        return False
+    parked = back(seen.order.priorities, seen.memory, config.places, config.homes)
+    ended = config.rule not in parked.priorities and seen.stored.version > seen.memory.version
+    return config.rule in config.live or not ended
+
+
+def doubted(config: Config, seen: Observed) -> bool:
+    """Tell whether the tags speak of a window where none was ever stored and the rule is not live either.
+
+    Anybody who may tag can write them; what they say of the others' numbers would move these.
+    """
+    return seen.memory.state in rules.OURS and not seen.stored.version and not placed(config, seen)
 
 
 def hides(config: Config, seen: Observed, number: int) -> str:

@@ -21,6 +21,7 @@ LAST = 50000  # https://docs.aws.amazon.com/elasticloadbalancing/latest/APIRefer
 TAG = "kirikae:maintenance"
 NUMBERS_TAG = "kirikae:maintenance-{}"
 VERSION_TAG = "kirikae:maintenance-windows"
+PLACE_TAG = "kirikae:maintenance-place"
 RULES_PER_TAG = 9  # an entry has up to 26 characters, a value 256
 TAGS = 40  # of the 50 that a rule can have
 OURS = ("moving", "live", "left")  # states in which the maintenance rule was brought to the front by us
@@ -47,6 +48,7 @@ class Memory:
     state: str = ""
     numbers: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # rule id -> before, given
     version: int = field(default=0, compare=False)  # of the windows that asked for this; 0 if that is not known
+    place: int = field(default=0, compare=False)  # the live number that we gave our rule; 0 if that is not known
 
 
 def read(listener_arn: str) -> Order:
@@ -66,13 +68,14 @@ def read(listener_arn: str) -> Order:
 def recall(rule_arn: str) -> Memory:
     """Return the memory in the rule's tags."""
     found = elb.tags([rule_arn])[rule_arn]
-    version = found.get(VERSION_TAG, "")
-    return replace(decoded(found), version=int(version) if version.isdecimal() else 0)
+    version, place = (int(text) if (text := found.get(tag, "")).isdecimal() else 0 for tag in (VERSION_TAG, PLACE_TAG))
+    return replace(decoded(found), version=version, place=place)
 
 
 def remember(rule_arn: str, memory: Memory) -> None:
     """Write the memory into the rule's tags."""
-    elb.tag(rule_arn, encoded(memory) | {VERSION_TAG: str(memory.version)})
+    place = {PLACE_TAG: str(memory.place)} if memory.place else {}
+    elb.tag(rule_arn, encoded(memory) | {VERSION_TAG: str(memory.version)} | place)
 
 
 def conclude(rule_arn: str, memory: Memory, done: Any) -> None:
@@ -171,7 +174,8 @@ def decoded(tags: Mapping[str, str]) -> Memory:
             if not (found := re.fullmatch(r"([0-9a-zA-Z]+)=(\d+)(?:\+(\d+))?", entry)):
                 return Memory("broken")
             numbers[found[1]] = int(found[2]), int(found[2]) + int(found[3] or 0)
-    return Memory(state, numbers) if len(numbers) == count else Memory("broken")
+    possible = all(1 <= before <= given <= LAST for before, given in numbers.values())
+    return Memory(state, numbers) if possible and len(numbers) == count else Memory("broken")
 
 
 def hidden_by(order: Order, rule_id: str, number: int) -> str:
