@@ -37,10 +37,14 @@ MADE_AGAIN = (
 
 def store_wish(request_id: str, config: Config, request: Request, now: datetime) -> Stored:
     """Validate the wish in the event and store it; one that Lambda repeats does not undo a newer one in between."""
-    wish = wishes.read(request.wish or {}, now, config.maintenance_end, config.maintenance_timezone)
+    event = request.wish or {}
+    wish = wishes.read(event, now, config.maintenance_end, config.maintenance_timezone)
     dry_run = config.dry_run or request.dry_run
     repeated = partial(attempts.repeated, config, request_id, wish, now)
     with unstored.telling(config, request_id, wish, dry_run=dry_run):
+        known = windows.read(config.maintenance_parameter) if "at" in event and wish.window is None else None
+        if known and (note := wishes.prolonged(event, wish, known.windows)):
+            return replace(known, note=note)
         return windows.store(config.maintenance_parameter, wish, now, dry_run=dry_run, repeated=repeated)
 
 

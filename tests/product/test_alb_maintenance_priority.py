@@ -1786,6 +1786,22 @@ def test_a_scheduled_window_ends_without_its_end(new_site: Callable[..., Site]) 
     assert (site.statuses(), site.alb.priorities()) == (SERVICE, site.before)
 
 
+def test_a_scheduled_window_that_is_prolonged_outlives_its_schedule(new_site: Callable[..., Site]) -> None:
+    site = new_site()
+    local = site.now().astimezone(ZoneInfo("Asia/Tokyo")).replace(tzinfo=None, microsecond=0)
+    start, end = (f"at({(local + timedelta(minutes=n)).isoformat()})" for n in (5, 15))
+    site.deployed(MaintenanceStart=start, MaintenanceEnd=end)
+    site.minutes(10)
+    site.wish("start", window="scheduled", minutes=60, reason="takes longer")
+    site.minutes(15)
+    assert site.statuses() == PAGE
+    [ended] = [run for run in site.decisions(FUNCTION) if run["hint"] == "wish end"]
+    assert (ended["outcome"], "was prolonged until" in ended["reason"]) == ("unchanged", True)
+    site.minutes(50)
+    assert (site.statuses(), site.alb.priorities()) == (SERVICE, site.before)
+    assert len(site.mails) == 2
+
+
 @pytest.mark.parametrize("key", ["", KEY], ids=["without a key", "with a key"])
 def test_a_schedule_that_cannot_deliver_is_told_of(new_site: Callable[..., Site], key: str) -> None:
     site = new_site(KmsKeyArn=key)
@@ -1879,6 +1895,18 @@ def test_whatever_the_event_the_rule_follows_the_windows(site: Site, every_event
     assert site.invoke(FUNCTION, every_event["alb_maintenance_priority_end"])["outcome"] == "unchanged"
     assert site.wish("end")["outcome"] == "changed"
     assert site.alb.priorities() == site.before
+
+
+def test_the_runbook_takes_the_page_away_and_restores_the_order_without_kirikae(watched: Watched) -> None:
+    watched.wish("start", minutes=60)
+    elb, testers = watched.account.client("elbv2"), watched.stack.resources["MaintenanceTestersRule"]
+    elb.modify_rule(RuleArn=watched.rule, Conditions=list(conditions.NOTHING))
+    before = re.findall(r"(\w+)=(\d+)", watched.tags["kirikae:maintenance-1"])
+    prefix = watched.rule.rpartition("/")[0]
+    moves = [(f"{prefix}/{rule}", int(number)) for rule, number in before]
+    watched.alb.move(*moves, (watched.rule, 49999), (testers, 50000))
+    assert watched.alb.priorities() == watched.before
+    assert {answer for visitor, answer in watched.sees().items() if TESTER not in visitor} == {"service"}
 
 
 def test_the_command_that_makes_a_moved_rule_live_again_works_where_its_number_was_taken(

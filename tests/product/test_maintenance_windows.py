@@ -125,6 +125,24 @@ def test_any_wish_is_either_understood_or_refused(event: dict[str, Any]) -> None
     assert asked.window is None or asked.window.until is None or NOW < asked.window.until <= NOW + wishes.LONGEST
 
 
+@pytest.mark.parametrize(
+    ("event", "until", "words"),
+    [
+        pytest.param({"at": "2026-12-01T02:00:00Z"}, NOW + HOUR, "was prolonged until 2026-12-01T03", id="prolonged"),
+        pytest.param({"at": "2026-12-01T02:00:00Z"}, None, "until somebody ends it", id="prolonged without an end"),
+        pytest.param({"at": "2026-12-01T11:00:00+09:00"}, NOW, "", id="its own end"),
+        pytest.param({"at": "2026-12-01T04:00:00Z"}, NOW + HOUR, "", id="made shorter"),
+        pytest.param({"at": "at two"}, NOW + HOUR, "", id="a time nobody understands"),
+        pytest.param({}, NOW + HOUR, "", id="by hand"),
+    ],
+)
+def test_a_schedules_end_closes_what_it_knew(event: dict[str, Any], until: datetime | None, words: str) -> None:
+    event = {"type": "end", "window": "a", **event}
+    said = wishes.prolonged(event, wish(event), {"a": Window(until)})
+    assert (words in said, bool(said)) == (True, bool(words))
+    assert not wishes.prolonged(event, wish(event), {"b": Window(until)})
+
+
 # What is stored.
 
 

@@ -266,6 +266,15 @@ def test_the_next_wish_that_cannot_be_stored_is_told_again(fresh: Site) -> None:
     assert fresh.subjects == ["maintenance start NOT stored"] * 2
 
 
+def test_wishes_that_cannot_be_stored_in_the_same_minutes_are_told_once_each(fresh: Site) -> None:
+    systems_manager(fresh, "broken")
+    for number in range(4):
+        wish(fresh, "start", minutes=60, window=f"window {number}")
+        fresh.account.advance(10)
+    fresh.minutes(6)
+    assert fresh.subjects == ["maintenance start NOT stored"] * 4
+
+
 def test_a_stack_that_is_deleted_in_mid_window_leaves_the_wishes_to_people(fresh: Site) -> None:
     fresh.wishes()
     cloudformation.delete(fresh.account, fresh.stack)

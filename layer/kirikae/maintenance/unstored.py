@@ -1,7 +1,7 @@
 """A wish that cannot be stored is told at once, once, however often Lambda repeats it.
 
 What people were told is kept in Systems Manager, which is what does not answer here.  So a tag of the maintenance rule
-holds the id of the request that they were told of: Lambda repeats an event under the same one.
+holds the ids of the last requests that they were told of: Lambda repeats an event under the same one.
 https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
 """
 
@@ -19,6 +19,7 @@ from kirikae.maintenance.world import Config
 from kirikae.notify import Mail, Words
 
 TAG = "kirikae:maintenance-unstored"
+REMEMBERED = 6  # ids of 36 characters, of the 256 that a tag's value can have
 
 
 @contextmanager
@@ -28,18 +29,19 @@ def telling(config: Config, request_id: str, wish: Wish, *, dry_run: bool) -> It
         yield
     except (ClientError, BotoCoreError, UnfinishedError) as error:
         rule, letter = config.maintenance_rule_arn, _letter(config, wish, error)
-        if not dry_run and not _told(rule, request_id) and notify.announce(config, letter):
+        told = _told(rule)
+        if not dry_run and request_id not in told and notify.announce(config, letter):
             with suppress(ClientError, BotoCoreError):  # then the next attempt tells it once more
-                elb.tag(rule, {TAG: request_id})
+                elb.tag(rule, {TAG: " ".join([*told, request_id][-REMEMBERED:])})
         raise
 
 
-def _told(rule_arn: str, request_id: str) -> bool:
-    """Tell whether an earlier attempt has told it; not if that cannot be read: rather three mails than none."""
+def _told(rule_arn: str) -> list[str]:
+    """Return the requests of which people were told; none if that cannot be read: rather three mails than none."""
     try:
-        return bool(request_id) and elb.tags([rule_arn])[rule_arn].get(TAG) == request_id
+        return elb.tags([rule_arn])[rule_arn].get(TAG, "").split()
     except (ClientError, BotoCoreError):
-        return False
+        return []
 
 
 def _letter(config: Config, wish: Wish, error: Exception) -> Mail:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from kirikae.clock import moment
+from kirikae.clock import iso, moment, moment_if_any
 from kirikae.errors import InputError
 from kirikae.maintenance.schedules import next_time
 from kirikae.maintenance.windows import Window, Wish
@@ -66,3 +66,15 @@ def _until(event: Mapping[str, Any], now: datetime, end_expression: str, timezon
     if end - now > LONGEST:
         raise InputError(f'until {end.isoformat()} is more than {LONGEST.days} days away; "until": null has no end')
     return end
+
+
+def prolonged(event: Mapping[str, Any], wish: Wish, windows: Mapping[str, Window]) -> str:
+    """Return why a schedule's end closes nothing: its window lasts longer than the schedule knew; else nothing.
+
+    An end by hand has no `at`, and closes its window whatever was said before.
+    """
+    at, window = moment_if_any(event.get("at")), windows.get(wish.name)
+    if wish.window or at is None or window is None or (window.until and window.until <= at):
+        return ""
+    until = window.until.isoformat() if window.until else "somebody ends it"
+    return f"{wish.name!r} was to end by its schedule at {iso(at)}, and was prolonged until {until}: it stays open"
