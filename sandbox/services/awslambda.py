@@ -5,6 +5,7 @@ https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.htm
 
 import atexit
 import json
+import math
 import secrets
 import threading
 import uuid
@@ -25,7 +26,7 @@ from sandbox.services.cloudwatch_metrics import Metrics
 from sandbox.services.delivery import DeliveryError, allows
 from sandbox.wire import Answer, Refusal
 
-_RETRY_SECONDS = (60, 120)  # before the second and the third attempt (K4)
+_RETRY_SECONDS = (60, 120)  # from the end of an attempt to the second and the third one (K4)
 _LONGEST_BACKOFF_SECONDS = 300  # of a throttled asynchronous event, which starts with one second (K4)
 _ENVIRONMENT_BYTES = 4096  # of all variables of a function together
 # Variables of Lambda that a function may set for itself; all others are reserved.
@@ -412,7 +413,8 @@ class Functions:
         if again.attempts > settings.retries:
             self._give_up(function, again, "RetriesExhausted")
         else:
-            clock.after(_RETRY_SECONDS[queued.attempts], lambda: self._attempt(again))
+            took = math.ceil(invocation.seconds)  # the virtual clock stood still meanwhile; the function's own did not
+            clock.after(took + _RETRY_SECONDS[queued.attempts], lambda: self._attempt(again))
 
     def _give_up(self, function: Function, queued: _Queued, condition: str) -> None:
         """Drop an event and send it to the on-failure destination, with the permissions of the function's role."""
