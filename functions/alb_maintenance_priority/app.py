@@ -6,21 +6,21 @@ While no window is open, the rules that the stack made match nothing, so that no
 """
 
 from dataclasses import replace
-from datetime import datetime
 from functools import partial
 from typing import Any, assert_never
 
 from kirikae import notify, reconcile
 from kirikae.decision import Decision, Made, Result
 from kirikae.errors import UnfinishedError
-from kirikae.events import Hint, Request
+from kirikae.events import Hint
 from kirikae.log import logger
-from kirikae.maintenance import attempts, ours, rules, unstored, windows, wishes
+from kirikae.maintenance import ours, rules, windows
 from kirikae.maintenance.look import patiently, reopened
 from kirikae.maintenance.mail import closed, ended, left, started
 from kirikae.maintenance.priorities import back, front
 from kirikae.maintenance.rules import Memory
 from kirikae.maintenance.standing import found, standing
+from kirikae.maintenance.store import store_wish
 from kirikae.maintenance.windows import Stored
 from kirikae.maintenance.world import Close, Config, GoLive, LeaveAlone, Observed, Park
 from kirikae.notify import Mail, Words
@@ -33,19 +33,6 @@ MADE_AGAIN = (
     "deploy once with MaintenanceListenerArn, MaintenanceStart, MaintenanceEnd, MaintenanceBypassCidrs and "
     "MaintenanceBypassTargetGroupArn empty, then with their values"
 )
-
-
-def store_wish(request_id: str, config: Config, request: Request, now: datetime) -> Stored:
-    """Validate the wish in the event and store it; one that Lambda repeats does not undo a newer one in between."""
-    event = request.wish or {}
-    wish = wishes.read(event, now, config.maintenance_end, config.maintenance_timezone)
-    dry_run = config.dry_run or request.dry_run
-    repeated = partial(attempts.repeated, config, request_id, wish, now)
-    with unstored.telling(config, request_id, wish, dry_run=dry_run):
-        known = windows.read(config.maintenance_parameter) if "at" in event and wish.window is None else None
-        if known and (note := wishes.prolonged(event, wish, known.windows)):
-            return replace(known, note=note)
-        return windows.store(config.maintenance_parameter, wish, now, dry_run=dry_run, repeated=repeated)
 
 
 def observe(config: Config, hint: Hint, newer: Stored | None = None) -> Observed:

@@ -170,10 +170,10 @@ def _carry_out[X: Change, D](
         done, unfinished = error.done, error
     times = Times(caused, began, clock.now())
     result = Result(change, decision.reason, done, times, forced=decision.change is None)
-    made = done if isinstance(done, Made) else Made(change=change, reason=decision.reason, found=decision.unseen)
+    made = done if isinstance(done, Made) else Made(change=change, reason=decision.reason)
     standing, owed = telling or (None, None)
     state = standing(result) if standing else None
-    first = tell.made(config, state, mail(result), None if made.found else began)
+    first = tell.made(config, state, mail(result), None if made.found or decision.unseen else began)
     if owed and made.lasts:
         owed(decision, None)
     if made.change and decision.counts and first:

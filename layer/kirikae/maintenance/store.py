@@ -1,4 +1,4 @@
-"""A wish that cannot be stored is told at once, once, however often Lambda repeats it.
+"""Store a wish; that it cannot be stored is told at once, once, however often Lambda repeats it.
 
 What people were told is kept in Systems Manager, which is what does not answer here.  So a tag of the maintenance rule
 holds the ids of the last requests that they were told of: Lambda repeats an event under the same one.
@@ -8,13 +8,18 @@ https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.htm
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from kirikae import elb, notify
 from kirikae.errors import UnfinishedError
+from kirikae.events import Request
+from kirikae.maintenance import attempts, windows, wishes
 from kirikae.maintenance.mail import end_all, put
-from kirikae.maintenance.windows import Window, Wish
+from kirikae.maintenance.windows import Stored, Window, Wish
 from kirikae.maintenance.world import Config
 from kirikae.notify import Mail, Words
 
@@ -22,8 +27,21 @@ TAG = "kirikae:maintenance-unstored"
 REMEMBERED = 6  # ids of 36 characters, of the 256 that a tag's value can have
 
 
+def store_wish(request_id: str, config: Config, request: Request, now: datetime) -> Stored:
+    """Validate the wish in the event and store it; one that Lambda repeats does not undo a newer one in between."""
+    event = request.wish or {}
+    wish = wishes.read(event, now, config.maintenance_end, config.maintenance_timezone)
+    dry_run = config.dry_run or request.dry_run
+    repeated = partial(attempts.repeated, config, request_id, wish, now)
+    with _telling(config, request_id, wish, dry_run=dry_run):
+        known = windows.read(config.maintenance_parameter) if "at" in event and wish.window is None else None
+        if known and (note := wishes.prolonged(event, wish, known.windows)):
+            return replace(known, note=note)
+        return windows.store(config.maintenance_parameter, wish, now, dry_run=dry_run, repeated=repeated)
+
+
 @contextmanager
-def telling(config: Config, request_id: str, wish: Wish, *, dry_run: bool) -> Iterator[None]:
+def _telling(config: Config, request_id: str, wish: Wish, *, dry_run: bool) -> Iterator[None]:
     """Mail that the wish could not be stored, and raise what was raised, so that Lambda repeats the event."""
     try:
         yield
