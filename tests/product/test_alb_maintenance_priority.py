@@ -994,10 +994,12 @@ def test_a_start_while_the_rules_go_back_brings_the_page_back_at_once(
     assert [subject[:14] for subject in site.subjects] == ["maintenance ON", "maintenance OF", "maintenance ON"]
 
 
-def test_a_start_that_is_shown_the_page_of_before_an_end_brings_it_back(site: Site) -> None:
+@pytest.mark.parametrize("windows", ["shown at once", "shown late"])
+def test_a_start_that_is_shown_the_page_of_before_an_end_brings_it_back(site: Site, windows: str) -> None:
     site.wish("start", minutes=60)
     site.minutes(2)
     site.account.lag.exactly("elbv2", 3.0)
+    site.account.lag.exactly("ssm", 0.0 if windows == "shown at once" else 2.0)
     site.fails("SetRulePriorities", {"type": "end"})
     assert site.wish("start", minutes=60)["outcome"] == "changed"
     assert site.statuses() == PAGE

@@ -59,7 +59,7 @@ class Stored:
     problem: str = ""
     note: str = ""
     started: bool = False  # by the wish of this very run
-    first: bool = False  # so, while no other window was open
+    first: bool = False  # so, and a version just before has no open window: an end may be on its way
     rehearsed: bool = False  # by a dry run: nothing was written
 
     def open(self, now: datetime) -> dict[str, Window]:
@@ -158,11 +158,13 @@ def store(
     result, starts = after(first.windows, wanted, now), bool(wanted.window)
     if dry_run or unknown:
         return Stored(result, first.written, first.version, note=note, started=starts, rehearsed=dry_run)
+    ended = not first.open(now)
     for _ in range(ATTEMPTS):
         version = ssm.put(name, write(result))
-        others = [_understood(f"{name}:{number}").windows for number in range(base.version + 1, version)]
-        base = Stored(result, now, version, started=starts, first=starts and not first.open(now))
-        result = after(merge(result, first.windows, others), wanted, now)
+        others = [_understood(f"{name}:{number}") for number in range(base.version + 1, version)]
+        ended = ended or not all(other.open(now) for other in others)
+        base = Stored(result, now, version, started=starts, first=starts and ended)
+        result = after(merge(result, first.windows, [other.windows for other in others]), wanted, now)
         if result == base.windows:
             return base
     raise UnfinishedError(f"{name} is being written by others all the time; the wish for {wanted.name!r} may be lost")
