@@ -58,6 +58,7 @@ class Commands:
         self._account.backend("ssm").get_parameter(params["Name"]).last_modified_date = self._account.clock.now()
 
     def _check_value(self, params: dict[str, Any], _principal: str) -> None:
+        # P14: requests are served one after another here; that two writes meet is a fault, TooManyUpdates, of a story.
         pattern = params.get("AllowedPattern", "")
         if pattern and not re.fullmatch(pattern, params["Value"]):  # P15
             message = f"Parameter value, cannot be validated against allowedPattern: {pattern}"

@@ -146,6 +146,24 @@ def test_of_two_runs_that_switch_at_the_same_moment_one_tells(shop: Shop, refuse
     assert (shop.serves, shop.subjects) == (["sorry"], [ON])
 
 
+def test_an_adoption_that_an_outage_overtakes_does_not_undo_the_switch(new_shop: Callable[..., Shop]) -> None:
+    shop = new_shop().deployed()
+    shop.account.events.arrivals = lambda _event: ()  # the state events; the runs are ours
+
+    def outage() -> None:
+        shop.service.stop()
+        shop.account.lag.catch_up("ec2")
+        assert shop.switchover()["change"]["to"] == "sorry"
+        shop.account.lag.catch_up("elbv2")
+
+    shop.account.before("elbv2", "DescribeTargetGroupAttributes", outage)
+    adopting = shop.account.functions.invoke(shop.stack.resources[FUNCTION], {"action": "reconcile"})
+    assert "it was changed to" in adopting.payload["errorMessage"]
+    assert (shop.serves, shop.subjects) == (["sorry"], [ON])
+    shop.minutes(3)
+    assert (shop.serves, len(shop.writes()), shop.subjects) == (["sorry"], 1, [ON])
+
+
 # The mail and a visitor.
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from botocore.exceptions import BotoCoreError, ClientError
 
 from kirikae import elb, listeners, patience
-from kirikae.errors import UnfinishedError
+from kirikae.errors import OtherRunError, UnfinishedError
 from kirikae.listeners import Listener
 from kirikae.nlb.look import REFUSED_TAG
 from kirikae.nlb.world import Adopt, Config, Done, Side, Switch, Switches, serving
@@ -92,7 +92,7 @@ def _write(
     for arn, side in wanted.items():
         try:
             written[arn] = _forward(config, before[arn], side, mode, adopt=adopt)
-        except (ClientError, BotoCoreError) as error:  # the others are attempted first, then it is raised
+        except (ClientError, BotoCoreError, OtherRunError) as error:  # the others are attempted first
             errors[arn] = error
         else:
             mode = "replace" if written[arn].refusal else mode
@@ -103,10 +103,13 @@ def _forward(config: Config, listener: Listener, side: Side, mode: str, *, adopt
     """Point one listener at `side`; where AWS refuses both groups in one action, at that one group alone.
 
     An action with a sticky group must be sticky itself.  An adoption asks the groups first, because it moves nothing
-    and must change nothing; a switch asks only when it is refused.
+    and must change nothing; a switch asks only when it is refused.  For the same reason an adoption looks once more
+    right before its write, or it would undo the switch of an outage that has begun since.
     """
     arn, both = listener.arn, weights(config, listener.arn, side, mode)
     kept = listener.kept | _stickiness(both) if adopt else listener.kept
+    if adopt and (now := listeners.read([arn])[0]).weights != listener.weights:
+        raise OtherRunError(f"it was changed to {dict(now.weights)} meanwhile, so it was left as it is")
     try:
         listeners.forward(arn, both, kept)
     except ClientError as error:
