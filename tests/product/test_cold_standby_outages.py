@@ -512,8 +512,10 @@ def test_a_standby_that_a_hold_kept_out_of_the_group_has_its_time_afterwards(bat
     assert world.service.health()[world.one] == "healthy"
 
 
-def test_a_standby_that_elb_does_not_register_is_not_left_for_another(batch: World) -> None:
+@pytest.mark.parametrize("tags", ["shown at once", "shown late"])
+def test_a_standby_that_elb_does_not_register_is_not_left_for_another(batch: World, tags: str) -> None:
     world = batch(StandbyTargetGroupArn="its own", FenceActive="true")
+    world.account.lag.exactly("ec2", 0.0 if tags == "shown at once" else 4.0)
     world.account.faults.add("elbv2", "RegisterTargets", "ServiceUnavailable", status=503, role="ColdStandby")
     world.dies()
     world.minutes(16)

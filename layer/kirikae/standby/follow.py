@@ -94,13 +94,15 @@ def overdue(config: Config, seen: Observed, standby: Instance) -> bool:
 def _could_serve(config: Config, seen: Observed, standby: Instance) -> datetime | None:
     """Return since when nothing kept it from serving: its start or, where there is a group, its registration.
 
-    A registration that a hold forbids, or that ELB does not take, is no failure of the standby.
+    A registration that a hold forbids, or that ELB does not take, is no failure of the standby.  One that is not noted
+    and whose health ELB has not found out is new: another run has made it, perhaps, whose note does not show yet.
     """
     noted = seen.notes(standby)
     started = time_of(noted.get(STARTED, ""))
     if not config.standby_target_group_arn or standby.state != "running":
         return started
-    return since_start(standby, noted, RUNNING) or (started if registered(standby.id, seen.targets) else None)
+    own = [target for target in seen.targets if target.id == standby.id and target.state != "initial"]
+    return since_start(standby, noted, RUNNING) or (started if registered(standby.id, own) else None)
 
 
 def evidence(config: Config, seen: Observed, standby: Instance) -> tuple[bool, Words]:
