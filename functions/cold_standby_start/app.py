@@ -29,8 +29,10 @@ def observe(config: Config, hint: Hint) -> Observed:
     now = clock.now()
     every = config.active_instance_id, *config.standby_instance_ids
     active, *others = ec2.instances(every, hint.stopped_instance or hint.running_instance, hint.state)
-    standbys = tuple(notes.believed(standby, active, now) for standby in others)
-    seen = look.without_data(config, Observed(now, active, standbys, look.alarms_on(config, active)))
+    taken = tuple(standby for standby in others if notes.taken(standby, config.stack))
+    standbys = tuple(notes.believed(standby, active, now) for standby in others if standby not in taken)
+    seen = Observed(now, active, standbys, look.alarms_on(config, active), stack=config.stack, taken=taken)
+    seen = look.without_data(config, seen)
     running = [standby.id for standby in seen.up if standby.state == "running"]
     running = running if outage.down(seen) or seen.alarms or seen.unknown else []
     back = active.state == "running" and (bool(seen.noted) or outage.in_doubt(seen))
@@ -133,7 +135,12 @@ def bring_up(config: Config, seen: Observed, found: Outage) -> Decision[Start | 
             urgent=True,
             lasting=NOT_SERVING,
         )
-    states = ", ".join(f"{standby.id} is {standby.state}" for standby in seen.standbys)
+    states = ", ".join(
+        [
+            *(f"{standby.id} is {standby.state}" for standby in seen.standbys),
+            *(f"{standby.id} is taken by an outage of the stack {notes.stack_of(standby)}" for standby in seen.taken),
+        ]
+    )
     if all(standby.state in ec2.GONE for standby in seen.standbys):
         reason = f"{found.reason.en}; no standby is left: {states}"
         return Decision(Words(reason), refused=True, urgent=True, lasting=NOT_SERVING)

@@ -82,6 +82,11 @@ class Stack:
         """The Region that the stack is in."""
         return self.topic_arn.split(":")[3]
 
+    @property
+    def stack(self) -> str:
+        """The stack's name."""
+        return self.told_parameter.split("/")[1]
+
 
 def parameter(item: Field[Any]) -> str:
     """Return the template parameter behind a field, NlbListenerArns for `nlb_listener_arns`, or who sets it instead."""

@@ -5,11 +5,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from standby_stories import CAPACITY, START, STOP, TYPE, Batch
+from standby_stories import CAPACITY, FUNCTION, START, STOP, TYPE, Batch
 
 from sandbox.estates import parts
-from sandbox.estates.standby import PORT
+from sandbox.estates.standby import PORT, standby_service
 from sandbox.services import ec2
+from sandbox.stack import cloudformation
 
 World = Callable[..., Batch]
 GONE = "i-0123456789abcdef0"
@@ -287,3 +288,49 @@ def test_a_standby_that_still_drains_from_the_outage_before_is_registered_again(
     shown = elb.describe_target_health(TargetGroupArn=group)["TargetHealthDescriptions"]
     ports = {target["Target"]["Port"] for target in shown if target["Target"]["Id"] == world.one}
     assert ports == ({PORT} if registered else {PORT, 9090}), "those of the active, or its own while nobody knows these"
+
+
+# Two stacks with one spare server.
+
+
+def test_a_standby_that_stands_in_for_another_stack_is_left_to_it(batch: World) -> None:
+    world = batch()
+    account, ec2_client = world.account, world.account.client("ec2")
+    other = standby_service(account, count=0, name="shop")
+    given = {"ActiveInstanceId": other.active, "StandbyInstanceIds": world.one}
+    shop = cloudformation.deploy(account, world.build, "shop", given | {"NotificationEmail": "oncall@example.com"})
+    world.dies()
+    world.minutes(5)
+    assert world.subjects == ["standby ONE started", "standby ONE is serving"]
+    noted = ec2_client.describe_tags(Filters=[{"Name": "resource-id", "Values": [world.one]}])["Tags"]
+    other.stop()
+    world.minutes(5)
+    assert ec2_client.describe_tags(Filters=[{"Name": "resource-id", "Values": [world.one]}])["Tags"] == noted
+    [mail] = world.mails[2:]
+    assert mail.subject == "[kirikae] shop: NOT answered (refused): a change is due"
+    assert f"no standby is left: {world.one} is taken by an outage of the stack batch" in mail.body
+    forced = {"action": "reconcile", "force": True, "reason": "try it all the same"}
+    assert account.functions.invoke(shop.resources[FUNCTION], forced).payload["outcome"] == "refused"
+    world.service.start()
+    world.minutes(6)  # the spare runs on, and is free
+    assert [mail.subject.split(": ", 1)[1].replace(world.one, "ONE") for mail in world.mails[3:]] == [
+        "active is back",
+        "standby ONE is running already",
+        "standby ONE is serving",
+    ]
+
+
+def test_the_next_candidate_is_started_instead_of_one_of_another_stack_whose_notes_stay(batch: World) -> None:
+    world = batch()
+    noted = {"Key": "kirikae:outage", "Value": f"{world.account.clock.now():%Y-%m-%dT%H:%M:%SZ} shop"}
+    ec2_client = world.account.client("ec2")
+    ec2_client.create_tags(Resources=[world.one], Tags=[noted])
+    world.account.lag.catch_up()
+    world.dies()
+    world.minutes(5)
+    assert world.subjects == ["standby TWO started", "standby TWO is serving"]
+    world.service.start()
+    world.minutes(6)
+    assert (world.subjects[2:], world.states) == (["active is back"], ["stopped", "running"])
+    tags = ec2_client.describe_tags(Filters=[{"Name": "key", "Values": ["kirikae:*"]}])["Tags"]
+    assert [(tag["ResourceId"], tag["Value"]) for tag in tags] == [(world.one, noted["Value"])]

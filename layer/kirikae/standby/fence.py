@@ -6,7 +6,7 @@ from kirikae import ec2, patience
 from kirikae.clock import iso
 from kirikae.ec2 import GONE
 from kirikae.standby import outage, record
-from kirikae.standby.notes import OUTAGE, UNFENCED, over, value
+from kirikae.standby.notes import UNFENCED, over, value
 from kirikae.standby.run import Done, Run
 from kirikae.standby.world import Config, Note, Observed, Start
 
@@ -54,7 +54,7 @@ def _unfenced(run: Run, name: str, problem: str) -> Done:
     seen = run.seen
     known = any(UNFENCED in seen.notes(standby) for standby in seen.standbys)
     if not known:
-        note = {OUTAGE: iso(outage.began(seen)), UNFENCED: value(iso(seen.now), f"{name}: {problem}")}
+        note = outage.note(seen) | {UNFENCED: value(iso(seen.now), f"{name}: {problem}")}
         for standby in seen.standbys:
             if standby.state not in GONE:
                 record.note(standby.id, note, over(standby, seen.active))

@@ -22,6 +22,7 @@ from kirikae.standby.notes import (
     over,
     restored,
     since_start,
+    taken,
     time_of,
 )
 from kirikae.standby.world import UP, Close, Config, Note, Observed, registered
@@ -150,7 +151,7 @@ def make(config: Config, seen: Observed, change: Note) -> Step:
         return Step(change=None, reason=Words(f"another run has noted {key} on {standby.id}"))
     _enter(config, standby, change)
     at = {"note": standby.launched or seen.now, "running": seen.ran or seen.now, "serving": seen.now}[change.kind]
-    since = {OUTAGE: iso(outage.began(seen))}
+    since = outage.note(seen)
     noted_now = record.note(standby.id, since | {key: iso(at)}, over(standby, seen.active))
     known = change.kind == "note" or not noted_now
     made = Step(change=change, reason=evidence(config, seen, standby)[1], standby=standby, found=known)
@@ -179,7 +180,7 @@ def _ports(instance_id: str, seen: Observed) -> list[int]:
 
 def close(config: Config, change: Close) -> Step:
     """Remove what is noted about the outage, and notes of types that a person has restored."""
-    there = ec2.instances(config.standby_instance_ids)
+    there = [standby for standby in ec2.instances(config.standby_instance_ids) if not taken(standby, config.stack)]
     noted = [standby for standby in there if standby.tags.get(OUTAGE)]
     for standby in [standby for standby in there if standby in noted or restored(standby)]:
         if not record.forget(standby.id, ours(standby)):

@@ -19,7 +19,6 @@ from kirikae.standby.notes import (
     AGAIN,
     FAILED,
     FIRST,
-    OUTAGE,
     REFUSED,
     SKEW,
     STARTED,
@@ -53,7 +52,7 @@ def climb(config: Config, seen: Observed, candidate: Instance, again: bool, ends
         kinds = kinds[kinds.index(last.type) + 1 :]
     problems = [last.words] if last and last.words else []
     done, how = last.type if last else "", AGAIN if again or (last and last.again) else FIRST
-    since = {OUTAGE: iso(outage.began(seen))}
+    since = outage.note(seen)
     for place, kind in enumerate(kinds):
         tried = {TRIED: value(iso(clock.now()), done, how, *problems)} if done else {}
         if place and clock.now() >= ends:
@@ -94,7 +93,7 @@ def _accepted(seen: Observed, candidate: Instance, asked: datetime, how: str, ol
             now = shown
     except (ClientError, BotoCoreError):  # what is known is enough for the note and the mail
         pass
-    note = {OUTAGE: iso(outage.began(seen)), STARTED: value(iso(now.launched or asked), candidate.type, how)}
+    note = outage.note(seen) | {STARTED: value(iso(now.launched or asked), candidate.type, how)}
     record.note(candidate.id, note, old)
     return now
 
@@ -128,7 +127,7 @@ def note_failed(seen: Observed, candidate: Instance, how: str, why: str, *gone: 
     IAM denies the next start while it stands, and another such note over it: of runs that overlap, one goes on.
     """
     present = _unless_counted(candidate, ec2.instances([candidate.id])[0])
-    note = {OUTAGE: iso(outage.began(seen)), FAILED: value(iso(clock.now()), how, why)}
+    note = outage.note(seen) | {FAILED: value(iso(clock.now()), how, why)}
     old = [key for key in (*gone, TRIED) if key in present.tags]
     if record.note(candidate.id, note, [*old, *over(candidate, seen.active)]):
         return True

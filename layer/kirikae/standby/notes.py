@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from kirikae.clock import moment_if_any
 from kirikae.ec2 import Instance
 
-OUTAGE = "kirikae:outage"  # when the outage began that the other notes are about
+OUTAGE = "kirikae:outage"  # when the outage began that the other notes are about, and whose it is: the stack's name
 STARTED = "kirikae:started"  # when EC2 was asked for the start that it accepted, of which type, in which round
 TRIED = "kirikae:tried"  # when and which type was tried last, while there are others of the ladder to try
 FAILED = "kirikae:failed"  # when and why it failed; IAM does not let the function start what carries this
@@ -33,6 +33,16 @@ def value(*words: str) -> str:
 def time_of(note: str) -> datetime | None:
     """Return the time with which a note begins; None if it begins with something else."""
     return moment_if_any(note.split(" ")[0])
+
+
+def stack_of(candidate: Instance) -> str:
+    """Return the stack whose outage the notes on a candidate are about; empty if there are none, or they do not say."""
+    return candidate.tags.get(OUTAGE, "").partition(" ")[2]
+
+
+def taken(candidate: Instance, own: str) -> bool:
+    """Tell whether a candidate stands by for an outage of another stack than the own one."""
+    return stack_of(candidate) not in ("", own)
 
 
 def failure(note: str) -> tuple[datetime, str] | None:

@@ -7,7 +7,7 @@ from kirikae import ec2
 from kirikae.alarms import Alarm
 from kirikae.clock import iso
 from kirikae.notify import Words, at
-from kirikae.standby.notes import OUTAGE, by_a_person, time_of
+from kirikae.standby.notes import OUTAGE, by_a_person, time_of, value
 from kirikae.standby.world import Config, Observed
 
 # Longer than a stop takes.
@@ -41,6 +41,11 @@ def noted_since(seen: Observed) -> datetime | None:
     """Return when the present outage began, if that is noted on a candidate."""
     times = [time_of(seen.notes(standby).get(OUTAGE, "")) for standby in seen.standbys]
     return min(filter(None, times), default=None)
+
+
+def note(seen: Observed) -> dict[str, str]:
+    """Return the note that says which outage those beside it are about."""
+    return {OUTAGE: value(iso(began(seen)), seen.stack)}
 
 
 def raised(seen: Observed) -> list[Alarm]:

@@ -63,6 +63,8 @@ class Observed:
     target_type: str = ""  # of StandbyTargetGroupArn, asked in quiet times
     unknown_types: tuple[str, ...] = ()  # likewise
     told: bool = False  # that this outage may not be answered, asked when EC2 does not know the active
+    stack: str = ""  # the own one
+    taken: tuple[Instance, ...] = ()  # standbys that carry the notes of an outage of another stack
 
     @property
     def up(self) -> list[Instance]:
