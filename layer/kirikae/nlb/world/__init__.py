@@ -105,6 +105,4 @@ class Done:
     refusal: str = ""  # why AWS did not take both groups in one action, in its own words
     unseen: tuple[str, ...] = ()  # those of `made` that do not show it yet
     failed: Mapping[str, str] = field(default_factory=dict)  # listener ARN -> why it is not known to be switched
-    unsure: tuple[
-        str, ...
-    ] = ()  # those of `failed` that AWS may have switched all the same: only its answer is missing
+    unsure: tuple[str, ...] = ()  # those of `failed` that AWS may have switched: only its answer is missing

@@ -28,9 +28,8 @@ class Observed:
 
     switches: world.Switches
     primary: Mapping[str, tuple[Target, ...]] = field(default_factory=dict)  # by group
-    behind: Mapping[str, str] = field(
-        default_factory=dict
-    )  # address of a target -> its instance, "" for an interface without one
+    # Address of a target -> its instance, "" for an interface without one.
+    behind: Mapping[str, str] = field(default_factory=dict)
     instances: Mapping[str, str] = field(default_factory=dict)  # of the healthy targets, id -> state, in weighted mode
     statuses: Mapping[str, Status] = field(default_factory=dict)  # of the running instances, in replace mode
     outside: tuple[str, ...] = ()  # those of them in zones that are not enabled for the load balancer, in replace mode
