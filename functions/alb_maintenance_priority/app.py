@@ -48,7 +48,7 @@ def decide(config: Config, seen: Observed) -> Decision[Changes]:
         gone = f"rule {config.rule} is not among the listener's rules"
         why = f": it was deleted; {MADE_AGAIN}" if config.live else " that have a priority; name another"
         waits = bool(seen.stored.open(seen.now))
-        return Decision(Words(f"MaintenanceRuleArn: {gone}{why}"), refused=True, urgent=waits)
+        return Decision(Words(f"MaintenanceRuleArn: {gone}{why}"), refused=True, urgent=waits, about="no rule")
     return _in_maintenance(config, seen) if seen.stored.open(seen.now) else _out_of_maintenance(config, seen)
 
 
@@ -71,11 +71,12 @@ def _in_maintenance(config: Config, seen: Observed) -> Decision[Changes]:
         )
         return Decision(moved, LeaveAlone() if seen.memory.state == "live" else None, lasting=lasting)
     if seen.memory.state not in rules.OURS and (harm := ours.harm(config, seen)):
-        return Decision(Words(f"{harm}; windows: {said.en}"), refused=True, urgent=True, lasting=lasting)
+        return Decision(Words(f"{harm}; windows: {said.en}"), refused=True, urgent=True, about="harm", lasting=lasting)
     change = front(seen.order.priorities, seen.memory, config.places)
     if change is None:
         room = f"no room at LivePriority {config.live_priority} among {len(seen.order.priorities)} rules"
-        return Decision(Words(f"{room}; windows: {said.en}"), refused=True, urgent=True, lasting=lasting)
+        full = Words(f"{room}; windows: {said.en}")
+        return Decision(full, refused=True, urgent=True, about="no room", lasting=lasting)
     if placed and not shut:
         reason = Words(
             f"the maintenance rule was there already, without its tag: the others keep their numbers; {reason.en}",

@@ -122,10 +122,10 @@ def bring_up(config: Config, seen: Observed, found: Outage) -> Decision[Start | 
     if by_hand := lineup.undone(seen):
         named = ", ".join(f"{standby.id}: {standby.reason}" for standby in by_hand)
         reason = f"a standby of this outage was stopped by a person, so none is started ({named}); {found.reason.en}"
-        return Decision(Words(reason), refused=True, urgent=True, forced=forced, lasting=NOT_SERVING)
+        return Decision(Words(reason), refused=True, urgent=True, about="stopped", forced=forced, lasting=NOT_SERVING)
     if waits := outage.waits(config, seen):
         reason, hangs = f"{found.reason.en}; {waits}", outage.hangs(config, seen)
-        return Decision(Words(reason), refused=hangs, urgent=hangs, forced=forced, lasting=NOT_SERVING)
+        return Decision(Words(reason), refused=hangs, urgent=hangs, about="hangs", forced=forced, lasting=NOT_SERVING)
     candidates, fallen = lineup.candidates(seen), lineup.fallen(seen)
     if candidates or fallen:
         again = True if lineup.again(seen, candidates) else None
@@ -143,7 +143,7 @@ def bring_up(config: Config, seen: Observed, found: Outage) -> Decision[Start | 
     )
     if all(standby.state in ec2.GONE for standby in seen.standbys):
         reason = f"{found.reason.en}; no standby is left: {states}"
-        return Decision(Words(reason), refused=True, urgent=True, lasting=NOT_SERVING)
+        return Decision(Words(reason), refused=True, urgent=True, about="none left", lasting=NOT_SERVING)
     if any(standby.state == "stopping" for standby in seen.standbys) or lineup.unanswered(seen):
         return Decision(Words(f"{found.reason.en}; waiting: {states}"), lasting=NOT_SERVING)
     return retry(config, seen, found, forced)
@@ -159,7 +159,7 @@ def retry(config: Config, seen: Observed, found: Outage, forced: Start | None) -
     when = f"tried again at {iso(again)}" if again else "not tried again; force it, or remove the tags"
     reason = f"{found.reason.en}; every standby has failed: {failed}; {when}"
     untold = not lineup.exhausted(seen)  # such as when a person has left out every one
-    return Decision(Words(reason), refused=untold, urgent=untold, forced=forced, lasting=NOT_SERVING)
+    return Decision(Words(reason), refused=untold, urgent=untold, about="failed", forced=forced, lasting=NOT_SERVING)
 
 
 def act(config: Config, seen: Observed, change: Start | Note | Close) -> Done | follow.Step:

@@ -82,22 +82,22 @@ def decide(config: Config, seen: Observed) -> Decision[Switch | Adopt]:
         unanswered = outage(config, seen) if _in_use(config, seen) else None
         if unanswered:
             reason = Words(f"{reason.en}; {unanswered.en}", f"{reason.of('ja')}。{unanswered.of('ja')}")
-        return Decision(reason, refused=True, urgent=bool(unanswered))
+        return Decision(reason, refused=True, urgent=bool(unanswered), about="hands off")
     to_switch = due(config, seen.switches, "sorry")
     reason = outage(config, seen) if to_switch else None
     if uncounted := servers.not_counted(config, seen.primary):
         why = Words(f"{uncounted.en}; {reason.en}", f"{uncounted.of('ja')}。{reason.of('ja')}") if reason else uncounted
-        return Decision(why, refused=True, urgent=bool(reason))
+        return Decision(why, refused=True, urgent=bool(reason), about="not counted")
     sorry = servers.staying(seen.sorry)
     served = tuple(arn for arn in to_switch if sorry.get(config.group("sorry", arn)) != ())
     if reason and not served:
         nobody = f"but {config.names('sorry')} has no registered target: nobody would answer there either"
-        return Decision(Words(f"{reason.en}; {nobody}"), refused=True, urgent=True)
+        return Decision(Words(f"{reason.en}; {nobody}"), refused=True, urgent=True, about="no sorry target")
     if reason and (mistaken := few(config, seen)):
-        return Decision(mistaken, refused=True, urgent=True)
+        return Decision(mistaken, refused=True, urgent=True, about="MinHealthyTargets")
     no_way = servers.no_way_back(config, seen.primary, seen.behind) if seen.switches.mode == "replace" else None
     if no_way and (not reason or servers.all_outside(seen.primary, seen.behind or {})):
-        return Decision(no_way, refused=True, urgent=bool(reason))
+        return Decision(no_way, refused=True, urgent=bool(reason), about="no way back")
     if reason:
         return Decision(reason, Switch("sorry", served), urgent=True, counts="SwitchedToSorry")
     if missing := [instance for instance, state in (seen.instances or {}).items() if state == ec2.MISSING]:

@@ -47,7 +47,7 @@ def with_checks(config: Config, seen: Observed) -> Observed:
 def decide(config: Config, seen: Observed) -> Decision[Move]:
     """Move what is not on a running instance of the pair to one that runs; else everything stays."""
     if wrong := list(static_problems(config)) or list(problems(config, seen)):
-        return Decision(Words("; ".join(wrong)), refused=True, urgent=True)
+        return Decision(Words("; ".join(wrong)), refused=True, urgent=True, about="parameters")
     due = plan(config, seen)
     states = ", ".join(f"{instance} is {state}" for instance, state in seen.instances.items())
     if not due.to:
@@ -55,9 +55,9 @@ def decide(config: Config, seen: Observed) -> Decision[Move]:
         return Decision(Words(stays), lasting=("PairDown",))
     if due.moves:
         change = Move(due.to, due.moves)
-        return Decision(why(seen, change), change, urgent=True, counts="AddressesMoved")
+        return Decision(why(seen, change), change, urgent=True, about=f"to {due.to}", counts="AddressesMoved")
     if odd := [*due.left.values(), *checks(config, seen), *missing_side(config, seen)]:
-        return Decision(Words("; ".join(odd)), refused=True, urgent=bool(due.left))
+        return Decision(Words("; ".join(odd)), refused=True, urgent=bool(due.left), about=" ".join(sorted(due.left)))
     if weak := impaired(config, seen):
         failing = "; ".join(f"{each} fails its status checks: {seen.statuses[each].failing}" for each in weak)
         wanted = any(seen.alarms.get(each) == "ALARM" for each in weak)

@@ -44,6 +44,7 @@ class Decision[X: Change]:
     change: X | None = None
     refused: bool = False
     urgent: bool = False  # an outage needs it: if it may not be made, people are told at once
+    about: str = ""  # the outage in a word, the change if empty: people are told of each that may not be answered
     forced: X | None = None  # the change to make only when a person forces it
     unseen: bool = False  # visitors get from this change what they get now: told only to who was told otherwise
     counts: str = ""  # the metric that counts this change

@@ -116,7 +116,8 @@ def _tell_of_no_change[C: env.Stack, S, X: Change, D](
     """Tell what people do not know yet, and at once that an outage may not be answered; rehearse other changes."""
     if tells and not request.dry_run:
         withheld = tells.outages and decision.urgent and verdict.outcome in ("held", "dry-run", "refused")
-        tell.owed(config, seen, tells, decision, Withheld(*verdict) if withheld else None)
+        about = decision.about or type(change).__name__
+        tell.owed(config, seen, tells, decision, Withheld(*verdict, about) if withheld else None)
         if withheld:
             return
     if verdict.outcome == "dry-run" and config.dry_run and request.hint.kind in ("alarm", "wish"):

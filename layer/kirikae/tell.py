@@ -39,6 +39,12 @@ class Withheld:
 
     outcome: str  # held, dry-run or refused
     why: str
+    about: str  # the outage, so that people are told of the next one, too
+
+    @property
+    def known(self) -> str:
+        """What people know once they were told."""
+        return f"{self.outcome}: {self.about}"
 
 
 def made(config: env.Stack, state: State | None, letter: Mail | None, began: datetime | None) -> bool:
@@ -76,7 +82,7 @@ def owed[C: env.Stack, S, X: Change, D](
         if note.telling is None and (now - note.at < told.STALE_READS or not _still_untold(name, note)):
             return
         letters.append(tells.found(config, seen, _without(note.known)))
-    if withheld and state.get(UNANSWERED) != note.known.get(UNANSWERED):
+    if withheld and note.known.get(UNANSWERED) not in (withheld.known, withheld.outcome):  # as versions before noted it
         letters.append(_unanswered(config, decision, withheld))
     due = [again(letter) if note.telling is not None else letter for letter in letters if letter]
     if due and not told.claim(name, note, state, now - told.STALE_READS, clock.now()):
@@ -97,7 +103,7 @@ def _state[C: env.Stack, S, X: Change, D](
     if not tells.outages and UNANSWERED in note.known:
         state[UNANSWERED] = note.known[UNANSWERED]
     elif withheld:
-        state[UNANSWERED] = withheld.outcome
+        state[UNANSWERED] = withheld.known
     return state
 
 

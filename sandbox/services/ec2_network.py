@@ -17,12 +17,28 @@ type Params = dict[str, Any]
 # Attributes of moto's objects.
 
 
+class _AnyOf:
+    """The addresses of an interface for a filter: equal to a value that one of them has.
+
+    Of several values one is enough. Moto wants them all of whatever it can iterate over, which this is not.
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Filter.html
+    """
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, addresses: list[str]) -> None:
+        self._addresses = addresses
+
+    def __eq__(self, value: object) -> bool:
+        return value in self._addresses
+
+
 def _filter_value(self: Any, filter_name: str, method_name: str | None = None) -> Any:
     """Let the filters on addresses find secondary and IPv6 addresses, too."""
     if filter_name == "addresses.private-ip-address":
-        return _addresses(self)
+        return _AnyOf(_addresses(self))
     if filter_name == "ipv6-addresses.ipv6-address":
-        return self.ipv6_addresses
+        return _AnyOf(self.ipv6_addresses)
     return _filter_value_of_moto(self, filter_name, method_name)
 
 

@@ -743,6 +743,34 @@ def test_a_hold_holds_and_force_passes_it(deployed: Callable[..., Deployed]) -> 
     assert world.sides == {1}
 
 
+@pytest.mark.parametrize("stays", ["held", "refused"])
+def test_every_outage_that_is_not_answered_is_told_not_only_the_first(
+    deployed: Callable[..., Deployed], stays: str
+) -> None:
+    world = deployed(ipv4=("10.0.0.50", "10.0.0.51"))
+    address, other = world.service.floating
+
+    def told(subject: str) -> list[Any]:
+        return [mail for mail in world.mails if subject in mail.subject]
+
+    detached, stranger = map(world.service.stranger, ("detached", "instance"))
+    if stays == "held":
+        world.hold(60)
+        given = {"NetworkInterfaceId": world.service.interface_ids[0], "PrivateIpAddresses": [address]}
+        world.account.client("ec2").unassign_private_ip_addresses(**given)
+    else:
+        world.service.take(address, stranger)
+    world.passes(4)
+    assert len(told(f"NOT answered ({stays})")) == 1
+    if stays == "held":
+        world.stops(0)
+    else:
+        world.service.take(other, detached)
+    world.passes(5)
+    first, second = told(f"NOT answered ({stays})")
+    assert (other in first.body, other in second.body) == (False, True)
+
+
 def test_two_zones_are_refused_at_the_first_run_for_private_addresses(deployed: Callable[..., Deployed]) -> None:
     world = deployed(zones=2)
     assert len(world.alarm_mails("RefusedAlarm")) == 1

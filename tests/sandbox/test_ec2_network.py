@@ -114,8 +114,8 @@ def test_unassigning_what_is_not_there_is_an_error(ec2, pair, first):
 def test_filters_find_secondary_addresses_by_their_whole_text(ec2, first):
     assign(ec2, first, FLOATING)
 
-    def found(address):
-        filters = [{"Name": "addresses.private-ip-address", "Values": [address]}]
+    def found(*addresses):
+        filters = [{"Name": "addresses.private-ip-address", "Values": addresses}]
         return [
             interface["NetworkInterfaceId"]
             for interface in ec2.describe_network_interfaces(Filters=filters)["NetworkInterfaces"]
@@ -123,6 +123,7 @@ def test_filters_find_secondary_addresses_by_their_whole_text(ec2, first):
 
     assert found(FLOATING) == [first]
     assert found("10.0.0.10") == []
+    assert found("10.0.0.10", FLOATING) == [first]  # one of the values is enough
 
 
 def test_a_stopped_instance_keeps_its_addresses_and_lets_them_go(account, ec2, pair, first, second):  # G5
