@@ -743,6 +743,23 @@ def test_a_hold_holds_and_force_passes_it(deployed: Callable[..., Deployed]) -> 
     assert world.sides == {1}
 
 
+def test_a_move_whose_run_dies_between_two_writes_is_told_whole(deployed: Callable[..., Deployed]) -> None:
+    world = deployed(elastic=2, overlay=(CIDR,))
+    [address] = world.service.floating
+    world.passes(2)
+    world.account.faults.add("ec2", "ReplaceRoute", None, times=1, kills=True)
+    world.stops(0)
+    world.passes(4)
+    assert world.sides == {1}
+    [mail] = world.mails
+    assert mail.subject.split(": ", 1)[1].startswith("addresses moved to")
+    happened, undo = mail.body.split("■ ")[1], mail.body.split("■ ")[-1]
+    for name in world.where:
+        assert name in happened
+    assert f"--private-ip-addresses {address}" in undo
+    assert CIDR in undo
+
+
 @pytest.mark.parametrize("stays", ["held", "refused"])
 def test_every_outage_that_is_not_answered_is_told_not_only_the_first(
     deployed: Callable[..., Deployed], stays: str

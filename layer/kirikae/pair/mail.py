@@ -63,7 +63,7 @@ def moved(config: Config, seen: Observed, result: Result[Move, Done]) -> Mail:
         happened=notify.lines(_happened(config, seen, result, Words(f"{down}.", down_ja))),
         why=result.reason,
         since=notify.since(result.times),
-        check=_check(target, [*done.moved, *done.unseen, *done.refused]),
+        check=_check(target, [*done.moved, *done.earlier, *done.unseen, *done.refused]),
         undo=_undo(config, seen, result),
     )
 
@@ -86,10 +86,13 @@ def _happened(config: Config, seen: Observed, result: Result[Move, Done], down: 
             f"Moved to {seen.interfaces[to]}, and seen there afterwards:",
             f"次を {_place_ja(seen, to)} へ移動し、移動後の状態を確認しました:",
         )
-    for name, place in done.moved.items():
-        item = f"  {name} ({seen.elastic[name].public_ip})" if name in seen.elastic else f"  {name}"
-        was = f"was on {seen.interfaces.get(place, place)}" if place else "was nowhere"
-        yield Words(f"{item}, {was}", f"{item}、移動元: {_place_ja(seen, place)}")
+    yield from (_item(seen, name, place) for name, place in done.moved.items())
+    if done.earlier:
+        yield Words(
+            "There already, by an earlier run that could not tell it, or by somebody else:",
+            "次は既に移動済みでした (通知前に終了した前回の実行、または別の操作による移動):",
+        )
+    yield from (_item(seen, name, place) for name, place in done.earlier.items())
     if done.unseen:
         yield Words(
             "ATTENTION, not seen there; the next run looks again and finishes it:",
@@ -107,6 +110,13 @@ def _happened(config: Config, seen: Observed, result: Result[Move, Done], down: 
         yield from (Words(f"  {reason}") for reason in left)
 
 
+def _item(seen: Observed, name: str, place: str) -> Words:
+    """Return a line about something that has moved, and where it was."""
+    item = f"  {name} ({seen.elastic[name].public_ip})" if name in seen.elastic else f"  {name}"
+    was = f"was on {seen.interfaces.get(place, place)}" if place else "was nowhere"
+    return Words(f"{item}, {was}", f"{item}、移動元: {_place_ja(seen, place)}")
+
+
 def _check(target: str, names: list[str]) -> Words:
     en, ja = "The service itself, from a client.", "クライアントからサービスを確認してください。"
     networks = sorted({name.split()[1] for name in names if is_route(name)})
@@ -121,12 +131,13 @@ def _check(target: str, names: list[str]) -> Words:
 
 
 def _undo(config: Config, seen: Observed, result: Result[Move, Done]) -> Words:
-    if not result.done.moved:
+    moved = {**result.done.earlier, **result.done.moved}
+    if not moved:
         return Words(
             "Nothing was seen to move yet, so there is nothing to undo.",
             "移動をまだ確認できていないため、元に戻す操作はありません。",
         )
-    back = [notify.aws_command(config, *command) for command in _back(seen, result.done.moved, result.change.to)]
+    back = [notify.aws_command(config, *command) for command in _back(seen, moved, result.change.to)]
     if not back:
         return Words(
             "There is nowhere to go back to: the instance it was on is gone.",

@@ -7,10 +7,10 @@ from functools import partial
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from kirikae import patience
+from kirikae import patience, told
 from kirikae.errors import UnfinishedError
 from kirikae.pair import addresses, writes
-from kirikae.pair.plan import Plan, is_ipv4, is_ipv6, is_route, led_to, places, plan
+from kirikae.pair.plan import Plan, is_ipv4, is_ipv6, is_route, led_to, places, plan, told_of
 from kirikae.pair.world import Config, Move, Observed
 
 type Write = tuple[list[str], Callable[[], None]]  # the names of what it moves, and the call
@@ -20,12 +20,14 @@ type Write = tuple[list[str], Callable[[], None]]  # the names of what it moves,
 class Done:
     """What was seen on the interface afterwards, and where it was before; what was not seen there or refused, and why.
 
-    `unseen` is, or may be, written; `refused` certainly did not arrive.
+    `unseen` is, or may be, written; `refused` certainly did not arrive.  `earlier` had arrived before, and nobody told
+    it: a run died in the middle of the move, perhaps.
     """
 
     moved: Mapping[str, str] = field(default_factory=dict)
     unseen: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
+    earlier: Mapping[str, str] = field(default_factory=dict)
 
 
 def look(config: Config, seen: Observed) -> Observed:
@@ -70,12 +72,23 @@ def move(config: Config, seen: Observed, change: Move) -> Done:
         {name: place for name, place in due.moves.items() if name not in missing},
         {name: text for name, text in why.items() if name not in refused},
         {name: text for name, text in why.items() if name in refused},
+        _earlier(config, now, change),
     )
     if missing:
         named = "; ".join(f"{name}: {text}" for name, text in why.items())
         told = done if _changed(done, problems, last) else None
         raise UnfinishedError(f"{len(missing)} of {len(due.moves)} did not arrive on {due.to}: {named}", told)
     return done
+
+
+def _earlier(config: Config, now: Observed, change: Move) -> dict[str, str]:
+    """Return what was there before this move, and where it was when people were told of it last."""
+    known = told_of(getattr(told.read(config.told_parameter), "known", {}))
+    return {
+        name: known[name]
+        for name, place in places(config, now).items()
+        if place == change.to != known.get(name, place) and name not in change.sources
+    }
 
 
 def _changed(done: Done, problems: Mapping[str, Exception], last: Observed | None) -> bool:

@@ -6,12 +6,9 @@ from kirikae import notify
 from kirikae.decision import Result
 from kirikae.notify import Mail, Words
 from kirikae.pair.move import Done
-from kirikae.pair.plan import impaired, places
+from kirikae.pair.plan import IMPAIRED, NOWHERE, impaired, places, told_of
 from kirikae.pair.world import Config, Move, Observed
 from kirikae.told import State
-
-NOWHERE = "nowhere"
-IMPAIRED = "impaired"  # the key of the holders that run and fail a status check
 
 
 def standing(config: Config, seen: Observed, result: Result[Move, Done] | None) -> State | None:
@@ -37,13 +34,12 @@ def found(config: Config, seen: Observed, known: State) -> Mail | None:
 
     None if they were told nothing of where the addresses are, and no holder is or was impaired.
     """
-    was = {name: place for place, names in known.items() if place != IMPAIRED for name in names.split()}
-    now = {name.replace(" ", "_"): place or NOWHERE for name, place in places(config, seen).items()}
+    was, now = told_of(known), places(config, seen)
     moved = {name: place for name, place in now.items() if was.get(name, place) != place}
     own = (*config.pair_interface_ids, NOWHERE, IMPAIRED)
     if all(place in own for place in known):  # the first that somebody else takes is told of as not answered
-        moved = {name: place for name, place in moved.items() if place in own}
-    lines = [Words(f"  {name.replace('_', ' ')}: {was[name]} -> {place}") for name, place in moved.items()]
+        moved = {name: place for name, place in moved.items() if (place or NOWHERE) in own}
+    lines = [Words(f"  {name}: {was[name] or NOWHERE} -> {place or NOWHERE}") for name, place in moved.items()]
     checks = [*_checks(config, seen, known)]
     if not moved:
         return _of_checks(config, seen, checks) if checks else None
