@@ -59,6 +59,9 @@ class Commands:
 
     def _check_value(self, params: dict[str, Any], _principal: str) -> None:
         # P14: requests are served one after another here; that two writes meet is a fault, TooManyUpdates, of a story.
+        longest = 4096 if params.get("Tier", "Standard") == "Standard" else 8192  # P13
+        if len(params["Value"]) > longest:
+            raise Refusal("ValidationException", f"Parameter value has more than {longest} characters.")
         pattern = params.get("AllowedPattern", "")
         if pattern and not re.fullmatch(pattern, params["Value"]):  # P15
             message = f"Parameter value, cannot be validated against allowedPattern: {pattern}"

@@ -760,6 +760,23 @@ def test_a_move_whose_run_dies_between_two_writes_is_told_whole(deployed: Callab
     assert CIDR in undo
 
 
+def test_hundreds_of_routes_are_told_once(deployed: Callable[..., Deployed]) -> None:
+    networks = tuple(f"192.168.99.{number}/32" for number in range(10))
+    world = deployed(ipv4=(), overlay=networks, tables=12, zones=2)
+    world.passes(2)
+    world.stops(0)
+    world.passes(4)
+    assert world.sides == {1}
+    [mail] = world.mails
+    assert mail.body.count("192.168.99.9/32, was on") == 12
+    stranger = world.service.stranger("detached")
+    route = f"{world.service.table_ids[3]} {networks[4]}"
+    world.service.lead(route, NetworkInterfaceId=stranger)
+    world.passes(4)
+    [told] = [mail.body for mail in world.mails[1:] if "NOT answered" in mail.subject]
+    assert (route in told, told.count("192.168.99.")) == (True, 1)
+
+
 @pytest.mark.parametrize("stays", ["held", "refused"])
 def test_every_outage_that_is_not_answered_is_told_not_only_the_first(
     deployed: Callable[..., Deployed], stays: str

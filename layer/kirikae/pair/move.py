@@ -10,8 +10,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from kirikae import patience, told
 from kirikae.errors import UnfinishedError
 from kirikae.pair import addresses, writes
-from kirikae.pair.plan import Plan, is_ipv4, is_ipv6, is_route, led_to, places, plan, told_of
-from kirikae.pair.world import Config, Move, Observed
+from kirikae.pair.plan import Plan, is_ipv4, is_ipv6, is_route, led_to, places, plan
+from kirikae.pair.world import Config, Move, Observed, told_of
 
 type Write = tuple[list[str], Callable[[], None]]  # the names of what it moves, and the call
 
@@ -83,10 +83,11 @@ def move(config: Config, seen: Observed, change: Move) -> Done:
 
 def _earlier(config: Config, now: Observed, change: Move) -> dict[str, str]:
     """Return what was there before this move, and where it was when people were told of it last."""
-    known = told_of(getattr(told.read(config.told_parameter), "known", {}))
+    here, note = places(config, now), told.read(config.told_parameter)
+    known = told_of(note.known, here) if note else {}
     return {
         name: known[name]
-        for name, place in places(config, now).items()
+        for name, place in here.items()
         if place == change.to != known.get(name, place) and name not in change.sources
     }
 

@@ -111,16 +111,6 @@ def _blackhole(seen: Observed, name: str) -> bool:
     return table in seen.tables and cidr in seen.tables[table].blackholes
 
 
-NOWHERE = "nowhere"
-IMPAIRED = "impaired"  # the key of the holders that run and fail a status check
-
-
-def told_of(known: Mapping[str, str]) -> dict[str, str]:
-    """Return where everything was when people were told last, name -> interface, nothing where it was nowhere."""
-    found = {name.replace("_", " "): place for place, names in known.items() for name in names.split()}
-    return {name: "" if place == NOWHERE else place for name, place in found.items() if place != IMPAIRED}
-
-
 @dataclass(frozen=True)
 class Plan:
     """What moves to the interface `to`, from where, and what else is declared but cannot or may not move, and why."""

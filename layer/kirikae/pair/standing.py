@@ -6,8 +6,8 @@ from kirikae import notify
 from kirikae.decision import Result
 from kirikae.notify import Mail, Words
 from kirikae.pair.move import Done
-from kirikae.pair.plan import IMPAIRED, NOWHERE, impaired, places, told_of
-from kirikae.pair.world import Config, Move, Observed
+from kirikae.pair.plan import impaired, places
+from kirikae.pair.world import IMPAIRED, NOWHERE, Config, Move, Observed, to_tell, told_of
 from kirikae.told import State
 
 
@@ -23,10 +23,7 @@ def standing(config: Config, seen: Observed, result: Result[Move, Done] | None) 
     weak = [] if result else impaired(config, seen)
     if result:
         here |= dict.fromkeys([*result.done.moved, *result.done.unseen], result.change.to)
-    found: dict[str, list[str]] = {IMPAIRED: weak} if weak else {}
-    for name, place in here.items():
-        found.setdefault(place or NOWHERE, []).append(name.replace(" ", "_"))
-    return {place: " ".join(sorted(names)) for place, names in found.items()}
+    return ({IMPAIRED: " ".join(weak)} if weak else {}) | to_tell(here)
 
 
 def found(config: Config, seen: Observed, known: State) -> Mail | None:
@@ -34,7 +31,8 @@ def found(config: Config, seen: Observed, known: State) -> Mail | None:
 
     None if they were told nothing of where the addresses are, and no holder is or was impaired.
     """
-    was, now = told_of(known), places(config, seen)
+    now = places(config, seen)
+    was = told_of(known, now)
     moved = {name: place for name, place in now.items() if was.get(name, place) != place}
     own = (*config.pair_interface_ids, NOWHERE, IMPAIRED)
     if all(place in own for place in known):  # the first that somebody else takes is told of as not answered

@@ -1,6 +1,6 @@
 """The address pair as values: settings, what is seen of the world, and the move."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -9,6 +9,11 @@ from kirikae import env
 from kirikae.checks import Status
 from kirikae.decision import Change
 from kirikae.pair.addresses import ElasticIp, Interface, RouteTable
+
+NOWHERE = "nowhere"
+IMPAIRED = "impaired"  # the key of the holders that run and fail a status check
+REST = "all others"  # instead of hundreds of names
+_LONG = 1000  # characters, of the 4,096 that a parameter holds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,3 +65,21 @@ class Move(Change):
     def record(self) -> dict[str, Any]:
         """Return the change as it is logged; there the sources are `from`, a keyword of Python."""
         return {"to": self.to, "from": dict(self.sources)}
+
+
+def to_tell(here: Mapping[str, str]) -> dict[str, str]:
+    """Return in words where everything is, interface -> names: what people are told, as it is noted."""
+    found = dict[str, list[str]]()
+    for name, place in here.items():
+        found.setdefault(place or NOWHERE, []).append(name.replace(" ", "_"))
+    said = {place: " ".join(sorted(names)) for place, names in found.items()}
+    if len("".join(said.values())) > _LONG:
+        said[max(said, key=lambda place: len(said[place]))] = REST
+    return said
+
+
+def told_of(known: Mapping[str, str], declared: Iterable[str]) -> dict[str, str]:
+    """Return where everything was when people were told last, name -> interface, nothing where it was nowhere."""
+    places = {key: "" if key == NOWHERE else key for key in known if key != IMPAIRED}
+    named = {name.replace("_", " "): places[key] for key in places if known[key] != REST for name in known[key].split()}
+    return {name: places[key] for key in places if known[key] == REST for name in declared} | named
