@@ -709,12 +709,27 @@ def test_a_min_size_that_somebody_else_has_tagged_is_not_believed(new_site: Call
 
 
 @pytest.mark.parametrize("value", ["4", "many"])
-def test_a_min_size_that_would_launch_instances_is_left_to_people(new_site: Callable[..., Site], value: str) -> None:
+def test_a_min_size_that_somebody_tags_in_mid_rotation_is_not_believed(
+    new_site: Callable[..., Site], value: str
+) -> None:
     site = new_site()
     site.scaled(minimum=2)
     site.deployed(RotationAllowStandby="true")
     site.account.commands.answer = lambda _instance_id, _command: (tag_min_size(site, value), ("Success", 5))[1]
     assert site.rotates({"hook": HOOKS["ssm-command"], "instance_ids": [site.ids[0]]}).status == "SUCCEEDED"
+    group = site.account.autoscaling.group("asg")
+    assert (group.min_size, group.desired_capacity) == (2, 2)
+    assert [tag for tag in group.tags if tag["Key"].startswith("kirikae")] == []
+
+
+@pytest.mark.parametrize("value", ["4", "many"])
+def test_a_min_size_that_would_launch_instances_is_left_to_people(new_site: Callable[..., Site], value: str) -> None:
+    """Nothing was lowered here, so nothing but the tag says what is owed."""
+    site = new_site()
+    site.scaled(minimum=1)
+    site.deployed(RotationAllowStandby="true")
+    tag_min_size(site, value)
+    assert site.rotates({"instance_ids": [site.ids[0]]}).status == "SUCCEEDED"
     group = site.account.autoscaling.group("asg")
     assert (group.min_size, group.desired_capacity) == (1, 2)
     assert [tag["Value"] for tag in group.tags if tag["Key"].startswith("kirikae")] == [value]

@@ -68,6 +68,7 @@ def ended(ending: str, **given: Any) -> Mail:
 
 ASIDE = {"skipped": [{"id": "i-9", "reason": "Standby in Auto Scaling group web"}], "unused": [B]}
 LOST = row("NOT BACK: i-1 is stopped", member={**SECOND, "out_at": "2026-11-22T14:30:00+00:00"})
+STANDING_BY = row("NOT BACK: i-1 is stopped", member={**FIRST, "scaling_group": "web tier"})
 LEFT = Taken(member("i-1", place(A), place(B, 443)), "shop:nightly", NOW)
 # The mail, how many commands it has, and its headings.
 MAILS: dict[str, tuple[Mail, int, list[str]]] = {
@@ -92,6 +93,11 @@ MAILS: dict[str, tuple[Mail, int, list[str]]] = {
         ["What happened", "Targets", "Not touched"],
     ),
     "failed, one is not back": (ended("Failed", done=[LOST]), 2, ["What happened", "Targets", "What to check"]),
+    "failed, one stays in Standby": (
+        ended("Failed", done=[STANDING_BY]),
+        2,
+        ["What happened", "Targets", "What to check"],
+    ),
     "failed, one is still out": (ended("Failed", out=[FIRST]), 0, ["What happened", "What to check"]),
     "refused": (ended("Refused", queue=[SECOND]), 0, ["What happened"]),
     "left out before": (mail.restored(CONFIG, {"i-1": LEFT}, {}), 0, ["What happened", "What to check"]),
@@ -152,6 +158,14 @@ def test_a_target_that_is_not_back_can_be_registered_exactly_as_it_was() -> None
         f"{registers} {A} --targets Id=10.0.0.5,Port=80,AvailabilityZone=all",
         f"{registers} {B} --targets Id=10.0.0.5,Port=443,QuicServerId=0x1f",
     ]
+
+
+def test_what_stays_in_standby_leaves_it_before_it_is_registered() -> None:
+    leave, register = commands(body("failed, one stays in Standby", "ja"))
+    group = "--auto-scaling-group-name 'web tier' --instance-ids i-1"
+    assert leave == f"aws autoscaling exit-standby --region eu-west-3 {group}"
+    assert register.endswith("--targets Id=i-1,Port=80")
+    assert "i-1 stays in Standby of Auto Scaling group web tier" in body("failed, one stays in Standby", "en")
 
 
 def test_a_person_answers_with_the_token_and_stops_with_the_name() -> None:

@@ -550,3 +550,37 @@ def test_a_memory_that_somebody_wrote_by_hand_breaks_nothing(site: Site) -> None
     before = site.registered()
     assert site.rotates().status == "SUCCEEDED"
     assert site.registered() == before
+
+
+# What was taken out by hand and is over.
+
+
+def test_what_was_registered_by_hand_and_not_asked_about_again_is_closed_when_it_is_healthy(site: Site) -> None:
+    before = site.registered()
+    assert site.hand("deregister", instance_id=site.ids[0])["outcome"] == "changed"
+    site.account.advance(90)
+    assert not site.hand("register", instance_id=site.ids[0])["healthy"]
+    site.account.advance(300)
+    assert (site.hand("status")["out"], site.claims(), site.registered()) == ({}, [], before)
+    assert site.mails == []
+
+
+def test_what_was_registered_by_hand_and_is_not_healthy_stays_remembered(site: Site) -> None:
+    site.hand("deregister", instance_id=site.ids[0])
+    site.account.advance(90)
+    site.service.break_application(site.ids[0])
+    site.hand("register", instance_id=site.ids[0])
+    site.account.advance(600)
+    assert (site.hand("status")["out"].keys(), site.claims()) == ({site.ids[0]}, [site.ids[0]])
+
+
+def test_what_was_taken_out_by_hand_and_terminated_is_forgotten_and_told_once(site: Site) -> None:
+    third = site.third()
+    for target in (site.ids[0], third):
+        assert site.hand("deregister", instance_id=target)["outcome"] == "changed"
+    site.account.advance(90)
+    site.account.client("ec2").terminate_instances(InstanceIds=[third])
+    site.account.advance(900)
+    assert (site.hand("status")["out"].keys(), site.claims()) == ({site.ids[0]}, [site.ids[0]])
+    assert [(third in mail.body, site.ids[0] in mail.body) for mail in site.mails] == [(True, False)]
+    assert site.subjects == ["rotation: 1 targets left out stay out, terminated"]

@@ -9,9 +9,9 @@ from kirikae import notify
 from kirikae.clock import moment
 from kirikae.elb import group_name
 from kirikae.notify import Mail, Section, Words
-from kirikae.rotation import terms
+from kirikae.rotation import missing, terms
 from kirikae.rotation.known import Taken
-from kirikae.rotation.world import Config, Member, Rotation, description
+from kirikae.rotation.world import Config, Member, Rotation
 
 
 def begun(config: Config, state: Rotation, execution: str, notes: Sequence[Section] = ()) -> Mail:
@@ -91,31 +91,8 @@ def ended(config: Config, state: Rotation, execution: str, now: datetime) -> Mai
         subject,
         happened=Words(f"The execution {execution}{took}: {reason.en}.", f"実行 {execution}{took}: {reason.ja}。"),
         more=more,
-        check=_missing(config, state),
+        check=missing.missing(config, state),
     )
-
-
-def _missing(config: Config, state: Rotation) -> Words | None:
-    """Return which targets are not back: with commands where that is final, else that they are tried once more."""
-    commands = []
-    for member in (row["member"] for row in state["done"] if "member" in row):
-        for place in member["places"]:
-            target = ",".join(f"{key}={value}" for key, value in description(member, place).items())
-            arguments = f"--target-group-arn {place['group']} --targets {target}"
-            commands.append(notify.aws_command(config, "elbv2 register-targets", arguments))
-    if commands:
-        said = Words(
-            "Not in service, and not registered unless its group needs it. When it can serve:",
-            "サービスに戻っていません (グループに必要な場合を除き未登録)。復旧後に実行してください:",
-        )
-        return notify.with_commands(said, commands)
-    if state["out"]:
-        ids = _ids(state["out"])
-        return Words(
-            f"{ids} could not be put back yet; it is tried once more now, and a further mail tells the result.",
-            f"{ids} をまだ戻せていません。この後もう一度試み、結果を別のメールで通知します。",
-        )
-    return None
 
 
 def restored(config: Config, back: Mapping[str, Taken], gone: Mapping[str, Taken]) -> Mail:
@@ -130,9 +107,12 @@ def restored(config: Config, back: Mapping[str, Taken], gone: Mapping[str, Taken
             f"次のインスタンスは終了 (terminated) しているため、再登録しません:\n{_lines(gone, 'ja')}",
         ),
     ]
+    what_became = f"{len(back)} targets left out are registered again"
+    if not back:
+        what_became = f"{len(gone)} targets left out stay out, terminated"
     return notify.mail(
         config,
-        f"rotation: {len(back)} targets left out are registered again",
+        f"rotation: {what_became}",
         happened=notify.lines(words for words, those in zip(what, (back, gone), strict=True) if those),
         check=Words(
             "That they become healthy, and whether their maintenance was complete.",

@@ -22,10 +22,11 @@ _MOST_CHARACTERS = 4096  # of a standard parameter's value
 
 @dataclass(frozen=True)
 class Memory:
-    """Executions that may have targets out, by name, and what operations by hand took out, by target id."""
+    """Executions that may have targets out, by name, what operations by hand took out, and what Standby lowered."""
 
     executions: frozenset[str] = frozenset()
     by_hand: Mapping[str, Claim] = field(default_factory=dict)
+    min_sizes: Mapping[str, int] = field(default_factory=dict)  # owed to Auto Scaling groups, by name
 
 
 def read(config: Config) -> Memory:
@@ -103,6 +104,18 @@ def returned(config: Config, member: Member, wrote: int = 0) -> None:
     change(config, without, wrote)
 
 
+def lowered(config: Config, scaling_group: str, min_size: int) -> int:
+    """Remember the MinSize of a group before Standby lowers it; return the one to go back to, perhaps of before."""
+    owed = max(min_size, read(config).min_sizes.get(scaling_group, 0))
+    change(config, lambda known: replace(known, min_sizes={**known.min_sizes, scaling_group: owed}))
+    return owed
+
+
+def raised(config: Config, scaling_group: str) -> None:
+    """Forget what is owed to a group."""
+    change(config, lambda k: replace(k, min_sizes={g: n for g, n in k.min_sizes.items() if g != scaling_group}))
+
+
 def _read(name: str) -> tuple[str, int]:
     """Return value and version of the parameter; version 0 if it does not exist.
 
@@ -123,11 +136,13 @@ def _write(name: str, memory: Memory) -> int:
     https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html
     """
     held = {target: [iso(claim.at), claim.by, *map(_stored, claim.places)] for target, claim in memory.by_hand.items()}
-    text = json.dumps({"executions": sorted(memory.executions), "by_hand": held}, separators=(",", ":"))
+    stored: dict[str, Any] = {"executions": sorted(memory.executions), "by_hand": held}
+    stored |= {"min_sizes": dict(memory.min_sizes)} if memory.min_sizes else {}
+    text = json.dumps(stored, separators=(",", ":"))
     if len(text) > _MOST_CHARACTERS:
         raise InputError(f"{name} has no room for more targets that are out by hand; register some of them first")
-    stored = aws.client("ssm").put_parameter(Name=name, Value=text, Type="String", Overwrite=True)
-    return int(stored["Version"])
+    written = aws.client("ssm").put_parameter(Name=name, Value=text, Type="String", Overwrite=True)
+    return int(written["Version"])
 
 
 def _stored(place: Place) -> list[str | int]:
@@ -138,8 +153,10 @@ def _meant(config: Config, text: str) -> Memory:
     """Return what a text means; of what is not understood, or concerns another group now, nothing."""
     try:
         known: dict[str, Any] = json.loads(text)
-        by_hand = {target: _claim(config, *parts) for target, parts in known.get("by_hand", {}).items()}
-        return Memory(frozenset(map(str, known.get("executions", []))), by_hand)
+        told = {target: _claim(config, *parts) for target, parts in known.get("by_hand", {}).items()}
+        by_hand = {target: claim for target, claim in told.items() if claim.places}
+        min_sizes = {str(group): int(owed) for group, owed in known.get("min_sizes", {}).items()}
+        return Memory(frozenset(map(str, known.get("executions", []))), by_hand, min_sizes)
     except (ValueError, TypeError, AttributeError):  # written by hand: the tags and the executions must do
         return Memory()
 

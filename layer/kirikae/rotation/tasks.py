@@ -75,7 +75,7 @@ def take_out(config: Config, event: Event) -> Rotation:
     if (reason := moves.held(config)).en and not state["out"]:
         return steps.paused(state, now, reason)
     memory.begun(config, execution["Name"])  # also one that was redriven: its end had been forgotten
-    leave = partial(moves.leave, terms=asked, by=by, wanted=partial(executions.is_running, execution["Id"]))
+    leave = partial(moves.leave, config, terms=asked, by=by, wanted=partial(executions.is_running, execution["Id"]))
     for member in state["out"]:  # its first run may have died between two groups
         half = len(guard.absent(member, seen)) < len(member["places"])
         if half and (short := leave(member, out=[other["id"] for other in state["out"]])):
@@ -143,7 +143,7 @@ def back(config: Config, event: Event) -> Rotation:
     for member in settled:
         if member["id"] in sick and not guard.shortfall(member, seen, asked):
             membership.take_out(member)
-    moves.close(settled, stopped.keys() | refused.keys())
+    moves.close(config, settled, stopped.keys() | refused.keys())
     return following
 
 
