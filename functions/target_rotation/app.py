@@ -40,10 +40,7 @@ TASKS: Mapping[str, Callable[[Config, Event], Any]] = {
 
 
 def restore(config: Config, ended: object = None) -> dict[str, Any]:
-    """Put back what ended executions left out; the event of an end is a hint, and the tick does the same without it.
-
-    ended: the ARN of the execution that the event is about.
-    """
+    """Put back what ended executions left out; the event of an end, with an ARN, is a hint: the tick does the same."""
     if isinstance(ended, str) and ended == executions.arn(config, executions.name(ended)):
         executions.see_end(ended)
     telling.owed(config)
@@ -53,11 +50,12 @@ def restore(config: Config, ended: object = None) -> dict[str, Any]:
     left = restoration.left_out(found)
     problems = restoration.give_back(config, left)
     gone = restoration.gone(left, problems) if not config.dry_run else {}
-    back_by_hand, gone_by_hand = restoration.over_by_hand(found, seen, now) if not config.dry_run else ({}, {})
+    may_forget = remembered and not config.dry_run
+    back_by_hand, gone_by_hand = restoration.over_by_hand(found, seen, now) if may_forget else ({}, {})
     closed = restoration.closed(left, problems, seen, now)
     back = restoration.worth_telling(found, closed, seen)
+    lost = gone | gone_by_hand
     if back or gone_by_hand or any(found.told(taken.member) for taken in gone.values()):
-        lost = gone | gone_by_hand
         telling.once(config, "restored", restoration.listed(back | lost), mail.restored(config, back, lost))
     moves.close(config, [taken.member for taken in (*closed.values(), *gone.values())], away=gone)
     restoration.forget(config, back_by_hand | gone_by_hand)
@@ -67,7 +65,7 @@ def restore(config: Config, ended: object = None) -> dict[str, Any]:
     if remembered and not config.dry_run:
         stuck = {left[target].by for target in out} | {one.by for one in found.hidden if one.member["id"] in out}
         _remember(config, found, remembered, stuck)
-        if again := restoration.tag_again(found, {*back, *gone, *gone_by_hand}, seen):
+        if again := restoration.tag_again(found, {*back, *lost}, seen):
             telling.once(config, "tagged", restoration.listed(again), mail.tagged_again(config, again))
     if remembered and found.doubts:
         log.count("DoubtfulClaims")
@@ -75,7 +73,7 @@ def restore(config: Config, ended: object = None) -> dict[str, Any]:
         log.count("NobodyHears")
     return {
         "put_back": list(back),
-        "gone": [*gone, *gone_by_hand],
+        "gone": list(lost),
         "out": out,
         "doubts": dict(found.doubts),
         "foreign": list(found.foreign),

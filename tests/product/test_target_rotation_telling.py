@@ -1,5 +1,6 @@
 """Every mail of a rotation once, whatever dies: tasks and ticks are repeated, and find what their predecessors told."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from sandbox.account import Account
 from tests.product.test_target_rotation import Site
 
+NOTE = "/site/told/rotation"
 FAULTS: dict[str, dict[str, Any]] = {
     "refused": {"code": "InternalFailure", "status": 500, "times": 3},  # as often as the SDK asks
     "lost": {"code": None, "times": 1, "after": True},
@@ -73,6 +75,59 @@ def test_an_end_that_could_not_be_mailed_is_told_within_minutes_after_it_can(sit
     ]
     assert "rotation finished, 1 of 1 targets" in site.mails[-1].body
     assert execution.arn.rpartition(":")[2] in site.mails[-1].body
+
+
+@pytest.mark.parametrize("seconds", [5, 40])
+def test_a_mail_of_another_kind_does_not_take_the_place_of_one_that_did_not_leave(site: Site, seconds: int) -> None:
+    execution = site.begins({"instance_ids": [site.ids[0]]})
+    ends = (["Finish"], ["Finished"])
+    fails(site, "Publish", "refused", lambda: execution.states[-1:] in ends, times=None)
+    site.until(lambda: execution.status != "RUNNING")
+    site.account.faults.clear()
+    site.account.advance(seconds)
+    site.begins({"instance_ids": ["i-0123456789abcdef0"]}, "refused")  # within the minute of the one that may yet leave
+    site.account.advance(300)
+    assert told(site, "rotation of 1 targets begins") == 1
+    assert told(site, "rotation refused") == 1
+    assert told(site, "rotation finished, 1 of 1 targets") + told(site, "finished, 1 of 1 targets", repeated=True) == 1
+
+
+def unsent(site: Site) -> None:
+    """Let the mail fail that tells what an aborted execution had left out."""
+    execution = site.begins({"hook": {"type": "approval"}, "instance_ids": [site.ids[0]]})
+    site.reaches(execution, "Ask")
+    site.account.faults.add("sns", "Publish", "InternalError", status=500)
+    site.aborted(execution)
+    site.account.faults.clear()
+
+
+def test_a_refusal_does_not_take_the_place_of_a_mail_about_what_was_left_out(site: Site) -> None:
+    unsent(site)
+    site.begins({"instance_ids": ["i-0123456789abcdef0"]}, "refused")
+    site.account.advance(300)
+    assert told(site, "rotation refused") == 1
+    assert told(site, "1 targets left out are registered again", repeated=True) == 1
+
+
+def test_a_mail_that_another_run_has_sent_meanwhile_is_not_owed(site: Site) -> None:
+    unsent(site)
+    ssm = site.account.client("ssm")
+
+    def sent() -> None:
+        note = json.loads(ssm.get_parameter(Name=NOTE)["Parameter"]["Value"])
+        done = {"known": {k: text for k, text in note["telling"].items() if k != "ended"}, "at": note["at"]}
+        ssm.put_parameter(Name=NOTE, Type="String", Value=json.dumps(done), Overwrite=True)
+        site.account.lag.catch_up("ssm")
+
+    site.account.before("sns", "Publish", sent)
+    site.begins({"instance_ids": ["i-0123456789abcdef0"]}, "refused")
+    site.account.advance(300)
+    assert (told(site, "rotation refused"), told(site, "", repeated=True)) == (1, 0)
+    assert json.loads(ssm.get_parameter(Name=NOTE)["Parameter"]["Value"])["known"].keys() == {
+        "begun",
+        "restored",
+        "ended",
+    }
 
 
 @pytest.mark.parametrize("how", ["killed", "killed after", "refused"])
