@@ -86,6 +86,8 @@ def _remember(config: Config, found: known.Known, remembered: memory.Memory, stu
     stuck: how executions sign whose targets cannot come back yet.
     """
     if over := frozenset(name for name in found.over if claims.mark(config, name) not in stuck):
+        for name in sorted(over):
+            tasks.cut_off(config, name)
         memory.over(config, over)
     restoration.raise_min_sizes(config, found, remembered)
 

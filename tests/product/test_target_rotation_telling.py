@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from sandbox.account import Account
+from sandbox.services.stepfunctions import Execution
 from tests.product.test_target_rotation import Site
 
 NOTE = "/site/told/rotation"
@@ -90,6 +91,43 @@ def test_a_mail_of_another_kind_does_not_take_the_place_of_one_that_did_not_leav
     assert told(site, "rotation of 1 targets begins") == 1
     assert told(site, "rotation refused") == 1
     assert told(site, "rotation finished, 1 of 1 targets") + told(site, "finished, 1 of 1 targets", repeated=True) == 1
+
+
+def full(execution: Execution, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the history have no room for a further state."""
+    monkeypatch.setattr("sandbox.services.stepfunctions._MOST_EVENTS", execution.events + 1)
+
+
+@pytest.mark.parametrize("ends", ["comes back", "is gone"])
+def test_an_execution_that_step_functions_ends_is_told_of_once(
+    site: Site, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    execution = site.begins({"hook": {"type": "approval"}})
+    site.reaches(execution, "Ask")
+    full(execution, monkeypatch)
+    if ends == "is gone":
+        site.account.client("ec2").terminate_instances(InstanceIds=[site.ids[0]])
+        site.account.advance(60)
+    site.answers()
+    site.account.advance(900)
+    assert (execution.status, execution.error) == ("FAILED", "States.Runtime")
+    assert told(site, "rotation FAILED after 0 of 2 targets") == 1
+    [body] = [mail.body for mail in site.mails if "FAILED" in mail.subject]
+    assert "Step Functions ended it: States.Runtime: The execution reached the maximum of" in body
+    assert (f"{site.ids[0]}  " in body, "NOT BACK: not registered" in body) == (True, ends == "is gone")
+    assert f"Not touched\n{site.ids[1]}" in body
+
+
+def test_an_execution_that_ends_while_it_waits_is_told_of(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.account.client("elbv2").deregister_targets(TargetGroupArn=site.group, Targets=[{"Id": site.ids[1]}])
+    site.account.advance(60)
+    site.third()
+    execution = site.begins()
+    site.until(lambda: execution.states[-1:] == ["WaitUntilHealthy"])
+    full(execution, monkeypatch)
+    site.account.advance(900)
+    assert execution.error == "States.Runtime"
+    assert told(site, "rotation FAILED after 0 of 2 targets") == 1
 
 
 def unsent(site: Site) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from typing import cast
 
 from kirikae import clock, elb, log
 from kirikae.elb import TargetGroup
@@ -168,3 +169,26 @@ def finish(config: Config, event: Event) -> Rotation:
     if state["ending"] == "Refused":
         log.count("Refused")
     return state
+
+
+def cut_off(config: Config, name: str) -> None:
+    """Mail how an execution ended that Step Functions has ended, like one whose history was full, before `finish`."""
+    arn = executions.arn(config, name)
+    found = executions.described(arn)
+    if found is None or found.stopped is None or not found.problem:
+        return
+    about = f"{name}, {(found.redriven or found.started).isoformat()}"
+    if telling.knows(config, "ended", about):
+        return
+    empty: Rotation = {"groups": [], "out": [], "done": []}
+    documents = executions.documents(arn) or ()
+    state: Rotation = next((cast("Rotation", each) for each in documents if "out" in each and "queue" in each), empty)
+    seen, ja = membership.health(state["groups"]), "Step Functions が実行を終了しました"
+    rows = [
+        returns.row(member, "put back", "not registered" if guard.absent(member, seen) else "", found.stopped)
+        for member in state["out"]
+    ]
+    reason = Words(f"Step Functions ended it: {found.problem}", f"{ja}: {found.problem}")
+    ended: Rotation = {**state, "out": [], "done": [*state["done"], *rows]}
+    made = steps.finished(steps.ended(ended, "Failed", reason))
+    telling.once(config, "ended", about, mail.ended(config, made, name, found.stopped))

@@ -34,6 +34,12 @@ def once(config: Config, kind: str, about: str, letter: Mail | None) -> None:
         _send(config, tell.again(letter) if begun else letter, {**note.known, kind: text}, others)
 
 
+def knows(config: Config, kind: str, about: str) -> bool:
+    """Tell whether the last mail of a kind was about this, whatever its subject."""
+    note = told.read(config.told_parameter)
+    return note is not None and note.known.get(kind, "").endswith(f": {about}"[-_MOST_CHARACTERS:])
+
+
 def owed(config: Config) -> None:
     """Send what a run was about to tell when it was last heard of."""
     name, now = config.told_parameter, clock.now()
