@@ -754,6 +754,11 @@ BAD = [
     pytest.param("text", "the input is 'text', expected a JSON object", id="an input that is no object"),
     pytest.param({"hooks": {}}, "the input has hooks", id="an unknown field"),
     pytest.param({"instance_ids": ["i-0123456789abcdef0"]}, "registered in none", id="an instance in no group"),
+    pytest.param(
+        {"instance_ids": ["i-0123456789abcdef01"]},
+        "i-0123456789abcdef01 is registered in none",
+        id="an id that is too long",
+    ),
     pytest.param({"instance_ids": []}, "instance_ids is empty", id="an empty list"),
     pytest.param({"hook": {"type": "script"}}, "hook is", id="an unknown hook"),
     pytest.param({"hook": "none"}, "hook is 'none'", id="a hook that is no object"),

@@ -132,7 +132,7 @@ def _case(config: Config, event: Event) -> Case:
     if member is None:
         why = found.doubts.get(claims.TAG + target) or "nothing says that it was"
         raise InputError(f"{target} is registered in none of {', '.join(groups)}, and {why}")
-    scaling_group, _ = scaling.places([target]).get(target, ("", "")) if target.startswith("i-") else ("", "")
+    scaling_group, _ = scaling.places([target]).get(target, ("", "")) if ec2.is_id(target) else ("", "")
     return Case({**member, "scaling_group": scaling_group}, taken, _owner(found, member, seen), seen, asked)
 
 
