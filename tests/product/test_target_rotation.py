@@ -309,8 +309,9 @@ def test_a_schedule_that_cannot_start_the_rotation_is_told_of(new_site: Callable
 def test_a_dry_run_says_what_would_be_rotated(new_site: Callable[..., Site]) -> None:
     site = new_site().deployed(DryRun="true")
     execution = site.rotates()
-    assert (execution.status, site.writes(), site.mails) == ("SUCCEEDED", [], [])
-    assert all(target in execution.output["reason"]["en"] for target in site.ids)
+    assert (execution.status, site.writes()) == ("SUCCEEDED", [])
+    assert site.subjects == ["rotation dry run, 2 targets would be rotated"]
+    assert all(target in execution.output["reason"]["en"] and target in site.mails[0].body for target in site.ids)
 
 
 # The guard.

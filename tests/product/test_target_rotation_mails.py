@@ -61,9 +61,7 @@ def document(**given: Any) -> Rotation:
 
 def ended(ending: str, **given: Any) -> Mail:
     reason = {"en": "because", "ja": "理由です"}
-    found = mail.ended(CONFIG, document(ending=ending, reason=reason, **given), "nightly", NOW)
-    assert found is not None
-    return found
+    return mail.ended(CONFIG, document(ending=ending, reason=reason, **given), "nightly", NOW)
 
 
 ASIDE = {"skipped": [{"id": "i-9", "reason": "Standby in Auto Scaling group web"}], "unused": [B]}
@@ -100,6 +98,7 @@ MAILS: dict[str, tuple[Mail, int, list[str]]] = {
     ),
     "failed, one is still out": (ended("Failed", out=[FIRST]), 0, ["What happened", "What to check"]),
     "refused": (ended("Refused", queue=[SECOND]), 0, ["What happened"]),
+    "a dry run": (ended("DryRun", queue=[SECOND], **ASIDE), 0, ["What happened", "Left aside"]),
     "left out before": (mail.restored(CONFIG, {"i-1": LEFT}, {}), 0, ["What happened", "What to check"]),
     "left out before, and gone": (mail.restored(CONFIG, {}, {"i-1": LEFT}), 0, ["What happened"]),
     "out, without its tag": (mail.tagged_again(CONFIG, {"i-1": LEFT}), 0, ["What happened", "What to check"]),
@@ -183,10 +182,6 @@ def test_the_first_mail_promises_what_stays_healthy(least: int, words: str) -> N
     assert f"Each group keeps {words}" in notify.plain_text(made.sections, "en")
 
 
-def test_a_dry_run_has_no_mail() -> None:
-    assert mail.ended(CONFIG, document(ending="DryRun", reason={"en": "", "ja": ""}), "nightly", NOW) is None
-
-
 @pytest.mark.parametrize(
     ("ending", "subject"),
     [
@@ -194,6 +189,7 @@ def test_a_dry_run_has_no_mail() -> None:
         ("Stopped", "rotation stopped after 1 of 2 targets"),
         ("Failed", "rotation FAILED after 1 of 2 targets"),
         ("Refused", "rotation refused, nothing was changed"),
+        ("DryRun", "rotation dry run, 2 targets would be rotated"),
     ],
 )
 def test_the_subject_tells_the_ending(ending: str, subject: str) -> None:
@@ -205,5 +201,4 @@ def test_the_last_mail_says_how_long_it_took() -> None:
     sooner = document(ending="Failed", reason={"en": "x", "ja": "x"})
     del sooner["started"]  # it was not even planned
     told = mail.ended(CONFIG, sooner, "nightly", NOW - timedelta(hours=1))
-    assert told is not None
     assert "The execution nightly: x." in notify.plain_text(told.sections, "en")

@@ -64,8 +64,8 @@ def approval(config: Config, state: Rotation, token: str, now: datetime) -> Mail
     )
 
 
-def ended(config: Config, state: Rotation, execution: str, now: datetime) -> Mail | None:
-    """Return the mail of an end, target by target; a dry run has none."""
+def ended(config: Config, state: Rotation, execution: str, now: datetime) -> Mail:
+    """Return the mail of an end, target by target; that of a dry run says what would be done."""
     good, total, ending = sum(row["result"] == "rotated" for row in state["done"]), _total(state), state["ending"]
     match ending:
         case "Finished":
@@ -77,14 +77,14 @@ def ended(config: Config, state: Rotation, execution: str, now: datetime) -> Mai
         case "Refused":
             subject = "rotation refused, nothing was changed"
         case "DryRun":
-            return None
+            subject = f"rotation dry run, {total} targets would be rotated"
         case _:
             assert_never(ending)
     reason, took = Words(**state["reason"]), ""
     if "started" in state:
         took = f" ({(now - moment(state['started'])).total_seconds() / 60:.1f} min)"
     more = [*_table(state), *_aside(state)]
-    if state["queue"] and ending != "Refused":
+    if state["queue"] and ending not in ("Refused", "DryRun"):
         more.append((Words("Not touched", "未処理"), Words(_ids(state["queue"]))))
     return notify.mail(
         config,

@@ -15,10 +15,8 @@ _MOST_CHARACTERS = 350  # of what a mail was about: ten of them have to fit into
 _BEFORE = ", before"  # ends the kind of a mail that is owed, while a later one of its kind is told
 
 
-def once(config: Config, kind: str, about: str, letter: Mail | None) -> None:
+def once(config: Config, kind: str, about: str, letter: Mail) -> None:
     """Send the mail, unless an earlier run has sent it; about: what no other mail of its kind is about."""
-    if letter is None:
-        return
     name, now, text = config.told_parameter, clock.now(), f"{letter.subject}: {about}"[:_MOST_CHARACTERS]
     note = told.read(name) or told.Note()
     if note.telling is None and note.known.get(kind) == text:
