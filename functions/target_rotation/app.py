@@ -64,7 +64,7 @@ def restore(config: Config, ended: object = None) -> dict[str, Any]:
         log.count("LeftOut")
     if remembered and not config.dry_run:
         stuck = {left[target].by for target in out} | {one.by for one in found.hidden if one.member["id"] in out}
-        _remember(config, found, remembered, stuck)
+        _remember(config, found, remembered, stuck, closed)
         if again := restoration.tag_again(found, {*back, *lost}, seen):
             telling.once(config, "tagged", restoration.listed(again), mail.tagged_again(config, again))
     if remembered and found.doubts:
@@ -80,15 +80,28 @@ def restore(config: Config, ended: object = None) -> dict[str, Any]:
     }
 
 
-def _remember(config: Config, found: known.Known, remembered: memory.Memory, stuck: Collection[str]) -> None:
+def _remember(
+    config: Config,
+    found: known.Known,
+    remembered: memory.Memory,
+    stuck: Collection[str],
+    closed: Mapping[str, known.Taken],
+) -> None:
     """Forget executions of which nothing is out, and restore what is owed to Auto Scaling groups.
 
-    stuck: how executions sign whose targets cannot come back yet.
+    stuck: how executions sign whose targets cannot come back yet; closed: what has come back, also of these.
     """
-    if over := frozenset(name for name in found.over if claims.mark(config, name) not in stuck):
+    over = frozenset(name for name in found.over if claims.mark(config, name) not in stuck)
+    if over:
         for name in sorted(over):
             tasks.cut_off(config, name)
         memory.over(config, over)
+    returned = {
+        name: frozenset(target for target, taken in closed.items() if taken.by == claims.mark(config, name))
+        for name in found.over - over
+    }
+    if returned := {name: targets for name, targets in returned.items() if targets}:
+        memory.gave_back(config, returned)
     restoration.raise_min_sizes(config, found, remembered)
 
 

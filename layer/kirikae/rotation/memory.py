@@ -5,7 +5,7 @@ executions are named only: which targets they have out, they know themselves.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -26,6 +26,7 @@ class Memory:
 
     executions: frozenset[str] = frozenset()
     by_hand: Mapping[str, Claim] = field(default_factory=dict)
+    returned: Mapping[str, frozenset[str]] = field(default_factory=dict)  # of executions that have others out still
     min_sizes: Mapping[str, int] = field(default_factory=dict)  # owed to Auto Scaling groups, by name
 
 
@@ -62,7 +63,7 @@ def change(config: Config, edit: Callable[[Memory], Memory], wrote: int = 0) -> 
 
 def begun(config: Config, execution: str) -> None:
     """Remember that an execution may have targets out from now on."""
-    change(config, lambda known: replace(known, executions=known.executions | {execution}))
+    change(config, lambda known: replace(_without(known, {execution}), executions=known.executions | {execution}))
 
 
 def see(config: Config, wrote: int) -> None:
@@ -72,7 +73,22 @@ def see(config: Config, wrote: int) -> None:
 
 def over(config: Config, executions: frozenset[str]) -> None:
     """Forget executions that have ended and left nothing out."""
-    change(config, lambda known: replace(known, executions=known.executions - executions))
+    change(config, lambda known: _without(known, executions))
+
+
+def gave_back(config: Config, targets: Mapping[str, frozenset[str]]) -> None:
+    """Remember what has come back of executions that have others out still: from now on it is not theirs."""
+
+    def with_them(known: Memory) -> Memory:
+        more = {name: known.returned.get(name, frozenset()) | ids for name, ids in targets.items()}
+        return replace(known, returned={**known.returned, **more})
+
+    change(config, with_them)
+
+
+def _without(known: Memory, executions: Collection[str]) -> Memory:
+    returned = {name: targets for name, targets in known.returned.items() if name not in executions}
+    return replace(known, executions=known.executions - frozenset(executions), returned=returned)
 
 
 def taken(config: Config, target: str, claim: Claim) -> int:
@@ -137,6 +153,8 @@ def _write(name: str, memory: Memory) -> int:
     """
     held = {target: [iso(claim.at), claim.by, *map(_stored, claim.places)] for target, claim in memory.by_hand.items()}
     stored: dict[str, Any] = {"executions": sorted(memory.executions), "by_hand": held}
+    if memory.returned:
+        stored["returned"] = {name: sorted(targets) for name, targets in memory.returned.items()}
     stored |= {"min_sizes": dict(memory.min_sizes)} if memory.min_sizes else {}
     text = json.dumps(stored, separators=(",", ":"))
     if len(text) > _MOST_CHARACTERS:
@@ -156,7 +174,8 @@ def _meant(config: Config, text: str) -> Memory:
         told = {target: _claim(config, *parts) for target, parts in known.get("by_hand", {}).items()}
         by_hand = {target: claim for target, claim in told.items() if claim.places}
         min_sizes = {str(group): int(owed) for group, owed in known.get("min_sizes", {}).items()}
-        return Memory(frozenset(map(str, known.get("executions", []))), by_hand, min_sizes)
+        returned = {str(name): frozenset(map(str, ids)) for name, ids in known.get("returned", {}).items()}
+        return Memory(frozenset(map(str, known.get("executions", []))), by_hand, returned, min_sizes)
     except (ValueError, TypeError, AttributeError):  # written by hand: the tags and the executions must do
         return Memory()
 
