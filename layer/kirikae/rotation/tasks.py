@@ -184,9 +184,10 @@ def cut_off(config: Config, name: str) -> None:
     documents = executions.documents(arn) or ()
     state: Rotation = next((cast("Rotation", each) for each in documents if "out" in each and "queue" in each), empty)
     seen, ja = membership.health(state["groups"]), "Step Functions が実行を終了しました"
+    out: list[Member] = [{**member, "scaling_group": ""} for member in state["out"]]  # brought out of Standby since
     rows = [
         returns.row(member, "put back", "not registered" if guard.absent(member, seen) else "", found.stopped)
-        for member in state["out"]
+        for member in out
     ]
     reason = Words(f"Step Functions ended it: {found.problem}", f"{ja}: {found.problem}")
     ended: Rotation = {**state, "out": [], "done": [*state["done"], *rows]}
