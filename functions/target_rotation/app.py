@@ -5,7 +5,7 @@ left out.  The operations by hand have an entrance of their own, `functions/targ
 from pipelines that are older than it; no task does anything for a document that the machine itself did not hand on.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from kirikae import clock, env, log, notify
@@ -40,10 +40,7 @@ TASKS: Mapping[str, Callable[[Config, Event], Any]] = {
 
 
 def restore(config: Config, ended: object = None) -> dict[str, Any]:
-    """Put back what ended executions left out; the event of an end is a hint, and the tick does the same without it.
-
-    ended: the ARN of the execution that the event is about.
-    """
+    """Put back what ended executions left out; the event of an end, with an ARN, is a hint: the tick does the same."""
     if isinstance(ended, str) and ended == executions.arn(config, executions.name(ended)):
         executions.see_end(ended)
     telling.owed(config)
@@ -53,19 +50,22 @@ def restore(config: Config, ended: object = None) -> dict[str, Any]:
     left = restoration.left_out(found)
     problems = restoration.give_back(config, left)
     gone = restoration.gone(left, problems) if not config.dry_run else {}
+    may_forget = remembered and not config.dry_run
+    back_by_hand, gone_by_hand = restoration.over_by_hand(found, seen, now) if may_forget else ({}, {})
     closed = restoration.closed(left, problems, seen, now)
     back = restoration.worth_telling(found, closed, seen)
-    if back or any(found.told(taken.member) for taken in gone.values()):
-        telling.once(config, "restored", restoration.listed(back | gone), mail.restored(config, back, gone))
-    moves.close([taken.member for taken in (*closed.values(), *gone.values())])
+    lost = gone | gone_by_hand
+    if back or gone_by_hand or any(found.told(taken.member) for taken in gone.values()):
+        telling.once(config, "restored", restoration.listed(back | lost), mail.restored(config, back, lost))
+    moves.close(config, [taken.member for taken in (*closed.values(), *gone.values())], away=gone)
+    restoration.forget(config, back_by_hand | gone_by_hand)
     out = {target: problem for target, problem in problems.items() if problem and target not in gone}
     if out:
         log.count("LeftOut")
     if remembered and not config.dry_run:
         stuck = {left[target].by for target in out} | {one.by for one in found.hidden if one.member["id"] in out}
-        if over := frozenset(name for name in found.over if claims.mark(config, name) not in stuck):
-            memory.over(config, over)
-        if again := restoration.tag_again(found, {*back, *gone}, seen):
+        _remember(config, found, remembered, stuck, closed)
+        if again := restoration.tag_again(found, {*back, *lost}, seen):
             telling.once(config, "tagged", restoration.listed(again), mail.tagged_again(config, again))
     if remembered and found.doubts:
         log.count("DoubtfulClaims")
@@ -73,11 +73,36 @@ def restore(config: Config, ended: object = None) -> dict[str, Any]:
         log.count("NobodyHears")
     return {
         "put_back": list(back),
-        "gone": list(gone),
+        "gone": list(lost),
         "out": out,
         "doubts": dict(found.doubts),
         "foreign": list(found.foreign),
     }
+
+
+def _remember(
+    config: Config,
+    found: known.Known,
+    remembered: memory.Memory,
+    stuck: Collection[str],
+    closed: Mapping[str, known.Taken],
+) -> None:
+    """Forget executions of which nothing is out, and restore what is owed to Auto Scaling groups.
+
+    stuck: how executions sign whose targets cannot come back yet; closed: what has come back, also of these.
+    """
+    over = frozenset(name for name in found.over if claims.mark(config, name) not in stuck)
+    if over:
+        for name in sorted(over):
+            tasks.cut_off(config, name)
+        memory.over(config, over)
+    returned = {
+        name: frozenset(target for target, taken in closed.items() if taken.by == claims.mark(config, name))
+        for name in found.over - over
+    }
+    if returned := {name: targets for name, targets in returned.items() if targets}:
+        memory.gave_back(config, returned)
+    restoration.raise_min_sizes(config, found, remembered)
 
 
 @log.logger.inject_lambda_context

@@ -28,6 +28,11 @@ _BEFORE = {
 }
 
 
+def is_id(text: str) -> bool:
+    """Tell whether a text is the id of an instance: AWS refuses a question about any other, and all in it."""
+    return re.fullmatch(r"i-([0-9a-f]{8}|[0-9a-f]{17})", text) is not None
+
+
 def instance_states(instance_ids: Iterable[str], said_of: str = "", said: str = "stopping") -> dict[str, str]:
     """Return pending, running, stopping, stopped, shutting-down, terminated or `missing` for each instance."""
     return {instance.id: instance.state for instance in instances(instance_ids, said_of, said)}

@@ -99,15 +99,18 @@ def claim(name: str, note: Note, state: State, since: datetime, now: datetime) -
     return False
 
 
-def close(name: str, state: State, now: datetime) -> None:
-    """Write that people have been told the state; if this fails, they are told once more when nobody is heard of."""
+def close(name: str, state: State, now: datetime, owed: Note | None = None) -> int:
+    """Write that people have been told the state; if this fails, they are told once more when nobody is heard of.
+
+    owed: what another run was about to tell, and has not said that it did: this stays so.  Return the version, or 0.
+    """
     for pause in (1, 3, 0):  # after the attempts of the SDK: the mail has left, so there is time
         try:
-            _write(name, Note(0, state, None, now))
-            return
+            return _write(name, Note(0, state, owed.telling, owed.at, owed.by) if owed else Note(0, state, None, now))
         except (ClientError, BotoCoreError) as error:
             logger.warning("that people were told cannot be noted", parameter=name, problem=str(error))
             time.sleep(pause)
+    return 0
 
 
 def _write(name: str, note: Note) -> int:

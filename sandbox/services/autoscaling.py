@@ -9,6 +9,7 @@ from sandbox.frontdoor import FrontDoor
 from sandbox.services.elb_targets import Targets
 from sandbox.wire import Refusal
 
+LONGEST_ID = 19
 PENDING = 10.0  # seconds from Standby to InService
 
 
@@ -18,6 +19,7 @@ class AutoScaling:
     def __init__(self, account: FrontDoor, targets: Targets) -> None:
         self._account = account
         self._targets = targets
+        account.override("autoscaling", "DescribeAutoScalingInstances", self._described)
         account.override("autoscaling", "EnterStandby", self._enter)
         account.override("autoscaling", "ExitStandby", self._exit)
 
@@ -33,6 +35,14 @@ class AutoScaling:
         groups = self._account.backend("autoscaling").autoscaling_groups.values()
         members = (member for group in groups for member in group.instance_states)
         return str(next(member.lifecycle_state for member in members if member.instance.id == instance_id))
+
+    def _described(self, params: dict[str, Any], _principal: str) -> None:
+        """Refuse what the model has no room for (XmlStringMaxLen19), with every other id of the question."""
+        if any(len(instance_id) > LONGEST_ID for instance_id in params.get("InstanceIds", [])):
+            wrong = "Member must have length less than or equal to 19"
+            raise Refusal(
+                "ValidationError", f"1 validation error detected: Value at 'instanceIds' failed to satisfy: {wrong}"
+            )
 
     def _members(self, params: dict[str, Any], state: str) -> tuple[Any, list[Any]]:
         group = self.group(params["AutoScalingGroupName"])

@@ -309,8 +309,9 @@ def test_a_schedule_that_cannot_start_the_rotation_is_told_of(new_site: Callable
 def test_a_dry_run_says_what_would_be_rotated(new_site: Callable[..., Site]) -> None:
     site = new_site().deployed(DryRun="true")
     execution = site.rotates()
-    assert (execution.status, site.writes(), site.mails) == ("SUCCEEDED", [], [])
-    assert all(target in execution.output["reason"]["en"] for target in site.ids)
+    assert (execution.status, site.writes()) == ("SUCCEEDED", [])
+    assert site.subjects == ["rotation dry run, 2 targets would be rotated"]
+    assert all(target in execution.output["reason"]["en"] and target in site.mails[0].body for target in site.ids)
 
 
 # The guard.
@@ -709,12 +710,27 @@ def test_a_min_size_that_somebody_else_has_tagged_is_not_believed(new_site: Call
 
 
 @pytest.mark.parametrize("value", ["4", "many"])
-def test_a_min_size_that_would_launch_instances_is_left_to_people(new_site: Callable[..., Site], value: str) -> None:
+def test_a_min_size_that_somebody_tags_in_mid_rotation_is_not_believed(
+    new_site: Callable[..., Site], value: str
+) -> None:
     site = new_site()
     site.scaled(minimum=2)
     site.deployed(RotationAllowStandby="true")
     site.account.commands.answer = lambda _instance_id, _command: (tag_min_size(site, value), ("Success", 5))[1]
     assert site.rotates({"hook": HOOKS["ssm-command"], "instance_ids": [site.ids[0]]}).status == "SUCCEEDED"
+    group = site.account.autoscaling.group("asg")
+    assert (group.min_size, group.desired_capacity) == (2, 2)
+    assert [tag for tag in group.tags if tag["Key"].startswith("kirikae")] == []
+
+
+@pytest.mark.parametrize("value", ["4", "many"])
+def test_a_min_size_that_would_launch_instances_is_left_to_people(new_site: Callable[..., Site], value: str) -> None:
+    """Nothing was lowered here, so nothing but the tag says what is owed."""
+    site = new_site()
+    site.scaled(minimum=1)
+    site.deployed(RotationAllowStandby="true")
+    tag_min_size(site, value)
+    assert site.rotates({"instance_ids": [site.ids[0]]}).status == "SUCCEEDED"
     group = site.account.autoscaling.group("asg")
     assert (group.min_size, group.desired_capacity) == (1, 2)
     assert [tag["Value"] for tag in group.tags if tag["Key"].startswith("kirikae")] == [value]
@@ -739,6 +755,11 @@ BAD = [
     pytest.param("text", "the input is 'text', expected a JSON object", id="an input that is no object"),
     pytest.param({"hooks": {}}, "the input has hooks", id="an unknown field"),
     pytest.param({"instance_ids": ["i-0123456789abcdef0"]}, "registered in none", id="an instance in no group"),
+    pytest.param(
+        {"instance_ids": ["i-0123456789abcdef01"]},
+        "i-0123456789abcdef01 is registered in none",
+        id="an id that is too long",
+    ),
     pytest.param({"instance_ids": []}, "instance_ids is empty", id="an empty list"),
     pytest.param({"hook": {"type": "script"}}, "hook is", id="an unknown hook"),
     pytest.param({"hook": "none"}, "hook is 'none'", id="a hook that is no object"),

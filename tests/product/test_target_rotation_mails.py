@@ -61,13 +61,12 @@ def document(**given: Any) -> Rotation:
 
 def ended(ending: str, **given: Any) -> Mail:
     reason = {"en": "because", "ja": "理由です"}
-    found = mail.ended(CONFIG, document(ending=ending, reason=reason, **given), "nightly", NOW)
-    assert found is not None
-    return found
+    return mail.ended(CONFIG, document(ending=ending, reason=reason, **given), "nightly", NOW)
 
 
 ASIDE = {"skipped": [{"id": "i-9", "reason": "Standby in Auto Scaling group web"}], "unused": [B]}
 LOST = row("NOT BACK: i-1 is stopped", member={**SECOND, "out_at": "2026-11-22T14:30:00+00:00"})
+STANDING_BY = row("NOT BACK: i-1 is stopped", member={**FIRST, "scaling_group": "web tier"})
 LEFT = Taken(member("i-1", place(A), place(B, 443)), "shop:nightly", NOW)
 # The mail, how many commands it has, and its headings.
 MAILS: dict[str, tuple[Mail, int, list[str]]] = {
@@ -92,8 +91,14 @@ MAILS: dict[str, tuple[Mail, int, list[str]]] = {
         ["What happened", "Targets", "Not touched"],
     ),
     "failed, one is not back": (ended("Failed", done=[LOST]), 2, ["What happened", "Targets", "What to check"]),
+    "failed, one stays in Standby": (
+        ended("Failed", done=[STANDING_BY]),
+        2,
+        ["What happened", "Targets", "What to check"],
+    ),
     "failed, one is still out": (ended("Failed", out=[FIRST]), 0, ["What happened", "What to check"]),
     "refused": (ended("Refused", queue=[SECOND]), 0, ["What happened"]),
+    "a dry run": (ended("DryRun", queue=[SECOND], **ASIDE), 0, ["What happened", "Left aside"]),
     "left out before": (mail.restored(CONFIG, {"i-1": LEFT}, {}), 0, ["What happened", "What to check"]),
     "left out before, and gone": (mail.restored(CONFIG, {}, {"i-1": LEFT}), 0, ["What happened"]),
     "out, without its tag": (mail.tagged_again(CONFIG, {"i-1": LEFT}), 0, ["What happened", "What to check"]),
@@ -154,6 +159,14 @@ def test_a_target_that_is_not_back_can_be_registered_exactly_as_it_was() -> None
     ]
 
 
+def test_what_stays_in_standby_leaves_it_before_it_is_registered() -> None:
+    leave, register = commands(body("failed, one stays in Standby", "ja"))
+    group = "--auto-scaling-group-name 'web tier' --instance-ids i-1"
+    assert leave == f"aws autoscaling exit-standby --region eu-west-3 {group}"
+    assert register.endswith("--targets Id=i-1,Port=80")
+    assert "i-1 stays in Standby of Auto Scaling group web tier" in body("failed, one stays in Standby", "en")
+
+
 def test_a_person_answers_with_the_token_and_stops_with_the_name() -> None:
     done, abort = commands(body("a person's turn", "en"))
     assert re.fullmatch(r"aws stepfunctions send-task-success .*--task-output '{}' --task-token 'AQC='", done)
@@ -169,10 +182,6 @@ def test_the_first_mail_promises_what_stays_healthy(least: int, words: str) -> N
     assert f"Each group keeps {words}" in notify.plain_text(made.sections, "en")
 
 
-def test_a_dry_run_has_no_mail() -> None:
-    assert mail.ended(CONFIG, document(ending="DryRun", reason={"en": "", "ja": ""}), "nightly", NOW) is None
-
-
 @pytest.mark.parametrize(
     ("ending", "subject"),
     [
@@ -180,6 +189,7 @@ def test_a_dry_run_has_no_mail() -> None:
         ("Stopped", "rotation stopped after 1 of 2 targets"),
         ("Failed", "rotation FAILED after 1 of 2 targets"),
         ("Refused", "rotation refused, nothing was changed"),
+        ("DryRun", "rotation dry run, 2 targets would be rotated"),
     ],
 )
 def test_the_subject_tells_the_ending(ending: str, subject: str) -> None:
@@ -191,5 +201,4 @@ def test_the_last_mail_says_how_long_it_took() -> None:
     sooner = document(ending="Failed", reason={"en": "x", "ja": "x"})
     del sooner["started"]  # it was not even planned
     told = mail.ended(CONFIG, sooner, "nightly", NOW - timedelta(hours=1))
-    assert told is not None
     assert "The execution nightly: x." in notify.plain_text(told.sections, "en")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sandbox import REGION
 from sandbox.account import Account
 from sandbox.stack import cloudformation
 from tests.product.test_target_rotation import HOOKS, Site
@@ -339,3 +340,55 @@ def test_a_person_may_put_back_what_he_took_out_while_an_execution_waits(site: S
     site.until(asked(site, site.ids[0]))
     answer = site.hand("register", instance_id=third)
     assert answer["outcome"] != "refused", (answer, fourth, execution.status)
+
+
+# What stays in Standby.
+
+
+def scaled_and_stopped(new_site: Callable[..., Site]) -> tuple[Site, Any]:
+    """Return a site, and its Auto Scaling group, whose first instance a hook has stopped in Standby."""
+    site = new_site()
+    site.scaled(minimum=2)
+    site.deployed(RotationAllowStandby="true", ReconcileExpression="rate(1 minute)")
+    site.account.commands.answer = lambda target, _command: (site.service.stop(target), ("Success", 5))[1]
+    execution = site.rotates({"hook": HOOKS["ssm-command"], "healthy_timeout_seconds": 120})
+    assert (execution.status, site.account.autoscaling.state(site.ids[0])) == ("FAILED", "Standby")
+    return site, site.account.autoscaling.group("asg")
+
+
+def test_min_size_stays_owed_until_what_stayed_in_standby_is_in_service(new_site: Callable[..., Site]) -> None:
+    site, group = scaled_and_stopped(new_site)
+    body = site.mails[-1].body
+    assert f"{site.ids[0]} stays in Standby of Auto Scaling group asg" in body
+    assert f"exit-standby --region {REGION} --auto-scaling-group-name asg --instance-ids {site.ids[0]}" in body
+    site.account.advance(600)
+    assert (group.min_size, group.desired_capacity, len(group.instance_states)) == (1, 1, 2)
+    group.tags[:] = []  # some tools remove what they do not know
+    site.service.start(site.ids[0])
+    site.account.advance(60)
+    site.account.client("autoscaling").exit_standby(InstanceIds=[site.ids[0]], AutoScalingGroupName="asg")
+    site.account.advance(180)
+    assert (group.min_size, group.desired_capacity, len(group.instance_states)) == (2, 2, 2)
+    assert "min_sizes" not in site.account.client("ssm").get_parameter(Name="/site/rotation")["Parameter"]["Value"]
+    assert set(site.health().values()) == {"healthy"}
+
+
+def test_an_instance_that_is_stopped_is_left_in_standby_where_auto_scaling_does_not_terminate_it(
+    new_site: Callable[..., Site],
+) -> None:
+    site = new_site()
+    site.scaled(minimum=2)
+    site.deployed(RotationAllowStandby="true", ReconcileExpression="rate(1 minute)")
+    before, group = site.registered(), site.account.autoscaling.group("asg")
+    execution = site.begins({"hook": {"type": "approval"}, "instance_ids": [site.ids[0]]})
+    site.reaches(execution, "Ask")
+    site.service.stop(site.ids[0])
+    site.account.advance(60)
+    site.aborted(execution)
+    site.account.advance(300)
+    assert site.account.autoscaling.state(site.ids[0]) == "Standby"
+    assert (group.min_size, group.desired_capacity) == (1, 1)
+    site.service.start(site.ids[0])
+    site.account.advance(300)
+    assert site.account.autoscaling.state(site.ids[0]) == "InService"
+    assert (group.min_size, group.desired_capacity, site.registered()) == (2, 2, before)

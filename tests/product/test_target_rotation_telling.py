@@ -1,5 +1,6 @@
 """Every mail of a rotation once, whatever dies: tasks and ticks are repeated, and find what their predecessors told."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,10 @@ from typing import Any
 import pytest
 
 from sandbox.account import Account
+from sandbox.services.stepfunctions import Execution
 from tests.product.test_target_rotation import Site
 
+NOTE = "/site/told/rotation"
 FAULTS: dict[str, dict[str, Any]] = {
     "refused": {"code": "InternalFailure", "status": 500, "times": 3},  # as often as the SDK asks
     "lost": {"code": None, "times": 1, "after": True},
@@ -73,6 +76,96 @@ def test_an_end_that_could_not_be_mailed_is_told_within_minutes_after_it_can(sit
     ]
     assert "rotation finished, 1 of 1 targets" in site.mails[-1].body
     assert execution.arn.rpartition(":")[2] in site.mails[-1].body
+
+
+@pytest.mark.parametrize("seconds", [5, 40])
+def test_a_mail_of_another_kind_does_not_take_the_place_of_one_that_did_not_leave(site: Site, seconds: int) -> None:
+    execution = site.begins({"instance_ids": [site.ids[0]]})
+    ends = (["Finish"], ["Finished"])
+    fails(site, "Publish", "refused", lambda: execution.states[-1:] in ends, times=None)
+    site.until(lambda: execution.status != "RUNNING")
+    site.account.faults.clear()
+    site.account.advance(seconds)
+    site.begins({"instance_ids": ["i-0123456789abcdef0"]}, "refused")  # within the minute of the one that may yet leave
+    site.account.advance(300)
+    assert told(site, "rotation of 1 targets begins") == 1
+    assert told(site, "rotation refused") == 1
+    assert told(site, "rotation finished, 1 of 1 targets") + told(site, "finished, 1 of 1 targets", repeated=True) == 1
+
+
+def full(execution: Execution, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the history have no room for a further state."""
+    monkeypatch.setattr("sandbox.services.stepfunctions._MOST_EVENTS", execution.events + 1)
+
+
+@pytest.mark.parametrize("ends", ["comes back", "is gone"])
+def test_an_execution_that_step_functions_ends_is_told_of_once(
+    site: Site, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    execution = site.begins({"hook": {"type": "approval"}})
+    site.reaches(execution, "Ask")
+    full(execution, monkeypatch)
+    if ends == "is gone":
+        site.account.client("ec2").terminate_instances(InstanceIds=[site.ids[0]])
+        site.account.advance(60)
+    site.answers()
+    site.account.advance(900)
+    assert (execution.status, execution.error) == ("FAILED", "States.Runtime")
+    assert told(site, "rotation FAILED after 0 of 2 targets") == 1
+    [body] = [mail.body for mail in site.mails if "FAILED" in mail.subject]
+    assert "Step Functions ended it: States.Runtime: The execution reached the maximum of" in body
+    assert (f"{site.ids[0]}  " in body, "NOT BACK: not registered" in body) == (True, ends == "is gone")
+    assert f"Not touched\n{site.ids[1]}" in body
+
+
+def test_an_execution_that_ends_while_it_waits_is_told_of(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.account.client("elbv2").deregister_targets(TargetGroupArn=site.group, Targets=[{"Id": site.ids[1]}])
+    site.account.advance(60)
+    site.third()
+    execution = site.begins()
+    site.until(lambda: execution.states[-1:] == ["WaitUntilHealthy"])
+    full(execution, monkeypatch)
+    site.account.advance(900)
+    assert execution.error == "States.Runtime"
+    assert told(site, "rotation FAILED after 0 of 2 targets") == 1
+
+
+def unsent(site: Site) -> None:
+    """Let the mail fail that tells what an aborted execution had left out."""
+    execution = site.begins({"hook": {"type": "approval"}, "instance_ids": [site.ids[0]]})
+    site.reaches(execution, "Ask")
+    site.account.faults.add("sns", "Publish", "InternalError", status=500)
+    site.aborted(execution)
+    site.account.faults.clear()
+
+
+def test_a_refusal_does_not_take_the_place_of_a_mail_about_what_was_left_out(site: Site) -> None:
+    unsent(site)
+    site.begins({"instance_ids": ["i-0123456789abcdef0"]}, "refused")
+    site.account.advance(300)
+    assert told(site, "rotation refused") == 1
+    assert told(site, "1 targets left out are registered again", repeated=True) == 1
+
+
+def test_a_mail_that_another_run_has_sent_meanwhile_is_not_owed(site: Site) -> None:
+    unsent(site)
+    ssm = site.account.client("ssm")
+
+    def sent() -> None:
+        note = json.loads(ssm.get_parameter(Name=NOTE)["Parameter"]["Value"])
+        done = {"known": {k: text for k, text in note["telling"].items() if k != "ended"}, "at": note["at"]}
+        ssm.put_parameter(Name=NOTE, Type="String", Value=json.dumps(done), Overwrite=True)
+        site.account.lag.catch_up("ssm")
+
+    site.account.before("sns", "Publish", sent)
+    site.begins({"instance_ids": ["i-0123456789abcdef0"]}, "refused")
+    site.account.advance(300)
+    assert (told(site, "rotation refused"), told(site, "", repeated=True)) == (1, 0)
+    assert json.loads(ssm.get_parameter(Name=NOTE)["Parameter"]["Value"])["known"].keys() == {
+        "begun",
+        "restored",
+        "ended",
+    }
 
 
 @pytest.mark.parametrize("how", ["killed", "killed after", "refused"])

@@ -550,3 +550,71 @@ def test_a_memory_that_somebody_wrote_by_hand_breaks_nothing(site: Site) -> None
     before = site.registered()
     assert site.rotates().status == "SUCCEEDED"
     assert site.registered() == before
+
+
+def test_what_has_come_back_is_not_put_back_again_while_another_target_cannot(site: Site) -> None:
+    site.third()
+    execution = asking(site, instance_ids=list(site.ids), batch_size=2)
+    site.service.stop(site.ids[0])
+    site.account.advance(30)
+    site.aborted(execution)
+    site.account.advance(300)
+    assert site.health()[site.ids[1]] == "healthy"
+    site.elb.deregister_targets(TargetGroupArn=site.group, Targets=[{"Id": site.ids[1]}])
+    site.account.advance(600)
+    assert site.ids[1] not in site.health()
+    site.service.start(site.ids[0])
+    site.account.advance(300)
+    assert (site.ids[0] in site.health(), site.ids[1] in site.health()) == (True, False)
+    stored = site.account.client("ssm").get_parameter(Name="/site/rotation")["Parameter"]["Value"]
+    assert json.loads(stored) == {"executions": [], "by_hand": {}}
+
+
+def test_two_operations_by_hand_on_two_groups_of_one_target_bear_each_other_out(new_site: Callable[..., Site]) -> None:
+    site = new_site()
+    second = site.another_group(8080)
+    site.deployed(RotationTargetGroupArns=f"{site.group},{second}", ReconcileExpression="rate(1 minute)")
+    before = site.registered()
+    for group in (site.group, second):
+        answer = site.hand("deregister", instance_id=site.ids[0], target_group_arns=[group])
+        assert answer["outcome"] == "changed"
+        site.account.advance(200)
+    site.account.advance(900)
+    assert (site.hand("status")["not_believed"], alarms(site, "DoubtfulClaims")) == ({}, 0)
+    site.hand("register", instance_id=site.ids[0])
+    site.account.advance(300)
+    assert (site.registered(), site.hand("status")["out"]) == (before, {})
+
+
+# What was taken out by hand and is over.
+
+
+def test_what_was_registered_by_hand_and_not_asked_about_again_is_closed_when_it_is_healthy(site: Site) -> None:
+    before = site.registered()
+    assert site.hand("deregister", instance_id=site.ids[0])["outcome"] == "changed"
+    site.account.advance(90)
+    assert not site.hand("register", instance_id=site.ids[0])["healthy"]
+    site.account.advance(300)
+    assert (site.hand("status")["out"], site.claims(), site.registered()) == ({}, [], before)
+    assert site.mails == []
+
+
+def test_what_was_registered_by_hand_and_is_not_healthy_stays_remembered(site: Site) -> None:
+    site.hand("deregister", instance_id=site.ids[0])
+    site.account.advance(90)
+    site.service.break_application(site.ids[0])
+    site.hand("register", instance_id=site.ids[0])
+    site.account.advance(600)
+    assert (site.hand("status")["out"].keys(), site.claims()) == ({site.ids[0]}, [site.ids[0]])
+
+
+def test_what_was_taken_out_by_hand_and_terminated_is_forgotten_and_told_once(site: Site) -> None:
+    third = site.third()
+    for target in (site.ids[0], third):
+        assert site.hand("deregister", instance_id=target)["outcome"] == "changed"
+    site.account.advance(90)
+    site.account.client("ec2").terminate_instances(InstanceIds=[third])
+    site.account.advance(900)
+    assert (site.hand("status")["out"].keys(), site.claims()) == ({site.ids[0]}, [site.ids[0]])
+    assert [(third in mail.body, site.ids[0] in mail.body) for mail in site.mails] == [(True, False)]
+    assert site.subjects == ["rotation: 1 targets left out stay out, terminated"]

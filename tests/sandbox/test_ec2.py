@@ -289,3 +289,10 @@ def test_a_stopping_instance_answers_nothing(account, ec2, instance):
     assert account.ec2.answers(instance)
     ec2.stop_instances(InstanceIds=[instance])
     assert not account.ec2.answers(instance)
+
+
+def test_auto_scaling_refuses_an_id_that_is_too_long_with_all_others(account, instance):
+    client = account.client("autoscaling")
+    assert client.describe_auto_scaling_instances(InstanceIds=[instance])["AutoScalingInstances"] == []
+    asked = lambda: client.describe_auto_scaling_instances(InstanceIds=[instance, f"{instance}0"])  # noqa: E731
+    assert error_of(asked) == "ValidationError"

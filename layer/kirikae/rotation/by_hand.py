@@ -48,7 +48,7 @@ def deregister(config: Config, event: Event) -> dict[str, Any]:
         return _refused(member, reason)
     now, by = clock.now(), taken.by if taken else event["by"]  # half out: whoever began goes on
     wrote = memory.taken(config, member["id"], Claim(now, by, tuple(member["places"])))
-    if reason := moves.leave(member, case.asked, by, lambda: True):
+    if reason := moves.leave(config, member, case.asked, by, lambda: True):
         if not missing:
             memory.returned(config, member, wrote)
         return _refused(member, reason)
@@ -90,7 +90,7 @@ def register(config: Config, event: Event) -> dict[str, Any]:
     left: Member = {**member, "out_at": case.taken.at.isoformat()} if case.taken else member
     ailing = guard.ailing(member, membership.health(case.seen), case.asked) or guard.unsettled(left, clock.now())
     if case.taken and not ailing and not config.dry_run:
-        moves.close([member])
+        moves.close(config, [member])
         memory.returned(config, member)
     state = {"id": member["id"], "healthy": not ailing, "wait_seconds": steps.POLL_SECONDS if ailing else 0}
     return {"outcome": "changed" if missing else "unchanged", "reason": ailing or f"{member['id']} is healthy", **state}
@@ -106,7 +106,7 @@ def _not_yet(case: Case, problem: str) -> dict[str, Any]:
     drain, _ = terms.drain_and_tail_seconds(case.asked)
     left = (case.taken.at + timedelta(seconds=drain) - now).total_seconds() if case.taken else -steps.GRACE_SECONDS
     if state != "running" or left <= -steps.GRACE_SECONDS:
-        problem += f" ({target} is {state})" if state != "running" else ""
+        problem += f" ({target} is {state})" if state != "running" and state not in problem else ""
         return {**_refused(case.member, problem), "healthy": False}
     seconds = max(steps.POLL_SECONDS, round(left))
     said = f"not yet, repeat after {seconds} s: {problem}"
@@ -132,7 +132,7 @@ def _case(config: Config, event: Event) -> Case:
     if member is None:
         why = found.doubts.get(claims.TAG + target) or "nothing says that it was"
         raise InputError(f"{target} is registered in none of {', '.join(groups)}, and {why}")
-    scaling_group, _ = scaling.places([target]).get(target, ("", "")) if target.startswith("i-") else ("", "")
+    scaling_group, _ = scaling.places([target]).get(target, ("", "")) if ec2.is_id(target) else ("", "")
     return Case({**member, "scaling_group": scaling_group}, taken, _owner(found, member, seen), seen, asked)
 
 

@@ -5,12 +5,12 @@ import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, get_args
 
 from botocore.exceptions import ClientError
 
 from kirikae import aws, patience
-from kirikae.rotation.world import Config
+from kirikae.rotation.world import Config, Ending
 
 _ENDED = frozenset({"SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED"})  # a redrive is PENDING_REDRIVE, then RUNNING
 _FORBIDDEN = frozenset({"AccessDeniedException", "UnknownOperationException"})
@@ -26,6 +26,7 @@ class Execution:
     started: datetime
     stopped: datetime | None
     redriven: datetime | None = None  # when it went on after an end
+    problem: str = ""  # why Step Functions ended it before its own last state did
 
 
 def running(machine_arn: str) -> list[str]:
@@ -70,9 +71,10 @@ def described(execution_arn: str) -> Execution | None:
             raise
         return None
     stopped = found.get("stopDate", found["startDate"]) if found["status"] in _ENDED else None
-    return Execution(
-        found["status"], json.loads(found.get("input", "{}")), found["startDate"], stopped, found.get("redriveDate")
-    )
+    given, said, problem = json.loads(found.get("input", "{}")), found.get("error", ""), ""
+    if found["status"] in ("FAILED", "TIMED_OUT") and said not in get_args(Ending.__value__):
+        problem = f"{said or found['status']}: {found.get('cause', '')}".removesuffix(": ")
+    return Execution(found["status"], given, found["startDate"], stopped, found.get("redriveDate"), problem)
 
 
 def older(config: Config, execution_arn: str, groups: Collection[str]) -> str:

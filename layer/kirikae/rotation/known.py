@@ -69,7 +69,8 @@ def known(config: Config, seen: Health, remembered: Memory) -> Known:
     for name, execution in found.items():
         if execution:
             claimed = {target: claim for target, claim, by in signed if by == claims.owner(name)}
-            taken += _of_execution(config, name, execution, claimed)
+            back = remembered.returned.get(name, frozenset())
+            taken += [one for one in _of_execution(config, name, execution, claimed) if one.member["id"] not in back]
     ordered = sorted(taken, key=lambda one: one.at)
     latest = _draining(signed, seen) | {one.member["id"]: one for one in ordered}
     here = {target: _within(one, seen) for target, one in latest.items()}
@@ -150,7 +151,10 @@ def _doubts(
 ) -> Iterator[tuple[str, str]]:
     """Yield the tags that nothing bears out; a young one is not judged, its execution may not show yet."""
     for target, claim, by in signed:
-        borne_out = target in taken and taken[target].by == claims.mark(config, by)
+        borne_out = target in taken and (
+            taken[target].by == claims.mark(config, by)
+            or (by.startswith(claims.HAND) and taken[target].by.partition(":")[2].startswith(claims.HAND))
+        )
         if by and not borne_out and abs(now - claim.at) >= _SETTLED:
             why = f"no execution and no operation by hand of this stack bears out that {claim.by} took {target} out"
             yield claims.TAG + target, why

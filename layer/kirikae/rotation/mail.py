@@ -9,9 +9,9 @@ from kirikae import notify
 from kirikae.clock import moment
 from kirikae.elb import group_name
 from kirikae.notify import Mail, Section, Words
-from kirikae.rotation import terms
+from kirikae.rotation import missing, terms
 from kirikae.rotation.known import Taken
-from kirikae.rotation.world import Config, Member, Rotation, description
+from kirikae.rotation.world import Config, Member, Rotation
 
 
 def begun(config: Config, state: Rotation, execution: str, notes: Sequence[Section] = ()) -> Mail:
@@ -64,8 +64,8 @@ def approval(config: Config, state: Rotation, token: str, now: datetime) -> Mail
     )
 
 
-def ended(config: Config, state: Rotation, execution: str, now: datetime) -> Mail | None:
-    """Return the mail of an end, target by target; a dry run has none."""
+def ended(config: Config, state: Rotation, execution: str, now: datetime) -> Mail:
+    """Return the mail of an end, target by target; that of a dry run says what would be done."""
     good, total, ending = sum(row["result"] == "rotated" for row in state["done"]), _total(state), state["ending"]
     match ending:
         case "Finished":
@@ -77,45 +77,22 @@ def ended(config: Config, state: Rotation, execution: str, now: datetime) -> Mai
         case "Refused":
             subject = "rotation refused, nothing was changed"
         case "DryRun":
-            return None
+            subject = f"rotation dry run, {total} targets would be rotated"
         case _:
             assert_never(ending)
     reason, took = Words(**state["reason"]), ""
     if "started" in state:
         took = f" ({(now - moment(state['started'])).total_seconds() / 60:.1f} min)"
     more = [*_table(state), *_aside(state)]
-    if state["queue"] and ending != "Refused":
+    if state["queue"] and ending not in ("Refused", "DryRun"):
         more.append((Words("Not touched", "未処理"), Words(_ids(state["queue"]))))
     return notify.mail(
         config,
         subject,
         happened=Words(f"The execution {execution}{took}: {reason.en}.", f"実行 {execution}{took}: {reason.ja}。"),
         more=more,
-        check=_missing(config, state),
+        check=missing.missing(config, state),
     )
-
-
-def _missing(config: Config, state: Rotation) -> Words | None:
-    """Return which targets are not back: with commands where that is final, else that they are tried once more."""
-    commands = []
-    for member in (row["member"] for row in state["done"] if "member" in row):
-        for place in member["places"]:
-            target = ",".join(f"{key}={value}" for key, value in description(member, place).items())
-            arguments = f"--target-group-arn {place['group']} --targets {target}"
-            commands.append(notify.aws_command(config, "elbv2 register-targets", arguments))
-    if commands:
-        said = Words(
-            "Not in service, and not registered unless its group needs it. When it can serve:",
-            "サービスに戻っていません (グループに必要な場合を除き未登録)。復旧後に実行してください:",
-        )
-        return notify.with_commands(said, commands)
-    if state["out"]:
-        ids = _ids(state["out"])
-        return Words(
-            f"{ids} could not be put back yet; it is tried once more now, and a further mail tells the result.",
-            f"{ids} をまだ戻せていません。この後もう一度試み、結果を別のメールで通知します。",
-        )
-    return None
 
 
 def restored(config: Config, back: Mapping[str, Taken], gone: Mapping[str, Taken]) -> Mail:
@@ -130,9 +107,12 @@ def restored(config: Config, back: Mapping[str, Taken], gone: Mapping[str, Taken
             f"次のインスタンスは終了 (terminated) しているため、再登録しません:\n{_lines(gone, 'ja')}",
         ),
     ]
+    what_became = f"{len(back)} targets left out are registered again"
+    if not back:
+        what_became = f"{len(gone)} targets left out stay out, terminated"
     return notify.mail(
         config,
-        f"rotation: {len(back)} targets left out are registered again",
+        f"rotation: {what_became}",
         happened=notify.lines(words for words, those in zip(what, (back, gone), strict=True) if those),
         check=Words(
             "That they become healthy, and whether their maintenance was complete.",

@@ -5,7 +5,7 @@ executions are named only: which targets they have out, they know themselves.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,10 +22,12 @@ _MOST_CHARACTERS = 4096  # of a standard parameter's value
 
 @dataclass(frozen=True)
 class Memory:
-    """Executions that may have targets out, by name, and what operations by hand took out, by target id."""
+    """Executions that may have targets out, by name, what operations by hand took out, and what Standby lowered."""
 
     executions: frozenset[str] = frozenset()
     by_hand: Mapping[str, Claim] = field(default_factory=dict)
+    returned: Mapping[str, frozenset[str]] = field(default_factory=dict)  # of executions that have others out still
+    min_sizes: Mapping[str, int] = field(default_factory=dict)  # owed to Auto Scaling groups, by name
 
 
 def read(config: Config) -> Memory:
@@ -61,7 +63,7 @@ def change(config: Config, edit: Callable[[Memory], Memory], wrote: int = 0) -> 
 
 def begun(config: Config, execution: str) -> None:
     """Remember that an execution may have targets out from now on."""
-    change(config, lambda known: replace(known, executions=known.executions | {execution}))
+    change(config, lambda known: replace(_without(known, {execution}), executions=known.executions | {execution}))
 
 
 def see(config: Config, wrote: int) -> None:
@@ -71,7 +73,22 @@ def see(config: Config, wrote: int) -> None:
 
 def over(config: Config, executions: frozenset[str]) -> None:
     """Forget executions that have ended and left nothing out."""
-    change(config, lambda known: replace(known, executions=known.executions - executions))
+    change(config, lambda known: _without(known, executions))
+
+
+def gave_back(config: Config, targets: Mapping[str, frozenset[str]]) -> None:
+    """Remember what has come back of executions that have others out still: from now on it is not theirs."""
+
+    def with_them(known: Memory) -> Memory:
+        more = {name: known.returned.get(name, frozenset()) | ids for name, ids in targets.items()}
+        return replace(known, returned={**known.returned, **more})
+
+    change(config, with_them)
+
+
+def _without(known: Memory, executions: Collection[str]) -> Memory:
+    returned = {name: targets for name, targets in known.returned.items() if name not in executions}
+    return replace(known, executions=known.executions - frozenset(executions), returned=returned)
 
 
 def taken(config: Config, target: str, claim: Claim) -> int:
@@ -103,6 +120,18 @@ def returned(config: Config, member: Member, wrote: int = 0) -> None:
     change(config, without, wrote)
 
 
+def lowered(config: Config, scaling_group: str, min_size: int) -> int:
+    """Remember the MinSize of a group before Standby lowers it; return the one to go back to, perhaps of before."""
+    owed = max(min_size, read(config).min_sizes.get(scaling_group, 0))
+    change(config, lambda known: replace(known, min_sizes={**known.min_sizes, scaling_group: owed}))
+    return owed
+
+
+def raised(config: Config, scaling_group: str) -> None:
+    """Forget what is owed to a group."""
+    change(config, lambda k: replace(k, min_sizes={g: n for g, n in k.min_sizes.items() if g != scaling_group}))
+
+
 def _read(name: str) -> tuple[str, int]:
     """Return value and version of the parameter; version 0 if it does not exist.
 
@@ -120,7 +149,11 @@ def _read(name: str) -> tuple[str, int]:
 def _write(name: str, memory: Memory) -> int:
     """Store it and return the version that it became."""
     held = {target: [iso(claim.at), claim.by, *map(_stored, claim.places)] for target, claim in memory.by_hand.items()}
-    text = json.dumps({"executions": sorted(memory.executions), "by_hand": held}, separators=(",", ":"))
+    stored: dict[str, Any] = {"executions": sorted(memory.executions), "by_hand": held}
+    if memory.returned:
+        stored["returned"] = {name: sorted(targets) for name, targets in memory.returned.items()}
+    stored |= {"min_sizes": dict(memory.min_sizes)} if memory.min_sizes else {}
+    text = json.dumps(stored, separators=(",", ":"))
     if len(text) > _MOST_CHARACTERS:
         raise InputError(f"{name} has no room for more targets that are out by hand; register some of them first")
     return ssm.put(name, text)
@@ -134,8 +167,11 @@ def _meant(config: Config, text: str) -> Memory:
     """Return what a text means; of what is not understood, or concerns another group now, nothing."""
     try:
         known: dict[str, Any] = json.loads(text)
-        by_hand = {target: _claim(config, *parts) for target, parts in known.get("by_hand", {}).items()}
-        return Memory(frozenset(map(str, known.get("executions", []))), by_hand)
+        told = {target: _claim(config, *parts) for target, parts in known.get("by_hand", {}).items()}
+        by_hand = {target: claim for target, claim in told.items() if claim.places}
+        min_sizes = {str(group): int(owed) for group, owed in known.get("min_sizes", {}).items()}
+        returned = {str(name): frozenset(map(str, ids)) for name, ids in known.get("returned", {}).items()}
+        return Memory(frozenset(map(str, known.get("executions", []))), by_hand, returned, min_sizes)
     except (ValueError, TypeError, AttributeError):  # written by hand: the tags and the executions must do
         return Memory()
 

@@ -12,8 +12,12 @@ from kirikae.rotation import claims, guard, membership, scaling
 from kirikae.rotation.claims import Claim
 from kirikae.rotation.world import Config, Health, Member, Place, Terms, by_group
 
+# Auto Scaling terminates what it finds so when it is in service; nothing that has gone for good is lost by that.
+_NOT_YET = frozenset({"pending", "stopping", "stopped"})
+
 
 def leave(
+    config: Config,
     member: Member,
     terms: Mapping[str, Terms],
     by: str,
@@ -42,7 +46,7 @@ def leave(
     if short := _short(member, seen, terms, others):
         membership.unclaim(member)
         return short
-    if member["scaling_group"] and (problem := _stand_by(member)):
+    if member["scaling_group"] and (problem := _stand_by(config, member)):
         return problem
     membership.take_out(member)
     short = guard.shortfall(member, membership.health(groups), terms, others)
@@ -50,16 +54,16 @@ def leave(
         return ""
     if problem := give_back(member):
         raise UnfinishedError(problem)
-    close([member])
+    close(config, [member])
     return f"put back at once: {short}" if short else "put back at once: the execution was aborted"
 
 
-def _stand_by(member: Member) -> str:
+def _stand_by(config: Config, member: Member) -> str:
     """Put the instance of a target that is claimed into Standby; return why that is not possible, or ""."""
     try:
-        scaling.stand_by(member["id"], member["scaling_group"])
+        scaling.stand_by(config, member["id"], member["scaling_group"])
     except ClientError as error:
-        close([member])
+        close(config, [member])
         return f"{member['id']} cannot enter Standby: {error.response['Error']['Message']}"
     return ""
 
@@ -96,6 +100,8 @@ def give_back(member: Member, places: list[Place] | None = None) -> str:
     Everywhere, whatever health shows: it may still be that of before the target left.
     """
     if member["scaling_group"]:
+        if (state := ec2.instance_states([member["id"]])[member["id"]]) in _NOT_YET:
+            return f"{member['id']} is {state}"
         try:
             if entering := scaling.in_service(member["id"], member["scaling_group"]):
                 return entering
@@ -123,13 +129,13 @@ def give_back_running(members: list[Member], seen: Health) -> tuple[dict[str, st
     return stopped, {target: problem for target, problem in problems.items() if problem}
 
 
-def close(members: list[Member], away: Collection[str] = ()) -> None:
+def close(config: Config, members: list[Member], away: Collection[str] = ()) -> None:
     """Remove all traces of a rotation: the MinSize that Standby cost, and the claims.
 
-    away: those that were not brought out of Standby, for which MinSize stays as it is.
+    away: those that were not brought out of Standby, for which MinSize stays as it is, and is owed.
     """
     for group in sorted({member["scaling_group"] for member in members} - {""}):
-        scaling.restore_min_size(group, [member["id"] for member in members if member["id"] not in away])
+        scaling.restore_min_size(config, group, [member["id"] for member in members if member["id"] not in away])
     for member in members:
         membership.unclaim(member)
 

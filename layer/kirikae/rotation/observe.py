@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from kirikae import elb, env
+from kirikae import ec2, elb, env
 from kirikae.rotation import commands, executions, membership, moves, scaling, terms
 from kirikae.rotation.request import Request
 from kirikae.rotation.world import Config, Hook, Observed
@@ -13,8 +13,8 @@ def observe(config: Config, asked: Request, execution_arn: str) -> Observed:
     with env.naming("RotationTargetGroupArns", ", ".join(asked.groups)):
         groups, health = elb.target_groups(asked.groups), membership.health(asked.groups)
         registered = {target.id for targets in health.values() for target in targets}
-        instances = sorted(target for target in registered | set(asked.ids) if target.startswith("i-"))
-        managed, document = _reach(config, asked.hook, asked.ids or instances)
+        instances = sorted(filter(ec2.is_id, registered | set(asked.ids)))
+        managed, document = _reach(config, asked.hook, list(filter(ec2.is_id, asked.ids)) or instances)
         return Observed(
             groups=groups,
             health=health,

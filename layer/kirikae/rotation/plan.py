@@ -46,7 +46,9 @@ def judge(config: Config, asked: Request, seen: Observed, started: datetime) -> 
         return ended(made, "Refused", Words("; ".join(dict.fromkeys(problems))))
     if config.dry_run:
         ids = ", ".join(member["id"] for member in queue)
-        return ended(made, "DryRun", Words(f"DryRun is true, so nothing was changed. Would be rotated: {ids}"))
+        en = f"DryRun is true, so nothing was changed. Would be rotated: {ids}"
+        ja = f"DryRun が true のため、何も変更していません。対象となるターゲット: {ids}"
+        return ended(made, "DryRun", Words(en, ja))
     return made
 
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from kirikae import ec2
 from kirikae.clock import iso
-from kirikae.rotation import guard, known, membership, moves, scaling
+from kirikae.rotation import claims, guard, known, membership, memory, moves, scaling
 from kirikae.rotation.known import Known, Taken
+from kirikae.rotation.memory import Memory
 from kirikae.rotation.world import Config, Health
 
 
@@ -16,7 +17,7 @@ def left_out(found: Known) -> dict[str, Taken]:
     left = {target: taken for target, taken in found.taken.items() if taken.ended}
     for one in found.hidden:
         left[one.member["id"]] = _both(one, left.get(one.member["id"]))
-    places = scaling.places(target for target in left if target.startswith("i-"))
+    places = scaling.places(filter(ec2.is_id, left))
     at_work = {target for target, taken in found.taken.items() if target in left and not taken.ended}
     scaled = {target: "" if target in at_work else group for target, (group, _) in places.items()}  # let it stand by
     return {
@@ -73,6 +74,36 @@ def gone(left: Mapping[str, Taken], problems: Mapping[str, str]) -> dict[str, Ta
     stuck = [target for target, problem in problems.items() if problem and target.startswith("i-")]
     states = ec2.instance_states(stuck)
     return {target: left[target] for target in stuck if states.get(target, "terminated") == "terminated"}
+
+
+def over_by_hand(found: Known, seen: Health, now: datetime) -> tuple[dict[str, Taken], dict[str, Taken]]:
+    """Return what was taken out by hand and need not be remembered: what is back in service, and what is terminated."""
+    young = timedelta(seconds=claims.CLAIM_SECONDS)  # until then health may be that of before, or the task under way
+    taken = {target: one for target, one in found.taken.items() if not one.execution and now - one.at >= young}
+    back = {target: one for target, one in taken.items() if _serves(one, seen)}
+    away = [t for t, one in taken.items() if t.startswith("i-") and guard.absent(one.member, seen)]
+    states = ec2.instance_states(away)
+    return back, {target: taken[target] for target in away if states[target] in ("terminated", ec2.MISSING)}
+
+
+def _serves(taken: Taken, seen: Health) -> bool:
+    """Tell whether a target is registered as it was, and healthy wherever anything is checked."""
+    states = {guard.state_of(taken.member, place, seen) for place in taken.member["places"]}
+    return states <= {"healthy", "unused"}
+
+
+def forget(config: Config, over: Mapping[str, Taken]) -> None:
+    """Close what operations by hand took out."""
+    for taken in over.values():
+        membership.unclaim(taken.member)
+        memory.returned(config, taken.member)
+
+
+def raise_min_sizes(config: Config, found: Known, remembered: Memory) -> None:
+    """Restore every MinSize that is owed, as soon as nothing is out: what stayed in Standby may be in service again."""
+    if all(taken.ended for taken in found.taken.values()):
+        for group in remembered.min_sizes:
+            scaling.restore_min_size(config, group)
 
 
 def tag_again(found: Known, but: Collection[str], seen: Health) -> dict[str, Taken]:

@@ -31,7 +31,7 @@ def back(
             return wait(rotation, "back", rest)
     good = "put back" if "ending" in rotation else "rotated"
     done = [member for member in rotation["out"] if member["id"] not in refused]
-    rows = [_row(member, good, sick.get(member["id"], ""), now) for member in done]
+    rows = [row(member, good, sick.get(member["id"], ""), now) for member in done]
     out = [member for member in rotation["out"] if member["id"] in refused]
     following: Rotation = {**rotation, "out": out, "done": [*rotation["done"], *rows], "phase": ""}
     if sick:
@@ -56,14 +56,14 @@ def _patience(rotation: Rotation, refused: Mapping[str, str]) -> float:
     return rotation["healthy_timeout_seconds"] + (max(begins) - since).total_seconds()
 
 
-def _row(member: Member, good: str, problem: str, now: datetime) -> dict[str, Any]:
+def row(member: Member, good: str, problem: str, now: datetime) -> dict[str, Any]:
     """Return a line of the table, with the way that a target was registered if it is not back."""
     out_at = member.get("out_at") or now.isoformat()
-    row = {
+    made = {
         "id": member["id"],
         "out_at": out_at,
         "back_at": now.isoformat(timespec="seconds"),
         "minutes": round((now - moment(out_at)).total_seconds() / 60, 1),
         "result": f"NOT BACK: {problem}" if problem else good,
     }
-    return {**row, "member": member} if problem else row
+    return {**made, "member": member} if problem else made

@@ -4,11 +4,14 @@ from collections.abc import Iterable
 from itertools import batched
 from typing import Any
 
-from kirikae import aws
-from kirikae.errors import one
-from kirikae.log import logger
+from botocore.exceptions import ClientError
 
-TAG = "kirikae:min-size"  # on an Auto Scaling group: the MinSize to go back to
+from kirikae import aws
+from kirikae.log import logger
+from kirikae.rotation import memory
+from kirikae.rotation.world import Config
+
+TAG = "kirikae:min-size"  # on an Auto Scaling group, for people: the MinSize to go back to; the memory is what counts
 
 
 def places(instance_ids: Iterable[str]) -> dict[str, tuple[str, str]]:
@@ -24,7 +27,7 @@ def places(instance_ids: Iterable[str]) -> dict[str, tuple[str, str]]:
     return found
 
 
-def stand_by(instance_id: str, group_name: str) -> None:
+def stand_by(config: Config, instance_id: str, group_name: str) -> None:
     """Put the instance into Standby without a replacement; MinSize makes room and is remembered first.
 
     https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_EnterStandby.html
@@ -32,11 +35,11 @@ def stand_by(instance_id: str, group_name: str) -> None:
     if places([instance_id]).get(instance_id, ("", ""))[1] in ("EnteringStandby", "Standby"):
         return
     group = _group(group_name)
-    smaller = group["DesiredCapacity"] - 1
-    if smaller < group["MinSize"]:
-        if not (_away(group) and _remembered(group)):  # a tag that no Standby bears out is not ours
-            tag = {**_tag(group_name, str(group["MinSize"])), "PropagateAtLaunch": False}
-            aws.client("autoscaling").create_or_update_tags(Tags=[tag])
+    smaller = group["DesiredCapacity"] - 1 if group else 0
+    if group and smaller < group["MinSize"]:
+        owed = memory.lowered(config, group_name, group["MinSize"])
+        tag = {**_tag(group_name, str(owed)), "PropagateAtLaunch": False}
+        aws.client("autoscaling").create_or_update_tags(Tags=[tag])
         aws.client("autoscaling").update_auto_scaling_group(AutoScalingGroupName=group_name, MinSize=smaller)
     aws.client("autoscaling").enter_standby(
         InstanceIds=[instance_id], AutoScalingGroupName=group_name, ShouldDecrementDesiredCapacity=True
@@ -55,23 +58,38 @@ def in_service(instance_id: str, group_name: str) -> str:
     return f"{instance_id} is EnteringStandby and cannot leave it yet" if state == "EnteringStandby" else ""
 
 
-def restore_min_size(group_name: str, instance_ids: Iterable[str]) -> None:
+def restore_min_size(config: Config, group_name: str, back: Iterable[str] = ()) -> None:
     """Set MinSize as it was before the first Standby, unless an instance besides these is in Standby still.
 
-    A MinSize above what is in service would launch an instance; whoever comes back last restores it. Whoever may tag
-    the group can write the tag: one that would launch instances is logged, and left to people.
+    back: those that have just left it, which a read may not show.  A MinSize above what is in service would launch an
+    instance: until that many are, and while AWS refuses it, it stays owed.
     """
-    group, back = _group(group_name), set(instance_ids)
-    away = _away(group)
-    if (remembered := _remembered(group)) is None or not away <= back:
+    group, back = _group(group_name), set(back)
+    away, owed = _away(group), _owed(config, group_name, group)
+    if owed is None or not away <= back:
         return
-    least, most = group["MinSize"], group["DesiredCapacity"] + len(away)  # the read may be that of before their return
-    if not (remembered.isdecimal() and least <= int(remembered) <= most):
-        expected = f"a number from {least} to {most}, what is in service"
-        logger.warning("MinSize is not restored", group=group_name, tag=TAG, value=remembered, expected=expected)
+    most = group["DesiredCapacity"] + len(away) if group else 0
+    if group and owed > most:
+        logger.warning("MinSize is not restored yet", group=group_name, owed=owed, most=most)
         return
-    aws.client("autoscaling").update_auto_scaling_group(AutoScalingGroupName=group_name, MinSize=int(remembered))
-    aws.client("autoscaling").delete_tags(Tags=[_tag(group_name, remembered)])
+    if group:
+        try:
+            if owed > group["MinSize"]:
+                aws.client("autoscaling").update_auto_scaling_group(AutoScalingGroupName=group_name, MinSize=owed)
+            aws.client("autoscaling").delete_tags(Tags=[_tag(group_name, str(owed))])
+        except ClientError as error:  # whatever it is: it is remembered, and the next tick tries again
+            logger.warning("MinSize cannot be restored", group=group_name, owed=owed, problem=str(error))
+            return
+    memory.raised(config, group_name)
+
+
+def _owed(config: Config, group_name: str, group: dict[str, Any]) -> int | None:
+    """Return the MinSize to go back to, as it is remembered; None if nothing is owed.
+
+    An execution that a release before the memory began has written nothing but the tag.
+    """
+    tagged = next((str(tag["Value"]) for tag in group.get("Tags", []) if tag["Key"] == TAG), "")
+    return memory.read(config).min_sizes.get(group_name, int(tagged) if tagged.isdecimal() else None)
 
 
 def _away(group: dict[str, Any]) -> set[str]:
@@ -80,13 +98,13 @@ def _away(group: dict[str, Any]) -> set[str]:
     return {i["InstanceId"] for i in group.get("Instances", []) if i["LifecycleState"] in away}
 
 
-def _group(name: str) -> Any:
+def _group(name: str) -> dict[str, Any]:
+    """Return the group, empty if it was deleted.
+
+    https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_DescribeAutoScalingGroups.html
+    """
     found = aws.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[name])["AutoScalingGroups"]
-    return one(found, f"AutoScalingGroups {name}", "autoscaling DescribeAutoScalingGroups")
-
-
-def _remembered(group: dict[str, Any]) -> str | None:
-    return next((str(tag["Value"]) for tag in group.get("Tags", []) if tag["Key"] == TAG), None)
+    return dict(found[0]) if found else {}
 
 
 def _tag(group_name: str, value: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from typing import cast
 
 from kirikae import clock, elb, log
 from kirikae.elb import TargetGroup
@@ -75,7 +76,7 @@ def take_out(config: Config, event: Event) -> Rotation:
     if (reason := moves.held(config)).en and not state["out"]:
         return steps.paused(state, now, reason)
     memory.begun(config, execution["Name"])  # also one that was redriven: its end had been forgotten
-    leave = partial(moves.leave, terms=asked, by=by, wanted=partial(executions.is_running, execution["Id"]))
+    leave = partial(moves.leave, config, terms=asked, by=by, wanted=partial(executions.is_running, execution["Id"]))
     for member in state["out"]:  # its first run may have died between two groups
         half = len(guard.absent(member, seen)) < len(member["places"])
         if half and (short := leave(member, out=[other["id"] for other in state["out"]])):
@@ -143,7 +144,7 @@ def back(config: Config, event: Event) -> Rotation:
     for member in settled:
         if member["id"] in sick and not guard.shortfall(member, seen, asked):
             membership.take_out(member)
-    moves.close(settled, stopped.keys() | refused.keys())
+    moves.close(config, settled, stopped.keys() | refused.keys())
     return following
 
 
@@ -168,3 +169,27 @@ def finish(config: Config, event: Event) -> Rotation:
     if state["ending"] == "Refused":
         log.count("Refused")
     return state
+
+
+def cut_off(config: Config, name: str) -> None:
+    """Mail how an execution ended that Step Functions has ended, like one whose history was full, before `finish`."""
+    arn = executions.arn(config, name)
+    found = executions.described(arn)
+    if found is None or found.stopped is None or not found.problem:
+        return
+    about = f"{name}, {(found.redriven or found.started).isoformat()}"
+    if telling.knows(config, "ended", about):
+        return
+    empty: Rotation = {"groups": [], "out": [], "done": []}
+    documents = executions.documents(arn) or ()
+    state: Rotation = next((cast("Rotation", each) for each in documents if "out" in each and "queue" in each), empty)
+    seen, ja = membership.health(state["groups"]), "Step Functions が実行を終了しました"
+    out: list[Member] = [{**member, "scaling_group": ""} for member in state["out"]]  # brought out of Standby since
+    rows = [
+        returns.row(member, "put back", "not registered" if guard.absent(member, seen) else "", found.stopped)
+        for member in out
+    ]
+    reason = Words(f"Step Functions ended it: {found.problem}", f"{ja}: {found.problem}")
+    ended: Rotation = {**state, "out": [], "done": [*state["done"], *rows]}
+    made = steps.finished(steps.ended(ended, "Failed", reason))
+    telling.once(config, "ended", about, mail.ended(config, made, name, found.stopped))

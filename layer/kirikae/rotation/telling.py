@@ -5,18 +5,18 @@ again what it has told.  A mail that did not leave is owed, and the next tick se
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from kirikae import clock, notify, tell, told
+from kirikae import clock, notify, patience, tell, told
 from kirikae.notify import Mail, Words
 from kirikae.rotation.world import Config
 
-_MOST_CHARACTERS = 400  # of what a mail was about: eight of them have to fit into a parameter of 4 KB
+_MOST_CHARACTERS = 350  # of what a mail was about: ten of them have to fit into a parameter of 4 KB
+_BEFORE = ", before"  # ends the kind of a mail that is owed, while a later one of its kind is told
 
 
-def once(config: Config, kind: str, about: str, letter: Mail | None) -> None:
+def once(config: Config, kind: str, about: str, letter: Mail) -> None:
     """Send the mail, unless an earlier run has sent it; about: what no other mail of its kind is about."""
-    if letter is None:
-        return
     name, now, text = config.told_parameter, clock.now(), f"{letter.subject}: {about}"[:_MOST_CHARACTERS]
     note = told.read(name) or told.Note()
     if note.telling is None and note.known.get(kind) == text:
@@ -25,9 +25,17 @@ def once(config: Config, kind: str, about: str, letter: Mail | None) -> None:
     if note.unheard_of(now) and not begun:  # what another mail was to say must not be forgotten for this one
         owed(config)
         note = told.read(name) or told.Note()
-    state = {**note.known, kind: text}
+    due = _due(note, kind, text)
+    state = {**note.known, **due, kind: text}
     if told.claim(name, note, state, now - told.STALE_READS, now):
-        _send(config, tell.again(letter) if begun else letter, state)
+        others = replace(note, telling=state) if due else None
+        _send(config, tell.again(letter) if begun else letter, {**note.known, kind: text}, others)
+
+
+def knows(config: Config, kind: str, about: str) -> bool:
+    """Tell whether the last mail of a kind was about this, whatever its subject."""
+    note = told.read(config.told_parameter)
+    return note is not None and note.known.get(kind, "").endswith(f": {about}"[-_MOST_CHARACTERS:])
 
 
 def owed(config: Config) -> None:
@@ -38,12 +46,25 @@ def owed(config: Config) -> None:
         return
     texts = [text for kind, text in note.telling.items() if note.known.get(kind) != text]
     if told.claim(name, note, note.telling, now - told.STALE_READS, now):
-        _send(config, tell.again(_unsent(config, texts)), note.telling)
+        state = {kind: text for kind, text in note.telling.items() if not kind.endswith(_BEFORE)}
+        _send(config, tell.again(_unsent(config, texts)), state)
 
 
-def _send(config: Config, letter: Mail, state: told.State) -> None:
-    if notify.announce(config, letter):
-        told.close(config.told_parameter, state, clock.now())
+def _due(note: told.Note, kind: str, text: str) -> dict[str, str]:
+    """Return what other runs were about to tell when this one came to tell a text, and have not said that they did."""
+    found = {k: t for k, t in (note.telling or {}).items() if note.known.get(k) != t and (k, t) != (kind, text)}
+    return {kind + _BEFORE if k == kind else k: t for k, t in found.items()}
+
+
+def _send(config: Config, letter: Mail, state: told.State, others: told.Note | None = None) -> None:
+    """Send the mail and note it; others: what other runs are about to tell, or died before they did: it stays owed."""
+    if not notify.announce(config, letter):
+        return
+    name = config.told_parameter
+    if others and (later := told.read(name)) and later.telling is None:  # they have said since that they did
+        state, others = {**later.known, **state}, None
+    version = told.close(name, state, clock.now(), others)
+    patience.until(lambda: told.read(name), lambda note: note is None or note.version >= version)  # for the next mail
 
 
 def _unsent(config: Config, texts: Sequence[str]) -> Mail:
