@@ -110,7 +110,8 @@ def see_through(config: Config, seen: Observed, found: Outage, standby: Instance
     if to_fence := world.to_fence(config, seen):  # two never serve, also where the standby did not have to be started
         change = replace(change, fence=to_fence)
     if waits := outage.waits(config, seen):
-        return Decision(Words(f"{found.reason.en}; {waits}"), forced=change, lasting=lasting)
+        reason, hangs = Words(f"{found.reason.en}; {waits}"), outage.hangs(config, seen)
+        return Decision(reason, refused=hangs, urgent=hangs, about="hangs", forced=change, lasting=lasting)
     reason = found.reason if change.fence else evidence
     return Decision(reason, change, urgent=urgent or bool(change.fence), lasting=lasting)
 

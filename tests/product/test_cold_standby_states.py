@@ -81,6 +81,19 @@ def test_an_active_that_hangs_in_stopping_is_told_though_a_strict_start_waits(
     assert world.states == ["stopped", "stopped"]
 
 
+def test_an_active_that_hangs_in_stopping_is_told_though_a_standby_is_up_already(
+    batch: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = batch(FenceActive="strict", StandbyTargetGroupArn="its own")
+    monkeypatch.setattr(ec2, "STOPPING", 3600)
+    world.account.client("ec2").start_instances(InstanceIds=[world.one])
+    world.minutes(3)
+    world.dies()
+    world.minutes(6)
+    assert world.subjects == ["NOT answered (refused): a change is due"]
+    assert "is stopping, and a standby takes its place when it is seen stopped" in world.mails[0].body
+
+
 def forget(world: Batch) -> None:
     """Let EC2 forget the active, as it does an hour after the termination."""
     for reservation in list(world.account.ec2.backend.reservations.values()):
@@ -334,3 +347,15 @@ def test_the_next_candidate_is_started_instead_of_one_of_another_stack_whose_not
     assert (world.subjects[2:], world.states) == (["active is back"], ["stopped", "running"])
     tags = ec2_client.describe_tags(Filters=[{"Name": "key", "Values": ["kirikae:*"]}])["Tags"]
     assert [(tag["ResourceId"], tag["Value"]) for tag in tags] == [(world.one, noted["Value"])]
+
+
+def test_a_candidate_of_another_stack_is_not_looked_at_where_the_others_cannot_be_had(batch: World) -> None:
+    world = batch()
+    noted = {"Key": "kirikae:outage", "Value": f"{world.account.clock.now():%Y-%m-%dT%H:%M:%SZ} shop"}
+    world.account.client("ec2").create_tags(Resources=[world.one], Tags=[noted])
+    world.account.lag.catch_up()
+    world.service.lacks(CAPACITY, world.two)
+    world.dies()
+    world.minutes(8)
+    assert world.subjects == ["no standby started"]
+    assert not [run for run in world.account.functions.runs if run.invocation.error]

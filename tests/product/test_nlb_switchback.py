@@ -277,6 +277,15 @@ def test_a_note_that_tells_nothing_delays_no_way_back(shop: Shop, note: str) -> 
     assert shop.serves == ["primary"]
 
 
+def test_a_mail_that_cannot_leave_delays_no_way_back(shop: Shop) -> None:
+    shop.account.faults.add("sns", "Publish", "KMSDisabled", status=400)
+    shop.stops()
+    shop.minutes(3)
+    assert shop.serves == ["sorry"]
+    shop.comes_back()
+    assert shop.serves == ["primary"]
+
+
 def test_only_force_goes_back_before_recovery_minutes_have_passed(shop: Shop) -> None:
     shop.service.forward({shop.service.primary_arn: 0, shop.service.sorry_arn: 1})
     shop.minutes(2)

@@ -44,7 +44,8 @@ def standing(config: Config, seen: Seen, result: Result[Any, Done] | None) -> St
 def known_seconds(told_parameter: str) -> float | None:
     """Return for how long people have known that the sorry page is on; None if they do not, or nobody can tell.
 
-    Whoever has just switched may be about to note it, so that this looks again for some seconds.
+    Whoever has just switched may be about to note it, so that this looks again for some seconds.  A mail that cannot
+    leave is tried again for ever, and keeps nobody on the sorry page.
     """
     note = patience.until(lambda: told.read(told_parameter), lambda shown: shown is not None and _on(shown))
     if note is None or not _on(note):
@@ -54,7 +55,7 @@ def known_seconds(told_parameter: str) -> float | None:
 
 
 def _on(note: Note) -> bool:
-    return SORRY_PAGE in (note.known if note.telling is None else note.telling)
+    return note.telling is None and SORRY_PAGE in note.known
 
 
 def found(config: Config, seen: Seen, known: State) -> Mail | None:

@@ -123,7 +123,8 @@ def waits(config: Config, seen: Observed) -> str:
         silent = ", ".join(f"{alarm.name}: {alarm.silent or 'no data'}" for alarm in alarms)
         return f"nothing is started for alarms that call nobody ({silent})"
     if config.strict and seen.active.state in ("stopping", "shutting-down"):
-        return f"{seen.active.id} is {seen.active.state}, and a standby starts when it is seen stopped"
+        follows = "takes its place" if seen.up else "starts"
+        return f"{seen.active.id} is {seen.active.state}, and a standby {follows} when it is seen stopped"
     return ""
 
 

@@ -26,6 +26,7 @@ from kirikae.standby.notes import (
     failure,
     own_type,
     since_start,
+    taken,
 )
 from kirikae.standby.run import TRYING, Done, Run
 from kirikae.standby.world import UP, Config, Observed, Start, Started
@@ -112,8 +113,15 @@ def _note_left(run: Run, leaving: list[Instance]) -> str:
 
 
 def _look(run: Run) -> dict[str, Instance]:
-    """Return the candidates as they are now; stop here if one that is not to be left is up."""
-    present = ec2.instances(run.config.standby_instance_ids)
+    """Return the candidates as they are now; stop here if one that is not to be left is up.
+
+    One that another stack has taken is none, neither as it was seen nor as it is now.
+    """
+    present = [
+        standby
+        for standby in ec2.instances(standby.id for standby in run.seen.standbys)
+        if not taken(standby, run.config.stack)
+    ]
     shown = {standby.id: believed(standby, run.seen.active, clock.now()) for standby in present}
     for standby in shown.values():
         found = failure(current(standby, run.seen.active).get(FAILED, ""))
@@ -132,8 +140,10 @@ def _started_since(run: Run, standby: Instance) -> bool:
 
 def _look_again(run: Run, candidate_id: str) -> None:
     """Make sure, right before a start, that every earlier candidate is out and none is up."""
-    order = run.config.standby_instance_ids
-    for standby in _look(run).values():
+    order, shown = run.config.standby_instance_ids, _look(run)
+    if candidate_id not in shown:
+        raise OtherRunError(f"another stack has taken {candidate_id}")
+    for standby in shown.values():
         earlier = order.index(standby.id) < order.index(candidate_id)
         out = (
             standby.state in GONE or standby.tags.get(FAILED) or standby.id in (*run.failed, *(run.change.leave or ()))
