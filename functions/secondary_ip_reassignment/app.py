@@ -47,7 +47,8 @@ def with_checks(config: Config, seen: Observed) -> Observed:
 def decide(config: Config, seen: Observed) -> Decision[Move]:
     """Move what is not on a running instance of the pair to one that runs; else everything stays."""
     if wrong := list(static_problems(config)) or list(problems(config, seen)):
-        return Decision(Words("; ".join(wrong)), refused=True, urgent=True, about="parameters")
+        urgent = bool(seen.instances) and bool(plan(config, seen).moves)
+        return Decision(Words("; ".join(wrong)), refused=True, urgent=urgent, about="parameters")
     due = plan(config, seen)
     states = ", ".join(f"{instance} is {state}" for instance, state in seen.instances.items())
     if not due.to:

@@ -812,8 +812,12 @@ def test_two_zones_are_refused_at_the_first_run_for_private_addresses(deployed: 
     assert report["outcome"] == "refused"
     assert "ap-northeast-1c" in report["reason"]
     assert "OverlayCidrs" in report["reason"]
+    assert not world.mails
     world.stops(0)
+    world.passes(2)
     assert not world.writes()
+    [mail] = world.mails
+    assert mail.subject.endswith("NOT answered (refused): a change is due")
 
 
 def test_two_zones_work_with_overlay_routes_and_an_elastic_ip(deployed: Callable[..., Deployed]) -> None:
