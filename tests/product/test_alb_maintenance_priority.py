@@ -1153,9 +1153,7 @@ def test_the_page_does_not_wait_for_more_testers_than_aws_takes(
     assert (site.statuses(), site.statuses("/"), site.alb.priorities()) == (SERVICE, [200], site.before)
 
 
-@pytest.mark.parametrize(
-    "code", ["TooManyUniqueTargetGroupsPerLoadBalancer", "OperationNotPermitted", "AccessDenied", "Throttling"]
-)
+@pytest.mark.parametrize("code", ["TooManyUniqueTargetGroupsPerLoadBalancer", "AccessDenied"])
 def test_the_page_does_not_wait_for_testers_whatever_aws_has_against_them(watched: "Watched", code: str) -> None:
     testers = watched.stack.resources["MaintenanceTestersRule"]
     watched.account.faults.add("elbv2", "ModifyRule", code, when=lambda params: params["RuleArn"] == testers)
