@@ -68,7 +68,8 @@ def decide(config: Config, seen: Observed) -> Decision[Move]:
 
 def act(config: Config, seen: Observed, change: Move) -> Done:
     """Make the move and look until it is seen."""
-    return move(config, seen, change)
+    done = move(config, seen, change)
+    return replace(done, reason=why(seen, change)) if done.change else done
 
 
 def mail(config: Config, seen: Observed, result: Result[Move, Done]) -> Mail | None:

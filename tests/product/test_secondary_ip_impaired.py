@@ -250,3 +250,46 @@ def test_what_ec2_refuses_for_good_keeps_nothing_else_on_an_impaired_holder(acco
     fails(world, 0)
     world.passes(15)
     assert world.where["10.0.0.50"] == 1
+
+
+def test_an_ipv6_address_that_has_no_room_is_not_cut_from_its_server_every_minute(
+    account: Account, build: Path
+) -> None:
+    world = Deployed(account, build, ipv6=1, instance_type="t3.micro").deploy(**MOVES)
+    ec2, [_, second] = account.client("ec2"), world.service.interface_ids
+    address = world.service.floating[1]
+    [described] = ec2.describe_instance_types(InstanceTypes=["t3.micro"])["InstanceTypes"]
+    room = described["NetworkInfo"]["Ipv6AddressesPerInterface"]
+    others = [f"{address.rpartition(':')[0]}:{number:x}" for number in range(0xA0, 0xA0 + room)]
+    ec2.assign_ipv6_addresses(NetworkInterfaceId=second, Ipv6Addresses=others)
+    world.passes(6)
+    first = fails(world, 0)
+    world.passes(10)
+    assert world.where == {"10.0.0.50": 1, address: 0}
+    since = len(account.calls)
+    world.passes(60)
+    assert world.where[address] == 0
+    assert 1 <= world.writes(since).count("UnassignIpv6Addresses") <= 5
+    about = [mail for mail in world.mails if address in mail.body]
+    assert len(about) == 1
+    assert len(world.alarm_mails("FailedEventsAlarm")) == 1
+    ec2.unassign_ipv6_addresses(NetworkInterfaceId=second, Ipv6Addresses=others[:1])
+    world.passes(16)
+    assert world.sides == {1}
+    assert f"addresses moved to {world.service.instance_ids[1]}" in subjects(world)[-1]
+    assert first in subjects(world)[-1]
+
+
+def test_a_server_that_stops_gives_up_an_address_that_had_no_room_at_once(account: Account, build: Path) -> None:
+    world = Deployed(account, build, ipv4=(), ipv6=1).deploy(**MOVES)
+    _, second = world.service.interface_ids
+    world.passes(6)
+    account.faults.add(
+        "ec2", "AssignIpv6Addresses", "NobodyListsThis", when=lambda p: p["NetworkInterfaceId"] == second
+    )
+    fails(world, 0)
+    world.passes(8)
+    assert world.sides == {0}
+    account.faults.clear()
+    world.stops(0)
+    assert world.sides == {1}

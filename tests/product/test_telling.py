@@ -96,9 +96,22 @@ def _live(account: Account, build: Path) -> Alb:
 
 
 def _pair(account: Account, build: Path) -> Deployed:
-    pair = Deployed(account, build).deploy()
-    pair.passes(3)
+    return _ready(Deployed(account, build))
+
+
+def _pair_of_all_kinds(account: Account, build: Path) -> Deployed:
+    return _ready(Deployed(account, build, ipv6=1, elastic=2, overlay=("192.168.99.1/32",)))
+
+
+def _ready(pair: Deployed) -> Deployed:
+    pair.deploy(PairMoveWhenImpaired="true")
+    pair.passes(6)  # the status checks have begun
     return pair
+
+
+def _holder_hangs(pair: Deployed) -> None:
+    pair.account.ec2.impaired.add(pair.service.instance_ids[0])
+    pair.passes(6)
 
 
 def _batch(account: Account, build: Path) -> StandbyService:
@@ -148,6 +161,9 @@ STORIES = {
         _on_sorry, lambda shop: shop.minutes(5), "sorry page OFF", "NlbSwitchback", lambda shop: shop.serves
     ),
     "addresses move": Story(_pair, lambda pair: pair.stops(0), "addresses", "SecondaryIp", lambda pair: pair.where),
+    "addresses leave a server that hangs": Story(
+        _pair_of_all_kinds, _holder_hangs, "addresses moved|addresses are on", "SecondaryIp", lambda pair: pair.where
+    ),
     "maintenance begins": Story(
         Alb, lambda alb: alb.wish("start", minutes=60), "maintenance ON", "AlbMaintenance", Alb.answers
     ),

@@ -101,8 +101,10 @@ def _happened(config: Config, seen: Observed, result: Result[Move, Done], down: 
     yield from (Words(f"  {name}: {problem}") for name, problem in done.unseen.items())
     if done.refused:
         yield Words(
-            "ATTENTION, EC2 did not move these; every run tries again:",
-            "注意: 次は EC2 に拒否されたため移動していません (実行のたびに再試行します):",
+            "ATTENTION, EC2 did not move these; every run tries again, an IPv6 address of a running instance every "
+            "quarter of an hour:",
+            "注意: 次は EC2 に拒否されたため移動していません (実行のたびに再試行します。"
+            "稼働中のインスタンスの IPv6 アドレスは 15 分ごとです):",
         )
     yield from (Words(f"  {name}: {problem}") for name, problem in done.refused.items())
     if left := plan(config, seen).left.values():

@@ -8,22 +8,28 @@ from functools import partial
 from botocore.exceptions import BotoCoreError, ClientError
 
 from kirikae import patience, told
+from kirikae.decision import Made
 from kirikae.errors import UnfinishedError
-from kirikae.pair import addresses, writes
+from kirikae.notify import Words
+from kirikae.pair import addresses, refusals, writes
 from kirikae.pair.plan import Plan, is_ipv4, is_ipv6, is_route, led_to, places, plan
 from kirikae.pair.world import Config, Move, Observed, told_of
+
+_BY_OTHERS = Words("everything is there by now: another run moved it, or somebody else")
 
 type Write = tuple[list[str], Callable[[], None]]  # the names of what it moves, and the call
 
 
-@dataclass(frozen=True)
-class Done:
+@dataclass(frozen=True, kw_only=True)
+class Done(Made):
     """What was seen on the interface afterwards, and where it was before; what was not seen there or refused, and why.
 
     `unseen` is, or may be, written; `refused` certainly did not arrive.  `earlier` had arrived before, and nobody told
     it: a run died in the middle of the move, perhaps.
     """
 
+    change: Move | None = None  # the move if anything came of it, by this run or by one before it
+    reason: Words = _BY_OTHERS
     moved: Mapping[str, str] = field(default_factory=dict)
     unseen: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
@@ -60,25 +66,38 @@ def move(config: Config, seen: Observed, change: Move) -> Done:
     """
     now = look(config, seen)  # since the decision, somebody else may have acted
     due = _due(config, now, change)
-    problems = _attempt(config, now, change, due)
-    refused = {name for name in due.moves if _refused(problems.get(name) or problems.get(_carrier(now, name)))}
+    cuts = refusals.remembered(config, now, due.moves)
+    tried = {name: place for name, place in due.moves.items() if name not in cuts.waiting}
+    problems = _attempt(config, now, change, replace(due, moves=tried))
+    refused = {name for name in tried if writes.refused(problems.get(name) or problems.get(_carrier(now, name)))}
+    refused |= cuts.waiting.keys()
     last = patience.until(lambda: look(config, seen), lambda shown: _missing(config, shown, due) <= refused)
     missing = _missing(config, last, due) if last else set(due.moves)
     default = f"EC2 accepted it, but it was not seen on {due.to}"
     if last is None:
         default = "written, not yet seen: EC2 could not be asked"
-    why = {name: _why(now, name, problems) or default for name in due.moves if name in missing}
-    done = Done(
-        {name: place for name, place in due.moves.items() if name not in missing},
-        {name: text for name, text in why.items() if name not in refused},
-        {name: text for name, text in why.items() if name in refused},
-        _earlier(config, now, change),
-    )
+    said = {name: cuts.waiting.get(name) or _why(now, name, problems) or default for name in due.moves}
+    why = {name: text for name, text in said.items() if name in missing}
+    done = _done(change, due, why, refused, _earlier(config, now, change))
     if missing:
         named = "; ".join(f"{name}: {text}" for name, text in why.items())
-        told = done if _changed(done, problems, last) else None
-        raise UnfinishedError(f"{len(missing)} of {len(due.moves)} did not arrive on {due.to}: {named}", told)
+        news = refusals.remember(config, cuts, refused) or _changed(done, problems, last)
+        text = f"{len(missing)} of {len(due.moves)} did not arrive on {due.to}: {named}"
+        raise UnfinishedError(text, done if news else None)
     return done
+
+
+def _done(change: Move, due: Plan, why: Mapping[str, str], refused: set[str], earlier: Mapping[str, str]) -> Done:
+    """Return what came of it; `why` names what did not arrive."""
+    moved = {name: place for name, place in due.moves.items() if name not in why}
+    unseen = {name: text for name, text in why.items() if name not in refused}
+    return Done(
+        change=change if moved or unseen or earlier else None,
+        moved=moved,
+        unseen=unseen,
+        refused={name: text for name, text in why.items() if name in refused},
+        earlier=earlier,
+    )
 
 
 def _earlier(config: Config, now: Observed, change: Move) -> dict[str, str]:
@@ -117,7 +136,7 @@ def _attempt(config: Config, now: Observed, change: Move, due: Plan) -> dict[str
     """
     made = [(names, _problem(write)) for names, write in _writes(now, due)]
     problems = {name: problem for names, problem in made if problem for name in names}
-    together = {name for names, problem in made if len(names) > 1 and _answered(problem) for name in names}
+    together = {name for names, problem in made if len(names) > 1 and writes.answered(problem) for name in names}
     if not together:
         return problems
     with suppress(ClientError, BotoCoreError):  # else by what was seen before: to assign what has arrived does no harm
@@ -157,18 +176,6 @@ def _writes(seen: Observed, due: Plan, *, apart: bool = False) -> Iterator[Write
 def _carrier(seen: Observed, name: str) -> str:
     """Return the private address that an Elastic IP goes with, nothing for other names."""
     return seen.elastic[name].private_ip if name in seen.elastic else ""
-
-
-def _answered(error: Exception | None) -> bool:
-    """Tell whether AWS said no: trying again apart where nothing answers would only take the run's time."""
-    return isinstance(error, (ClientError, UnfinishedError))
-
-
-def _refused(error: Exception | None) -> bool:
-    """Tell whether it is certain that nothing arrived: a lost answer or a failing server leaves that open."""
-    if isinstance(error, ClientError):
-        return bool(error.response["ResponseMetadata"]["HTTPStatusCode"] < 500)
-    return isinstance(error, UnfinishedError)
 
 
 def _missing(config: Config, shown: Observed, due: Plan) -> set[str]:

@@ -6,24 +6,26 @@ from kirikae import notify
 from kirikae.decision import Result
 from kirikae.notify import Mail, Words
 from kirikae.pair.move import Done
-from kirikae.pair.plan import impaired, places
-from kirikae.pair.world import IMPAIRED, NOWHERE, Config, Move, Observed, to_tell, told_of
+from kirikae.pair.plan import impaired, is_ipv6, places, sides, up
+from kirikae.pair.world import IMPAIRED, NOWHERE, REFUSED, Config, Move, Observed, to_tell, told_of
 from kirikae.told import State
 
 
 def standing(config: Config, seen: Observed, result: Result[Move, Done] | None) -> State | None:
     """Return what is on which interface, interface -> names, and which holder is impaired.
 
-    None while the parameters cannot be right.  After a move the checks of the new holder are not known: the next run
-    tells of them.
+    None while the parameters cannot be right.  After a move the old holder counts only for what it still has.
     """
     if not seen.instances:
         return None
-    here = places(config, seen)
-    weak = [] if result else impaired(config, seen)
+    here, refused = places(config, seen), list[str]()
     if result:
         here |= dict.fromkeys([*result.done.moved, *result.done.unseen], result.change.to)
-    return ({IMPAIRED: " ".join(weak)} if weak else {}) | to_tell(here)
+        refused = [name for name in result.done.refused if is_ipv6(name) and here[name] in up(config, seen)]
+    interfaces = dict(sides(config))
+    weak = [instance for instance in impaired(config, seen) if interfaces[instance] in here.values()]
+    said = {IMPAIRED: " ".join(weak), REFUSED: " ".join(sorted(refused))}
+    return {key: names for key, names in said.items() if names} | to_tell(here)
 
 
 def found(config: Config, seen: Observed, known: State) -> Mail | None:
@@ -34,7 +36,7 @@ def found(config: Config, seen: Observed, known: State) -> Mail | None:
     now = places(config, seen)
     was = told_of(known, now)
     moved = {name: place for name, place in now.items() if was.get(name, place) != place}
-    own = (*config.pair_interface_ids, NOWHERE, IMPAIRED)
+    own = (*config.pair_interface_ids, NOWHERE, IMPAIRED, REFUSED)
     if all(place in own for place in known):  # the first that somebody else takes is told of as not answered
         moved = {name: place for name, place in moved.items() if (place or NOWHERE) in own}
     lines = [Words(f"  {name}: {was[name] or NOWHERE} -> {place or NOWHERE}") for name, place in moved.items()]

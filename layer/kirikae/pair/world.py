@@ -12,6 +12,7 @@ from kirikae.pair.addresses import ElasticIp, Interface, RouteTable
 
 NOWHERE = "nowhere"
 IMPAIRED = "impaired"  # the key of the holders that run and fail a status check
+REFUSED = "refused"  # the key of the IPv6 addresses that EC2 refused to bring away from such a holder
 REST = "all others"  # instead of hundreds of names
 _LONG = 1000  # characters, of the 4,096 that a parameter holds
 
@@ -80,6 +81,6 @@ def to_tell(here: Mapping[str, str]) -> dict[str, str]:
 
 def told_of(known: Mapping[str, str], declared: Iterable[str]) -> dict[str, str]:
     """Return where everything was when people were told last, name -> interface, nothing where it was nowhere."""
-    places = {key: "" if key == NOWHERE else key for key in known if key != IMPAIRED}
+    places = {key: "" if key == NOWHERE else key for key in known if key not in (IMPAIRED, REFUSED)}
     named = {name.replace("_", " "): places[key] for key in places if known[key] != REST for name in known[key].split()}
     return {name: places[key] for key in places if known[key] == REST for name in declared} | named

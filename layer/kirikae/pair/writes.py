@@ -92,3 +92,15 @@ def replace_route(table_id: str, cidr: str, interface_id: str) -> None:
     """
     destination = "DestinationIpv6CidrBlock" if ":" in cidr else "DestinationCidrBlock"
     aws.client("ec2").replace_route(RouteTableId=table_id, NetworkInterfaceId=interface_id, **{destination: cidr})
+
+
+def answered(error: Exception | None) -> bool:
+    """Tell whether AWS said no: trying again apart where nothing answers would only take the run's time."""
+    return isinstance(error, (ClientError, UnfinishedError))
+
+
+def refused(error: Exception | None) -> bool:
+    """Tell whether it is certain that nothing arrived: a lost answer or a failing server leaves that open."""
+    if isinstance(error, ClientError):
+        return bool(error.response["ResponseMetadata"]["HTTPStatusCode"] < 500)
+    return isinstance(error, UnfinishedError)
