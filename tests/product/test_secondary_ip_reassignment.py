@@ -566,6 +566,21 @@ def test_two_runs_at_once_end_in_the_same_place(inside: Callable[..., Inside], w
     assert world.run()["outcome"] == "unchanged"
 
 
+def test_a_run_that_finds_everything_moved_has_changed_nothing(deployed: Callable[..., Deployed]) -> None:
+    world = deployed()
+    world.passes(2)
+    world.account.events.arrivals = lambda _event: ()  # the runs are ours
+    world.stops(0)
+    world.account.lag.catch_up()
+    second: list[str] = []
+    world.account.before(  # the hold is read between the decision and the act
+        "ssm", "GetParameter", lambda: second.append(world.invoke({"action": "reconcile"})["outcome"])
+    )
+    first = world.invoke({"action": "reconcile"})
+    assert (second, first["outcome"], first["change"], world.sides) == (["changed"], "unchanged", None, {1})
+    assert len(world.mails) == 1
+
+
 def test_nothing_undeclared_is_touched(inside: Callable[..., Inside]) -> None:
     world = inside(ipv4=(IP, "10.0.0.5", "10.0.0.51"), elastic=2, overlay=(CIDR, "192.168.98.0/24"), tables=2)
     world.declare(
