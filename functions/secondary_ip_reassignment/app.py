@@ -15,7 +15,7 @@ from kirikae.notify import Mail, Words
 from kirikae.pair import addresses
 from kirikae.pair.mail import moved, why
 from kirikae.pair.move import Done, look, move
-from kirikae.pair.parameters import checks, missing_side, problems, static_problems
+from kirikae.pair.parameters import checks, missing_side, of_sides, problems, static_problems
 from kirikae.pair.plan import impaired, plan, sides, up
 from kirikae.pair.standing import found, standing, why_it_stays
 from kirikae.pair.world import Config, Move, Observed
@@ -50,9 +50,9 @@ def decide(config: Config, seen: Observed) -> Decision[Move]:
         urgent = bool(seen.instances) and bool(plan(config, seen).moves)
         return Decision(Words("; ".join(wrong)), refused=True, urgent=urgent, about="parameters")
     due = plan(config, seen)
-    states = ", ".join(f"{instance} is {state}" for instance, state in seen.instances.items())
+    states = of_sides(config, seen)
     if not due.to:
-        stays = f"no instance of the pair runs, everything stays where it is: {states}"
+        stays = f"no instance of the pair runs with its interface, everything stays where it is: {states}"
         return Decision(Words(stays), lasting=("PairDown",))
     if due.moves:
         change = Move(due.to, due.moves)

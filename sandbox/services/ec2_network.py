@@ -87,8 +87,12 @@ _attachment_of_moto = NetworkInterface.attachment.fget
 
 def _attachment(self: Any) -> Any:
     """Return the attachment; what AWS manages is attached to nothing that has an id."""
-    owner = getattr(self, "managed_by", "")
-    return _Managed(self.id, owner) if owner else _attachment_of_moto(self)
+    if owner := getattr(self, "managed_by", ""):
+        return _Managed(self.id, owner)
+    attachment = _attachment_of_moto(self)
+    if attachment and getattr(self, "leaves", False):
+        attachment.status = "detaching"
+    return attachment
 
 
 class _Managed:
@@ -151,6 +155,10 @@ class Network:
         """Let an interface belong to what AWS manages: a load balancer (`amazon-elb`), a NAT gateway (`amazon-aws`)."""
         interface = self._backend.get_network_interface(interface_id)
         interface.managed_by, interface.requester_managed = owner, True
+
+    def detaching(self, interface_id: str) -> None:
+        """Let an interface be on its way off its instance, which can hang until it is forced (NetworkInterfaceAttachment)."""
+        self._backend.get_network_interface(interface_id).leaves = True
 
     def release(self, interface: Any) -> None:
         """Give up the Elastic IPs of an interface that goes away."""

@@ -581,6 +581,21 @@ def test_a_run_that_finds_everything_moved_has_changed_nothing(deployed: Callabl
     assert len(world.mails) == 1
 
 
+def test_nothing_goes_to_an_interface_that_is_being_detached(inside: Callable[..., Inside]) -> None:
+    world = inside(elastic=1, overlay=(CIDR,))
+    world.account.network.detaching(world.service.interface_ids[1])
+    world.service.stop(0)
+    report = world.run()
+    assert (report["outcome"], world.sides) == ("unchanged", {0})
+    assert f"{world.service.interface_ids[1]} is being detached" in report["reason"]
+
+
+def test_an_interface_that_is_being_detached_is_left(inside: Callable[..., Inside]) -> None:
+    world = inside(elastic=1, overlay=(CIDR,))
+    world.account.network.detaching(world.service.interface_ids[0])
+    assert (world.run()["outcome"], world.sides) == ("changed", {1})
+
+
 def test_nothing_undeclared_is_touched(inside: Callable[..., Inside]) -> None:
     world = inside(ipv4=(IP, "10.0.0.5", "10.0.0.51"), elastic=2, overlay=(CIDR, "192.168.98.0/24"), tables=2)
     world.declare(

@@ -24,6 +24,7 @@ class Interface:
     source_dest_check: bool
     primary: tuple[str, ...]  # the primary IPv4 address and, where there is one, the primary IPv6 address
     addresses: Mapping[str, str]  # every private address -> allocation id of its Elastic IP, or nothing
+    leaving: bool = False  # it is being detached, which can take long where the operating system hangs
     owner: str = ""  # who else it is attached to, in AWS's words: `amazon-elb (ELB net/name/0123456789abcdef)`
 
     def __str__(self) -> str:
@@ -86,6 +87,7 @@ def _interface(described: Mapping[str, Any]) -> Interface:
         source_dest_check=described.get("SourceDestCheck", False),
         primary=tuple(primary),
         addresses=addresses | {a["Ipv6Address"]: "" for a in ipv6},
+        leaving=attachment.get("Status") == "detaching",
         owner=f"{owner} ({description})" if owner and description else owner,
     )
 

@@ -98,3 +98,14 @@ def missing_side(config: Config, seen: Observed) -> list[str]:
         for instance, interface in sides(config)
         if seen.instances[instance] in ("terminated", ec2.MISSING) or interface not in seen.interfaces
     ]
+
+
+def of_sides(config: Config, seen: Observed) -> str:
+    """Return the state of each instance of the pair, and whose interface is not attached to it."""
+    said = []
+    for instance, name in sides(config):
+        interface, text = seen.interfaces.get(name), f"{instance} is {seen.instances[instance]}"
+        if interface and seen.instances[instance] == "running" and (interface.leaving or not interface.instance_id):
+            text += f", but {name} is {'being detached from it' if interface.leaving else 'not attached to it'}"
+        said.append(text)
+    return ", ".join(said)

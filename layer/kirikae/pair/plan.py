@@ -36,8 +36,11 @@ def sides(config: Config) -> list[tuple[str, str]]:
 
 
 def up(config: Config, seen: Observed) -> list[str]:
-    """Return the interfaces that are attached to a running instance: running, not about to be and not about to stop."""
-    attached = {interface.id: interface.instance_id for interface in seen.interfaces.values()}
+    """Return the interfaces that are attached to a running instance: running, not about to be and not about to stop.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NetworkInterfaceAttachment.html
+    """
+    attached = {each.id: each.instance_id for each in seen.interfaces.values() if not each.leaving}
     running = [(instance, interface) for instance, interface in sides(config) if seen.instances[instance] == "running"]
     return [interface for instance, interface in running if attached.get(interface) == instance]
 
