@@ -157,7 +157,7 @@ class Network:
         interface.managed_by, interface.requester_managed = owner, True
 
     def detaching(self, interface_id: str) -> None:
-        """Let an interface be on its way off its instance, which can hang until it is forced (NetworkInterfaceAttachment)."""
+        """Let an interface be on its way off its instance, which can hang until somebody forces it."""
         self._backend.get_network_interface(interface_id).leaves = True
 
     def release(self, interface: Any) -> None:

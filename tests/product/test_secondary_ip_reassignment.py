@@ -620,6 +620,25 @@ def test_an_elastic_ip_on_the_primary_address_goes_to_the_other_primary_address(
     assert world.run()["outcome"] == "unchanged"
 
 
+def test_an_elastic_ip_that_would_find_no_room_is_named_before_it_has_to_move(inside: Callable[..., Inside]) -> None:
+    world = inside(elastic=2)  # the second leads to the primary address
+    ec2, [_, second] = world.account.client("ec2"), world.service.interface_ids
+    assert world.run()["outcome"] == "unchanged"
+    ec2.associate_address(AllocationId=ec2.allocate_address(Domain="vpc")["AllocationId"], NetworkInterfaceId=second)
+    report = world.run()
+    stranded = world.service.allocation_ids[1]
+    assert (report["outcome"], world.sides) == ("refused", {0})
+    assert report["reason"].startswith(f"{stranded} would find no private address without an Elastic IP on {second}")
+    assert f"--network-interface-id {second} --secondary-private-ip-address-count 1" in report["reason"]
+    ec2.assign_private_ip_addresses(NetworkInterfaceId=second, SecondaryPrivateIpAddressCount=1)  # what it says
+    world.account.lag.catch_up()
+    assert world.run()["outcome"] == "unchanged"
+    world.service.stop(0)
+    world.account.lag.catch_up()
+    assert (world.run()["outcome"], world.sides) == ("changed", {1})
+    assert world.run()["outcome"] == "unchanged"
+
+
 def test_an_elastic_ip_that_is_not_declared_keeps_its_place(inside: Callable[..., Inside]) -> None:
     world = inside(ipv4=(), elastic=1)
     ec2 = world.account.client("ec2")

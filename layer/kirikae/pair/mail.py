@@ -63,7 +63,7 @@ def moved(config: Config, seen: Observed, result: Result[Move, Done]) -> Mail:
         happened=notify.lines(_happened(config, seen, result, Words(f"{down}.", down_ja))),
         why=result.reason,
         since=notify.since(result.times),
-        check=_check(target, [*done.moved, *done.earlier, *done.unseen, *done.refused]),
+        check=_check(target, [*done.moved, *done.earlier, *done.unseen]),
         undo=_undo(config, seen, result),
     )
 
@@ -101,10 +101,8 @@ def _happened(config: Config, seen: Observed, result: Result[Move, Done], down: 
     yield from (Words(f"  {name}: {problem}") for name, problem in done.unseen.items())
     if done.refused:
         yield Words(
-            "ATTENTION, EC2 did not move these; every run tries again, an IPv6 address of a running instance every "
-            "quarter of an hour:",
-            "注意: 次は EC2 に拒否されたため移動していません (実行のたびに再試行します。"
-            "稼働中のインスタンスの IPv6 アドレスは 15 分ごとです):",
+            "ATTENTION, EC2 did not move these; unless the line says when, every run tries again:",
+            "注意: 次は EC2 に拒否されたため移動していません (時刻の記載がないものは実行のたびに再試行します):",
         )
     yield from (Words(f"  {name}: {problem}") for name, problem in done.refused.items())
     if left := plan(config, seen).left.values():

@@ -77,6 +77,7 @@ def move(config: Config, seen: Observed, change: Move) -> Done:
     if last is None:
         default = "written, not yet seen: EC2 could not be asked"
     said = {name: cuts.waiting.get(name) or _why(now, name, problems) or default for name in due.moves}
+    said |= {name: said[name] + refusals.later() for name in cuts.names & refused - cuts.waiting.keys()}
     why = {name: text for name, text in said.items() if name in missing}
     done = _done(change, due, why, refused, _earlier(config, now, change))
     if missing:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from kirikae import ec2
 from kirikae.notify import aws_command
 from kirikae.pair.addresses import Interface
-from kirikae.pair.plan import sides
+from kirikae.pair.plan import no_room, places, sides, stranded
 from kirikae.pair.world import Config, Observed
 
 
@@ -81,12 +81,16 @@ def _inside(name: str, cidrs: Iterable[str]) -> bool:
 
 
 def checks(config: Config, seen: Observed) -> Iterator[str]:
-    """Yield each interface that drops overlay traffic because its source/destination check is on."""
-    for interface in config.pair_interface_ids:
+    """Yield what would keep something from its other side: the source/destination check there, or a lack of room."""
+    own = config.pair_interface_ids
+    for interface in own:
         if config.overlay_cidrs and interface in seen.interfaces and seen.interfaces[interface].source_dest_check:
             off = f"--network-interface-id {interface} --no-source-dest-check"
             command = aws_command(config, "ec2 modify-network-interface-attribute", off)
             yield f"the source/destination check of {interface} is on, so it drops overlay traffic: {command}"
+        there = [name for name, place in places(config, seen).items() if place in own and place != interface]
+        for name in stranded(config, seen, interface, there) if interface in seen.interfaces else ():
+            yield f"{name} would find {no_room(config, interface)}"
 
 
 def missing_side(config: Config, seen: Observed) -> list[str]:

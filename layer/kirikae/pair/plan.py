@@ -7,6 +7,7 @@ a pure function of what was seen.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from kirikae.notify import aws_command
 from kirikae.pair.world import Config, Observed
 
 
@@ -142,10 +143,21 @@ def plan(config: Config, seen: Observed) -> Plan:
         return Plan(to, left=left)
     if seen.interfaces[to].source_dest_check:
         left |= {name: f"{name} would be dropped by {to}" for name in wrong if is_route(name)}
-    landings = _landings(config, seen, to, wrong)
-    stranded = [name for name in wrong if name in seen.elastic and name not in landings]
-    left |= {name: f"{name} finds no private address without an Elastic IP on {to}" for name in stranded}
-    return Plan(to, {name: place for name, place in wrong.items() if name not in left}, landings, left)
+    left |= {name: f"{name} finds {no_room(config, to)}" for name in stranded(config, seen, to, wrong)}
+    moves = {name: place for name, place in wrong.items() if name not in left}
+    return Plan(to, moves, _landings(config, seen, to, wrong), left)
+
+
+def stranded(config: Config, seen: Observed, to: str, names: Iterable[str]) -> list[str]:
+    """Return which of the names are Elastic IPs that find no private address of their own on the interface `to`."""
+    return [name for name in names if name in seen.elastic and name not in _landings(config, seen, to, names)]
+
+
+def no_room(config: Config, interface: str) -> str:
+    """Return what an Elastic IP does not find on an interface, and the command that makes room."""
+    more = f"--network-interface-id {interface} --secondary-private-ip-address-count 1"
+    room = aws_command(config, "ec2 assign-private-ip-addresses", more)
+    return f"no private address without an Elastic IP on {interface}; to give it one: {room}"
 
 
 def _left(config: Config, seen: Observed, here: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -166,20 +178,20 @@ def _left(config: Config, seen: Observed, here: Mapping[str, str]) -> Iterator[t
 def _landings(config: Config, seen: Observed, to: str, wrong: Iterable[str]) -> dict[str, str]:
     """Choose for each Elastic IP that moves a private address on `to` that has none.
 
-    An Elastic IP on an address that moves goes along with it; one that is not associated goes to the floating address
-    in the same place of the list; every other one goes to the primary address.
+    On an address that moves it goes along; one that is not associated goes to the floating address in the same place
+    of the list; every other one goes to the primary address or to a secondary one that is not floating.
     """
-    arriving = {name for name in wrong if is_ipv4(name)}
-    target = seen.interfaces[to]
-    free = {address for address, allocation in target.addresses.items() if not allocation and not is_ipv6(address)}
+    arriving, target = {name for name in wrong if is_ipv4(name)}, seen.interfaces[to]
+    free = {address for address in target.addresses if not target.addresses[address] and not is_ipv6(address)}
     free |= arriving - {elastic.private_ip for elastic in seen.elastic.values()}
     floating = [address for address in config.floating_ip_addresses if not is_ipv6(address)]
+    own = [*target.primary, *(address for address in target.addresses if address not in floating)]
     chosen = dict[str, str]()
     for number, allocation in enumerate(config.elastic_ip_allocation_ids):
         if allocation not in wrong:
             continue
         now = seen.elastic[allocation]
-        wanted = [*floating[number : number + 1] * (not now.interface_id), *target.primary]
+        wanted = [*floating[number : number + 1] * (not now.interface_id), *own]
         if now.private_ip in arriving:
             chosen[allocation] = now.private_ip
         elif fitting := [address for address in wanted if address in free]:

@@ -32,10 +32,15 @@ def remembered(config: Config, seen: Observed, moves: Mapping[str, str]) -> Cuts
     if note is None:
         return Cuts(names)
     known = names & frozenset(note.known.get(REFUSED, "").split())
-    next_time = note.at + AGAIN
-    why = f"EC2 refused it, and its holder runs: tried again from {clock.iso(next_time)} on, or when the holder stops"
-    waiting = dict.fromkeys(known, why) if clock.now() < next_time else {}
-    return Cuts(names, known, waiting, note)
+    left = AGAIN - (clock.now() - note.at)
+    why = f"EC2 refused it{later(left)}"
+    return Cuts(names, known, dict.fromkeys(known, why) if left > timedelta() else {}, note)
+
+
+def later(wait: timedelta = AGAIN) -> str:
+    """Return when an address that EC2 refused is tried again, to follow what EC2 said."""
+    minutes = -(-wait // timedelta(minutes=1))
+    return f"; its holder runs, so the next try is in {minutes} minutes, or when the holder stops"
 
 
 def remember(config: Config, cuts: Cuts, refused: Iterable[str]) -> bool:
