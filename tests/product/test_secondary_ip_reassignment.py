@@ -625,6 +625,7 @@ def test_an_elastic_ip_that_would_find_no_room_is_named_before_it_has_to_move(in
     ec2, [_, second] = world.account.client("ec2"), world.service.interface_ids
     assert world.run()["outcome"] == "unchanged"
     ec2.associate_address(AllocationId=ec2.allocate_address(Domain="vpc")["AllocationId"], NetworkInterfaceId=second)
+    world.account.lag.catch_up()
     report = world.run()
     stranded = world.service.allocation_ids[1]
     assert (report["outcome"], world.sides) == ("refused", {0})

@@ -14,7 +14,10 @@ from kirikae import aws
 
 @dataclass(frozen=True)
 class Interface:
-    """A network interface; `instance_id` is empty when it is attached to nothing, or to something that AWS manages."""
+    """A network interface; `instance_id` is empty when it is attached to nothing, or to something that AWS manages.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NetworkInterfaceAttachment.html
+    """
 
     id: str
     instance_id: str

@@ -37,10 +37,7 @@ def sides(config: Config) -> list[tuple[str, str]]:
 
 
 def up(config: Config, seen: Observed) -> list[str]:
-    """Return the interfaces that are attached to a running instance: running, not about to be and not about to stop.
-
-    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NetworkInterfaceAttachment.html
-    """
+    """Return the interfaces that are attached to a running instance: running, not about to be and not about to stop."""
     attached = {each.id: each.instance_id for each in seen.interfaces.values() if not each.leaving}
     running = [(instance, interface) for instance, interface in sides(config) if seen.instances[instance] == "running"]
     return [interface for instance, interface in running if attached.get(interface) == instance]
@@ -149,7 +146,7 @@ def plan(config: Config, seen: Observed) -> Plan:
 
 
 def stranded(config: Config, seen: Observed, to: str, names: Iterable[str]) -> list[str]:
-    """Return which of the names are Elastic IPs that find no private address of their own on the interface `to`."""
+    """Return which of the names are Elastic IPs that find no private address on the interface `to`."""
     return [name for name in names if name in seen.elastic and name not in _landings(config, seen, to, names)]
 
 
@@ -194,7 +191,8 @@ def _landings(config: Config, seen: Observed, to: str, wrong: Iterable[str]) -> 
         wanted = [*floating[number : number + 1] * (not now.interface_id), *own]
         if now.private_ip in arriving:
             chosen[allocation] = now.private_ip
-        elif fitting := [address for address in wanted if address in free]:
+        # Where EC2 shows it although it is elsewhere by now, it was: nobody else is there.
+        elif fitting := [each for each in wanted if each in free or target.addresses.get(each) == allocation]:
             chosen[allocation] = fitting[0]
-            free.remove(fitting[0])
+            free.discard(fitting[0])
     return chosen
