@@ -81,9 +81,8 @@ def no_outage(seen: Observed) -> Decision[Start | Note | Close]:
         )
     if restored := tuple(standby.id for standby in seen.standbys if notes.restored(standby)):
         return Decision(Words(f"{active}; {', '.join(restored)} has its own type again"), Close(restored))
-    if lost := [f"{standby.id} ({standby.state})" for standby in seen.standbys if standby.state in ec2.GONE]:
-        lacks = f"StandbyInstanceIds names {', '.join(lost)}, expected instances that can be started"
-        return Decision(Words(f"{active}; {lacks}"), refused=True)
+    if lost := [*lineup.unusable(seen)]:
+        return Decision(Words(f"{active}; {'; '.join(lost)}"), refused=True)
     return Decision(Words(f"{active}, and no alarm that calls this function has gone off since its start"))
 
 

@@ -359,3 +359,39 @@ def test_a_candidate_of_another_stack_is_not_looked_at_where_the_others_cannot_b
     world.minutes(8)
     assert world.subjects == ["no standby started"]
     assert not [run for run in world.account.functions.runs if run.invocation.error]
+
+
+def test_a_spare_that_a_stack_left_behind_is_named_before_it_is_needed(batch: World) -> None:
+    world = batch()
+    noted = {"Key": "kirikae:outage", "Value": f"{world.account.clock.now():%Y-%m-%dT%H:%M:%SZ} shop"}
+    world.account.client("ec2").create_tags(Resources=[world.one], Tags=[noted])
+    world.minutes(3)  # another stack may be starting it
+    assert world.invoke()["outcome"] == "unchanged"
+    world.minutes(4)
+    assert f"{world.one} is stopped, and is kept for the stack shop by its tag kirikae:outage" in refusal(world)
+    world.account.client("ec2").delete_tags(Resources=[world.one], Tags=[{"Key": "kirikae:outage"}])
+    world.minutes(1)
+    assert world.invoke()["outcome"] == "unchanged"
+
+
+@pytest.mark.parametrize("call", ["CreateTags", "StartInstances"])
+def test_two_stacks_that_want_one_spare_at_once_never_both_believe_to_have_it(batch: World, call: str) -> None:
+    world = batch()
+    other = standby_service(world.account, count=0, name="shop")
+    given = {"ActiveInstanceId": other.active, "StandbyInstanceIds": world.one}
+    shop = cloudformation.deploy(
+        world.account, world.build, "shop", given | {"NotificationEmail": "oncall@example.com"}
+    )
+
+    def second() -> None:
+        other.stop()
+        world.account.lag.catch_up()
+        world.account.functions.invoke(shop.resources[FUNCTION], {"action": "reconcile"})
+
+    world.account.before("ec2", call, second)
+    world.dies()
+    world.minutes(10)
+    serving = [mail.subject for mail in world.mails if "is serving" in mail.subject]
+    unanswered = [mail.subject for mail in world.mails if "NOT answered" in mail.subject]
+    assert len([subject for subject in serving if world.one in subject]) == 1
+    assert len(serving) + len(unanswered) == 2  # the other one has the next candidate, or is told that there is none

@@ -1,11 +1,26 @@
 """Who may be started next: the candidates in order, and what became of those that were tried in this outage."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from kirikae.ec2 import GONE, Instance
-from kirikae.standby.notes import FAILED, GAVE_UP, REFUSED, STARTED, TRIED, Attempt, attempt, by_a_person, failure
+from kirikae.standby.notes import (
+    BELIEVED,
+    FAILED,
+    GAVE_UP,
+    OUTAGE,
+    REFUSED,
+    STARTED,
+    TRIED,
+    Attempt,
+    attempt,
+    by_a_person,
+    failure,
+    stack_of,
+    time_of,
+)
 from kirikae.standby.world import UP, Observed
 
 # Told after the start was accepted, but as passing as a refusal: Server.InsufficientInstanceCapacity, and limits.
@@ -101,3 +116,16 @@ def due(seen: Observed, began: datetime) -> tuple[str, ...]:
     """Return those that EC2 refused and that are tried again now."""
     at = next_try(seen, began)
     return tuple(refused(seen)) if at and seen.now >= at else ()
+
+
+def unusable(seen: Observed) -> Iterator[str]:
+    """Yield what no outage could start: what is gone, or kept for an outage of another stack that has not started it.
+
+    That stack may be starting it right now; one that was deleted in an outage never does.
+    """
+    if lost := [f"{standby.id} ({standby.state})" for standby in seen.standbys if standby.state in GONE]:
+        yield f"StandbyInstanceIds names {', '.join(lost)}, expected instances that can be started"
+    for standby in seen.taken:
+        began = time_of(standby.tags[OUTAGE])
+        if standby.state == "stopped" and (began is None or seen.now - began > BELIEVED):
+            yield f"{standby.id} is stopped, and is kept for the stack {stack_of(standby)} by its tag {OUTAGE}"
