@@ -1801,6 +1801,27 @@ def test_a_scheduled_window_that_is_prolonged_outlives_its_schedule(new_site: Ca
     assert len(site.mails) == 2
 
 
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_an_update_that_makes_the_schedule_end_earlier_ends_an_open_window_that_nobody_prolonged(
+    new_site: Callable[..., Site], by_hand: bool
+) -> None:
+    site = new_site()
+    local = site.now().astimezone(ZoneInfo("Asia/Tokyo")).replace(tzinfo=None, microsecond=0)
+    start, earlier, end = (f"at({(local + timedelta(minutes=n)).isoformat()})" for n in (5, 20, 60))
+    site.deployed(MaintenanceStart=start, MaintenanceEnd=end)
+    site.minutes(8)
+    if by_hand:  # as a person does who copies what is stored: the rest of it stays as it was
+        site.store({"scheduled": site.stored["scheduled"] | {"until": site.now(minutes=60).isoformat()}})
+    site.updated(MaintenanceStart=start, MaintenanceEnd=earlier)
+    site.minutes(8)
+    assert site.statuses() == PAGE
+    site.minutes(6)
+    assert site.statuses() == (PAGE if by_hand else SERVICE)
+    site.minutes(50)
+    assert (site.statuses(), site.alb.priorities()) == (SERVICE, site.before)
+    assert [subject[:14] for subject in site.subjects] == ["maintenance ON", "maintenance OF"]
+
+
 @pytest.mark.parametrize("key", ["", KEY], ids=["without a key", "with a key"])
 def test_a_schedule_that_cannot_deliver_is_told_of(new_site: Callable[..., Site], key: str) -> None:
     site = new_site(KmsKeyArn=key)

@@ -143,6 +143,17 @@ def test_a_schedules_end_closes_what_it_knew(event: dict[str, Any], until: datet
     assert not wishes.prolonged(event, wish(event), {"b": Window(until)})
 
 
+@pytest.mark.parametrize(("at", "closes"), [("01:30", False), ("02:00", False), ("02:30", True), ("03:00", True)])
+def test_a_schedules_end_closes_what_a_schedule_began_before_it(at: str, closes: bool) -> None:
+    start = {"type": "start", "window": "a", "until": "MaintenanceEnd", "at": "2026-12-01T02:00:00Z"}
+    begun = wish(start, "cron(0 12 * * ? *)").window
+    assert begun is not None
+    assert begun.until == NOW + HOUR
+    read = windows.parse(windows.write({"a": begun}))
+    end = {"type": "end", "window": "a", "at": f"2026-12-01T{at}:00Z"}
+    assert bool(wishes.prolonged(end, wish(end), read)) != closes
+
+
 # What is stored.
 
 

@@ -37,7 +37,9 @@ def read(event: Mapping[str, Any], now: datetime, end_expression: str, timezone:
         raise InputError(f"{refused}: {reference!r}")
     if kind == "end":
         return Wish(name, None)
-    return Wish(name, Window(_until(event, now, end_expression, timezone), reason))
+    until, begins = _until(event, now, end_expression, timezone), moment_if_any(event.get("at")) or now
+    schedule = f"{iso(begins)}/{iso(until)}" if until and event.get("until") == BY_SCHEDULE else ""
+    return Wish(name, Window(until, reason, schedule))
 
 
 def _until(event: Mapping[str, Any], now: datetime, end_expression: str, timezone: str) -> datetime | None:
@@ -69,12 +71,22 @@ def _until(event: Mapping[str, Any], now: datetime, end_expression: str, timezon
 
 
 def prolonged(event: Mapping[str, Any], wish: Wish, windows: Mapping[str, Window]) -> str:
-    """Return why a schedule's end closes nothing: its window lasts longer than the schedule knew; else nothing.
+    """Return why a schedule's end closes nothing: a person gave its window a later end; else nothing.
 
     An end by hand has no `at`, and closes its window whatever was said before.
     """
     at, window = moment_if_any(event.get("at")), windows.get(wish.name)
-    if wish.window or at is None or window is None or (window.until and window.until <= at):
+    if wish.window or at is None or window is None or (window.until and window.until <= at) or _before(window, at):
         return ""
     until = window.until.isoformat() if window.until else "somebody ends it"
     return f"{wish.name!r} was to end by its schedule at {iso(at)}, and was prolonged until {until}: it stays open"
+
+
+def _before(window: Window, at: datetime) -> bool:
+    """Tell whether a schedule that has begun the window before that time, and that nobody prolonged, ends it earlier.
+
+    So it does after an update of the stack with another MaintenanceEnd.
+    """
+    begun, _, until = window.schedule.partition("/")
+    began = moment_if_any(begun)
+    return began is not None and began < at and window.until is not None and until == iso(window.until)
