@@ -1822,6 +1822,48 @@ def test_an_update_that_makes_the_schedule_end_earlier_ends_an_open_window_that_
     assert [subject[:14] for subject in site.subjects] == ["maintenance ON", "maintenance OF"]
 
 
+@pytest.mark.parametrize("meanwhile", ["ended", "prolonged", "over"])
+def test_a_schedules_start_that_is_delivered_again_overrules_nobody(
+    new_site: Callable[..., Site], meanwhile: str
+) -> None:
+    site = new_site()
+    local = site.now().astimezone(ZoneInfo("Asia/Tokyo")).replace(tzinfo=None, microsecond=0)
+    start, end = (f"at({(local + timedelta(minutes=n)).isoformat()})" for n in (5, 15))
+    site.deployed(MaintenanceStart=start, MaintenanceEnd=end)
+    again = {"type": "start", "window": "scheduled", "until": "MaintenanceEnd"}
+    again["at"] = site.now(minutes=5).strftime("%Y-%m-%dT%H:%M:%SZ")
+    site.minutes(8)
+    if meanwhile == "ended":
+        site.wish("end", window="scheduled")
+    elif meanwhile == "prolonged":
+        site.wish("start", window="scheduled", minutes=30)
+    else:
+        site.minutes(60)
+    site.account.functions.invoke_async(site.stack.resources[FUNCTION], again)  # EventBridge Scheduler: at least once
+    for _ in range(5):
+        site.minutes(3)
+        assert site.statuses() == (PAGE if meanwhile == "prolonged" else SERVICE)
+    site.minutes(20)
+    assert (site.statuses(), site.alb.priorities()) == (SERVICE, site.before)
+    assert [subject[:14] for subject in site.subjects] == ["maintenance ON", "maintenance OF"]
+    assert not site.alarm_mails("ErrorsAlarm")
+
+
+@pytest.mark.parametrize("fields", [{"minutes": 60}, {"until": None}])
+def test_a_schedules_start_does_not_shorten_the_window_of_a_person(
+    new_site: Callable[..., Site], fields: dict[str, Any]
+) -> None:
+    site = new_site()
+    local = site.now().astimezone(ZoneInfo("Asia/Tokyo")).replace(tzinfo=None, microsecond=0)
+    start, end = (f"at({(local + timedelta(minutes=n)).isoformat()})" for n in (5, 15))
+    site.deployed(MaintenanceStart=start, MaintenanceEnd=end)
+    site.wish("start", window="scheduled", **fields)
+    site.minutes(20)
+    assert site.statuses() == PAGE
+    site.wish("end", window="scheduled")
+    assert [subject[:14] for subject in site.subjects] == ["maintenance ON", "maintenance OF"]
+
+
 @pytest.mark.parametrize("key", ["", KEY], ids=["without a key", "with a key"])
 def test_a_schedule_that_cannot_deliver_is_told_of(new_site: Callable[..., Site], key: str) -> None:
     site = new_site(KmsKeyArn=key)

@@ -138,9 +138,9 @@ def test_any_wish_is_either_understood_or_refused(event: dict[str, Any]) -> None
 )
 def test_a_schedules_end_closes_what_it_knew(event: dict[str, Any], until: datetime | None, words: str) -> None:
     event = {"type": "end", "window": "a", **event}
-    said = wishes.prolonged(event, wish(event), {"a": Window(until)})
+    said = wishes.overruled(event, wish(event), {"a": Window(until)})
     assert (words in said, bool(said)) == (True, bool(words))
-    assert not wishes.prolonged(event, wish(event), {"b": Window(until)})
+    assert not wishes.overruled(event, wish(event), {"b": Window(until)})
 
 
 @pytest.mark.parametrize(("at", "closes"), [("01:30", False), ("02:00", False), ("02:30", True), ("03:00", True)])
@@ -151,7 +151,7 @@ def test_a_schedules_end_closes_what_a_schedule_began_before_it(at: str, closes:
     assert begun.until == NOW + HOUR
     read = windows.parse(windows.write({"a": begun}))
     end = {"type": "end", "window": "a", "at": f"2026-12-01T{at}:00Z"}
-    assert bool(wishes.prolonged(end, wish(end), read)) != closes
+    assert bool(wishes.overruled(end, wish(end), read)) != closes
 
 
 # What is stored.

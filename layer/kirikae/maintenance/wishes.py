@@ -70,22 +70,25 @@ def _until(event: Mapping[str, Any], now: datetime, end_expression: str, timezon
     return end
 
 
-def prolonged(event: Mapping[str, Any], wish: Wish, windows: Mapping[str, Window]) -> str:
-    """Return why a schedule's end closes nothing: a person gave its window a later end; else nothing.
+def overruled(event: Mapping[str, Any], wish: Wish, windows: Mapping[str, Window]) -> str:
+    """Return why a schedule's wish changes nothing: a person gave its open window a later end; else nothing.
 
-    An end by hand has no `at`, and closes its window whatever was said before.
+    A wish by hand has no `at`, and counts whatever was said before.
     """
     at, window = moment_if_any(event.get("at")), windows.get(wish.name)
-    if wish.window or at is None or window is None or (window.until and window.until <= at) or _before(window, at):
+    if at is None or window is None:
+        return ""
+    ends = wish.window.until if wish.window else at
+    if ends is None or (window.until and window.until <= ends) or _by_schedule(window, at):
         return ""
     until = window.until.isoformat() if window.until else "somebody ends it"
-    return f"{wish.name!r} was to end by its schedule at {iso(at)}, and was prolonged until {until}: it stays open"
+    return f"{wish.name!r} was to end by its schedule at {iso(ends)}, and was prolonged until {until}: it stays open"
 
 
-def _before(window: Window, at: datetime) -> bool:
-    """Tell whether a schedule that has begun the window before that time, and that nobody prolonged, ends it earlier.
+def _by_schedule(window: Window, at: datetime) -> bool:
+    """Tell whether a schedule began the window before that time, and nobody has given it another end since.
 
-    So it does after an update of the stack with another MaintenanceEnd.
+    After an update of the stack MaintenanceEnd may be earlier than that end.
     """
     begun, _, until = window.schedule.partition("/")
     began = moment_if_any(begun)
