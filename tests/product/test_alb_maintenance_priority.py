@@ -548,6 +548,31 @@ def test_a_rule_that_others_moved_is_told_as_that_whoever_finds_it(new_site: Cal
     assert "You were told last: on." in site.mails[-1].body
 
 
+CHANGES = {
+    "conditions": {"Conditions": [{"Field": "path-pattern", "Values": ["/a*"]}]},
+    "fixed": {"Actions": [parts.fixed(200, "hello")]},
+    "group": {},
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_an_operator_who_changes_the_live_rule_is_noticed_once_and_not_fought(site: Site, what: str) -> None:
+    site.wish("start", minutes=60)
+    site.minutes(2)
+    change = CHANGES[what] or {"Actions": [parts.forward(site.alb.group_arns["/b"])]}
+    site.account.client("elbv2").modify_rule(RuleArn=site.rule, **change)
+    answers = site.statuses()
+    site.minutes(5)
+    assert site.statuses() == answers
+    assert site.subjects[1:] == ["the maintenance rule was changed by others, it is left alone"]
+    assert "ModifyRule" in site.mails[1].body
+    site.wish("start", minutes=60)
+    site.minutes(2)
+    assert (site.statuses(), len(site.mails)) == (PAGE, 3)
+    site.wish("end")
+    assert (site.statuses(), site.alb.priorities()) == (SERVICE, site.before)
+
+
 def test_a_new_start_takes_the_rule_back_from_others(site: Site) -> None:
     site.wish("start", minutes=60)
     site.alb.move((site.rule, 40000))

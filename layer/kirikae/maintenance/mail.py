@@ -148,7 +148,9 @@ def closed(config: Config, result: Result[Any, None]) -> Mail:
 
 
 def left(config: Config, seen: Observed, why: Words, since: Words | None = None) -> Mail:
-    """Return the one mail about a maintenance rule that others moved in a window."""
+    """Return the one mail about a maintenance rule that others moved, or changed where it is, in a window."""
+    moved = not ours.placed(config, seen)
+    did, did_ja, by = ("moved", "移動", "SetRulePriorities") if moved else ("changed", "変更", "ModifyRule")
     again = Words('A new {"type": "start", ...} makes it live again', '{"type": "start", ...} で再開できます')
     plan = front(seen.order.priorities, seen.memory, config.places)  # with those that took its number meanwhile
     if plan and plan.priorities:
@@ -157,18 +159,18 @@ def left(config: Config, seen: Observed, why: Words, since: Words | None = None)
         again = notify.with_commands(Words(f"{again.en}; so does this:", f"{again.ja}。手動の場合:"), [command])
     return notify.mail(
         config,
-        "the maintenance rule was moved by others, it is left alone",
+        f"the maintenance rule was {did} by others, it is left alone",
         happened=Words(
-            "In a window, somebody or something else moved the maintenance rule. kirikae does not fight: it leaves the "
-            "rule there. When the last window ends, the rules are put back as usual.",
-            "メンテナンス時間帯中に、kirikae 以外がメンテナンスルールを移動しました。kirikae は元に戻しません。"
+            f"In a window, somebody or something else {did} the maintenance rule. kirikae does not fight: it leaves "
+            f"the rule {'there' if moved else 'so'}. When the last window ends, the rules are put back as usual.",
+            f"メンテナンス時間帯中に、kirikae 以外がメンテナンスルールを{did_ja}しました。kirikae は元に戻しません。"
             "最後の時間帯が終わると、通常どおりルールを復元します。",
         ),
         why=why,
         since=since,
         check=Words(
-            "Who did it (CloudTrail: SetRulePriorities), and whether maintenance should go on.",
-            "CloudTrail の SetRulePriorities で操作者を確認し、メンテナンスを続けるか判断してください。",
+            f"Who did it (CloudTrail: {by}), and whether maintenance should go on.",
+            f"CloudTrail の {by} で操作者を確認し、メンテナンスを続けるか判断してください。",
         ),
         undo=notify.lines([again, end_all(config)]),
     )

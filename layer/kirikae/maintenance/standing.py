@@ -11,7 +11,7 @@ from kirikae.notify import Mail, Words
 from kirikae.told import State
 
 PAGE = "maintenance page"
-ON, OFF, LEFT = {PAGE: "on"}, dict[str, str](), {PAGE: "moved by others"}
+ON, OFF, LEFT = {PAGE: "on"}, dict[str, str](), {PAGE: "moved by others"}  # or changed by them, where it is
 
 
 def standing(config: Config, seen: Observed, result: Result[Any, None] | None) -> State | None:
@@ -23,7 +23,7 @@ def standing(config: Config, seen: Observed, result: Result[Any, None] | None) -
         return _after(config, result.change)
     if config.rule not in seen.order.priorities:
         return None
-    if ours.placed(config, seen) and config.rule not in ours.to_open(config, seen):
+    if ours.placed(config, seen) and config.rule not in ours.to_open(config, seen) and not ours.changed(config, seen):
         return ON
     if seen.memory.state == "left":
         return LEFT
