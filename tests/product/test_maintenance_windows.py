@@ -445,6 +445,24 @@ def test_a_scheduled_window_ends_at_the_local_time_of_its_schedule(
     assert found - datetime.fromisoformat(start).replace(tzinfo=zone).astimezone(UTC) == hours * HOUR
 
 
+@pytest.mark.parametrize(
+    ("at", "hours"),
+    [
+        pytest.param("00:05", 35 / 60, id="the first time"),
+        pytest.param("00:45", 55 / 60, id="after the first time"),
+        pytest.param("01:05", 35 / 60, id="the second time"),
+        pytest.param("01:40", 24, id="after the second time"),
+    ],
+)
+def test_a_window_that_begins_while_the_clocks_repeat_an_hour_does_not_last_until_the_next_day(
+    at: str, hours: float
+) -> None:
+    """AWS says that such a schedule runs once, and not which of the two times."""
+    began = datetime.fromisoformat(f"2026-10-25T{at}:00Z")
+    found = schedules.next_time("cron(40 2 * * ? *)", "Europe/Berlin", began)
+    assert found - began == hours * HOUR
+
+
 def test_a_start_that_arrives_after_its_end_does_not_wait_for_the_next_one() -> None:
     event = {"type": "start", "until": "MaintenanceEnd", "at": "2026-11-30T17:00:00Z"}
     with pytest.raises(InputError, match="already past"):
