@@ -1456,6 +1456,24 @@ def test_testers_who_are_added_in_mid_window_get_through(new_site: Callable[...,
     assert (site.statuses(), site.statuses("/")) == (SERVICE, [200])
 
 
+@pytest.mark.parametrize("by", ["deleted", "opened"])
+def test_what_others_make_of_the_testers_rule_lets_nobody_else_past_the_page(watched: Watched, by: str) -> None:
+    watched.wish("start", minutes=60)
+    watched.minutes(2)
+    testers = watched.stack.resources["MaintenanceTestersRule"]
+    if by == "deleted":
+        watched.alb.delete_rule(testers)
+    else:
+        everything = {"Field": "path-pattern", "Values": ["/*"]}
+        watched.account.client("elbv2").modify_rule(RuleArn=testers, Conditions=[everything])
+        assert watched.sees()["203.0.113.9 /"] == "past it"
+    watched.minutes(2)
+    assert watched.sees() == (dict.fromkeys(IN_MAINTENANCE, "page") if by == "deleted" else IN_MAINTENANCE)
+    watched.wish("end")
+    assert watched.sees() == IN_SERVICE
+    assert [subject[:14] for subject in watched.subjects] == ["maintenance ON", "maintenance OF"]
+
+
 def test_testers_who_are_taken_away_in_mid_window_are_no_move_by_others(watched: Watched) -> None:
     watched.wish("start", minutes=60)
     watched.minutes(2)
@@ -1722,6 +1740,20 @@ def test_from_a_rule_of_ones_own_to_the_stacks_as_the_documents_say(new_site: Ca
     assert site.statuses() == PAGE
 
 
+def test_an_end_that_leaves_the_rule_of_ones_own_of_before_live_says_so(new_site: Callable[..., Site]) -> None:
+    site = new_site()
+    own = site.alb.add_catch_all(49000)
+    site.deployed(MaintenanceRuleArn=own)
+    site.wish("start", minutes=60)
+    site.minutes(2)
+    site.updated(MaintenanceRuleArn="")  # in mid-window, against the documents
+    site.minutes(3)
+    site.wish("end")
+    assert site.statuses() == [503] * 3
+    assert site.subjects[-1] == "maintenance OFF, but another rule takes every request"
+    assert f"Rule {own.rpartition('/')[2]} has priority 1 and matches every request" in site.mails[-1].body
+
+
 @pytest.mark.parametrize("home", ["free", "taken"])
 def test_a_rule_of_ones_own_whose_end_could_not_be_noted_was_moved_by_nobody(
     new_site: Callable[..., Site], home: str
@@ -1902,6 +1934,8 @@ def test_a_schedule_that_cannot_deliver_is_told_of(new_site: Callable[..., Site]
 
 # The stack.
 
+DAILY = "cron(0 2 * * ? *)"
+
 
 @pytest.mark.parametrize(
     ("parameters", "words"),
@@ -1910,6 +1944,10 @@ def test_a_schedule_that_cannot_deliver_is_told_of(new_site: Callable[..., Site]
         ({"MaintenanceRuleArn": RULE}, "MaintenanceRuleArn needs MaintenanceListenerArn"),
         ({"MaintenanceListenerArn": LISTENER, "MaintenanceStart": "cron(0 2 * * ? *)"}, "need each other"),
         ({"MaintenanceListenerArn": LISTENER, "MaintenanceEnd": "at(2026-12-01T06:00:00)"}, "need each other"),
+        (
+            {"MaintenanceListenerArn": LISTENER, "MaintenanceStart": DAILY, "MaintenanceEnd": DAILY},
+            "must differ; the same would be maintenance all the time",
+        ),
         ({"MaintenanceListenerArn": LISTENER, "MaintenanceStart": "2 o'clock"}, "EventBridge Scheduler expression"),
         ({"MaintenanceListenerArn": LISTENER, "MaintenanceBypassCidrs": "10.0.0.0/8"}, "need each other"),
         ({"MaintenanceListenerArn": LISTENER, "ParkedPriority": "50000"}, "ParkedPriority"),

@@ -85,8 +85,11 @@ def ended(config: Config, seen: Observed, change: Park, result: Result[Any, None
     said = Words("".join(f"\n- {note.en}" for note in notes), "".join(f"\n- {note.ja}" for note in notes))
     rest = Words(f"NOT as it was before:{said.en}", f"以前と異なる点:{said.ja}") if notes else Words("", "")
     hidden = ours.hides(config, seen, change.priorities.get(config.rule, seen.order.priorities[config.rule]))
+    parked, taker = _parked(config, hidden), ours.in_the_way(config, seen, change)
     differs = ", rules differ from before" if notes else ""
-    parked = _parked(config, hidden)
+    if taker:
+        differs = ", but another rule takes every request"
+        parked = notify.lines([parked, _taken(taker, {**seen.order.priorities, **change.priorities}[taker])])
     return notify.mail(
         config,
         f"maintenance OFF{', but your parked rule takes requests' if hidden else differs}",
@@ -111,6 +114,16 @@ def _parked(config: Config, hidden: str) -> Words:
         f"{config.maintenance_listener_arn}. Let it ask for some paths or hosts only, or delete it.",
         f"メンテナンスルールを戻しましたが、すべてのリクエストに一致するため、{config.maintenance_listener_arn} の "
         f"{hidden_ja} へのリクエストを引き続き受け取っています。条件をパスやホストに限定するか、削除してください。",
+    )
+
+
+def _taken(rule: str, number: int) -> Words:
+    """Return which rule of others leaves the service nothing."""
+    return Words(
+        f"Rule {rule} has priority {number} and matches every request, so visitors get what it answers. If it is your "
+        f"MaintenanceRuleArn of before, move it to the end, or delete it.",
+        f"ルール {rule} (優先度 {number}) がすべてのリクエストに一致するため、利用者にはこのルールの応答が返ります。"
+        f"以前の MaintenanceRuleArn であれば、末尾に移動するか削除してください。",
     )
 
 

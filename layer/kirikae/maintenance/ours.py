@@ -23,12 +23,9 @@ def to_open(config: Config, seen: Observed) -> tuple[str, ...]:
     """Return the rules that the stack made and that match nothing, or the testers of before; the page's last."""
     clients = frozenset(config.maintenance_bypass_cidrs)
     again = {config.rule} if seen.stored.started and changed(config, seen) else set[str]()
-    return tuple(
-        rule
-        for rule in config.live
-        if rule in seen.order.nothing | again
-        or (rule != config.rule and seen.order.addresses.get(rule, clients) != clients)
-    )
+    there = seen.order.priorities.keys() & config.live.keys() - {config.rule}
+    others = {rule for rule in there if seen.order.addresses.get(rule) != clients}
+    return tuple(rule for rule in config.live if rule in seen.order.nothing | again | others)
 
 
 def changed(config: Config, seen: Observed) -> bool:
@@ -110,6 +107,18 @@ def doubted(config: Config, seen: Observed) -> bool:
 def hides(config: Config, seen: Observed, number: int) -> str:
     """Return what a rule of the user's own takes from those behind it while it is parked at this number."""
     return "" if config.rule in config.live else rules.hidden_by(seen.order, config.rule, number)
+
+
+def in_the_way(config: Config, seen: Observed, change: Park) -> str:
+    """Return the rule of others that has our live number after an end and takes every request of rules behind it.
+
+    So does a MaintenanceRuleArn of before that was live when the parameter was changed.
+    """
+    numbers = {**seen.order.priorities, **change.priorities}
+    others = {rule: number for rule, number in numbers.items() if rule not in config.ours}
+    first = min(others, key=others.__getitem__, default="")
+    live = others.get(first) in config.places.values() and first in seen.order.everything
+    return first if live and len(others) > 1 else ""
 
 
 def harm(config: Config, seen: Observed) -> str:
