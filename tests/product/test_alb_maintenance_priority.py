@@ -573,6 +573,24 @@ def test_an_operator_who_changes_the_live_rule_is_noticed_once_and_not_fought(si
     assert (site.statuses(), site.alb.priorities()) == (SERVICE, site.before)
 
 
+@pytest.mark.parametrize("moved", [True, False])
+def test_what_an_operator_does_to_the_live_rule_is_told_under_a_hold_too_and_once(site: Site, moved: bool) -> None:
+    site.wish("start", minutes=60)
+    site.minutes(2)
+    site.held(10)
+    if moved:
+        site.alb.move((site.rule, 9))
+    else:
+        site.account.client("elbv2").modify_rule(RuleArn=site.rule, **CHANGES["conditions"])
+    site.minutes(3)
+    did = "moved" if moved else "changed"
+    assert site.subjects[1:] == [f"the maintenance rule was {did} by others, it is left alone"]
+    site.minutes(12)
+    assert len(site.mails) == 2
+    site.wish("end")
+    assert (site.statuses(), site.alb.priorities(), len(site.mails)) == (SERVICE, site.before, 3)
+
+
 def test_a_new_start_takes_the_rule_back_from_others(site: Site) -> None:
     site.wish("start", minutes=60)
     site.alb.move((site.rule, 40000))

@@ -25,7 +25,7 @@ def standing(config: Config, seen: Observed, result: Result[Any, None] | None) -
         return None
     if ours.placed(config, seen) and config.rule not in ours.to_open(config, seen) and not ours.changed(config, seen):
         return ON
-    if seen.memory.state == "left":
+    if seen.memory.state == "left" or (seen.stored.open(seen.now) and ours.taken_over(config, seen)):
         return LEFT
     if config.rule in seen.order.nothing and not seen.stored.open(seen.now):
         return OFF
