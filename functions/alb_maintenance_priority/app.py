@@ -57,19 +57,16 @@ def _in_maintenance(config: Config, seen: Observed) -> Decision[Changes]:
     said = windows.said(seen.stored.open(seen.now))
     lasting = ("MaintenanceWithoutEnd",) if windows.reminds(seen.stored, seen.now) else ()
     reason = Words(f"{seen.stored.note or 'windows are open'}: {said.en}", f"メンテナンス時間帯です: {said.ja}")
+    if theirs := ours.taken_over(config, seen):
+        en = f"{theirs.en}; left until the windows end or a new start: {said.en}"
+        taken = Words(en, f"{theirs.ja}。時間帯: {said.ja}")
+        return Decision(taken, LeaveAlone() if seen.memory.state == "live" else None, lasting=lasting)
     placed, shut = ours.placed(config, seen), ours.to_open(config, seen)
     if placed and not shut:
         if seen.memory.state in ("moving", "left"):
             return Decision(reason, GoLive({}), counts="MaintenanceStarted", lasting=lasting)  # visitors have the page
         if seen.memory.state == "live" or config.rule in config.live:
             return Decision(reason, lasting=lasting)
-    if not placed and not seen.stored.started and ours.moved_by_others(config, seen):
-        number = seen.order.priorities[config.rule]
-        moved = Words(
-            f"others moved the maintenance rule to {number}; left until the windows end or a new start: {said.en}",
-            f"メンテナンスルールの優先度が kirikae 以外により {number} に変更されました。時間帯: {said.ja}",
-        )
-        return Decision(moved, LeaveAlone() if seen.memory.state == "live" else None, lasting=lasting)
     if seen.memory.state not in rules.OURS and (harm := ours.harm(config, seen)):
         return Decision(Words(f"{harm}; windows: {said.en}"), refused=True, urgent=True, about="harm", lasting=lasting)
     change = front(seen.order.priorities, seen.memory, config.places)

@@ -81,6 +81,7 @@ class Rule(NamedTuple):
     priority: int | None
     conditions: tuple[Mapping[str, Any], ...]  # RuleCondition of the API
     action: str  # type of the last action, which decides where requests go
+    group: str = ""  # the target group that it forwards to, if it is one
 
     @property
     def id(self) -> str:
@@ -104,9 +105,12 @@ def rules(listener_arn: str) -> tuple[Rule, ...]:
 
 
 def _rule(described: Mapping[str, Any]) -> Rule:
+    action = _last(described["Actions"], "elbv2 DescribeRules")
+    groups = [group["TargetGroupArn"] for group in action.get("ForwardConfig", {}).get("TargetGroups", [])]
     return Rule(
         described["RuleArn"],
         None if described["IsDefault"] else int(described["Priority"]),
         tuple(described["Conditions"]),
-        _last(described["Actions"], "elbv2 DescribeRules")["Type"],
+        action["Type"],
+        action.get("TargetGroupArn") or (groups[0] if len(groups) == 1 else ""),
     )

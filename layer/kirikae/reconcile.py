@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from kirikae import aws, clock, env, events, hold, log, notify, tell
 from kirikae.decision import Change, Decision, Made, Result, plain, unkept
-from kirikae.errors import UnfinishedError
+from kirikae.errors import OtherRunError, UnfinishedError
 from kirikae.notify import Mail, Times, Words
 from kirikae.tell import Tells, Withheld
 from kirikae.told import State
@@ -160,11 +160,13 @@ def _carry_out[X: Change, D](
 ) -> dict[str, Any]:
     """Make the change, tell it and count it; return what the report says of it.
 
-    What was made of an unfinished change is mailed before the error is raised again.
+    What was made of an unfinished change is mailed before the error is raised again; another run's, by that run.
     """
     unfinished = None
     try:
         done = act(change)
+    except OtherRunError as other:
+        return {"outcome": "unchanged", "reason": str(other), "change": None}
     except UnfinishedError as error:
         if error.done is None:
             raise

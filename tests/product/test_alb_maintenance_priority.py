@@ -548,6 +548,49 @@ def test_a_rule_that_others_moved_is_told_as_that_whoever_finds_it(new_site: Cal
     assert "You were told last: on." in site.mails[-1].body
 
 
+CHANGES = {
+    "conditions": {"Conditions": [{"Field": "path-pattern", "Values": ["/a*"]}]},
+    "fixed": {"Actions": [parts.fixed(200, "hello")]},
+    "group": {},
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_an_operator_who_changes_the_live_rule_is_noticed_once_and_not_fought(site: Site, what: str) -> None:
+    site.wish("start", minutes=60)
+    site.minutes(2)
+    change = CHANGES[what] or {"Actions": [parts.forward(site.alb.group_arns["/b"])]}
+    site.account.client("elbv2").modify_rule(RuleArn=site.rule, **change)
+    answers = site.statuses()
+    site.minutes(5)
+    assert site.statuses() == answers
+    assert site.subjects[1:] == ["the maintenance rule was changed by others, it is left alone"]
+    assert "ModifyRule" in site.mails[1].body
+    site.wish("start", minutes=60)
+    site.minutes(2)
+    assert (site.statuses(), len(site.mails)) == (PAGE, 3)
+    site.wish("end")
+    assert (site.statuses(), site.alb.priorities()) == (SERVICE, site.before)
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_what_an_operator_does_to_the_live_rule_is_told_under_a_hold_too_and_once(site: Site, moved: bool) -> None:
+    site.wish("start", minutes=60)
+    site.minutes(2)
+    site.held(10)
+    if moved:
+        site.alb.move((site.rule, 9))
+    else:
+        site.account.client("elbv2").modify_rule(RuleArn=site.rule, **CHANGES["conditions"])
+    site.minutes(3)
+    did = "moved" if moved else "changed"
+    assert site.subjects[1:] == [f"the maintenance rule was {did} by others, it is left alone"]
+    site.minutes(12)
+    assert len(site.mails) == 2
+    site.wish("end")
+    assert (site.statuses(), site.alb.priorities(), len(site.mails)) == (SERVICE, site.before, 3)
+
+
 def test_a_new_start_takes_the_rule_back_from_others(site: Site) -> None:
     site.wish("start", minutes=60)
     site.alb.move((site.rule, 40000))
@@ -1431,6 +1474,24 @@ def test_testers_who_are_added_in_mid_window_get_through(new_site: Callable[...,
     assert (site.statuses(), site.statuses("/")) == (SERVICE, [200])
 
 
+@pytest.mark.parametrize("by", ["deleted", "opened"])
+def test_what_others_make_of_the_testers_rule_lets_nobody_else_past_the_page(watched: Watched, by: str) -> None:
+    watched.wish("start", minutes=60)
+    watched.minutes(2)
+    testers = watched.stack.resources["MaintenanceTestersRule"]
+    if by == "deleted":
+        watched.alb.delete_rule(testers)
+    else:
+        everything = {"Field": "path-pattern", "Values": ["/*"]}
+        watched.account.client("elbv2").modify_rule(RuleArn=testers, Conditions=[everything])
+        assert watched.sees()["203.0.113.9 /"] == "past it"
+    watched.minutes(2)
+    assert watched.sees() == (dict.fromkeys(IN_MAINTENANCE, "page") if by == "deleted" else IN_MAINTENANCE)
+    watched.wish("end")
+    assert watched.sees() == IN_SERVICE
+    assert [subject[:14] for subject in watched.subjects] == ["maintenance ON", "maintenance OF"]
+
+
 def test_testers_who_are_taken_away_in_mid_window_are_no_move_by_others(watched: Watched) -> None:
     watched.wish("start", minutes=60)
     watched.minutes(2)
@@ -1697,6 +1758,20 @@ def test_from_a_rule_of_ones_own_to_the_stacks_as_the_documents_say(new_site: Ca
     assert site.statuses() == PAGE
 
 
+def test_an_end_that_leaves_the_rule_of_ones_own_of_before_live_says_so(new_site: Callable[..., Site]) -> None:
+    site = new_site()
+    own = site.alb.add_catch_all(49000)
+    site.deployed(MaintenanceRuleArn=own)
+    site.wish("start", minutes=60)
+    site.minutes(2)
+    site.updated(MaintenanceRuleArn="")  # in mid-window, against the documents
+    site.minutes(3)
+    site.wish("end")
+    assert site.statuses() == [503] * 3
+    assert site.subjects[-1] == "maintenance OFF, but another rule takes every request"
+    assert f"Rule {own.rpartition('/')[2]} has priority 1 and matches every request" in site.mails[-1].body
+
+
 @pytest.mark.parametrize("home", ["free", "taken"])
 def test_a_rule_of_ones_own_whose_end_could_not_be_noted_was_moved_by_nobody(
     new_site: Callable[..., Site], home: str
@@ -1801,6 +1876,69 @@ def test_a_scheduled_window_that_is_prolonged_outlives_its_schedule(new_site: Ca
     assert len(site.mails) == 2
 
 
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_an_update_that_makes_the_schedule_end_earlier_ends_an_open_window_that_nobody_prolonged(
+    new_site: Callable[..., Site], by_hand: bool
+) -> None:
+    site = new_site()
+    local = site.now().astimezone(ZoneInfo("Asia/Tokyo")).replace(tzinfo=None, microsecond=0)
+    start, earlier, end = (f"at({(local + timedelta(minutes=n)).isoformat()})" for n in (5, 20, 60))
+    site.deployed(MaintenanceStart=start, MaintenanceEnd=end)
+    site.minutes(8)
+    if by_hand:  # as a person does who copies what is stored: the rest of it stays as it was
+        site.store({"scheduled": site.stored["scheduled"] | {"until": site.now(minutes=60).isoformat()}})
+    site.updated(MaintenanceStart=start, MaintenanceEnd=earlier)
+    site.minutes(8)
+    assert site.statuses() == PAGE
+    site.minutes(6)
+    assert site.statuses() == (PAGE if by_hand else SERVICE)
+    site.minutes(50)
+    assert (site.statuses(), site.alb.priorities()) == (SERVICE, site.before)
+    assert [subject[:14] for subject in site.subjects] == ["maintenance ON", "maintenance OF"]
+
+
+@pytest.mark.parametrize("meanwhile", ["ended", "prolonged", "over"])
+def test_a_schedules_start_that_is_delivered_again_overrules_nobody(
+    new_site: Callable[..., Site], meanwhile: str
+) -> None:
+    site = new_site()
+    local = site.now().astimezone(ZoneInfo("Asia/Tokyo")).replace(tzinfo=None, microsecond=0)
+    start, end = (f"at({(local + timedelta(minutes=n)).isoformat()})" for n in (5, 15))
+    site.deployed(MaintenanceStart=start, MaintenanceEnd=end)
+    again = {"type": "start", "window": "scheduled", "until": "MaintenanceEnd"}
+    again["at"] = site.now(minutes=5).strftime("%Y-%m-%dT%H:%M:%SZ")
+    site.minutes(8)
+    if meanwhile == "ended":
+        site.wish("end", window="scheduled")
+    elif meanwhile == "prolonged":
+        site.wish("start", window="scheduled", minutes=30)
+    else:
+        site.minutes(60)
+    site.account.functions.invoke_async(site.stack.resources[FUNCTION], again)  # EventBridge Scheduler: at least once
+    for _ in range(5):
+        site.minutes(3)
+        assert site.statuses() == (PAGE if meanwhile == "prolonged" else SERVICE)
+    site.minutes(20)
+    assert (site.statuses(), site.alb.priorities()) == (SERVICE, site.before)
+    assert [subject[:14] for subject in site.subjects] == ["maintenance ON", "maintenance OF"]
+    assert not site.alarm_mails("ErrorsAlarm")
+
+
+@pytest.mark.parametrize("fields", [{"minutes": 60}, {"until": None}])
+def test_a_schedules_start_does_not_shorten_the_window_of_a_person(
+    new_site: Callable[..., Site], fields: dict[str, Any]
+) -> None:
+    site = new_site()
+    local = site.now().astimezone(ZoneInfo("Asia/Tokyo")).replace(tzinfo=None, microsecond=0)
+    start, end = (f"at({(local + timedelta(minutes=n)).isoformat()})" for n in (5, 15))
+    site.deployed(MaintenanceStart=start, MaintenanceEnd=end)
+    site.wish("start", window="scheduled", **fields)
+    site.minutes(20)
+    assert site.statuses() == PAGE
+    site.wish("end", window="scheduled")
+    assert [subject[:14] for subject in site.subjects] == ["maintenance ON", "maintenance OF"]
+
+
 @pytest.mark.parametrize("key", ["", KEY], ids=["without a key", "with a key"])
 def test_a_schedule_that_cannot_deliver_is_told_of(new_site: Callable[..., Site], key: str) -> None:
     site = new_site(KmsKeyArn=key)
@@ -1814,6 +1952,8 @@ def test_a_schedule_that_cannot_deliver_is_told_of(new_site: Callable[..., Site]
 
 # The stack.
 
+DAILY = "cron(0 2 * * ? *)"
+
 
 @pytest.mark.parametrize(
     ("parameters", "words"),
@@ -1822,6 +1962,10 @@ def test_a_schedule_that_cannot_deliver_is_told_of(new_site: Callable[..., Site]
         ({"MaintenanceRuleArn": RULE}, "MaintenanceRuleArn needs MaintenanceListenerArn"),
         ({"MaintenanceListenerArn": LISTENER, "MaintenanceStart": "cron(0 2 * * ? *)"}, "need each other"),
         ({"MaintenanceListenerArn": LISTENER, "MaintenanceEnd": "at(2026-12-01T06:00:00)"}, "need each other"),
+        (
+            {"MaintenanceListenerArn": LISTENER, "MaintenanceStart": DAILY, "MaintenanceEnd": DAILY},
+            "must differ; the same would be maintenance all the time",
+        ),
         ({"MaintenanceListenerArn": LISTENER, "MaintenanceStart": "2 o'clock"}, "EventBridge Scheduler expression"),
         ({"MaintenanceListenerArn": LISTENER, "MaintenanceBypassCidrs": "10.0.0.0/8"}, "need each other"),
         ({"MaintenanceListenerArn": LISTENER, "ParkedPriority": "50000"}, "ParkedPriority"),

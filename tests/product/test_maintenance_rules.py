@@ -55,6 +55,7 @@ class Listener:
     moves: int = 0
     names: Iterator[int] = field(default_factory=lambda: itertools.count(1000))
     opened: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # our rules that are not parked
+    actions: dict[str, dict[str, Any]] = field(default_factory=dict)  # as they were written
 
     def describe_rules(self, ListenerArn: str, PageSize: int, Marker: str = "0") -> dict[str, Any]:  # noqa: N803
         assert ListenerArn == LISTENER
@@ -70,7 +71,7 @@ class Listener:
             conditions = self.opened.get(rule_id, list(NOTHING))
         priority = "default" if default else str(number)
         rule = {"RuleArn": PREFIX + rule_id, "Priority": priority, "IsDefault": default, "Conditions": conditions}
-        return rule | {"Actions": [{"Type": "fixed-response"}]}
+        return rule | {"Actions": [self.actions.get(rule_id, {"Type": "fixed-response"})]}
 
     def describe_tags(self, ResourceArns: list[str]) -> dict[str, Any]:  # noqa: N803
         assert ResourceArns == [PREFIX + OURS]
@@ -93,7 +94,7 @@ class Listener:
             [action] = actions["Actions"]
             assert action["TargetGroupArn"].split("/")[1] == {OURS: "kirikae", TESTERS: "testers"}[rule_id]
             assert rule_id == TESTERS or TESTERS not in self.numbers or TESTERS in self.opened, "testers come first"
-            self.opened[rule_id] = Conditions
+            self.opened[rule_id], self.actions[rule_id] = Conditions, action
 
     def set_rule_priorities(self, RulePriorities: list[dict[str, Any]]) -> None:  # noqa: N803
         wanted = {pair["RuleArn"].removeprefix(PREFIX): pair["Priority"] for pair in RulePriorities}

@@ -138,9 +138,20 @@ def test_any_wish_is_either_understood_or_refused(event: dict[str, Any]) -> None
 )
 def test_a_schedules_end_closes_what_it_knew(event: dict[str, Any], until: datetime | None, words: str) -> None:
     event = {"type": "end", "window": "a", **event}
-    said = wishes.prolonged(event, wish(event), {"a": Window(until)})
+    said = wishes.overruled(event, wish(event), {"a": Window(until)})
     assert (words in said, bool(said)) == (True, bool(words))
-    assert not wishes.prolonged(event, wish(event), {"b": Window(until)})
+    assert not wishes.overruled(event, wish(event), {"b": Window(until)})
+
+
+@pytest.mark.parametrize(("at", "closes"), [("01:30", False), ("02:00", False), ("02:30", True), ("03:00", True)])
+def test_a_schedules_end_closes_what_a_schedule_began_before_it(at: str, closes: bool) -> None:
+    start = {"type": "start", "window": "a", "until": "MaintenanceEnd", "at": "2026-12-01T02:00:00Z"}
+    begun = wish(start, "cron(0 12 * * ? *)").window
+    assert begun is not None
+    assert begun.until == NOW + HOUR
+    read = windows.parse(windows.write({"a": begun}))
+    end = {"type": "end", "window": "a", "at": f"2026-12-01T{at}:00Z"}
+    assert bool(wishes.overruled(end, wish(end), read)) != closes
 
 
 # What is stored.
@@ -432,6 +443,24 @@ def test_a_scheduled_window_ends_at_the_local_time_of_its_schedule(
     found = end_of(end, zone, start)
     assert found.isoformat() == until
     assert found - datetime.fromisoformat(start).replace(tzinfo=zone).astimezone(UTC) == hours * HOUR
+
+
+@pytest.mark.parametrize(
+    ("at", "hours"),
+    [
+        pytest.param("00:05", 35 / 60, id="the first time"),
+        pytest.param("00:45", 55 / 60, id="after the first time"),
+        pytest.param("01:05", 35 / 60, id="the second time"),
+        pytest.param("01:40", 24, id="after the second time"),
+    ],
+)
+def test_a_window_that_begins_while_the_clocks_repeat_an_hour_does_not_last_until_the_next_day(
+    at: str, hours: float
+) -> None:
+    """AWS says that such a schedule runs once, and not which of the two times."""
+    began = datetime.fromisoformat(f"2026-10-25T{at}:00Z")
+    found = schedules.next_time("cron(40 2 * * ? *)", "Europe/Berlin", began)
+    assert found - began == hours * HOUR
 
 
 def test_a_start_that_arrives_after_its_end_does_not_wait_for_the_next_one() -> None:

@@ -157,11 +157,43 @@ def test_an_adoption_that_an_outage_overtakes_does_not_undo_the_switch(new_shop:
         shop.account.lag.catch_up("elbv2")
 
     shop.account.before("elbv2", "DescribeTargetGroupAttributes", outage)
-    adopting = shop.account.functions.invoke(shop.stack.resources[FUNCTION], {"action": "reconcile"})
-    assert "it was changed to" in adopting.payload["errorMessage"]
+    adopting = shop.switchover()  # a run that another one is ahead of has not failed
+    assert (adopting["outcome"], adopting["change"], "it was changed to" in adopting["reason"]) == (
+        "unchanged",
+        None,
+        True,
+    )
     assert (shop.serves, shop.subjects) == (["sorry"], [ON])
     shop.minutes(3)
     assert (shop.serves, len(shop.writes()), shop.subjects) == (["sorry"], 1, [ON])
+    assert not shop.alarm_mails("Errors")
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_an_adoption_goes_on_for_the_listeners_that_no_other_run_has_changed(
+    new_shop: Callable[..., Shop], refused: bool
+) -> None:
+    shop = new_shop(ports=(80, 443)).deployed()
+    first, second = shop.service.listener_arns
+
+    def somebody() -> None:
+        actions = [parts.forward(shop.service.sorry_arn)]
+        shop.account.client("elbv2").modify_listener(ListenerArn=first, DefaultActions=actions)
+        shop.account.lag.catch_up("elbv2")
+
+    shop.account.before("elbv2", "DescribeTargetGroupAttributes", somebody)
+    if refused:
+        shop.account.faults.add(
+            "elbv2", "ModifyListener", "AccessDenied", status=403, when=lambda params: params["ListenerArn"] == second
+        )
+    adopting = shop.account.functions.invoke(shop.stack.resources[FUNCTION], {"action": "reconcile"})
+    if refused:  # what failed is an error, and names no listener that was left
+        assert second in adopting.payload["errorMessage"]
+        assert first not in adopting.payload["errorMessage"]
+    else:
+        assert (adopting.error, adopting.payload["outcome"]) == (None, "changed")
+        assert shop.service.weights()[second] == {shop.service.primary_arn: 1, shop.service.sorry_arn: 0}
+    assert shop.service.weights()[first] == {shop.service.sorry_arn: 1}
 
 
 # The mail and a visitor.

@@ -1,12 +1,14 @@
 """The attempts at a wish: Lambda repeats one that failed, and may deliver any of them twice, under the same request id.
 
+EventBridge Scheduler may do so too, each time under another one: what a schedule asks is known by its scheduled time.
+
 The version of the parameter before the first attempt is remembered in tags of the maintenance rule, of the last few
 starts and of the last few ends: `ID@7 ID@9`. If a later version changed the window, the wish is stored already, or a
 newer one is, which counts: either way there is nothing to store.
 https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from itertools import pairwise
@@ -39,6 +41,17 @@ def repeated(config: Config, request_id: str, wish: Wish, now: datetime, last: S
     return replace(last, note=note)
 
 
+def known(config: Config, request_id: str, kind: str) -> bool:
+    """Tell whether there was an attempt at this wish before."""
+    rule = config.maintenance_rule_arn
+    return request_id in _known(elb.tags([rule])[rule], TAG.format(kind))
+
+
+def _known(tags: Mapping[str, str], tag: str) -> dict[str, str]:
+    """Return the attempts that a tag remembers: request id -> the version before the first."""
+    return dict(entry.split("@", 1) for entry in tags.get(tag, "").split() if "@" in entry)
+
+
 def _changes(held: Iterable[Window | None], now: datetime) -> list[Window | None]:
     """Return what a window became, of its values in one version after the other; that it was over is no change."""
     return [
@@ -53,13 +66,13 @@ def _first_version(rule_arn: str, request_id: str, wish: Wish, version: int) -> 
     tag = TAG.format(wish.kind)
     try:
         tags = elb.tags([rule_arn])[rule_arn] if request_id else {}
-        known = dict(entry.split("@", 1) for entry in tags.get(tag, "").split() if "@" in entry)
-        if known.get(request_id, "").isdecimal():
-            return int(known[request_id])
+        before = _known(tags, tag)
+        if before.get(request_id, "").isdecimal():
+            return int(before[request_id])
         if request_id:
             acted = tags.get(VERSION_TAG, "")  # no older than what a run has acted on, whatever the read showed
             newest = max(version, int(acted)) if acted.isdecimal() else version
-            elb.tag(rule_arn, {tag: _fitting([*known.items(), (request_id, newest)])})
+            elb.tag(rule_arn, {tag: _fitting([*before.items(), (request_id, newest)])})
     except (ClientError, BotoCoreError):  # a wish is stored whatever happens to its tag: the tick makes it come true
         pass
     return None

@@ -85,8 +85,11 @@ def ended(config: Config, seen: Observed, change: Park, result: Result[Any, None
     said = Words("".join(f"\n- {note.en}" for note in notes), "".join(f"\n- {note.ja}" for note in notes))
     rest = Words(f"NOT as it was before:{said.en}", f"以前と異なる点:{said.ja}") if notes else Words("", "")
     hidden = ours.hides(config, seen, change.priorities.get(config.rule, seen.order.priorities[config.rule]))
+    parked, taker = _parked(config, hidden), ours.in_the_way(config, seen, change)
     differs = ", rules differ from before" if notes else ""
-    parked = _parked(config, hidden)
+    if taker:
+        differs = ", but another rule takes every request"
+        parked = notify.lines([parked, _taken(taker, {**seen.order.priorities, **change.priorities}[taker])])
     return notify.mail(
         config,
         f"maintenance OFF{', but your parked rule takes requests' if hidden else differs}",
@@ -111,6 +114,16 @@ def _parked(config: Config, hidden: str) -> Words:
         f"{config.maintenance_listener_arn}. Let it ask for some paths or hosts only, or delete it.",
         f"メンテナンスルールを戻しましたが、すべてのリクエストに一致するため、{config.maintenance_listener_arn} の "
         f"{hidden_ja} へのリクエストを引き続き受け取っています。条件をパスやホストに限定するか、削除してください。",
+    )
+
+
+def _taken(rule: str, number: int) -> Words:
+    """Return which rule of others leaves the service nothing."""
+    return Words(
+        f"Rule {rule} has priority {number} and matches every request, so visitors get what it answers. If it is your "
+        f"MaintenanceRuleArn of before, move it to the end, or delete it.",
+        f"ルール {rule} (優先度 {number}) がすべてのリクエストに一致するため、利用者にはこのルールの応答が返ります。"
+        f"以前の MaintenanceRuleArn であれば、末尾に移動するか削除してください。",
     )
 
 
@@ -148,7 +161,9 @@ def closed(config: Config, result: Result[Any, None]) -> Mail:
 
 
 def left(config: Config, seen: Observed, why: Words, since: Words | None = None) -> Mail:
-    """Return the one mail about a maintenance rule that others moved in a window."""
+    """Return the one mail about a maintenance rule that others moved, or changed where it is, in a window."""
+    moved = not ours.placed(config, seen)
+    did, did_ja, by = ("moved", "移動", "SetRulePriorities") if moved else ("changed", "変更", "ModifyRule")
     again = Words('A new {"type": "start", ...} makes it live again', '{"type": "start", ...} で再開できます')
     plan = front(seen.order.priorities, seen.memory, config.places)  # with those that took its number meanwhile
     if plan and plan.priorities:
@@ -157,18 +172,18 @@ def left(config: Config, seen: Observed, why: Words, since: Words | None = None)
         again = notify.with_commands(Words(f"{again.en}; so does this:", f"{again.ja}。手動の場合:"), [command])
     return notify.mail(
         config,
-        "the maintenance rule was moved by others, it is left alone",
+        f"the maintenance rule was {did} by others, it is left alone",
         happened=Words(
-            "In a window, somebody or something else moved the maintenance rule. kirikae does not fight: it leaves the "
-            "rule there. When the last window ends, the rules are put back as usual.",
-            "メンテナンス時間帯中に、kirikae 以外がメンテナンスルールを移動しました。kirikae は元に戻しません。"
+            f"In a window, somebody or something else {did} the maintenance rule. kirikae does not fight: it leaves "
+            f"the rule {'there' if moved else 'so'}. When the last window ends, the rules are put back as usual.",
+            f"メンテナンス時間帯中に、kirikae 以外がメンテナンスルールを{did_ja}しました。kirikae は元に戻しません。"
             "最後の時間帯が終わると、通常どおりルールを復元します。",
         ),
         why=why,
         since=since,
         check=Words(
-            "Who did it (CloudTrail: SetRulePriorities), and whether maintenance should go on.",
-            "CloudTrail の SetRulePriorities で操作者を確認し、メンテナンスを続けるか判断してください。",
+            f"Who did it (CloudTrail: {by}), and whether maintenance should go on.",
+            f"CloudTrail の {by} で操作者を確認し、メンテナンスを続けるか判断してください。",
         ),
         undo=notify.lines([again, end_all(config)]),
     )

@@ -4,6 +4,7 @@ from kirikae.decision import Change
 from kirikae.maintenance import rules
 from kirikae.maintenance.priorities import back
 from kirikae.maintenance.world import Config, GoLive, LeaveAlone, Observed, Park
+from kirikae.notify import Words
 
 
 def placed(config: Config, seen: Observed) -> bool:
@@ -21,11 +22,18 @@ def shown(config: Config, seen: Observed) -> bool:
 def to_open(config: Config, seen: Observed) -> tuple[str, ...]:
     """Return the rules that the stack made and that match nothing, or the testers of before; the page's last."""
     clients = frozenset(config.maintenance_bypass_cidrs)
-    return tuple(
-        rule
-        for rule in config.live
-        if rule in seen.order.nothing or (rule != config.rule and seen.order.addresses.get(rule, clients) != clients)
-    )
+    again = {config.rule} if seen.stored.started and changed(config, seen) else set[str]()
+    there = seen.order.priorities.keys() & config.live.keys() - {config.rule}
+    others = {rule for rule in there if seen.order.addresses.get(rule) != clients}
+    return tuple(rule for rule in config.live if rule in seen.order.nothing | again | others)
+
+
+def changed(config: Config, seen: Observed) -> bool:
+    """Tell whether others made something else of the rule that the stack made: no visitor, or not all, get the page."""
+    if config.rule not in config.live or config.rule in seen.order.nothing:
+        return False
+    group = config.maintenance_target_group_arn
+    return config.rule not in seen.order.everything or seen.order.groups.get(config.rule, group) != group
 
 
 def to_close(config: Config, seen: Observed) -> tuple[str, ...]:
@@ -54,7 +62,26 @@ def known_before(config: Config, seen: Observed, change: Change) -> bool:
     return isinstance(change, LeaveAlone)
 
 
-def moved_by_others(config: Config, seen: Observed) -> bool:
+def taken_over(config: Config, seen: Observed) -> Words | None:
+    """Return what others did to the maintenance rule in a window, to be left so; None if nothing, or after a start."""
+    if seen.stored.started:
+        return None
+    number = seen.order.priorities[config.rule]
+    if not placed(config, seen):
+        moved = Words(
+            f"others moved the maintenance rule to {number}",
+            f"メンテナンスルールの優先度が kirikae 以外により {number} に変更されました",
+        )
+        return moved if _moved_by_others(config, seen) else None
+    if seen.memory.state in ("live", "left") and changed(config, seen):
+        return Words(
+            "others changed what the maintenance rule asks for, or where it sends requests",
+            "メンテナンスルールの条件またはアクションが kirikae 以外により変更されました",
+        )
+    return None
+
+
+def _moved_by_others(config: Config, seen: Observed) -> bool:
     """Tell a person's move of the maintenance rule from one of the stack or of our own, which are not left alone.
 
     CloudFormation closes a rule that it puts back. A rule of the user's own that stands where an end puts it, that of
@@ -80,6 +107,18 @@ def doubted(config: Config, seen: Observed) -> bool:
 def hides(config: Config, seen: Observed, number: int) -> str:
     """Return what a rule of the user's own takes from those behind it while it is parked at this number."""
     return "" if config.rule in config.live else rules.hidden_by(seen.order, config.rule, number)
+
+
+def in_the_way(config: Config, seen: Observed, change: Park) -> str:
+    """Return the rule of others that has our live number after an end and takes every request of rules behind it.
+
+    So does a MaintenanceRuleArn of before that was live when the parameter was changed.
+    """
+    numbers = {**seen.order.priorities, **change.priorities}
+    others = {rule: number for rule, number in numbers.items() if rule not in config.ours}
+    first = min(others, key=others.__getitem__, default="")
+    live = others.get(first) in config.places.values() and first in seen.order.everything
+    return first if live and len(others) > 1 else ""
 
 
 def harm(config: Config, seen: Observed) -> str:

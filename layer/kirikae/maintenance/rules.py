@@ -36,6 +36,7 @@ class Order:
     nothing: frozenset[str]  # those that are parked: they match no request
     addresses: Mapping[str, frozenset[str]]  # rule id -> the clients it is for, of rules that ask for nothing else
     default_action: str  # type of the listener's default action
+    groups: Mapping[str, str] = field(default_factory=dict)  # rule id -> the one that it forwards to, or ""
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ def read(listener_arn: str) -> Order:
         frozenset(rule_id for rule_id, rule in numbered.items() if match_nothing(rule.conditions)),
         {rule_id: blocks for rule_id, blocks in clients.items() if blocks},
         next((rule.action for rule in found if rule.priority is None), ""),
+        {rule_id: rule.group for rule_id, rule in numbered.items()},
     )
 
 

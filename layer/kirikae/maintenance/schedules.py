@@ -29,16 +29,23 @@ def next_time(expression: str, timezone: str, after: datetime) -> datetime:
     """Return the first time after `after`, in the zone; raise ValueError if there is none within a month.
 
     A local time that the clocks skip means the time that they would show without: EventBridge Scheduler leaves it out,
-    but an end must come. One that they repeat means the first of the two.
+    but an end must come. One that they repeat means the first of the two, or the second where `after` is between them:
+    Scheduler runs once, AWS does not say when, and an end must not wait for the next day.
     """
     zone = ZoneInfo(timezone)
     local = _times(expression, after.astimezone(zone).date() - timedelta(days=1))
-    due = (moment for time in local if (moment := time.replace(tzinfo=zone).astimezone(UTC)) > after)
+    due = (moment for time in local for moment in _moments(time, zone) if moment > after)
     if first := next(due, None):
         # A skipped time lands behind the gap, perhaps behind one that is not skipped: Lord Howe's has half an hour.
         others = itertools.takewhile(lambda moment: moment < first + timedelta(hours=1), due)
         return min([first, *others]).astimezone(zone)
     raise ValueError(f"MaintenanceEnd is {expression!r}, which does not come within {HORIZON_DAYS} days of {after:%F}")
+
+
+def _moments(local: datetime, zone: ZoneInfo) -> list[datetime]:
+    """Return when clocks show a local time, in UTC: twice if they repeat it, once if they skip it."""
+    first, second = (local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+    return [first, second] if first < second else [first]
 
 
 def _times(expression: str, first: date) -> "itertools.chain[datetime]":

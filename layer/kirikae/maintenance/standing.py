@@ -11,7 +11,7 @@ from kirikae.notify import Mail, Words
 from kirikae.told import State
 
 PAGE = "maintenance page"
-ON, OFF, LEFT = {PAGE: "on"}, dict[str, str](), {PAGE: "moved by others"}
+ON, OFF, LEFT = {PAGE: "on"}, dict[str, str](), {PAGE: "moved by others"}  # or changed by them, where it is
 
 
 def standing(config: Config, seen: Observed, result: Result[Any, None] | None) -> State | None:
@@ -23,9 +23,9 @@ def standing(config: Config, seen: Observed, result: Result[Any, None] | None) -
         return _after(config, result.change)
     if config.rule not in seen.order.priorities:
         return None
-    if ours.placed(config, seen) and config.rule not in ours.to_open(config, seen):
+    if ours.placed(config, seen) and config.rule not in ours.to_open(config, seen) and not ours.changed(config, seen):
         return ON
-    if seen.memory.state == "left":
+    if seen.memory.state == "left" or (seen.stored.open(seen.now) and ours.taken_over(config, seen)):
         return LEFT
     if config.rule in seen.order.nothing and not seen.stored.open(seen.now):
         return OFF

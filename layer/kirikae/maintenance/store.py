@@ -15,7 +15,8 @@ from functools import partial
 from botocore.exceptions import BotoCoreError, ClientError
 
 from kirikae import elb, notify
-from kirikae.errors import UnfinishedError
+from kirikae.clock import iso, moment_if_any
+from kirikae.errors import InputError, UnfinishedError
 from kirikae.events import Request
 from kirikae.maintenance import attempts, windows, wishes
 from kirikae.maintenance.mail import end_all, put
@@ -28,14 +29,25 @@ REMEMBERED = 6  # ids of 36 characters, of the 256 that a tag's value can have
 
 
 def store_wish(request_id: str, config: Config, request: Request, now: datetime) -> Stored:
-    """Validate the wish in the event and store it; one that Lambda repeats does not undo a newer one in between."""
-    event = request.wish or {}
-    wish = wishes.read(event, now, config.maintenance_end, config.maintenance_timezone)
+    """Validate the wish in the event and store it; one that is repeated does not undo a newer one in between.
+
+    Lambda repeats a wish under the same request id, EventBridge Scheduler with the same scheduled time.
+    https://docs.aws.amazon.com/scheduler/latest/UserGuide/what-is-scheduler.html
+    """
+    event, asked = request.wish or {}, request_id
+    if at := moment_if_any(event.get("at")):
+        asked = iso(at)
+    try:
+        wish = wishes.read(event, now, config.maintenance_end, config.maintenance_timezone)
+    except InputError as error:
+        if at is None or not attempts.known(config, asked, str(event.get("type"))):
+            raise
+        return replace(windows.read(config.maintenance_parameter), note=f"delivered again, and too late: {error}")
     dry_run = config.dry_run or request.dry_run
-    repeated = partial(attempts.repeated, config, request_id, wish, now)
+    repeated = partial(attempts.repeated, config, asked, wish, now)
     with _telling(config, request_id, wish, dry_run=dry_run):
-        known = windows.read(config.maintenance_parameter) if "at" in event and wish.window is None else None
-        if known and (note := wishes.prolonged(event, wish, known.windows)):
+        known = windows.read(config.maintenance_parameter) if at else None
+        if known and (note := wishes.overruled(event, wish, known.open(now))):
             return replace(known, note=note)
         return windows.store(config.maintenance_parameter, wish, now, dry_run=dry_run, repeated=repeated)
 

@@ -30,6 +30,7 @@ class Window:
 
     until: datetime | None
     reason: str = ""
+    schedule: str = ""  # its beginning and its `until`, with a slash between them, if MaintenanceEnd gave this
 
     def open(self, now: datetime) -> bool:
         """Tell whether the window has not ended yet."""
@@ -73,7 +74,7 @@ def parse(text: str) -> dict[str, Window]:
         found = dict[str, Window]()
         for name, wish in json.loads(text).items():
             until = None if wish["until"] is None else moment(wish["until"], "until")
-            found[name] = Window(until, str(wish.get("reason", "")))
+            found[name] = Window(until, str(wish.get("reason", "")), str(wish.get("schedule", "")))
         return found
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{text!r} holds no windows ({type(error).__name__}: {error}); {EXPECTED}") from error
@@ -81,11 +82,10 @@ def parse(text: str) -> dict[str, Window]:
 
 def write(windows: Mapping[str, Window]) -> str:
     """Return the parameter's text; raise InputError if it is too long for a parameter."""
-    plain = {
-        name: asdict(window) | {"until": window.until.isoformat() if window.until else None}
-        for name, window in windows.items()
-    }
-    text = json.dumps(plain, ensure_ascii=False)
+    plain = {name: asdict(window) for name, window in windows.items()}
+    for unscheduled in [wish for wish in plain.values() if not wish["schedule"]]:
+        del unscheduled["schedule"]
+    text = json.dumps(plain, ensure_ascii=False, default=datetime.isoformat)
     if len(text.encode()) > SIZE_BYTES:
         raise InputError(f"{len(windows)} windows take more than {SIZE_BYTES} bytes; end some, or give shorter reasons")
     return text

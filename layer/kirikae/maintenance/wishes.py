@@ -37,7 +37,9 @@ def read(event: Mapping[str, Any], now: datetime, end_expression: str, timezone:
         raise InputError(f"{refused}: {reference!r}")
     if kind == "end":
         return Wish(name, None)
-    return Wish(name, Window(_until(event, now, end_expression, timezone), reason))
+    until, begins = _until(event, now, end_expression, timezone), moment_if_any(event.get("at")) or now
+    schedule = f"{iso(begins)}/{iso(until)}" if until and event.get("until") == BY_SCHEDULE else ""
+    return Wish(name, Window(until, reason, schedule))
 
 
 def _until(event: Mapping[str, Any], now: datetime, end_expression: str, timezone: str) -> datetime | None:
@@ -68,13 +70,26 @@ def _until(event: Mapping[str, Any], now: datetime, end_expression: str, timezon
     return end
 
 
-def prolonged(event: Mapping[str, Any], wish: Wish, windows: Mapping[str, Window]) -> str:
-    """Return why a schedule's end closes nothing: its window lasts longer than the schedule knew; else nothing.
+def overruled(event: Mapping[str, Any], wish: Wish, windows: Mapping[str, Window]) -> str:
+    """Return why a schedule's wish changes nothing: a person gave its open window a later end; else nothing.
 
-    An end by hand has no `at`, and closes its window whatever was said before.
+    A wish by hand has no `at`, and counts whatever was said before.
     """
     at, window = moment_if_any(event.get("at")), windows.get(wish.name)
-    if wish.window or at is None or window is None or (window.until and window.until <= at):
+    if at is None or window is None:
+        return ""
+    ends = wish.window.until if wish.window else at
+    if ends is None or (window.until and window.until <= ends) or _by_schedule(window, at):
         return ""
     until = window.until.isoformat() if window.until else "somebody ends it"
-    return f"{wish.name!r} was to end by its schedule at {iso(at)}, and was prolonged until {until}: it stays open"
+    return f"{wish.name!r} was to end by its schedule at {iso(ends)}, and was prolonged until {until}: it stays open"
+
+
+def _by_schedule(window: Window, at: datetime) -> bool:
+    """Tell whether a schedule began the window before that time, and nobody has given it another end since.
+
+    After an update of the stack MaintenanceEnd may be earlier than that end.
+    """
+    begun, _, until = window.schedule.partition("/")
+    began = moment_if_any(begun)
+    return began is not None and began < at and window.until is not None and until == iso(window.until)

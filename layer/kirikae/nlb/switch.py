@@ -46,13 +46,18 @@ def make(config: Config, seen: Switches, change: Switch | Adopt) -> Done:
     """Make the change on every listener, look until it shows, and return what came of it.
 
     All listeners are attempted.  Raises UnfinishedError that names those that failed or show something else.  A read
-    that still shows what was before is no failure: AWS took the write.
+    that still shows what was before is no failure: AWS took the write.  Nor is a listener that an adoption leaves to
+    another run; raises OtherRunError if nothing else was to be done.
     """
     wanted = change.adopt if isinstance(change, Adopt) else dict.fromkeys(change.listeners, change.to)
     before = {listener.arn: listener for listener in seen.listeners}
     mode, written, errors = _write(config, seen, wanted, adopt=isinstance(change, Adopt))
+    left = [arn for arn, error in errors.items() if isinstance(error, OtherRunError)]
+    if left == [*wanted]:
+        raise errors[left[0]]
+    wanted = {arn: side for arn, side in wanted.items() if arn not in left}
     shown = _look_again(config, {arn: side for arn, side in wanted.items() if not _refused(errors.get(arn))})
-    problems = {arn: str(error) for arn, error in errors.items()}
+    problems = {arn: str(error) for arn, error in errors.items() if arn in wanted}
     for arn, listener in shown.items():
         if serving(config, listener) == wanted[arn]:
             problems.pop(arn, None)  # only the answer was lost: else nobody would ever mail this switch
