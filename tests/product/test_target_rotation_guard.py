@@ -1,30 +1,18 @@
 """Health as AWS shows it: late, in words with two meanings, zone by zone; and executions that go on after their end."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
+from rotation_stories import HOOKS, Site
 from template_tools import short_id
 
-from sandbox.account import Account
 from sandbox.services.stepfunctions import Execution
-from tests.product.test_target_rotation import HOOKS, Site
 
 CROSS_ZONE = "load_balancing.cross_zone.enabled"
 DELAY = "deregistration_delay.timeout_seconds"
 UNHEALTHY = "target_group_health.unhealthy_state_routing.minimum_healthy_targets"
 DNS = "target_group_health.dns_failover.minimum_healthy_targets"
-
-
-@pytest.fixture
-def new_site(account: Account, build: Path) -> Callable[..., Site]:
-    return lambda **parameters: Site(account, build, **parameters)
-
-
-@pytest.fixture
-def site(new_site: Callable[..., Site]) -> Site:
-    return new_site().deployed()
 
 
 def serving(site: Site) -> int:

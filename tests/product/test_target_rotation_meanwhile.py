@@ -3,25 +3,13 @@
 import json
 import shlex
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
+from rotation_stories import HOOKS, Site
 
 from sandbox import REGION
-from sandbox.account import Account
 from sandbox.stack import cloudformation
-from tests.product.test_target_rotation import HOOKS, Site
-
-
-@pytest.fixture
-def new_site(account: Account, build: Path) -> Callable[..., Site]:
-    return lambda **parameters: Site(account, build, **parameters)
-
-
-@pytest.fixture
-def site(new_site: Callable[..., Site]) -> Site:
-    return new_site().deployed()
 
 
 def updated(site: Site, **parameters: str) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rotation_stories import Site
 
 from sandbox.account import Account
 from sandbox.services.stepfunctions import Execution
-from tests.product.test_target_rotation import Site
 
 NOTE = "/site/told/rotation"
 FAULTS: dict[str, dict[str, Any]] = {
@@ -21,8 +21,8 @@ FAULTS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture
-def site(account: Account, build: Path) -> Site:
-    return Site(account, build).deployed(ReconcileExpression="rate(1 minute)")
+def site(new_site: Callable[..., Site]) -> Site:
+    return new_site().deployed(ReconcileExpression="rate(1 minute)")
 
 
 def told(site: Site, text: str, repeated: bool = False) -> int:

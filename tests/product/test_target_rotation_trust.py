@@ -4,25 +4,18 @@ import json
 import re
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
+from rotation_stories import HOOKS, Site
 from template_tools import short_id
 
-from sandbox.account import Account
 from sandbox.services.stepfunctions import Execution
 from sandbox.stack import cloudformation
-from tests.product.test_target_rotation import HOOKS, Site
 
 STRANGER = "i-0123456789abcdef0"
 ASKS = {"hook": {"type": "approval"}}
 MACHINE = f"kirikae-{short_id('site')}-target-rotation"
-
-
-@pytest.fixture
-def new_site(account: Account, build: Path) -> Callable[..., Site]:
-    return lambda **parameters: Site(account, build, **parameters)
 
 
 @pytest.fixture
