@@ -58,7 +58,7 @@ def restore(config: Config, ended: object = None) -> dict[str, Any]:
     if back or lost:
         telling.once(config, "restored", restoration.listed(back | lost), mail.restored(config, back, lost))
     moves.close(config, [taken.member for taken in (*closed.values(), *gone.values())], away=gone)
-    restoration.forget(config, back_by_hand | gone_by_hand)
+    _forget(config, back_by_hand | gone_by_hand, restoration.moved(back_by_hand, seen))
     out = {target: problem for target, problem in problems.items() if problem and target not in gone}
     if out:
         log.count("LeftOut")
@@ -78,6 +78,13 @@ def restore(config: Config, ended: object = None) -> dict[str, Any]:
         "doubts": dict(found.doubts),
         "foreign": list(found.foreign),
     }
+
+
+def _forget(config: Config, over: Mapping[str, known.Taken], moved: Mapping[str, known.Taken]) -> None:
+    """Close what was taken out by hand; moved: what of it is back on other ports, which nobody has been told of."""
+    if moved:
+        telling.once(config, "moved", restoration.listed(moved), mail.moved(config, moved))
+    restoration.forget(config, over)
 
 
 def _remember(

@@ -1,6 +1,6 @@
 """Targets that ended executions left out come back; and what is out without a tag that says so gets it again."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -12,7 +12,7 @@ from kirikae.log import logger
 from kirikae.rotation import claims, guard, known, membership, memory, moves, scaling
 from kirikae.rotation.known import Known, Taken
 from kirikae.rotation.memory import Memory
-from kirikae.rotation.world import Config, Health
+from kirikae.rotation.world import Config, Health, Place, by_group
 
 
 def left_out(found: Known) -> dict[str, Taken]:
@@ -106,9 +106,38 @@ def over_by_hand(found: Known, seen: Health, now: datetime) -> tuple[dict[str, T
 
 
 def _serves(taken: Taken, seen: Health) -> bool:
-    """Tell whether a target is registered as it was, and healthy wherever anything is checked."""
-    states = {guard.state_of(taken.member, place, seen) for place in taken.member["places"]}
+    """Tell whether a target is registered as it was, or on other ports, and healthy wherever anything is checked."""
+    states = {
+        state
+        for places in by_group(taken.member["places"]).values()
+        for state in _elsewhere(taken, places, seen).values()
+        or [guard.state_of(taken.member, place, seen) for place in places]
+    }
     return states <= {"healthy", "unused"}
+
+
+def _elsewhere(taken: Taken, places: Sequence[Place], seen: Health) -> dict[int, str]:
+    """Return the other ports on which somebody has registered a target in the group of these places, with its states.
+
+    Empty while it is registered in one of them: then the others are waited for.
+    """
+    if len(guard.absent({**taken.member, "places": list(places)}, seen)) < len(places):
+        return {}
+    return {t.port: t.state for t in seen[places[0]["group"]] if t.id == taken.member["id"] and t.state != "draining"}
+
+
+def moved(back: Mapping[str, Taken], seen: Health) -> dict[str, Taken]:
+    """Return those of what is back that are on other ports than they were, with the places where they are now."""
+    found = {}
+    for target, taken in back.items():
+        now = [
+            Place(group=group, port=port, zone="", quic_server_id="")
+            for group, places in by_group(taken.member["places"]).items()
+            for port in _elsewhere(taken, places, seen)
+        ]
+        if now:
+            found[target] = replace(taken, member={**taken.member, "places": now})
+    return found
 
 
 def forget(config: Config, over: Mapping[str, Taken]) -> None:
