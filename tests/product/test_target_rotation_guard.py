@@ -308,6 +308,19 @@ def test_an_address_that_is_refused_for_good_is_refused_by_hand_in_the_end(addre
     assert (answer["outcome"], "InvalidTarget" in answer["reason"]) == ("refused", True)
 
 
+def test_a_group_of_more_servers_than_one_question_takes_is_planned_whole(new_site: Callable[..., Site]) -> None:
+    site = new_site().deployed(DryRun="true")
+    ran = site.account.client("ec2").run_instances(
+        ImageId="ami-1", InstanceType="t3.micro", MinCount=60, MaxCount=60, SubnetId=site.service.subnet_ids[0]
+    )
+    targets = [{"Id": instance["InstanceId"]} for instance in ran["Instances"]]
+    site.account.advance(40)
+    site.elb.register_targets(TargetGroupArn=site.group, Targets=targets)
+    site.account.advance(60)
+    execution = site.rotates({"hook": HOOKS["ssm-command"]})
+    assert (execution.status, len(execution.output["queue"])) == ("SUCCEEDED", 62)
+
+
 def test_more_targets_than_the_history_of_an_execution_holds_are_refused(addresses: Site) -> None:
     site = addresses
     targets = [{"Id": f"10.0.0.{number}"} for number in range(100, 201)]
