@@ -70,6 +70,26 @@ def test_a_target_on_another_port_since_the_plan_gets_no_command_while_it_serves
     assert not serving.get(third), (serving, now, execution.status, site.subjects)
 
 
+@pytest.mark.parametrize("kind", ["approval", "ssm-command"])
+def test_a_target_that_others_put_back_again_and_again_ends_the_rotation(site: Site, kind: str) -> None:
+    before, began = site.registered(), []
+    site.account.lag.off("elbv2")
+    site.account.targets.late_seconds = 0
+
+    def put_back() -> None:
+        if began and began[0].states[-1:] in (["Ask"], ["Run"]):
+            site.elb.register_targets(TargetGroupArn=site.group, Targets=[{"Id": site.ids[0]}])
+        site.account.before("elbv2", "DescribeTargetHealth", put_back)
+
+    put_back()
+    began.append(site.begins({"hook": HOOKS.get(kind, {"type": kind})}))
+    site.until(lambda: began[0].status != "RUNNING")
+    assert (began[0].error, len(site.writes("DeregisterTargets"))) == ("Stopped", 4)
+    assert began[0].cause == f"somebody else has registered {site.ids[0]} again 4 times before its hook"
+    assert (site.registered(), site.claims(), site.account.commands.sent) == (before, [], [])
+    assert site.subjects == ["rotation of 2 targets begins", "rotation stopped after 0 of 2 targets"]
+
+
 def test_dry_run_switched_on_in_mid_rotation_takes_no_further_target_out(site: Site) -> None:
     execution = site.begins({"hook": {"type": "approval"}})
     site.until(asked(site, site.ids[0]))
