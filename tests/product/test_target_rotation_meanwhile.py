@@ -381,6 +381,55 @@ def test_min_size_stays_owed_until_what_stayed_in_standby_is_in_service(new_site
     assert set(site.health().values()) == {"healthy"}
 
 
+@pytest.mark.parametrize("batch", [1, 2])
+def test_min_size_is_as_before_however_late_auto_scaling_shows_it(new_site: Callable[..., Site], batch: int) -> None:
+    site = new_site()
+    site.third()
+    site.scaled(minimum=2)
+    site.deployed(RotationAllowStandby="true", ReconcileExpression="rate(1 minute)")
+    site.account.lag.exactly("autoscaling", 4)
+    execution = site.rotates({"batch_size": batch, "instance_ids": list(site.ids)})
+    site.account.advance(180)
+    group = site.account.autoscaling.group("asg")
+    assert (execution.status, group.min_size, group.desired_capacity) == ("SUCCEEDED", 2, 2)
+    if batch == 2:
+        assert len({call.time for call in site.writes("EnterStandby")}) == 1
+
+
+@pytest.mark.parametrize("operation", ["UpdateAutoScalingGroup", "EnterStandby", "ExitStandby"])
+def test_min_size_is_as_before_after_a_death_and_an_abort(new_site: Callable[..., Site], operation: str) -> None:
+    site = new_site()
+    site.scaled(minimum=2)
+    site.deployed(RotationAllowStandby="true", ReconcileExpression="rate(1 minute)")
+    site.account.lag.exactly("autoscaling", 4)
+    site.account.faults.add("autoscaling", operation, None, times=1, kills=True, after=True, role="TargetRotation")
+    execution = site.begins({"instance_ids": [site.ids[0]]})
+    if operation == "ExitStandby":
+        site.until(lambda: any(call.operation == operation for call in site.account.calls))
+    site.aborted(execution)
+    site.account.advance(600)
+    group = site.account.autoscaling.group("asg")
+    assert (group.min_size, group.desired_capacity, set(site.health().values())) == (2, 2, {"healthy"})
+    assert "min_sizes" not in site.account.client("ssm").get_parameter(Name="/site/rotation")["Parameter"]["Value"]
+
+
+@pytest.mark.parametrize("size", [0, 1, 2])
+def test_a_min_size_that_somebody_sets_in_mid_rotation_stays(new_site: Callable[..., Site], size: int) -> None:
+    site = new_site()
+    site.scaled(minimum=2)
+    site.deployed(RotationAllowStandby="true", ReconcileExpression="rate(1 minute)")
+    execution = site.begins({"hook": {"type": "approval"}, "instance_ids": [site.ids[0]]})
+    site.reaches(execution, "Ask")
+    if size != 1:  # the size that it has been lowered to
+        site.account.client("autoscaling").update_auto_scaling_group(AutoScalingGroupName="asg", MinSize=size)
+    site.answers()
+    site.until(lambda: execution.status == "SUCCEEDED")
+    site.account.advance(180)
+    group = site.account.autoscaling.group("asg")
+    assert (group.min_size, group.tags) == (0 if size == 0 else 2, [])
+    assert "min_sizes" not in site.account.client("ssm").get_parameter(Name="/site/rotation")["Parameter"]["Value"]
+
+
 def test_an_instance_that_is_stopped_is_left_in_standby_where_auto_scaling_does_not_terminate_it(
     new_site: Callable[..., Site],
 ) -> None:
