@@ -74,6 +74,9 @@ class AutoScaling:
 
     def _exit(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
         group, members = self._members(params, "Standby")
+        for member in members:
+            if member.instance.state in ("shutting-down", "terminated"):
+                raise Refusal("ValidationError", f"The instance {member.instance.id} is not in Standby.")
         group.desired_capacity += len(members)
         for member in members:
             member.lifecycle_state = "Pending"

@@ -413,6 +413,40 @@ def test_min_size_is_as_before_after_a_death_and_an_abort(new_site: Callable[...
     assert "min_sizes" not in site.account.client("ssm").get_parameter(Name="/site/rotation")["Parameter"]["Value"]
 
 
+@pytest.mark.parametrize("ends", ["answered", "aborted"])
+def test_one_that_is_terminated_in_standby_keeps_no_other_out_and_is_told(
+    new_site: Callable[..., Site], ends: str
+) -> None:
+    site = new_site()
+    site.third()
+    site.scaled(minimum=2)
+    site.deployed(RotationAllowStandby="true", ReconcileExpression="rate(1 minute)")
+    hook = {"type": "approval", "timeout_seconds": 600}
+    execution = site.begins({"hook": hook, "batch_size": 2, "instance_ids": list(site.ids)})
+    site.reaches(execution, "Ask")
+    site.account.client("ec2").terminate_instances(InstanceIds=[site.ids[0]])
+    site.account.advance(60)
+    site.answers() if ends == "answered" else site.aborted(execution)
+    site.account.advance(1800)
+    assert site.health()[site.ids[1]] == "healthy"
+    assert site.account.autoscaling.state(site.ids[1]) == "InService"
+    told = [m.subject.split(": ", 1)[1] for m in site.mails if site.ids[0] in m.body and "your turn" not in m.subject]
+    assert told[1:] == [
+        "rotation FAILED after 1 of 2 targets"
+        if ends == "answered"
+        else "rotation: 1 targets left out stay out, terminated"
+    ]
+    assert (execution.status != "RUNNING", site.claims()) == (True, [])
+    group = site.account.autoscaling.group("asg")
+    print(
+        "MIN",
+        group.min_size,
+        group.desired_capacity,
+        [(m.instance.id, m.lifecycle_state) for m in group.instance_states],
+    )
+    assert (execution.status != "RUNNING", site.claims()) == (True, [])
+
+
 @pytest.mark.parametrize("size", [0, 1, 2])
 def test_a_min_size_that_somebody_sets_in_mid_rotation_stays(new_site: Callable[..., Site], size: int) -> None:
     site = new_site()
