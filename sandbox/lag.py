@@ -47,6 +47,8 @@ SECONDS = {
         "DescribeTargetGroups": 3.0,
         "DescribeTargetHealth": 5.0,  # after De- and RegisterTargets: unproven (Q8)
     },
+    # No word about it either: short.
+    "autoscaling": {"DescribeAutoScalingGroups": 3.0, "DescribeAutoScalingInstances": 3.0},
     "ssm": {"GetParameter": 1.0, "GetParameters": 1.0, "GetParametersByPath": 1.0},  # no word about it: short
     # "This operation is eventually consistent. The results are best effort" (model stepfunctions, ListExecutions).
     "stepfunctions": {"DescribeExecution": 5.0, "ListExecutions": 5.0},

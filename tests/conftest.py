@@ -14,6 +14,7 @@ from partners import (  # noqa: F401 (hooks of pytest)
     pytest_sessionfinish,
     pytest_terminal_summary,
 )
+from rotation_stories import Site
 from standby_stories import Batch
 
 from kirikae import aws
@@ -210,6 +211,18 @@ def shop(new_shop: Callable[..., Shop]) -> Shop:
 def batch(account: Account, build: Path) -> Callable[..., Batch]:
     """Return a maker of servers with two cold standbys, protected by the stack `batch`."""
     return lambda **parameters: Batch(account, build, **parameters)
+
+
+@pytest.fixture
+def new_site(account: Account, build: Path) -> Callable[..., Site]:
+    """Return a maker of services whose targets no stack rotates yet."""
+    return lambda **parameters: Site(account, build, **parameters)
+
+
+@pytest.fixture
+def site(new_site: Callable[..., Site]) -> Site:
+    """Return a service whose targets the stack `site` rotates."""
+    return new_site().deployed()
 
 
 @pytest.fixture

@@ -48,23 +48,23 @@ def restore(config: Config, ended: object = None) -> dict[str, Any]:
     remembered = memory.read_if_possible(config)
     found = known.known(config, seen, remembered or memory.Memory())
     left = restoration.left_out(found)
-    problems = restoration.give_back(config, left)
-    gone = restoration.gone(left, problems) if not config.dry_run else {}
+    problems = restoration.give_back(config, left, found, seen)
+    gone = restoration.gone(left, problems, now) if not config.dry_run else {}
     may_forget = remembered and not config.dry_run
     back_by_hand, gone_by_hand = restoration.over_by_hand(found, seen, now) if may_forget else ({}, {})
     closed = restoration.closed(left, problems, seen, now)
     back = restoration.worth_telling(found, closed, seen)
     lost = gone | gone_by_hand
-    if back or gone_by_hand or any(found.told(taken.member) for taken in gone.values()):
+    if back or lost:
         telling.once(config, "restored", restoration.listed(back | lost), mail.restored(config, back, lost))
     moves.close(config, [taken.member for taken in (*closed.values(), *gone.values())], away=gone)
-    restoration.forget(config, back_by_hand | gone_by_hand)
+    _forget(config, back_by_hand | gone_by_hand, restoration.moved(back_by_hand, seen))
     out = {target: problem for target, problem in problems.items() if problem and target not in gone}
     if out:
         log.count("LeftOut")
     if remembered and not config.dry_run:
         stuck = {left[target].by for target in out} | {one.by for one in found.hidden if one.member["id"] in out}
-        _remember(config, found, remembered, stuck, closed)
+        _remember(config, found, remembered, stuck, closed | gone)
         if again := restoration.tag_again(found, {*back, *lost}, seen):
             telling.once(config, "tagged", restoration.listed(again), mail.tagged_again(config, again))
     if remembered and found.doubts:
@@ -80,6 +80,13 @@ def restore(config: Config, ended: object = None) -> dict[str, Any]:
     }
 
 
+def _forget(config: Config, over: Mapping[str, known.Taken], moved: Mapping[str, known.Taken]) -> None:
+    """Close what was taken out by hand; moved: what of it is back on other ports, which nobody has been told of."""
+    if moved:
+        telling.once(config, "moved", restoration.listed(moved), mail.moved(config, moved))
+    restoration.forget(config, over)
+
+
 def _remember(
     config: Config,
     found: known.Known,
@@ -89,7 +96,8 @@ def _remember(
 ) -> None:
     """Forget executions of which nothing is out, and restore what is owed to Auto Scaling groups.
 
-    stuck: how executions sign whose targets cannot come back yet; closed: what has come back, also of these.
+    stuck: how executions sign whose targets cannot come back yet; closed: what has come
+    back, or never will, also of these.
     """
     over = frozenset(name for name in found.over if claims.mark(config, name) not in stuck)
     if over:

@@ -38,6 +38,8 @@ class AutoScaling:
 
     def _described(self, params: dict[str, Any], _principal: str) -> None:
         """Refuse what the model has no room for (XmlStringMaxLen19), with every other id of the question."""
+        if len(params.get("InstanceIds", [])) > 50:  # S17
+            raise Refusal("ValidationError", "The number of instance ids that may be passed in is limited to 50")
         if any(len(instance_id) > LONGEST_ID for instance_id in params.get("InstanceIds", [])):
             wrong = "Member must have length less than or equal to 19"
             raise Refusal(
@@ -72,6 +74,9 @@ class AutoScaling:
 
     def _exit(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
         group, members = self._members(params, "Standby")
+        for member in members:
+            if member.instance.state in ("shutting-down", "terminated"):
+                raise Refusal("ValidationError", f"The instance {member.instance.id} is not in Standby.")
         group.desired_capacity += len(members)
         for member in members:
             member.lifecycle_state = "Pending"

@@ -98,6 +98,7 @@ class Elb:
             "ModifyRule": self._check_rule,
             "SetRulePriorities": self._set_rule_priorities,
             "AddTags": self._check_tags,
+            "DescribeTags": _check_question,
         }.items():
             account.override("elbv2", operation, fn)
         account.after("elbv2", "ModifyTargetGroup", self._keep_matcher)
@@ -446,3 +447,8 @@ class Elb:
 def _check_priority(priority: int) -> None:
     if not 1 <= priority <= 50000:  # H1
         raise Refusal("ValidationError", f"Priority '{priority}' must be between 1 and 50000")
+
+
+def _check_question(params: dict[str, Any], _principal: str) -> None:
+    if len(params["ResourceArns"]) > 20:  # S17
+        raise Refusal("ValidationError", "The tags of at most 20 resources can be described at once")

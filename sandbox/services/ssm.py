@@ -81,6 +81,10 @@ class Commands:
 
     def _describe_instances(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
         wanted = next(condition["Values"] for condition in params["Filters"] if condition["Key"] == "InstanceIds")
+        if len(wanted) > 100 or len(params["Filters"]) > 1:  # S17
+            raise Refusal("InvalidFilterValue", "A filter takes 100 values; there can be one filter here")
+        if len(wanted) > params.get("MaxResults", 10):
+            raise NotImplementedError("further pages of DescribeInstanceInformation")
         return {
             "InstanceInformationList": [
                 {

@@ -1,30 +1,18 @@
 """Health as AWS shows it: late, in words with two meanings, zone by zone; and executions that go on after their end."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
+from rotation_stories import HOOKS, Site
 from template_tools import short_id
 
-from sandbox.account import Account
 from sandbox.services.stepfunctions import Execution
-from tests.product.test_target_rotation import HOOKS, Site
 
 CROSS_ZONE = "load_balancing.cross_zone.enabled"
 DELAY = "deregistration_delay.timeout_seconds"
 UNHEALTHY = "target_group_health.unhealthy_state_routing.minimum_healthy_targets"
 DNS = "target_group_health.dns_failover.minimum_healthy_targets"
-
-
-@pytest.fixture
-def new_site(account: Account, build: Path) -> Callable[..., Site]:
-    return lambda **parameters: Site(account, build, **parameters)
-
-
-@pytest.fixture
-def site(new_site: Callable[..., Site]) -> Site:
-    return new_site().deployed()
 
 
 def serving(site: Site) -> int:
@@ -318,6 +306,19 @@ def test_an_address_that_is_refused_for_good_is_refused_by_hand_in_the_end(addre
     site.account.advance(20)
     answer = site.hand("register", instance_id=site.ids[0])
     assert (answer["outcome"], "InvalidTarget" in answer["reason"]) == ("refused", True)
+
+
+def test_a_group_of_more_servers_than_one_question_takes_is_planned_whole(new_site: Callable[..., Site]) -> None:
+    site = new_site().deployed(DryRun="true")
+    ran = site.account.client("ec2").run_instances(
+        ImageId="ami-1", InstanceType="t3.micro", MinCount=60, MaxCount=60, SubnetId=site.service.subnet_ids[0]
+    )
+    targets = [{"Id": instance["InstanceId"]} for instance in ran["Instances"]]
+    site.account.advance(40)
+    site.elb.register_targets(TargetGroupArn=site.group, Targets=targets)
+    site.account.advance(60)
+    execution = site.rotates({"hook": HOOKS["ssm-command"]})
+    assert (execution.status, len(execution.output["queue"])) == ("SUCCEEDED", 62)
 
 
 def test_more_targets_than_the_history_of_an_execution_holds_are_refused(addresses: Site) -> None:

@@ -101,6 +101,7 @@ MAILS: dict[str, tuple[Mail, int, list[str]]] = {
     "a dry run": (ended("DryRun", queue=[SECOND], **ASIDE), 0, ["What happened", "Left aside"]),
     "left out before": (mail.restored(CONFIG, {"i-1": LEFT}, {}), 0, ["What happened", "What to check"]),
     "left out before, and gone": (mail.restored(CONFIG, {}, {"i-1": LEFT}), 0, ["What happened"]),
+    "back on another port": (mail.moved(CONFIG, {"i-1": LEFT}), 0, ["What happened"]),
     "out, without its tag": (mail.tagged_again(CONFIG, {"i-1": LEFT}), 0, ["What happened", "What to check"]),
 }
 

@@ -3,25 +3,13 @@
 import json
 import shlex
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
+from rotation_stories import HOOKS, Site
 
 from sandbox import REGION
-from sandbox.account import Account
 from sandbox.stack import cloudformation
-from tests.product.test_target_rotation import HOOKS, Site
-
-
-@pytest.fixture
-def new_site(account: Account, build: Path) -> Callable[..., Site]:
-    return lambda **parameters: Site(account, build, **parameters)
-
-
-@pytest.fixture
-def site(new_site: Callable[..., Site]) -> Site:
-    return new_site().deployed()
 
 
 def updated(site: Site, **parameters: str) -> None:
@@ -80,6 +68,26 @@ def test_a_target_on_another_port_since_the_plan_gets_no_command_while_it_serves
         if t["Target"]["Id"] == third
     ]
     assert not serving.get(third), (serving, now, execution.status, site.subjects)
+
+
+@pytest.mark.parametrize("kind", ["approval", "ssm-command"])
+def test_a_target_that_others_put_back_again_and_again_ends_the_rotation(site: Site, kind: str) -> None:
+    before, began = site.registered(), []
+    site.account.lag.off("elbv2")
+    site.account.targets.late_seconds = 0
+
+    def put_back() -> None:
+        if began and began[0].states[-1:] in (["Ask"], ["Run"]):
+            site.elb.register_targets(TargetGroupArn=site.group, Targets=[{"Id": site.ids[0]}])
+        site.account.before("elbv2", "DescribeTargetHealth", put_back)
+
+    put_back()
+    began.append(site.begins({"hook": HOOKS.get(kind, {"type": kind})}))
+    site.until(lambda: began[0].status != "RUNNING")
+    assert (began[0].error, len(site.writes("DeregisterTargets"))) == ("Stopped", 4)
+    assert began[0].cause == f"somebody else has registered {site.ids[0]} again 4 times before its hook"
+    assert (site.registered(), site.claims(), site.account.commands.sent) == (before, [], [])
+    assert site.subjects == ["rotation of 2 targets begins", "rotation stopped after 0 of 2 targets"]
 
 
 def test_dry_run_switched_on_in_mid_rotation_takes_no_further_target_out(site: Site) -> None:
@@ -371,6 +379,81 @@ def test_min_size_stays_owed_until_what_stayed_in_standby_is_in_service(new_site
     assert (group.min_size, group.desired_capacity, len(group.instance_states)) == (2, 2, 2)
     assert "min_sizes" not in site.account.client("ssm").get_parameter(Name="/site/rotation")["Parameter"]["Value"]
     assert set(site.health().values()) == {"healthy"}
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_min_size_is_as_before_however_late_auto_scaling_shows_it(new_site: Callable[..., Site], batch: int) -> None:
+    site = new_site()
+    site.third()
+    site.scaled(minimum=2)
+    site.deployed(RotationAllowStandby="true", ReconcileExpression="rate(1 minute)")
+    site.account.lag.exactly("autoscaling", 4)
+    execution = site.rotates({"batch_size": batch, "instance_ids": list(site.ids)})
+    site.account.advance(180)
+    group = site.account.autoscaling.group("asg")
+    assert (execution.status, group.min_size, group.desired_capacity) == ("SUCCEEDED", 2, 2)
+    if batch == 2:
+        assert len({call.time for call in site.writes("EnterStandby")}) == 1
+
+
+@pytest.mark.parametrize("operation", ["UpdateAutoScalingGroup", "EnterStandby", "ExitStandby"])
+def test_min_size_is_as_before_after_a_death_and_an_abort(new_site: Callable[..., Site], operation: str) -> None:
+    site = new_site()
+    site.scaled(minimum=2)
+    site.deployed(RotationAllowStandby="true", ReconcileExpression="rate(1 minute)")
+    site.account.lag.exactly("autoscaling", 4)
+    site.account.faults.add("autoscaling", operation, None, times=1, kills=True, after=True, role="TargetRotation")
+    execution = site.begins({"instance_ids": [site.ids[0]]})
+    if operation == "ExitStandby":
+        site.until(lambda: any(call.operation == operation for call in site.account.calls))
+    site.aborted(execution)
+    site.account.advance(600)
+    group = site.account.autoscaling.group("asg")
+    assert (group.min_size, group.desired_capacity, set(site.health().values())) == (2, 2, {"healthy"})
+    assert "min_sizes" not in site.account.client("ssm").get_parameter(Name="/site/rotation")["Parameter"]["Value"]
+
+
+@pytest.mark.parametrize("ends", ["answered", "aborted"])
+def test_one_that_is_terminated_in_standby_keeps_no_other_out_and_is_told(
+    new_site: Callable[..., Site], ends: str
+) -> None:
+    site = new_site()
+    site.third()
+    site.scaled(minimum=2)
+    site.deployed(RotationAllowStandby="true", ReconcileExpression="rate(1 minute)")
+    hook = {"type": "approval", "timeout_seconds": 600}
+    execution = site.begins({"hook": hook, "batch_size": 2, "instance_ids": list(site.ids)})
+    site.reaches(execution, "Ask")
+    site.account.client("ec2").terminate_instances(InstanceIds=[site.ids[0]])
+    site.account.advance(60)
+    site.answers() if ends == "answered" else site.aborted(execution)
+    site.account.advance(1800)
+    assert site.health()[site.ids[1]] == "healthy"
+    assert site.account.autoscaling.state(site.ids[1]) == "InService"
+    told = [m.subject.split(": ", 1)[1] for m in site.mails if site.ids[0] in m.body and "your turn" not in m.subject]
+    assert told[1:] == [
+        "rotation FAILED after 1 of 2 targets"
+        if ends == "answered"
+        else "rotation: 1 targets left out stay out, terminated"
+    ]
+    assert (execution.status != "RUNNING", site.claims()) == (True, [])
+
+
+@pytest.mark.parametrize("size", [0, 1, 2])
+def test_a_min_size_that_somebody_sets_in_mid_rotation_stays(new_site: Callable[..., Site], size: int) -> None:
+    site = new_site()
+    site.scaled(minimum=2)
+    site.deployed(RotationAllowStandby="true", ReconcileExpression="rate(1 minute)")
+    execution = site.begins({"hook": {"type": "approval"}, "instance_ids": [site.ids[0]]})
+    site.reaches(execution, "Ask")
+    if size != 1:  # the size that it has been lowered to
+        site.account.client("autoscaling").update_auto_scaling_group(AutoScalingGroupName="asg", MinSize=size)
+    site.answers()
+    site.until(lambda: execution.status == "SUCCEEDED")
+    site.account.advance(180)
+    group = site.account.autoscaling.group("asg")
+    assert (group.min_size, group.tags) == (0 if size == 0 else 2, [])
+    assert "min_sizes" not in site.account.client("ssm").get_parameter(Name="/site/rotation")["Parameter"]["Value"]
 
 
 def test_an_instance_that_is_stopped_is_left_in_standby_where_auto_scaling_does_not_terminate_it(

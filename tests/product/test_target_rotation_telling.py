@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rotation_stories import Site
 
 from sandbox.account import Account
 from sandbox.services.stepfunctions import Execution
-from tests.product.test_target_rotation import Site
 
 NOTE = "/site/told/rotation"
 FAULTS: dict[str, dict[str, Any]] = {
@@ -21,8 +21,8 @@ FAULTS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture
-def site(account: Account, build: Path) -> Site:
-    return Site(account, build).deployed(ReconcileExpression="rate(1 minute)")
+def site(new_site: Callable[..., Site]) -> Site:
+    return new_site().deployed(ReconcileExpression="rate(1 minute)")
 
 
 def told(site: Site, text: str, repeated: bool = False) -> int:
@@ -178,6 +178,51 @@ def test_what_was_left_out_is_told_once_though_its_tags_stay(site: Site, how: st
     assert set(site.health().values()) == {"healthy"}
     assert told(site, "1 targets left out are registered again") == 1
     assert not told(site, "", repeated=True)
+
+
+@pytest.mark.parametrize("ends", ["comes back", "is gone"])
+def test_what_was_left_out_is_told_once_though_its_tags_were_stripped(site: Site, ends: str) -> None:
+    execution = site.begins({"hook": {"type": "approval"}, "instance_ids": [site.ids[0]]})
+    site.reaches(execution, "Ask")
+    if ends == "is gone":
+        site.account.client("ec2").terminate_instances(InstanceIds=[site.ids[0]])
+        site.account.advance(90)
+    else:
+        site.account.faults.add("elbv2", "RegisterTargets", role="TargetRotation", **FAULTS["killed after"])
+    site.elb.remove_tags(ResourceArns=[site.group], TagKeys=[f"kirikae:out:{target}" for target in site.ids])
+    site.aborted(execution)
+    site.account.advance(900)
+    said = "1 targets left out are registered again" if ends == "comes back" else "1 targets left out stay out"
+    assert (told(site, said), told(site, "", repeated=True), site.claims()) == (1, 0, [])
+
+
+@pytest.mark.parametrize("seconds", [20, 300])
+def test_one_that_is_gone_is_told_of_once_though_another_one_comes_back_later(site: Site, seconds: int) -> None:
+    site.third()
+    execution = site.begins({"hook": {"type": "approval"}, "batch_size": 2, "instance_ids": list(site.ids)})
+    site.reaches(execution, "Ask")
+    site.account.client("ec2").terminate_instances(InstanceIds=[site.ids[0]])
+    site.account.advance(60)
+    site.account.faults.add(
+        "elbv2", "RegisterTargets", "InternalFailure", when=lambda p: p["Targets"][0]["Id"] == site.ids[1]
+    )
+    site.aborted(execution)
+    site.account.advance(seconds)
+    site.account.faults.clear()
+    site.account.advance(600)
+    named = [[target in mail.body for target in site.ids] for mail in site.mails if "left out" in mail.subject]
+    assert sorted(named) == [[False, True], [True, False]]
+
+
+def test_what_was_left_out_comes_back_though_its_tag_cannot_be_written_again(site: Site) -> None:
+    execution = site.begins({"hook": {"type": "approval"}, "instance_ids": [site.ids[0]]})
+    site.reaches(execution, "Ask")
+    site.elb.remove_tags(ResourceArns=[site.group], TagKeys=[f"kirikae:out:{site.ids[0]}"])
+    site.account.faults.add("elbv2", "AddTags", "TooManyTags", role="TargetRotation")
+    site.aborted(execution)
+    site.account.advance(300)
+    assert set(site.health().values()) == {"healthy"}
+    assert told(site, "1 targets left out are registered again") == 1
 
 
 def test_a_stack_that_only_rotates_says_that_nobody_hears_it(account: Account, build: Path) -> None:

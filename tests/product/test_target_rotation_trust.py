@@ -4,25 +4,18 @@ import json
 import re
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
+from rotation_stories import HOOKS, Site
 from template_tools import short_id
 
-from sandbox.account import Account
 from sandbox.services.stepfunctions import Execution
 from sandbox.stack import cloudformation
-from tests.product.test_target_rotation import HOOKS, Site
 
 STRANGER = "i-0123456789abcdef0"
 ASKS = {"hook": {"type": "approval"}}
 MACHINE = f"kirikae-{short_id('site')}-target-rotation"
-
-
-@pytest.fixture
-def new_site(account: Account, build: Path) -> Callable[..., Site]:
-    return lambda **parameters: Site(account, build, **parameters)
 
 
 @pytest.fixture
@@ -606,6 +599,30 @@ def test_what_was_registered_by_hand_and_is_not_healthy_stays_remembered(site: S
     site.hand("register", instance_id=site.ids[0])
     site.account.advance(600)
     assert (site.hand("status")["out"].keys(), site.claims()) == ({site.ids[0]}, [site.ids[0]])
+
+
+def test_what_somebody_registered_on_another_port_counts_as_back_and_is_told_once(site: Site) -> None:
+    site.hand("deregister", instance_id=site.ids[0])
+    site.account.advance(150)
+    site.elb.register_targets(TargetGroupArn=site.group, Targets=[{"Id": site.ids[0], "Port": 8080}])
+    site.account.advance(900)
+    assert (site.hand("status")["out"], site.claims()) == ({}, [])
+    assert site.subjects == ["rotation: 1 targets are back on other ports"]
+    assert f"{site.ids[0]}: " in site.mails[0].body
+    assert "service-primary:8080" in site.mails[0].body
+    assert [json.loads(t)["Port"] for t in site.registered()[site.group] if site.ids[0] in t] == [8080]
+
+
+def test_one_port_of_two_and_another_one_do_not_count_as_back(new_site: Callable[..., Site]) -> None:
+    site = new_site()
+    second = site.another_group(8080, 8081)
+    site.deployed(RotationTargetGroupArns=f"{site.group},{second}", ReconcileExpression="rate(1 minute)")
+    site.hand("deregister", instance_id=site.ids[0])
+    site.account.advance(150)
+    for group, port in ((site.group, 80), (second, 8081), (second, 9090)):
+        site.elb.register_targets(TargetGroupArn=group, Targets=[{"Id": site.ids[0], "Port": port}])
+    site.account.advance(600)
+    assert (site.hand("status")["out"].keys(), site.mails) == ({site.ids[0]}, [])
 
 
 def test_what_was_taken_out_by_hand_and_terminated_is_forgotten_and_told_once(site: Site) -> None:

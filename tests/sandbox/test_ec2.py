@@ -237,6 +237,16 @@ def test_one_call_takes_200_values_of_filters_and_100_ids_of_status(ec2):  # S15
     assert error_of(ec2.describe_instance_status, InstanceIds=ids[:101]) == "InvalidParameterValue"
 
 
+def test_other_calls_take_50_ids_100_values_or_20_resources(account):  # S17
+    ids = [f"i-{number:017x}" for number in range(101)]
+    scaling, ssm, elb = (account.client(service) for service in ("autoscaling", "ssm", "elbv2"))
+    scaling.describe_auto_scaling_instances(InstanceIds=ids[:50])
+    assert error_of(scaling.describe_auto_scaling_instances, InstanceIds=ids[:51]) == "ValidationError"
+    wanted = [{"Key": "InstanceIds", "Values": ids}]
+    assert error_of(ssm.describe_instance_information, Filters=wanted) == "InvalidFilterValue"
+    assert error_of(elb.describe_tags, ResourceArns=ids[:21]) == "ValidationError"
+
+
 def test_status_checks_are_initializing_for_two_minutes(account, ec2, subnet):  # F5
     launch(ec2, subnet)
     account.advance(15)

@@ -141,6 +141,20 @@ def tagged_again(config: Config, out: Mapping[str, Taken]) -> Mail:
     )
 
 
+def moved(config: Config, back: Mapping[str, Taken]) -> Mail:
+    """Return the mail about targets, taken out by hand, that somebody has registered on other ports since."""
+    return notify.mail(
+        config,
+        f"rotation: {len(back)} targets are back on other ports",
+        happened=Words(
+            f"They were taken out by hand and serve again, but where they were not before. They count as back, and how "
+            f"they were registered is forgotten:\n{_lines(back, 'en')}",
+            f"手動で切り離したターゲットが、以前と異なるポートで登録され正常です。"
+            f"復帰したものとして扱い、以前の登録内容は破棄しました:\n{_lines(back, 'ja')}",
+        ),
+    )
+
+
 def _lines(out: Mapping[str, Taken], language: str) -> str:
     """Return a line for each target: who took it out, since when, from where."""
     lines = []

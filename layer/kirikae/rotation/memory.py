@@ -17,6 +17,7 @@ from kirikae.errors import InputError
 from kirikae.rotation.claims import Claim
 from kirikae.rotation.world import Config, Member, Place
 
+ANY = -1  # nobody has noted which MinSize
 _MOST_CHARACTERS = 4096  # of a standard parameter's value
 
 
@@ -27,7 +28,7 @@ class Memory:
     executions: frozenset[str] = frozenset()
     by_hand: Mapping[str, Claim] = field(default_factory=dict)
     returned: Mapping[str, frozenset[str]] = field(default_factory=dict)  # of executions that have others out still
-    min_sizes: Mapping[str, int] = field(default_factory=dict)  # owed to Auto Scaling groups, by name
+    min_sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # Auto Scaling group -> owed, lowered to
 
 
 def read(config: Config) -> Memory:
@@ -120,10 +121,11 @@ def returned(config: Config, member: Member, wrote: int = 0) -> None:
     change(config, without, wrote)
 
 
-def lowered(config: Config, scaling_group: str, min_size: int) -> int:
-    """Remember the MinSize of a group before Standby lowers it; return the one to go back to, perhaps of before."""
-    owed = max(min_size, read(config).min_sizes.get(scaling_group, 0))
-    change(config, lambda known: replace(known, min_sizes={**known.min_sizes, scaling_group: owed}))
+def lowered(config: Config, scaling_group: str, min_size: int, smaller: int) -> int:
+    """Remember a group's MinSize before Standby makes it smaller; return the one to go back to, perhaps of before."""
+    owed, last = read(config).min_sizes.get(scaling_group, (min_size, min_size))
+    owed = max(min_size, owed) if last in (min_size, ANY) else min_size  # else somebody has set it since
+    change(config, lambda known: replace(known, min_sizes={**known.min_sizes, scaling_group: (owed, smaller)}))
     return owed
 
 
@@ -169,7 +171,7 @@ def _meant(config: Config, text: str) -> Memory:
         known: dict[str, Any] = json.loads(text)
         told = {target: _claim(config, *parts) for target, parts in known.get("by_hand", {}).items()}
         by_hand = {target: claim for target, claim in told.items() if claim.places}
-        min_sizes = {str(group): int(owed) for group, owed in known.get("min_sizes", {}).items()}
+        min_sizes = {str(group): _sizes(noted) for group, noted in known.get("min_sizes", {}).items()}
         returned = {str(name): frozenset(map(str, ids)) for name, ids in known.get("returned", {}).items()}
         return Memory(frozenset(map(str, known.get("executions", []))), by_hand, returned, min_sizes)
     except (ValueError, TypeError, AttributeError):  # written by hand: the tags and the executions must do
@@ -184,6 +186,12 @@ def _claim(config: Config, at: str, by: str, *places: Any) -> Claim:
         if group in groups
     )
     return Claim(moment(at), by, ours)
+
+
+def _sizes(noted: Any) -> tuple[int, int]:
+    """Return what is owed and lowered to; earlier releases noted only what is owed."""
+    owed, smaller = noted if isinstance(noted, list) else (noted, ANY)
+    return int(owed), int(smaller)
 
 
 def _short(target_group_arn: str) -> str:

@@ -12,6 +12,8 @@ from kirikae.rotation.claims import Claim
 from kirikae.rotation.guard import absent, present
 from kirikae.rotation.world import Health, Member, Rotation
 
+_MOST_RETURNS = 3  # of a target that somebody else puts back; each costs it the time of draining
+
 
 def timed_anew(rotation: Rotation, execution: Mapping[str, Any]) -> Rotation:
     """Count no time from before the execution was redriven, as its context says.
@@ -35,13 +37,22 @@ def own(rotation: Rotation, others: Mapping[str, str]) -> tuple[Rotation, Words 
     return {**rotation, "out": out, "skipped": [*rotation["skipped"], *left]}, Words(said, ja)
 
 
-def requeued(rotation: Rotation, health: Health) -> Rotation:
-    """Let targets that are registered again everywhere wait for their turn once more."""
+def requeued(rotation: Rotation, health: Health) -> tuple[Rotation, Words | None]:
+    """Let targets that are registered again everywhere wait for their turn once more; say so if that does not end.
+
+    An Auto Scaling group or a deployment may put back at once whatever leaves.
+    """
     back = [member for member in rotation["out"] if not absent(member, health)]
-    ids = {member["id"] for member in back}
-    queue = [Member(id=m["id"], places=m["places"], scaling_group=m["scaling_group"]) for m in back]
-    out = [member for member in rotation["out"] if member["id"] not in ids]
-    return {**rotation, "out": out, "queue": [*queue, *rotation["queue"]]}
+    if restless := [member["id"] for member in back if member.get("returns", 0) >= _MOST_RETURNS]:
+        ids, times = ", ".join(restless), _MOST_RETURNS + 1
+        ja = f"{ids} は作業の前に {times} 回、他から再登録されました"
+        return rotation, Words(f"somebody else has registered {ids} again {times} times before its hook", ja)
+    queue = [
+        Member(id=m["id"], places=m["places"], scaling_group=m["scaling_group"], returns=m.get("returns", 0) + 1)
+        for m in back
+    ]
+    out = [member for member in rotation["out"] if member not in back]
+    return {**rotation, "out": out, "queue": [*queue, *rotation["queue"]]}, None
 
 
 def placed(rotation: Rotation, registered: Mapping[str, Member], found: Mapping[str, Claim], by: str) -> Rotation:

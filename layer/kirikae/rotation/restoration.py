@@ -1,15 +1,18 @@
 """Targets that ended executions left out come back; and what is out without a tag that says so gets it again."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from botocore.exceptions import ClientError
+
 from kirikae import ec2
 from kirikae.clock import iso
+from kirikae.log import logger
 from kirikae.rotation import claims, guard, known, membership, memory, moves, scaling
 from kirikae.rotation.known import Known, Taken
 from kirikae.rotation.memory import Memory
-from kirikae.rotation.world import Config, Health
+from kirikae.rotation.world import Config, Health, Place, by_group
 
 
 def left_out(found: Known) -> dict[str, Taken]:
@@ -38,11 +41,24 @@ def _both(one: Taken, other: Taken | None) -> Taken:
     )
 
 
-def give_back(config: Config, left: Mapping[str, Taken]) -> dict[str, str]:
-    """Register it as it was, whatever health still shows; return by target id why that is not possible now, or ""."""
+def give_back(config: Config, left: Mapping[str, Taken], found: Known, seen: Health) -> dict[str, str]:
+    """Register it as it was, whatever health still shows; return by target id why that is not possible now, or "".
+
+    A tag that was removed is written again before: should this run die, the next one knows by it what is to be told.
+    """
     if config.dry_run:
         return dict.fromkeys(left, "DryRun is true")
+    for taken in left.values():
+        if guard.absent(taken.member, seen) and not found.told(taken.member):
+            _claim(taken)
     return {target: moves.give_back(taken.member) for target, taken in left.items()}
+
+
+def _claim(taken: Taken) -> None:
+    try:
+        membership.claim(taken.member, taken.by, taken.at)
+    except ClientError as error:  # whatever it is: a tag that cannot be written keeps nobody out
+        logger.warning("what is out cannot be tagged", target=taken.member["id"], problem=str(error))
 
 
 def closed(left: Mapping[str, Taken], problems: Mapping[str, str], seen: Health, now: datetime) -> dict[str, Taken]:
@@ -69,9 +85,12 @@ def listed(taken: Mapping[str, Taken]) -> str:
     return ", ".join(f"{target} ({iso(one.at)})" for target, one in sorted(taken.items()))
 
 
-def gone(left: Mapping[str, Taken], problems: Mapping[str, str]) -> dict[str, Taken]:
-    """Return those that never come back, because their instances are terminated."""
-    stuck = [target for target, problem in problems.items() if problem and target.startswith("i-")]
+def gone(left: Mapping[str, Taken], problems: Mapping[str, str], now: datetime) -> dict[str, Taken]:
+    """Return those that never come back, because their instances are terminated.
+
+    Not before their execution can be forgotten with them: by then they are told of once, whatever became of their tags.
+    """
+    stuck = [t for t, said in problems.items() if said and t.startswith("i-") and known.settled(left[t].execution, now)]
     states = ec2.instance_states(stuck)
     return {target: left[target] for target in stuck if states.get(target, "terminated") == "terminated"}
 
@@ -87,9 +106,38 @@ def over_by_hand(found: Known, seen: Health, now: datetime) -> tuple[dict[str, T
 
 
 def _serves(taken: Taken, seen: Health) -> bool:
-    """Tell whether a target is registered as it was, and healthy wherever anything is checked."""
-    states = {guard.state_of(taken.member, place, seen) for place in taken.member["places"]}
+    """Tell whether a target is registered as it was, or on other ports, and healthy wherever anything is checked."""
+    states = {
+        state
+        for places in by_group(taken.member["places"]).values()
+        for state in _elsewhere(taken, places, seen).values()
+        or [guard.state_of(taken.member, place, seen) for place in places]
+    }
     return states <= {"healthy", "unused"}
+
+
+def _elsewhere(taken: Taken, places: Sequence[Place], seen: Health) -> dict[int, str]:
+    """Return the other ports on which somebody has registered a target in the group of these places, with its states.
+
+    Empty while it is registered in one of them: then the others are waited for.
+    """
+    if len(guard.absent({**taken.member, "places": list(places)}, seen)) < len(places):
+        return {}
+    return {t.port: t.state for t in seen[places[0]["group"]] if t.id == taken.member["id"] and t.state != "draining"}
+
+
+def moved(back: Mapping[str, Taken], seen: Health) -> dict[str, Taken]:
+    """Return those of what is back that are on other ports than they were, with the places where they are now."""
+    found = {}
+    for target, taken in back.items():
+        now = [
+            Place(group=group, port=port, zone="", quic_server_id="")
+            for group, places in by_group(taken.member["places"]).items()
+            for port in _elsewhere(taken, places, seen)
+        ]
+        if now:
+            found[target] = replace(taken, member={**taken.member, "places": now})
+    return found
 
 
 def forget(config: Config, over: Mapping[str, Taken]) -> None:

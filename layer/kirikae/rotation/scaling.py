@@ -6,7 +6,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from kirikae import aws
+from kirikae import aws, patience
 from kirikae.log import logger
 from kirikae.rotation import memory
 from kirikae.rotation.world import Config
@@ -37,13 +37,14 @@ def stand_by(config: Config, instance_id: str, group_name: str) -> None:
     group = _group(group_name)
     smaller = group["DesiredCapacity"] - 1 if group else 0
     if group and smaller < group["MinSize"]:
-        owed = memory.lowered(config, group_name, group["MinSize"])
+        owed = memory.lowered(config, group_name, group["MinSize"], smaller)
         tag = {**_tag(group_name, str(owed)), "PropagateAtLaunch": False}
         aws.client("autoscaling").create_or_update_tags(Tags=[tag])
         aws.client("autoscaling").update_auto_scaling_group(AutoScalingGroupName=group_name, MinSize=smaller)
     aws.client("autoscaling").enter_standby(
         InstanceIds=[instance_id], AutoScalingGroupName=group_name, ShouldDecrementDesiredCapacity=True
     )
+    patience.until(lambda: _group(group_name), lambda shown: instance_id in _away(shown))  # for whoever looks next
 
 
 def in_service(instance_id: str, group_name: str) -> str:
@@ -62,11 +63,17 @@ def restore_min_size(config: Config, group_name: str, back: Iterable[str] = ()) 
     """Set MinSize as it was before the first Standby, unless an instance besides these is in Standby still.
 
     back: those that have just left it, which a read may not show.  A MinSize above what is in service would launch an
-    instance: until that many are, and while AWS refuses it, it stays owed.
+    instance: until that many are, and while AWS refuses it, it stays owed.  One that somebody has set since stays.
     """
     group, back = _group(group_name), set(back)
-    away, owed = _away(group), _owed(config, group_name, group)
-    if owed is None or not away <= back:
+    owed, lowered = _owed(config, group_name, group)
+    if owed == memory.ANY:
+        return
+    ours = (lowered, group.get("MinSize")) if lowered == memory.ANY else (lowered,)
+    if group and group["MinSize"] not in ours:  # or it is shown as it was before
+        group = patience.until(lambda: _group(group_name), lambda shown: shown.get("MinSize") in ours) or group
+    away = _away(group)
+    if not away <= back:
         return
     most = group["DesiredCapacity"] + len(away) if group else 0
     if group and owed > most:
@@ -74,8 +81,9 @@ def restore_min_size(config: Config, group_name: str, back: Iterable[str] = ()) 
         return
     if group:
         try:
-            if owed > group["MinSize"]:
+            if owed > group["MinSize"] and group["MinSize"] in ours:
                 aws.client("autoscaling").update_auto_scaling_group(AutoScalingGroupName=group_name, MinSize=owed)
+                patience.until(lambda: _group(group_name), lambda shown: shown.get("MinSize") == owed)
             aws.client("autoscaling").delete_tags(Tags=[_tag(group_name, str(owed))])
         except ClientError as error:  # whatever it is: it is remembered, and the next tick tries again
             logger.warning("MinSize cannot be restored", group=group_name, owed=owed, problem=str(error))
@@ -83,13 +91,14 @@ def restore_min_size(config: Config, group_name: str, back: Iterable[str] = ()) 
     memory.raised(config, group_name)
 
 
-def _owed(config: Config, group_name: str, group: dict[str, Any]) -> int | None:
-    """Return the MinSize to go back to, as it is remembered; None if nothing is owed.
+def _owed(config: Config, group_name: str, group: dict[str, Any]) -> tuple[int, int]:
+    """Return the MinSize to go back to, as it is remembered, and the one that it was lowered to; ANY if nothing is.
 
     An execution that a release before the memory began has written nothing but the tag.
     """
     tagged = next((str(tag["Value"]) for tag in group.get("Tags", []) if tag["Key"] == TAG), "")
-    return memory.read(config).min_sizes.get(group_name, int(tagged) if tagged.isdecimal() else None)
+    noted = (int(tagged) if tagged.isdecimal() else memory.ANY, memory.ANY)
+    return memory.read(config).min_sizes.get(group_name, noted)
 
 
 def _away(group: dict[str, Any]) -> set[str]:

@@ -67,11 +67,12 @@ def take_out(config: Config, event: Event) -> Rotation:
     groups = elb.target_groups(state["groups"])
     seen, asked, found = _seen(config, state, groups)
     state, lost = redrive.own(state, known.others(config, state["out"], by, seen))
-    state = claims.adopted(redrive.requeued(state, seen), found, by, seen)
+    state, restless = redrive.requeued(state, seen)
+    state = claims.adopted(state, found, by, seen)
     state = redrive.placed(state, members(seen, groups, guard.unplaced(seen, asked)), found, by)
     if not state["queue"] and not state["out"] and not lost:
         return steps.ended(state, "Finished", Words("every target is back and healthy", "全ターゲットが正常です"))
-    if reason := lost or _why_stop(config, state, execution["Id"]):
+    if reason := lost or restless or _why_stop(config, state, execution["Id"]):
         return steps.ended(state, "Stopped", reason)
     if (reason := moves.held(config)).en and not state["out"]:
         return steps.paused(state, now, reason)
