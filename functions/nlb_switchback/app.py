@@ -16,7 +16,7 @@ from kirikae.nlb import servers
 from kirikae.nlb.look import due, look
 from kirikae.nlb.mail import to_primary
 from kirikae.nlb.parameters import hands_off
-from kirikae.nlb.recovery import checked, enough, evidence, unsure, why
+from kirikae.nlb.recovery import checked, enough, evidence, few, unsure, why
 from kirikae.nlb.standing import COUNTS, found, known_seconds, standing
 from kirikae.nlb.switch import make
 from kirikae.nlb.world import Done, Switch, by_group
@@ -90,6 +90,8 @@ def decide(config: Config, seen: Observed) -> Decision[Switch]:
     lost = servers.no_way_back(config, seen.primary, seen.behind) if replaced else None
     if no_way := servers.not_counted(config, seen.primary) or lost:
         return Decision(no_way, refused=True, forced=back, counts="SwitchedToPrimary")
+    if mistaken := few(config, seen):
+        return Decision(mistaken, refused=True, forced=back, counts="SwitchedToPrimary")
     if not enough(config, seen):
         return Decision(Words(f"staying on the sorry page: {said.en}"))
     # In replace mode every run that finds enough servers raises a metric, and an alarm on it counts the minutes.

@@ -67,12 +67,13 @@ def mail(  # the order of the sections is the order in which a woken reader need
 
 
 def subject_line(service: str, text: str) -> str:
-    """Return an SNS subject: printable ASCII, fewer than 100 characters.
+    """Return an SNS subject: printable ASCII, fewer than 100 characters; one that is cut ends in three dots.
 
     https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
     """
     line = f"[kirikae] {service[:30]}: {text}".encode("ascii", "replace").decode()
-    return "".join(character for character in line if character.isprintable())[:99]
+    line = "".join(character for character in line if character.isprintable())
+    return line if len(line) < 100 else f"{line[:96]}..."
 
 
 def at(moment: datetime, form: str = "%Y-%m-%d %H:%M:%S") -> Words:

@@ -410,13 +410,32 @@ def test_more_healthy_targets_than_are_registered_are_no_outage(
     shop = new_shop(MinHealthyTargets="3", **given).deployed()
     shop.minutes(10)
     said = shop.switchover()
-    few = "MinHealthyTargets is 3, but fewer targets are registered, all of them healthy: 2 in "
+    few = "MinHealthyTargets is 3, but fewer targets are registered, all of them fit: 2 in "
     assert (said["outcome"], shop.serves) == ("refused", ["primary"])
     assert f"{few}{shop.service.primary_arn}" in said["reason"]
     assert shop.subjects == ["NOT answered (refused): a change is due"]
     shop.service.break_application()
     shop.minutes(2)
     assert (shop.serves, shop.subjects[1:]) == (["sorry"], [ON])
+
+
+@pytest.mark.parametrize("mode", ["weighted", "replace"])
+def test_a_way_back_that_wants_more_targets_than_are_registered_says_so(
+    new_shop: Callable[..., Shop], mode: str
+) -> None:
+    shop = new_shop(MinHealthyTargets="2", SwitchMode=mode).deployed()
+    shop.stops()
+    elb, group = shop.account.client("elbv2"), shop.service.primary_arn
+    elb.deregister_targets(TargetGroupArn=group, Targets=[{"Id": shop.service.instance_ids[1]}])
+    shop.minutes(7)
+    shop.service.start()
+    shop.minutes(10)
+    said = shop.switchback()
+    assert (said["outcome"], shop.serves) == ("refused", ["sorry"])
+    assert f"MinHealthyTargets is 2, but fewer targets are registered, all of them fit: 1 in {group}" in said["reason"]
+    elb.register_targets(TargetGroupArn=group, Targets=[{"Id": shop.service.instance_ids[1]}])
+    shop.minutes(10)
+    assert (shop.serves, shop.subjects) == (["primary"], [ON, OFF])
 
 
 def behind_an_alb(shop: Shop) -> str:

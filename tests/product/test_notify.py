@@ -18,7 +18,8 @@ SECTIONS = ((Words("Why", "理由"), Words("because", "なぜなら")), (Words("
         ("shop", "sorry page ON", "[kirikae] shop: sorry page ON"),
         ("店舗", "sorry page ON", "[kirikae] ??: sorry page ON"),
         ("shop\r\nBcc: everybody", "x\t\x00\x7fy", "[kirikae] shopBcc: everybody: xy"),
-        ("s" * 40, "x" * 100, "[kirikae] " + "s" * 30 + ": " + "x" * 57),
+        ("s" * 40, "x" * 100, "[kirikae] " + "s" * 30 + ": " + "x" * 54 + "..."),
+        ("s" * 40, "x" * 57, "[kirikae] " + "s" * 30 + ": " + "x" * 57),
     ],
 )
 def test_a_subject_is_one_short_line_of_printable_ascii(service: str, text: str, subject: str) -> None:

@@ -54,13 +54,7 @@ def few(config: Config, seen: Observed) -> Words | None:
     short = [group for group in seen.primary if _outage(config, seen, group)]
     if not short or down(seen) or not all(0 < healthy(seen, group) == len(seen.primary[group]) for group in short):
         return None
-    counts = ", ".join(f"{len(seen.primary[group])} in {group}" for group in short)
-    return Words(
-        f"MinHealthyTargets is {config.min_healthy_targets}, but fewer targets are registered, all of them healthy: "
-        f"{counts}; lower it or register more",
-        f"MinHealthyTargets は {config.min_healthy_targets} ですが、登録されているターゲットはそれより少なく、"
-        f"すべて正常です: {counts}。値を下げるか、ターゲットを追加登録してください",
-    )
+    return servers.too_few(config, {group: len(seen.primary[group]) for group in short})
 
 
 def outage(config: Config, seen: Observed) -> Words | None:

@@ -35,6 +35,16 @@ def enough(config: Config, seen: Observed) -> bool:
     return all(fit(config, seen, group) >= config.min_healthy_targets for group in seen.primary)
 
 
+def few(config: Config, seen: Observed) -> Words | None:
+    """Return why there is no way back though every target is fit: MinHealthyTargets wants more than are registered.
+
+    None while some are on their way out: others may be on their way in, as when an Auto Scaling group replaces them.
+    """
+    short = {group: len(found) for group, found in seen.primary.items() if 0 < len(found) < config.min_healthy_targets}
+    stuck = {group: count for group, count in short.items() if fit(config, seen, group) == count}
+    return servers.too_few(config, stuck) if stuck else None
+
+
 def unsure(seen: Observed) -> list[Alarm]:
     """Return the alarms that do not show enough fit targets for RecoveryMinutes."""
     shows = "ALARM" if seen.switches.mode == "replace" else "OK"

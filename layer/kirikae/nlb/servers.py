@@ -82,6 +82,17 @@ def not_counted(config: Config, primary: Health) -> Words | None:
     return None
 
 
+def too_few(config: Config, counts: Mapping[str, int]) -> Words:
+    """Return that MinHealthyTargets cannot be met by these groups, group -> registered targets, all of them fit."""
+    listed = ", ".join(f"{count} in {group}" for group, count in counts.items())
+    return Words(
+        f"MinHealthyTargets is {config.min_healthy_targets}, but fewer targets are registered, all of them fit: "
+        f"{listed}; lower it or register more",
+        f"MinHealthyTargets は {config.min_healthy_targets} ですが、登録されているターゲットはそれより少なく、"
+        f"すべて正常です: {listed}。値を下げるか、ターゲットを追加登録してください",
+    )
+
+
 def nobodys(target: Target, instances: Mapping[str, str] | None) -> bool:
     """Tell whether a target that fails its health checks is an address of the VPC that no interface has any more.
 
