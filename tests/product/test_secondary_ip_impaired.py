@@ -293,3 +293,12 @@ def test_a_server_that_stops_gives_up_an_address_that_had_no_room_at_once(accoun
     account.faults.clear()
     world.stops(0)
     assert world.sides == {1}
+
+
+def test_an_ipv6_address_whose_release_was_not_answered_is_tried_again_at_once(account: Account, build: Path) -> None:
+    world = Deployed(account, build, ipv6=1).deploy(**MOVES)
+    world.passes(6)
+    account.faults.add("ec2", "UnassignIpv6Addresses", None, times=1, body="empty")
+    fails(world, 0)
+    world.passes(7)
+    assert world.sides == {1}

@@ -162,7 +162,7 @@ STORIES = {
     ),
     "addresses move": Story(_pair, lambda pair: pair.stops(0), "addresses", "SecondaryIp", lambda pair: pair.where),
     "addresses leave a server that hangs": Story(
-        _pair_of_all_kinds, _holder_hangs, "addresses moved|addresses are on", "SecondaryIp", lambda pair: pair.sides
+        _pair_of_all_kinds, _holder_hangs, "addresses (moved|are on another)", "SecondaryIp", lambda pair: pair.sides
     ),
     "maintenance begins": Story(
         Alb, lambda alb: alb.wish("start", minutes=60), "maintenance ON", "AlbMaintenance", Alb.answers

@@ -25,15 +25,16 @@ def assign(interface_id: str, ipv4: Iterable[str]) -> None:
 def move_ipv6(interface_id: str, ipv6: Iterable[str], source_id: str = "") -> None:
     """Make the interface hold these IPv6 addresses; those that it does not take, the source gets back.
 
-    IPv6 has no reassignment: it takes two calls.  Raises what EC2 answered to the second one.
+    IPv6 has no reassignment: it takes two calls.  Raises what EC2 answered to the second one, or that it did not answer
+    the first one, which may have had no effect.
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AssignIpv6Addresses.html
     """
-    wanted = list(ipv6)
+    wanted, silent = list(ipv6), None
     if source_id:
         try:
             aws.client("ec2").unassign_ipv6_addresses(NetworkInterfaceId=source_id, Ipv6Addresses=wanted)
-        except BotoCoreError:  # no answer; if it had no effect, the next call is refused and nothing is lost
-            pass
+        except BotoCoreError as error:  # if it had no effect, the next call is refused and nothing is lost
+            silent = error
         except ClientError as error:
             if error.response["Error"]["Code"] not in _NOT_THERE:
                 raise
@@ -52,6 +53,8 @@ def move_ipv6(interface_id: str, ipv6: Iterable[str], source_id: str = "") -> No
                 names, (first, *_) = ", ".join(nobody), nobody.values()
                 text = f"{names} assigned to nobody: {error}; nor did {source_id} take it back: {first}"
                 raise UnfinishedError(text) from error
+        if silent:
+            raise silent from error
         raise
 
 
