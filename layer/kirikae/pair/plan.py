@@ -175,7 +175,7 @@ def _left(config: Config, seen: Observed, here: Mapping[str, str]) -> Iterator[t
 def _landings(config: Config, seen: Observed, to: str, wrong: Iterable[str]) -> dict[str, str]:
     """Choose for each Elastic IP that moves a private address on `to` that has none.
 
-    On an address that moves it goes along; one that is not associated goes to the floating address in the same place
+    On an address that moves, or has moved, it goes along; one that is not associated goes to the floating address in the same place
     of the list; every other one goes to the primary address or to a secondary one that is not floating.
     """
     arriving, target = {name for name in wrong if is_ipv4(name)}, seen.interfaces[to]
@@ -188,7 +188,7 @@ def _landings(config: Config, seen: Observed, to: str, wrong: Iterable[str]) -> 
         if allocation not in wrong:
             continue
         now = seen.elastic[allocation]
-        wanted = [*floating[number : number + 1] * (not now.interface_id), *own]
+        wanted = [now.private_ip, *floating[number : number + 1] * (not now.interface_id), *own]
         if now.private_ip in arriving:
             chosen[allocation] = now.private_ip
         # Where EC2 shows it although it is elsewhere by now, it was: nobody else is there.
