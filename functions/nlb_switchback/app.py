@@ -88,10 +88,8 @@ def decide(config: Config, seen: Observed) -> Decision[Switch]:
     said, back = evidence(config, seen), Switch("primary", to_switch)
     replaced = seen.switches.mode == "replace"
     lost = servers.no_way_back(config, seen.primary, seen.behind) if replaced else None
-    if no_way := servers.not_counted(config, seen.primary) or lost:
+    if no_way := servers.not_counted(config, seen.primary) or lost or few(config, seen):
         return Decision(no_way, refused=True, forced=back, counts="SwitchedToPrimary")
-    if mistaken := few(config, seen):
-        return Decision(mistaken, refused=True, forced=back, counts="SwitchedToPrimary")
     if not enough(config, seen):
         return Decision(Words(f"staying on the sorry page: {said.en}"))
     # In replace mode every run that finds enough servers raises a metric, and an alarm on it counts the minutes.

@@ -109,7 +109,7 @@ def numbered(source: Path, text: str) -> str:
 def test_a_decision_on_a_state_that_nobody_has_observed_is_listed(tmp_path: Path) -> None:
     outage, app = LAYER / "standby" / "outage.py", ROOT / "functions" / "cold_standby_start" / "app.py"
     decides = "return seen.active.state in ec2.DOWN or seen.active.state == ec2.MISSING"
-    alone = 'return Decision(Words(f"{active}; {lacks}"), refused=True)'
+    alone = "return Decision(Words(f\"{active}; {'; '.join(lost)}\"), refused=True)"
     by_hand = numbered(outage, decides) + numbered(app, alone) + numbered(app, "@logger.inject_lambda_context")
     (tmp_path / f"{partners.BY_HAND}-1").write_text(by_hand)
     assert partners.without_partner(tmp_path) == [
