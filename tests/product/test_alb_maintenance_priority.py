@@ -682,6 +682,59 @@ def test_a_taken_parked_number_gives_the_next_free_one_below(site: Site) -> None
     assert site.number == 49997
 
 
+@pytest.mark.parametrize("lag", [0.5, 3.0])
+@pytest.mark.parametrize("what", ["live number taken", "number in the way taken", "rule deleted"])
+def test_a_start_that_is_shown_the_rules_of_before_is_planned_anew_at_once(
+    new_site: Callable[..., Site], what: str, lag: float
+) -> None:
+    site = new_site(1, 2, 3).deployed(LivePriority="5" if what == "live number taken" else "1")
+    site.minutes(2)
+    site.account.lag.exactly("elbv2", lag)
+    if what == "rule deleted":
+        site.alb.delete_rule(site.alb.rule_arns["/b"])
+    else:
+        site.alb.add_rule(5 if what == "live number taken" else 4, "/new")
+    before = site.alb.priorities()
+    assert site.wish("start", minutes=60)["outcome"] == "changed"
+    assert site.statuses("/new") == [503]
+    assert [subject[:14] for subject in site.subjects] == ["maintenance ON"]
+    site.minutes(2)
+    site.wish("end")
+    assert site.alb.priorities() == before
+    assert site.subjects[1:] == ["maintenance OFF"]
+
+
+def test_a_start_that_is_shown_the_rules_of_before_for_long_is_an_error_and_comes_true_later(site: Site) -> None:
+    site.minutes(2)
+    site.account.lag.exactly("elbv2", 30.0)
+    site.alb.add_rule(4, "/new")
+    failed = site.account.functions.invoke(site.stack.resources[FUNCTION], {"type": "start", "minutes": 60})
+    assert failed.payload["errorType"] == "OutdatedError"
+    assert "PriorityInUse" in failed.payload["errorMessage"]
+    assert site.statuses() == SERVICE
+    site.minutes(2)
+    assert (site.statuses(), len(site.mails)) == (PAGE, 1)
+
+
+@pytest.mark.parametrize("what", ["parked number taken", "rule deleted", "own rule deleted"])
+def test_an_end_that_is_shown_the_rules_of_before_is_planned_anew_at_once(site: Site, what: str) -> None:
+    site.wish("start", minutes=60)
+    site.minutes(2)
+    site.account.lag.exactly("elbv2", 3.0)
+    if what == "parked number taken":
+        site.alb.add_rule(49999, "/late")
+    else:
+        site.alb.delete_rule(site.rule if what == "own rule deleted" else site.alb.rule_arns["/b"])
+    done = site.wish("end")
+    if what == "own rule deleted":
+        assert "it was deleted" in done["reason"]
+        return
+    assert site.subjects[1:] == ["maintenance OFF, rules differ from before"]
+    assert site.number == (49998 if what == "parked number taken" else 49999)
+    site.minutes(2)
+    assert len(site.mails) == 2
+
+
 def test_an_end_that_visitors_do_not_see_is_told_to_nobody_who_knows_no_start(site: Site) -> None:
     site.minutes(2)
     site.account.faults.add("elbv2", "SetRulePriorities", "InternalFailure", times=3, status=500)
