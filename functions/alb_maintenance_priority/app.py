@@ -48,8 +48,9 @@ def decide(config: Config, seen: Observed) -> Decision[Changes]:
     if config.rule not in seen.order.priorities:
         gone = f"rule {config.rule} is not among the listener's rules"
         why = f": it was deleted; {MADE_AGAIN}" if config.live else " that have a priority; name another"
+        said = [Words(f"MaintenanceRuleArn: {gone}{why}"), *([ours.kept_numbers(config)] if seen.forgotten else [])]
         waits = bool(seen.stored.open(seen.now))
-        return Decision(Words(f"MaintenanceRuleArn: {gone}{why}"), refused=True, urgent=waits, about="no rule")
+        return Decision(notify.lines(said), refused=True, urgent=waits, about="no rule")
     return _in_maintenance(config, seen) if seen.stored.open(seen.now) else _out_of_maintenance(config, seen)
 
 

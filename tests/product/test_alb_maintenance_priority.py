@@ -366,6 +366,7 @@ class Site(Shop):
 
 
 SERVICE, PAGE = [200, 200, 200], [303, 503, 503]
+KEEP = "Rules that had made room for it keep their numbers"
 
 
 @pytest.fixture
@@ -446,6 +447,7 @@ def test_a_window_written_by_hand_is_a_window(site: Site) -> None:
     site.store({"by hand": {"until": site.now(minutes=10).isoformat(), "reason": "no function at hand"}})
     site.minutes(2)
     assert site.statuses() == PAGE
+    assert KEEP not in site.mails[0].body
     site.store({})
     site.minutes(2)
     assert (site.statuses(), site.alb.priorities()) == (SERVICE, site.before)
@@ -680,6 +682,32 @@ def test_a_taken_parked_number_gives_the_next_free_one_below(site: Site) -> None
     site.wish("start", minutes=60)
     site.wish("end")
     assert site.number == 49997
+
+
+@pytest.mark.parametrize("gone", ["deleted", "replaced", "made again"])
+def test_a_live_rule_that_is_gone_leaves_the_others_numbers_and_says_so(site: Site, gone: str) -> None:
+    site.wish("start", minutes=60)
+    site.minutes(2)
+    if gone == "replaced":
+        site.updated(MaintenanceRuleArn=site.alb.add_catch_all(40000))
+    else:
+        site.alb.delete_rule(site.rule)
+    if gone == "made again":
+        site.updated(MaintenanceListenerArn="")
+        site.updated(MaintenanceListenerArn=site.alb.listener_arn)
+    site.minutes(3)
+    assert [site.alb.priorities()[arn] for arn in site.alb.rule_arns.values()] == [2, 3, 4]
+    assert [subject[:14] for subject in site.subjects[1:]] == [
+        "NOT answered (" if gone == "deleted" else "maintenance ON"
+    ]
+    assert KEEP in site.mails[1].body
+    assert (
+        f"aws elbv2 describe-rules --region ap-northeast-1 --listener-arn {site.alb.listener_arn}" in site.mails[1].body
+    )
+    site.wish("end")
+    site.minutes(2)
+    site.wish("start", minutes=60)
+    assert sum(KEEP in mail.body for mail in site.mails) == 1
 
 
 @pytest.mark.parametrize("lag", [0.5, 3.0])
@@ -1506,6 +1534,7 @@ def test_an_update_in_mid_window_is_healed_by_the_next_tick_and_undone_by_the_en
     told = 2 if "ParkedPriority" in changed else 1  # visitors had the page all the time
     assert [subject[:14] for subject in watched.subjects] == ["maintenance ON"] * told
     assert ("put back meanwhile" in watched.mails[-1].body) == (told == 2)
+    assert KEEP not in watched.mails[-1].body
     watched.wish("end")
     parked = int(changed.get("ParkedPriority", 49999))
     assert (watched.sees(), watched.alb.priorities()) == (IN_SERVICE, watched.before | {watched.rule: parked})

@@ -7,11 +7,11 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from kirikae import clock, env, patience
+from kirikae import clock, env, patience, told
 from kirikae.decision import Change, Decision
 from kirikae.errors import OutdatedError
 from kirikae.events import Hint
-from kirikae.maintenance import ours, rules, windows
+from kirikae.maintenance import ours, rules, standing, windows
 from kirikae.maintenance.rules import Memory
 from kirikae.maintenance.windows import Stored
 from kirikae.maintenance.world import Config, Observed
@@ -26,7 +26,14 @@ def look(config: Config, hint: Hint) -> Observed:
     if hint.wish and _overtaken(stored, memory):
         later = windows.read(config.maintenance_parameter)
         stored = max(stored, replace(later, note=stored.note, started=stored.started), key=lambda one: one.version)
-    return Observed(clock.now(), stored, order, memory)
+    now, began = clock.now(), not stored.started and bool(stored.open(clock.now()))
+    return Observed(now, stored, order, memory, forgotten=began and not memory.state and _told_on(config))
+
+
+def _told_on(config: Config) -> bool:
+    """Tell whether people were told last that visitors get the page."""
+    note = told.read(config.told_parameter)
+    return note is not None and note.known.get(standing.PAGE) == standing.ON[standing.PAGE]
 
 
 def _overtaken(stored: Stored, memory: Memory) -> bool:

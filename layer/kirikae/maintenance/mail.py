@@ -21,11 +21,12 @@ def started(config: Config, seen: Observed, change: GoLive, result: Result[Any, 
     ends = [window.until for window in open_windows.values() if window.until]
     announced = len(ends) == len(open_windows)
     until = notify.at(max(ends), "%Y-%m-%d %H:%M").of(config.notification_language) if announced else ""
+    kept = [ours.kept_numbers(config)] if seen.forgotten else []
     endless = "" if announced else ", except one without a time: mailed every hour"
     return notify.mail(
         config,
         f"maintenance ON {f'until {until}' if until else 'WITHOUT an announced end'}",
-        happened=_comes_before(config, before),
+        happened=notify.lines([_comes_before(config, before), *kept]),
         why=result.reason,
         since=notify.since(result.times),
         check=Words(

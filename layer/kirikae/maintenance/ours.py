@@ -1,5 +1,6 @@
 """Our rules as they are seen: where they stand, which match nothing, and what a rule of the user's own would take."""
 
+from kirikae import notify
 from kirikae.decision import Change
 from kirikae.maintenance import rules
 from kirikae.maintenance.priorities import back
@@ -144,3 +145,15 @@ def untouched(config: Config, seen: Observed) -> str:
         f"MaintenanceRuleArn: rule {config.rule} stands at the live priority {config.places[config.rule]}, and it was "
         f"not kirikae that put it there; start a window, whose end parks it, or park the rule by hand"
     )
+
+
+def kept_numbers(config: Config) -> Words:
+    """Return what became of the other rules where the live rule was deleted or replaced: its tags went with it."""
+    shows = f"--listener-arn {config.maintenance_listener_arn} --query 'Rules[].[Priority,RuleArn]' --output text"
+    said = Words(
+        "The rule that showed the page in this window is gone, and the memory of the order before it too. Rules that "
+        "had made room for it keep their numbers, in the same order. These are:",
+        "この時間帯にページを表示していたルールと、その元の順序の記録がなくなりました。場所を空けたルールの優先度は"
+        "そのままです (順序は同じです)。現在の優先度:",
+    )
+    return notify.with_commands(said, [notify.aws_command(config, "elbv2 describe-rules", shows)])
