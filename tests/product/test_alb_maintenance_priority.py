@@ -803,6 +803,34 @@ def test_a_start_names_the_rules_that_still_come_before_the_page(new_site: Calla
     assert "before the other rules" not in site.mails[0].body
 
 
+@pytest.mark.parametrize("how", ["added", "moved"])
+@pytest.mark.parametrize("held", [False, True])
+def test_a_rule_that_others_put_before_the_page_is_told_at_once_and_once(
+    new_site: Callable[..., Site], how: str, held: bool
+) -> None:
+    site = new_site(10, 20, 30).deployed(LivePriority="15")
+    first, moved, _ = site.alb.rule_arns.values()
+    site.wish("start", minutes=60)
+    site.minutes(2)
+    if held:
+        site.held(30)
+    put = site.alb.add_rule(3, "/new") if how == "added" else moved
+    site.alb.move((put, 3))
+    site.minutes(3)
+    assert site.subjects[1:] == ["maintenance ON, but rules were put before the page"]
+    names = ", ".join(arn.rpartition("/")[2] for arn in (put, first))
+    assert f"whose visitors get no page: {names}." in site.mails[1].body
+    site.minutes(10)
+    site.alb.delete_rule(put)
+    site.minutes(3)
+    assert len(site.mails) == 2
+    site.alb.add_rule(4, "/newer")
+    site.minutes(3)
+    site.wish("end", force=held, **({"reason": "over"} if held else {}))
+    site.minutes(3)
+    assert [subject[:15] for subject in site.subjects[2:]] == ["maintenance ON,", "maintenance OFF"]
+
+
 def test_a_mail_about_a_page_that_was_found_undoes_it_too(site: Site) -> None:
     for wish, expected in (({"type": "start", "minutes": 60}, SERVICE), ({"type": "end", "window": "again"}, PAGE)):
         site.minutes(2)

@@ -1,5 +1,7 @@
 """Our rules as they are seen: where they stand, which match nothing, and what a rule of the user's own would take."""
 
+from collections.abc import Mapping
+
 from kirikae import notify
 from kirikae.decision import Change
 from kirikae.maintenance import rules
@@ -120,6 +122,13 @@ def in_the_way(config: Config, seen: Observed, change: Park) -> str:
     first = min(others, key=others.__getitem__, default="")
     live = others.get(first) in config.places.values() and first in seen.order.everything
     return first if live and len(others) > 1 else ""
+
+
+def before(config: Config, seen: Observed, moves: Mapping[str, int]) -> list[str]:
+    """Return the rules of others that come before the maintenance rule after these moves, the first one first."""
+    numbers = {**seen.order.priorities, **moves}
+    others = [rule for rule in numbers if rule not in config.ours and rule not in seen.order.nothing]
+    return sorted((rule for rule in others if numbers[rule] < numbers[config.rule]), key=numbers.__getitem__)
 
 
 def harm(config: Config, seen: Observed) -> str:
