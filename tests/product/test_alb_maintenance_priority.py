@@ -1635,6 +1635,28 @@ def test_another_live_priority_in_mid_window_is_no_move_by_others(
     assert (site.statuses(), site.alb.priorities()) == (SERVICE, site.before)
 
 
+def test_other_replies_in_mid_window_are_what_visitors_get_from_then_on_and_touch_no_rule(site: Site) -> None:
+    site.wish("start", minutes=60)
+    site.minutes(2)
+    writes = len(site.writes("ModifyRule")), len(site.writes("SetRulePriorities"))
+    everything = {"path": "/", "status": 200, "json": {"message": "back at six"}}
+    elsewhere = {"path": "/b", "status": 303, "location": "https://status.example.com/"}
+    for replies, expected in (([everything], [200] * 3), ([elsewhere, everything], [200, 303, 200])):
+        site.updated(MaintenanceReplies=json.dumps(replies), MaintenanceTimezone="Europe/London")
+        assert site.statuses() == expected
+        site.minutes(2)
+        assert site.statuses() == expected
+    assert (len(site.writes("ModifyRule")), len(site.writes("SetRulePriorities"))) == writes
+    site.updated(MaintenanceReplies='[{"path": "/", "status": 503}]')  # which CloudFormation cannot see
+    assert site.statuses() == [502] * 3
+    site.minutes(3)
+    assert len(site.alarm_mails("MaintenancePageErrors")) == 1
+    site.updated(MaintenanceReplies='[{"path": "/", "status": 503, "page": true}]')
+    assert site.statuses() == [503] * 3
+    site.wish("end")
+    assert (site.statuses(), site.alb.priorities(), len(site.mails)) == (SERVICE, site.before, 2)
+
+
 def test_the_capability_can_be_taken_away_in_mid_window(watched: Watched) -> None:
     watched.wish("start", minutes=60)
     watched.stack = cloudformation.update(watched.account, watched.stack, watched.build, {})
