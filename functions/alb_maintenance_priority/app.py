@@ -5,17 +5,18 @@ stored windows want it. So a lost end costs nothing: its window is over at its `
 While no window is open, the rules that the stack made match nothing, so that no priority decides what visitors get.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any, assert_never
 
-from kirikae import notify, reconcile
+from kirikae import notify, patience, reconcile
 from kirikae.decision import Decision, Made, Result
 from kirikae.errors import UnfinishedError
 from kirikae.events import Hint
 from kirikae.log import logger
 from kirikae.maintenance import ours, rules, windows
-from kirikae.maintenance.look import patiently, reopened
+from kirikae.maintenance.look import as_seen, patiently, reopened
 from kirikae.maintenance.mail import closed, ended, left, started
 from kirikae.maintenance.priorities import back, front
 from kirikae.maintenance.rules import Memory
@@ -47,8 +48,9 @@ def decide(config: Config, seen: Observed) -> Decision[Changes]:
     if config.rule not in seen.order.priorities:
         gone = f"rule {config.rule} is not among the listener's rules"
         why = f": it was deleted; {MADE_AGAIN}" if config.live else " that have a priority; name another"
+        said = [Words(f"MaintenanceRuleArn: {gone}{why}"), *([ours.kept_numbers(config)] if seen.forgotten else [])]
         waits = bool(seen.stored.open(seen.now))
-        return Decision(Words(f"MaintenanceRuleArn: {gone}{why}"), refused=True, urgent=waits, about="no rule")
+        return Decision(notify.lines(said), refused=True, urgent=waits, about="no rule")
     return _in_maintenance(config, seen) if seen.stored.open(seen.now) else _out_of_maintenance(config, seen)
 
 
@@ -121,6 +123,7 @@ def _out_of_maintenance(config: Config, seen: Observed) -> Decision[Changes]:
     return Decision(reason, change, urgent=page, unseen=not page, counts="MaintenanceEnded", lasting=lasting)
 
 
+@as_seen()
 def act(config: Config, seen: Observed, change: Changes) -> Made:
     """Write so that no visitor gets anything wrong wherever a run dies, and read back; raise UnfinishedError.
 
@@ -182,11 +185,14 @@ reconcile.warm_up(Config, lambda config: rules.read(config.maintenance_listener_
 def lambda_handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """Store the wish, if the event is one, and reconcile the rule with the windows.
 
+    Where others have changed the rules since they were read, the event is taken once more, as Lambda would repeat it.
     A start that came while the rules went back was told that the page is on: so the page comes back at once.
     """
-    store = partial(store_wish, str(getattr(context, "aws_request_id", "")))
-    report = reconcile.reconcile(event, Config, observe, decide, act, mail, store, TELLS)
+
+    def run(event: object, observe: Callable[[Config, Hint], Observed], store: Any) -> dict[str, Any]:
+        return patience.anew(lambda: reconcile.reconcile(event, Config, observe, decide, act, mail, store, TELLS))
+
+    report = run(event, observe, partial(store_wish, str(getattr(context, "aws_request_id", ""))))
     while later := reopened(report):
-        again = partial(observe, newer=later)
-        report = reconcile.reconcile({"action": "reconcile"}, Config, again, decide, act, mail, None, TELLS)
+        report = run({"action": "reconcile"}, partial(observe, newer=later), None)
     return report

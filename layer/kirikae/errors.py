@@ -45,6 +45,10 @@ class UnfinishedError(RuntimeError):
         self.done = done
 
 
+class OutdatedError(RuntimeError):
+    """AWS refused a write because the world is not as it was read; nothing is wrong with it, and a new look helps."""
+
+
 class OtherRunError(Exception):
     """Another run of the same function is further than this one, which therefore stops; the text says what it made."""
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from kirikae.errors import OutdatedError
 from kirikae.log import logger
 
 # Between the looks, in seconds; none begins later than LONGEST after the first, however slowly AWS answers.
@@ -31,3 +32,17 @@ def until[T](look: Callable[[], T], shows: Callable[[T], bool]) -> T | None:
             break
         time.sleep(min(pause, left))
     return seen
+
+
+def anew[T](run: Callable[[], T]) -> T:
+    """Run again what a read of before has misled, until the patience is over; return what it returns."""
+    began = time.time()
+    for pause in PAUSES:
+        try:
+            return run()
+        except OutdatedError as error:
+            if time.time() - began > LONGEST:
+                raise
+            logger.warning("planned by what is no more; looking again", problem=str(error))
+            time.sleep(pause)
+    return run()

@@ -366,6 +366,7 @@ class Site(Shop):
 
 
 SERVICE, PAGE = [200, 200, 200], [303, 503, 503]
+KEEP = "Rules that had made room for it keep their numbers"
 
 
 @pytest.fixture
@@ -446,6 +447,7 @@ def test_a_window_written_by_hand_is_a_window(site: Site) -> None:
     site.store({"by hand": {"until": site.now(minutes=10).isoformat(), "reason": "no function at hand"}})
     site.minutes(2)
     assert site.statuses() == PAGE
+    assert KEEP not in site.mails[0].body
     site.store({})
     site.minutes(2)
     assert (site.statuses(), site.alb.priorities()) == (SERVICE, site.before)
@@ -682,6 +684,85 @@ def test_a_taken_parked_number_gives_the_next_free_one_below(site: Site) -> None
     assert site.number == 49997
 
 
+@pytest.mark.parametrize("gone", ["deleted", "replaced", "made again"])
+def test_a_live_rule_that_is_gone_leaves_the_others_numbers_and_says_so(site: Site, gone: str) -> None:
+    site.wish("start", minutes=60)
+    site.minutes(2)
+    if gone == "replaced":
+        site.updated(MaintenanceRuleArn=site.alb.add_catch_all(40000))
+    else:
+        site.alb.delete_rule(site.rule)
+    if gone == "made again":
+        site.updated(MaintenanceListenerArn="")
+        site.updated(MaintenanceListenerArn=site.alb.listener_arn)
+    site.minutes(3)
+    assert [site.alb.priorities()[arn] for arn in site.alb.rule_arns.values()] == [2, 3, 4]
+    assert [subject[:14] for subject in site.subjects[1:]] == [
+        "NOT answered (" if gone == "deleted" else "maintenance ON"
+    ]
+    assert KEEP in site.mails[1].body
+    assert (
+        f"aws elbv2 describe-rules --region ap-northeast-1 --listener-arn {site.alb.listener_arn}" in site.mails[1].body
+    )
+    site.wish("end")
+    site.minutes(2)
+    site.wish("start", minutes=60)
+    assert sum(KEEP in mail.body for mail in site.mails) == 1
+
+
+@pytest.mark.parametrize("lag", [0.5, 3.0])
+@pytest.mark.parametrize("what", ["live number taken", "number in the way taken", "rule deleted"])
+def test_a_start_that_is_shown_the_rules_of_before_is_planned_anew_at_once(
+    new_site: Callable[..., Site], what: str, lag: float
+) -> None:
+    site = new_site(1, 2, 3).deployed(LivePriority="5" if what == "live number taken" else "1")
+    site.minutes(2)
+    site.account.lag.exactly("elbv2", lag)
+    if what == "rule deleted":
+        site.alb.delete_rule(site.alb.rule_arns["/b"])
+    else:
+        site.alb.add_rule(5 if what == "live number taken" else 4, "/new")
+    before = site.alb.priorities()
+    assert site.wish("start", minutes=60)["outcome"] == "changed"
+    assert site.statuses("/new") == [503]
+    assert [subject[:14] for subject in site.subjects] == ["maintenance ON"]
+    site.minutes(2)
+    site.wish("end")
+    assert site.alb.priorities() == before
+    assert site.subjects[1:] == ["maintenance OFF"]
+
+
+def test_a_start_that_is_shown_the_rules_of_before_for_long_is_an_error_and_comes_true_later(site: Site) -> None:
+    site.minutes(2)
+    site.account.lag.exactly("elbv2", 30.0)
+    site.alb.add_rule(4, "/new")
+    failed = site.account.functions.invoke(site.stack.resources[FUNCTION], {"type": "start", "minutes": 60})
+    assert failed.payload["errorType"] == "OutdatedError"
+    assert "PriorityInUse" in failed.payload["errorMessage"]
+    assert site.statuses() == SERVICE
+    site.minutes(2)
+    assert (site.statuses(), len(site.mails)) == (PAGE, 1)
+
+
+@pytest.mark.parametrize("what", ["parked number taken", "rule deleted", "own rule deleted"])
+def test_an_end_that_is_shown_the_rules_of_before_is_planned_anew_at_once(site: Site, what: str) -> None:
+    site.wish("start", minutes=60)
+    site.minutes(2)
+    site.account.lag.exactly("elbv2", 3.0)
+    if what == "parked number taken":
+        site.alb.add_rule(49999, "/late")
+    else:
+        site.alb.delete_rule(site.rule if what == "own rule deleted" else site.alb.rule_arns["/b"])
+    done = site.wish("end")
+    if what == "own rule deleted":
+        assert "it was deleted" in done["reason"]
+        return
+    assert site.subjects[1:] == ["maintenance OFF, rules differ from before"]
+    assert site.number == (49998 if what == "parked number taken" else 49999)
+    site.minutes(2)
+    assert len(site.mails) == 2
+
+
 def test_an_end_that_visitors_do_not_see_is_told_to_nobody_who_knows_no_start(site: Site) -> None:
     site.minutes(2)
     site.account.faults.add("elbv2", "SetRulePriorities", "InternalFailure", times=3, status=500)
@@ -720,6 +801,34 @@ def test_a_start_names_the_rules_that_still_come_before_the_page(new_site: Calla
     [before] = re.findall(r"still come before it, and whose visitors get no page: (.+)\.", site.mails[0].body)
     assert before.split(", ") == [site.alb.rule_arns[path].rpartition("/")[2] for path in ("/a", "/b")]
     assert "before the other rules" not in site.mails[0].body
+
+
+@pytest.mark.parametrize("how", ["added", "moved"])
+@pytest.mark.parametrize("held", [False, True])
+def test_a_rule_that_others_put_before_the_page_is_told_at_once_and_once(
+    new_site: Callable[..., Site], how: str, held: bool
+) -> None:
+    site = new_site(10, 20, 30).deployed(LivePriority="15")
+    first, moved, _ = site.alb.rule_arns.values()
+    site.wish("start", minutes=60)
+    site.minutes(2 if held else 0.1)  # before the first tick after the start, too
+    if held:
+        site.held(30)
+    put = site.alb.add_rule(3, "/new") if how == "added" else moved
+    site.alb.move((put, 3))
+    site.minutes(3)
+    assert site.subjects[1:] == ["maintenance ON, but rules were put before the page"]
+    names = ", ".join(arn.rpartition("/")[2] for arn in (put, first))
+    assert f"whose visitors get no page: {names}." in site.mails[1].body
+    site.minutes(10)
+    site.alb.delete_rule(put)
+    site.minutes(3)
+    assert len(site.mails) == 2
+    site.alb.add_rule(4, "/newer")
+    site.minutes(3)
+    site.wish("end", force=held, **({"reason": "over"} if held else {}))
+    site.minutes(3)
+    assert [subject[:15] for subject in site.subjects[2:]] == ["maintenance ON,", "maintenance OFF"]
 
 
 def test_a_mail_about_a_page_that_was_found_undoes_it_too(site: Site) -> None:
@@ -1453,6 +1562,7 @@ def test_an_update_in_mid_window_is_healed_by_the_next_tick_and_undone_by_the_en
     told = 2 if "ParkedPriority" in changed else 1  # visitors had the page all the time
     assert [subject[:14] for subject in watched.subjects] == ["maintenance ON"] * told
     assert ("put back meanwhile" in watched.mails[-1].body) == (told == 2)
+    assert KEEP not in watched.mails[-1].body
     watched.wish("end")
     parked = int(changed.get("ParkedPriority", 49999))
     assert (watched.sees(), watched.alb.priorities()) == (IN_SERVICE, watched.before | {watched.rule: parked})
@@ -1518,9 +1628,33 @@ def test_another_live_priority_in_mid_window_is_no_move_by_others(
     site.updated(LivePriority=after)
     site.minutes(3)
     assert site.number == int(after)
-    assert [subject[:14] for subject in site.subjects] == ["maintenance ON"]
+    told = 1 if after == "1" and before == "2" else 2  # where other visitors get the page than before, they are named
+    assert [subject[:14] for subject in site.subjects] == ["maintenance ON"] * told
+    assert ("whose visitors get no page" in site.mails[-1].body) == (after == "25")
     site.wish("end")
     assert (site.statuses(), site.alb.priorities()) == (SERVICE, site.before)
+
+
+def test_other_replies_in_mid_window_are_what_visitors_get_from_then_on_and_touch_no_rule(site: Site) -> None:
+    site.wish("start", minutes=60)
+    site.minutes(2)
+    writes = len(site.writes("ModifyRule")), len(site.writes("SetRulePriorities"))
+    everything = {"path": "/", "status": 200, "json": {"message": "back at six"}}
+    elsewhere = {"path": "/b", "status": 303, "location": "https://status.example.com/"}
+    for replies, expected in (([everything], [200] * 3), ([elsewhere, everything], [200, 303, 200])):
+        site.updated(MaintenanceReplies=json.dumps(replies), MaintenanceTimezone="Europe/London")
+        assert site.statuses() == expected
+        site.minutes(2)
+        assert site.statuses() == expected
+    assert (len(site.writes("ModifyRule")), len(site.writes("SetRulePriorities"))) == writes
+    site.updated(MaintenanceReplies='[{"path": "/", "status": 503}]')  # which CloudFormation cannot see
+    assert site.statuses() == [502] * 3
+    site.minutes(3)
+    assert len(site.alarm_mails("MaintenancePageErrors")) == 1
+    site.updated(MaintenanceReplies='[{"path": "/", "status": 503, "page": true}]')
+    assert site.statuses() == [503] * 3
+    site.wish("end")
+    assert (site.statuses(), site.alb.priorities(), len(site.mails)) == (SERVICE, site.before, 2)
 
 
 def test_the_capability_can_be_taken_away_in_mid_window(watched: Watched) -> None:

@@ -435,6 +435,22 @@ def end_of(expression: str, zone: ZoneInfo, start: str) -> datetime:
         ),
         pytest.param(TOKYO, "cron(0 6 * * ? *)", "2026-12-06T06:00", "2026-12-07T06:00:00+09:00", 24, id="at an end"),
         pytest.param(LONDON, "cron(0 4 ? * SUN *)", "2027-06-06T00:00", "2027-06-06T04:00:00+01:00", 4, id="summer"),
+        pytest.param(
+            ZoneInfo("Australia/Lord_Howe"),
+            "cron(5,10,30 2 ? * SUN *)",
+            "2027-10-03T00:00",
+            "2027-10-03T02:30:00+11:00",
+            2,
+            id="behind two in the gap",
+        ),
+        pytest.param(
+            ZoneInfo("America/Nuuk"),
+            "cron(30 23 ? * SAT *)",
+            "2027-03-28T00:10",
+            "2027-03-28T00:30:00-01:00",
+            1 / 3,
+            id="in a gap before midnight",
+        ),
     ],
 )
 def test_a_scheduled_window_ends_at_the_local_time_of_its_schedule(

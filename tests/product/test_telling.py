@@ -83,15 +83,25 @@ class Alb:
         self.account.functions.invoke_async(function, {"type": kind, **fields})
         self.account.settle()
 
-    def answers(self) -> list[int]:
-        """Return what visitors get."""
-        return [AlbPlane(self.account, self.service.listener_arn).get(path).status for path in ("/a", "/b", "/c")]
+    def shows(self) -> tuple[list[int], list[int]]:
+        """Return what visitors get, and the numbers of the rules, ours last."""
+        plane, numbers = AlbPlane(self.account, self.service.listener_arn), self.service.priorities()
+        arns = [*self.service.rule_arns.values(), self.stack.resources["MaintenanceRule"]]
+        return [plane.get(path).status for path in ("/a", "/b", "/c")], [numbers[arn] for arn in arns]
 
 
 def _live(account: Account, build: Path) -> Alb:
     alb = Alb(account, build)
     alb.wish("start", minutes=60)
     account.advance(60)
+    return alb
+
+
+def _about_to_end(account: Account, build: Path) -> Alb:
+    alb = Alb(account, build)
+    alb.wish("start", minutes=3)
+    account.advance(179)
+    account.sns.messages.clear()
     return alb
 
 
@@ -165,9 +175,12 @@ STORIES = {
         _pair_of_all_kinds, _holder_hangs, "addresses (moved|are on)", "SecondaryIp", lambda pair: pair.sides
     ),
     "maintenance begins": Story(
-        Alb, lambda alb: alb.wish("start", minutes=60), "maintenance ON", "AlbMaintenance", Alb.answers
+        Alb, lambda alb: alb.wish("start", minutes=60), "maintenance ON", "AlbMaintenance", Alb.shows
     ),
-    "maintenance ends": Story(_live, lambda alb: alb.wish("end"), "maintenance OFF", "AlbMaintenance", Alb.answers),
+    "maintenance ends": Story(_live, lambda alb: alb.wish("end"), "maintenance OFF", "AlbMaintenance", Alb.shows),
+    "maintenance ends by its time": Story(
+        _about_to_end, lambda alb: alb.account.advance(60), "maintenance OFF", "AlbMaintenance", Alb.shows
+    ),
     "a standby starts": Story(
         _batch, _active_stops, r"(?<!no )standby \S+ (started|is running already)", "ColdStandby", _running
     ),

@@ -1,13 +1,17 @@
 """What is read before a decision: windows, rules and memory, each of which may still show what was before a change."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from kirikae import clock, env, patience
+from botocore.exceptions import ClientError
+
+from kirikae import clock, env, patience, told
 from kirikae.decision import Change, Decision
+from kirikae.errors import OutdatedError
 from kirikae.events import Hint
-from kirikae.maintenance import ours, rules, windows
+from kirikae.maintenance import ours, rules, standing, windows
 from kirikae.maintenance.rules import Memory
 from kirikae.maintenance.windows import Stored
 from kirikae.maintenance.world import Config, Observed
@@ -22,7 +26,14 @@ def look(config: Config, hint: Hint) -> Observed:
     if hint.wish and _overtaken(stored, memory):
         later = windows.read(config.maintenance_parameter)
         stored = max(stored, replace(later, note=stored.note, started=stored.started), key=lambda one: one.version)
-    return Observed(clock.now(), stored, order, memory)
+    now, began = clock.now(), not stored.started and bool(stored.open(clock.now()))
+    return Observed(now, stored, order, memory, forgotten=began and not memory.state and _told_on(config))
+
+
+def _told_on(config: Config) -> bool:
+    """Tell whether people were told last that visitors get the page."""
+    note = told.read(config.told_parameter)
+    return note is not None and note.known.get(standing.PAGE) == standing.ON[standing.PAGE]
 
 
 def _overtaken(stored: Stored, memory: Memory) -> bool:
@@ -55,6 +66,20 @@ def _agree(config: Config, seen: Observed) -> bool:
     if ours.placed(config, seen):  # of a first window it says that an end is on its way, or was made just now
         return seen.memory.state == "live" and not ours.to_open(config, seen) and not seen.stored.first
     return seen.memory.state not in ("moving", "live") and not ours.to_close(config, seen)
+
+
+@contextmanager
+def as_seen() -> Iterator[None]:
+    """Raise OutdatedError if AWS refuses a write because others have changed the rules since they were read.
+
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_SetRulePriorities.html
+    """
+    try:
+        yield
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in ("PriorityInUse", "RuleNotFound"):
+            raise
+        raise OutdatedError(str(error)) from error
 
 
 def reopened(report: Mapping[str, Any]) -> Stored | None:

@@ -16,16 +16,16 @@ from kirikae.notify import Mail, Words
 
 def started(config: Config, seen: Observed, change: GoLive, result: Result[Any, None]) -> Mail:
     """Return the mail of a start: until when maintenance is on, and how to end it."""
-    open_windows, order = seen.stored.open(seen.now), {**seen.order.priorities, **change.priorities}
-    before = [rule for rule, number in order.items() if number < order[config.rule] and rule not in config.ours]
+    open_windows = seen.stored.open(seen.now)
     ends = [window.until for window in open_windows.values() if window.until]
     announced = len(ends) == len(open_windows)
     until = notify.at(max(ends), "%Y-%m-%d %H:%M").of(config.notification_language) if announced else ""
+    kept = [ours.kept_numbers(config)] if seen.forgotten else []
     endless = "" if announced else ", except one without a time: mailed every hour"
     return notify.mail(
         config,
         f"maintenance ON {f'until {until}' if until else 'WITHOUT an announced end'}",
-        happened=_comes_before(config, before),
+        happened=notify.lines([comes_before(config, ours.before(config, seen, change.priorities)), *kept]),
         why=result.reason,
         since=notify.since(result.times),
         check=Words(
@@ -38,7 +38,7 @@ def started(config: Config, seen: Observed, change: GoLive, result: Result[Any, 
     )
 
 
-def _comes_before(config: Config, others: Sequence[str]) -> Words:
+def comes_before(config: Config, others: Sequence[str]) -> Words:
     """Return which requests get the page: all, but for those of the rules that still come before it."""
     listener = config.maintenance_listener_arn
     if not others:

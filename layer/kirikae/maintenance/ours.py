@@ -1,5 +1,8 @@
 """Our rules as they are seen: where they stand, which match nothing, and what a rule of the user's own would take."""
 
+from collections.abc import Mapping
+
+from kirikae import notify
 from kirikae.decision import Change
 from kirikae.maintenance import rules
 from kirikae.maintenance.priorities import back
@@ -121,6 +124,13 @@ def in_the_way(config: Config, seen: Observed, change: Park) -> str:
     return first if live and len(others) > 1 else ""
 
 
+def before(config: Config, seen: Observed, moves: Mapping[str, int]) -> list[str]:
+    """Return the rules of others that come before the maintenance rule after these moves, the first one first."""
+    numbers = {**seen.order.priorities, **moves}
+    others = [rule for rule in numbers if rule not in config.ours and rule not in seen.order.nothing]
+    return sorted((rule for rule in others if numbers[rule] < numbers[config.rule]), key=numbers.__getitem__)
+
+
 def harm(config: Config, seen: Observed) -> str:
     """Return what a rule of the user's own would do to visitors while it is parked, nothing if it does none."""
     home = config.homes[config.rule]
@@ -144,3 +154,15 @@ def untouched(config: Config, seen: Observed) -> str:
         f"MaintenanceRuleArn: rule {config.rule} stands at the live priority {config.places[config.rule]}, and it was "
         f"not kirikae that put it there; start a window, whose end parks it, or park the rule by hand"
     )
+
+
+def kept_numbers(config: Config) -> Words:
+    """Return what became of the other rules where the live rule was deleted or replaced: its tags went with it."""
+    shows = f"--listener-arn {config.maintenance_listener_arn} --query 'Rules[].[Priority,RuleArn]' --output text"
+    said = Words(
+        "The rule that showed the page in this window is gone, and the memory of the order before it too. Rules that "
+        "had made room for it keep their numbers, in the same order. These are:",
+        "この時間帯にページを表示していたルールと、その元の順序の記録がなくなりました。場所を空けたルールの優先度は"
+        "そのままです (順序は同じです)。現在の優先度:",
+    )
+    return notify.with_commands(said, [notify.aws_command(config, "elbv2 describe-rules", shows)])

@@ -1,16 +1,18 @@
 """What people should know of the maintenance mode, and the mail for whoever finds it otherwise than they know."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from kirikae import notify
 from kirikae.decision import Result
 from kirikae.maintenance import ours, rules
-from kirikae.maintenance.mail import begin_again, end_all, left
+from kirikae.maintenance.mail import begin_again, comes_before, end_all, left
 from kirikae.maintenance.world import Close, Config, GoLive, LeaveAlone, Observed, Park
 from kirikae.notify import Mail, Words
 from kirikae.told import State
 
-PAGE = "maintenance page"
+PAGE, BEFORE = "maintenance page", "rules before the page"
+NAMED = 20  # of them: the parameter that holds what people know has 4 KB
 ON, OFF, LEFT = {PAGE: "on"}, dict[str, str](), {PAGE: "moved by others"}  # or changed by them, where it is
 
 
@@ -20,11 +22,11 @@ def standing(config: Config, seen: Observed, result: Result[Any, None] | None) -
     A rule that is placed and open is the page, whatever is remembered of it.
     """
     if result:
-        return _after(config, result.change)
+        return _after(config, seen, result.change)
     if config.rule not in seen.order.priorities:
         return None
     if ours.placed(config, seen) and config.rule not in ours.to_open(config, seen) and not ours.changed(config, seen):
-        return ON
+        return _on(config, seen, {})
     if seen.memory.state == "left" or (seen.stored.open(seen.now) and ours.taken_over(config, seen)):
         return LEFT
     if config.rule in seen.order.nothing and not seen.stored.open(seen.now):
@@ -32,19 +34,32 @@ def standing(config: Config, seen: Observed, result: Result[Any, None] | None) -
     return None if seen.memory.state in rules.OURS or ours.to_close(config, seen) else OFF
 
 
-def _after(config: Config, change: GoLive | Park | Close | LeaveAlone) -> State | None:
+def _on(config: Config, seen: Observed, moves: Mapping[str, int]) -> State:
+    """Return that visitors get the page after these moves, and which rules still come before it."""
+    rules_before = ours.before(config, seen, moves)
+    more = [f"{len(rules_before) - NAMED} more"] if len(rules_before) > NAMED else []
+    return ON | ({BEFORE: ", ".join(rules_before[:NAMED] + more)} if rules_before else {})
+
+
+def _after(config: Config, seen: Observed, change: GoLive | Park | Close | LeaveAlone) -> State | None:
     """Return the same after a change; None for one that visitors do not see."""
     match change:
         case GoLive():
-            return None if ours.for_testers(config, change) else ON
+            return None if ours.for_testers(config, change) else _on(config, seen, change.priorities)
         case LeaveAlone():
             return LEFT
     return OFF
 
 
-def found(config: Config, seen: Observed, known: State) -> Mail:
-    """Return the mail about a page that is on or off, or a rule that others moved, of which nobody was told."""
+def found(config: Config, seen: Observed, known: State) -> Mail | None:
+    """Return the mail about a page that is on or off, or a rule that others moved, of which nobody was told.
+
+    So of rules that somebody puts before the page; that one of them is gone is no news.
+    """
     now = standing(config, seen, None) or OFF
+    if now.get(PAGE) == known.get(PAGE) == ON[PAGE]:
+        come = set(now.get(BEFORE, "").split(", ")) - set(known.get(BEFORE, "").split(", "))
+        return _put_before(config, seen) if come - {""} else None
     last = known.get(PAGE, "off")
     why = Words(
         f"Not made by this run: an earlier run ended before it could tell you, or somebody else changed the rules. "
@@ -54,7 +69,7 @@ def found(config: Config, seen: Observed, known: State) -> Mail:
     )
     if now == LEFT:
         return left(config, seen, why)
-    is_on = now == ON
+    is_on = now.get(PAGE) == ON[PAGE]
     said = Words(
         f"Found: visitors of {config.maintenance_listener_arn} get "
         f"{'the maintenance page' if is_on else 'the service'}.",
@@ -71,4 +86,23 @@ def found(config: Config, seen: Observed, known: State) -> Mail:
             "外部からサイトの表示を確認し、CloudTrail で SetRulePriorities と ModifyRule を確認してください。",
         ),
         undo=end_all(config) if is_on else begin_again(config, seen.now),
+    )
+
+
+def _put_before(config: Config, seen: Observed) -> Mail:
+    """Return the mail about rules that others put before the live maintenance rule."""
+    return notify.mail(
+        config,
+        "maintenance ON, but rules were put before the page",
+        happened=comes_before(config, ours.before(config, seen, {})),
+        why=Words(
+            "Somebody else added or moved rules in a window. kirikae leaves them there.",
+            "メンテナンス時間帯中に、kirikae 以外がルールを追加または移動しました。kirikae は変更しません。",
+        ),
+        check=Words(
+            "Who did it (CloudTrail: CreateRule, SetRulePriorities), and whether their visitors should get no page.",
+            "CloudTrail の CreateRule と SetRulePriorities で操作者を確認し、そのルールの利用者に通常のサービスを"
+            "表示してよいか判断してください。",
+        ),
+        undo=end_all(config),
     )

@@ -95,6 +95,7 @@ class Observed:
     stored: Stored
     order: Order
     memory: Memory
+    forgotten: bool = False  # people know that the page is on, and no rule remembers the numbers of before
 
 
 @dataclass(frozen=True)
