@@ -175,8 +175,8 @@ def _left(config: Config, seen: Observed, here: Mapping[str, str]) -> Iterator[t
 def _landings(config: Config, seen: Observed, to: str, wrong: Iterable[str]) -> dict[str, str]:
     """Choose for each Elastic IP that moves a private address on `to` that has none.
 
-    On an address that moves, or has moved, it goes along; one that is not associated goes to the floating address in the same place
-    of the list; every other one goes to the primary address or to a secondary one that is not floating.
+    On an address that moves, or has moved, it goes along; one that is not associated goes to the floating address in
+    the same place of the list; every other one goes to the primary address or to a secondary one that is not floating.
     """
     arriving, target = {name for name in wrong if is_ipv4(name)}, seen.interfaces[to]
     free = {address for address in target.addresses if not target.addresses[address] and not is_ipv6(address)}
