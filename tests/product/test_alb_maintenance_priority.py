@@ -1963,6 +1963,7 @@ def test_schedules_open_and_close_a_window_over_midnight_in_their_time_zone(
     site = new_site()
     later = site.now().astimezone(ZoneInfo(zone)) + timedelta(days=1, minutes=12)
     midnight = later.replace(hour=0, minute=0, second=0)  # the first that is not within the next twelve minutes
+    site.account.advance(max(0, (midnight - timedelta(minutes=25) - site.now()).total_seconds()))
     site.deployed(
         MaintenanceStart="cron(50 23 * * ? *)",
         MaintenanceEnd="cron(10 0 * * ? *)",

@@ -102,12 +102,12 @@ def forget(world: Batch) -> None:
 
 def test_an_active_that_ec2_forgets_during_a_hold_gets_its_standby_after_it(batch: World) -> None:
     world = batch()
-    world.hold(120)
+    world.hold(60)
     world.service.terminate()
     world.settle()
-    world.minutes(70)
+    world.minutes(10)
     forget(world)
-    world.minutes(40)
+    world.minutes(45)
     assert world.alarm_mails("StandbyNotServing")
     assert not world.alarm_mails("StandbyNotServing", "OK")[1:], "the outage is not over: the first is of the new stack"
     world.minutes(15)

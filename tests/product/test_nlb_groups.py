@@ -465,7 +465,7 @@ def test_two_ports_of_a_server_are_two_targets(
 ) -> None:
     shop = with_two_ports(new_shop(MinHealthyTargets=least, SwitchMode=mode))
     shop.stops(shop.service.instance_ids[0])
-    shop.minutes(45)
+    shop.minutes(15)
     assert shop.subjects == told
     if told:
         shop.service.start(shop.service.instance_ids[0])
