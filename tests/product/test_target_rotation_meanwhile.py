@@ -9,6 +9,7 @@ import pytest
 from rotation_stories import HOOKS, Site
 
 from sandbox import REGION
+from sandbox.services.stepfunctions import Execution
 from sandbox.stack import cloudformation
 
 
@@ -437,6 +438,73 @@ def test_one_that_is_terminated_in_standby_keeps_no_other_out_and_is_told(
         else "rotation: 1 targets left out stay out, terminated"
     ]
     assert (execution.status != "RUNNING", site.claims()) == (True, [])
+
+
+def standing_by(new_site: Callable[..., Site], **given: Any) -> tuple[Site, Any, Execution]:
+    """Return a site, its Auto Scaling group, and an execution that asks a person while the first instance stands by."""
+    site = new_site()
+    site.scaled(minimum=2)
+    site.deployed(RotationAllowStandby="true", ReconcileExpression="rate(1 minute)")
+    execution = site.begins({"hook": {"type": "approval"}, "instance_ids": [site.ids[0]], **given})
+    site.reaches(execution, "Ask")
+    group = site.account.autoscaling.group("asg")
+    assert (group.min_size, group.desired_capacity, group.instance_states[0].lifecycle_state) == (1, 1, "Standby")
+    return site, group, execution
+
+
+def remembered(site: Site) -> str:
+    return str(site.account.client("ssm").get_parameter(Name="/site/rotation")["Parameter"]["Value"])
+
+
+@pytest.mark.parametrize("ends", ["answered", "aborted"])
+@pytest.mark.parametrize("shown", ["in Standby", "no more", "detached"])
+def test_min_size_is_as_before_when_what_stood_by_is_no_more(
+    new_site: Callable[..., Site], shown: str, ends: str
+) -> None:
+    """Whether Auto Scaling still lists one that was terminated in Standby, where it checks no health, nobody says."""
+    site, group, execution = standing_by(new_site)
+    if shown == "detached":
+        site.account.client("autoscaling").detach_instances(
+            InstanceIds=[site.ids[0]], AutoScalingGroupName="asg", ShouldDecrementDesiredCapacity=False
+        )
+    else:
+        site.service.terminate(site.ids[0])
+    if shown == "no more":
+        group.instance_states[:] = group.instance_states[1:]
+    site.account.advance(60)
+    site.answers() if ends == "answered" else site.aborted(execution)
+    site.until(lambda: execution.status != "RUNNING")
+    site.account.advance(600)
+    assert (group.min_size, group.desired_capacity, group.tags) == (2, 2, [])
+    assert [member.lifecycle_state for member in group.instance_states].count("InService") == 2
+    assert "min_sizes" not in remembered(site)
+    assert not [mail for mail in site.mails if "stays in Standby" in mail.body]
+    if shown != "detached":
+        body = site.mails[-1].body
+        assert "is terminated. If its Standby had" in body or "If Standby had lowered a MinSize for them" in body
+        assert ("exit-standby" in body, "register-targets" in body) == (False, False)
+
+
+def test_nothing_is_owed_to_an_auto_scaling_group_that_is_no_more(new_site: Callable[..., Site]) -> None:
+    site, _group, execution = standing_by(new_site)
+    del site.account.backend("autoscaling").autoscaling_groups["asg"]
+    site.answers()
+    site.until(lambda: execution.status != "RUNNING")
+    site.account.advance(300)
+    assert "min_sizes" not in remembered(site)
+    assert not [mail for mail in site.mails if "stays in Standby" in mail.body]
+
+
+def test_min_size_is_as_before_though_a_person_has_another_target_out(new_site: Callable[..., Site]) -> None:
+    site, group, execution = standing_by(new_site)
+    third = site.third()
+    site.service.terminate(site.ids[0])
+    site.account.advance(60)
+    site.aborted(execution)
+    assert site.hand("deregister", instance_id=third, force=True)["outcome"] == "changed"
+    site.account.advance(600)
+    assert (group.min_size, group.desired_capacity, group.tags) == (2, 2, [])
+    assert third not in site.registered()[site.group]
 
 
 @pytest.mark.parametrize("size", [0, 1, 2])

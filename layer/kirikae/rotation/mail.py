@@ -103,8 +103,10 @@ def restored(config: Config, back: Mapping[str, Taken], gone: Mapping[str, Taken
             f"終了した実行が切り離したままのターゲットを、元どおり再登録しました:\n{_lines(back, 'ja')}",
         ),
         Words(
-            f"These stay out, because their instances are terminated:\n{_lines(gone, 'en')}",
-            f"次のインスタンスは終了 (terminated) しているため、再登録しません:\n{_lines(gone, 'ja')}",
+            f"These stay out, because their instances are terminated:\n{_lines(gone, 'en')}\nIf Standby had "
+            f"lowered a MinSize for them, it is restored by itself; Auto Scaling launches what it asks for.",
+            f"次のインスタンスは終了 (terminated) しているため、再登録しません:\n{_lines(gone, 'ja')}\nStandby の"
+            f"ために下げた MinSize は自動で元に戻り、必要に応じて Auto Scaling が代わりのインスタンスを起動します。",
         ),
     ]
     what_became = f"{len(back)} targets left out are registered again"
