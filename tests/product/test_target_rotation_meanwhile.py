@@ -414,6 +414,26 @@ def test_min_size_is_as_before_after_a_death_and_an_abort(new_site: Callable[...
     assert "min_sizes" not in site.account.client("ssm").get_parameter(Name="/site/rotation")["Parameter"]["Value"]
 
 
+@pytest.mark.parametrize(("size", "late"), [(1, 9), (0, 4)])
+def test_min_size_is_as_before_though_it_is_shown_late_that_a_dead_run_lowered_it(
+    new_site: Callable[..., Site], size: int, late: float
+) -> None:
+    site = new_site()
+    site.third()
+    site.scaled(minimum=2)
+    site.deployed(RotationAllowStandby="true", ReconcileExpression="rate(1 minute)")
+    site.account.lag.exactly("autoscaling", late)
+    site.account.lag.off("stepfunctions", "ssm")  # the end is seen at once, and what is owed
+    lowers = {"times": 1, "kills": True, "after": True, "when": lambda given: given["MinSize"] == size}
+    site.account.faults.add("autoscaling", "UpdateAutoScalingGroup", None, role="TargetRotation", **lowers)
+    execution = site.begins({"batch_size": 2, "instance_ids": list(site.ids)})
+    site.aborted(execution)
+    site.account.advance(600)
+    group = site.account.autoscaling.group("asg")
+    assert (group.min_size, group.desired_capacity, set(site.health().values())) == (2, 2, {"healthy"})
+    assert "min_sizes" not in remembered(site)
+
+
 @pytest.mark.parametrize("ends", ["answered", "aborted"])
 def test_one_that_is_terminated_in_standby_keeps_no_other_out_and_is_told(
     new_site: Callable[..., Site], ends: str
@@ -505,6 +525,22 @@ def test_min_size_is_as_before_though_a_person_has_another_target_out(new_site: 
     site.account.advance(600)
     assert (group.min_size, group.desired_capacity, group.tags) == (2, 2, [])
     assert third not in site.registered()[site.group]
+
+
+def test_a_tick_does_not_raise_min_size_while_it_makes_room(new_site: Callable[..., Site]) -> None:
+    site = new_site()
+    site.scaled(minimum=2)
+    site.deployed(RotationAllowStandby="true")
+    site.account.lag.off("ssm", "autoscaling")
+    function = site.stack.resources["TargetRotationFunction"]
+    site.account.before(
+        "autoscaling", "EnterStandby", lambda: site.account.functions.invoke(function, {"source": "aws.events"})
+    )
+    assert site.hand("deregister", instance_id=site.ids[0])["outcome"] == "changed"
+    assert (site.account.autoscaling.group("asg").min_size, site.account.autoscaling.state(site.ids[0])) == (
+        1,
+        "Standby",
+    )
 
 
 @pytest.mark.parametrize("size", [0, 1, 2])

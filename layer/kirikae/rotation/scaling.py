@@ -70,8 +70,8 @@ def restore_min_size(config: Config, group_name: str, back: Iterable[str] = ()) 
     owed, lowered = noted or (_tagged(group), memory.ANY)
     if owed == memory.ANY:
         return
-    ours = (lowered, group.get("MinSize")) if lowered == memory.ANY else (lowered,)
-    if group and group["MinSize"] not in ours:  # or it is shown as it was before
+    ours = (group.get("MinSize"),) if lowered == memory.ANY else (lowered, owed)  # owed: or it is shown as before
+    if group and group["MinSize"] not in ours:  # or as it was between two Standbys
         group = patience.until(lambda: _group(group_name), lambda shown: shown.get("MinSize") in ours) or group
     away = _away(group)
     if any(state not in ec2.GONE for state in ec2.instance_states(away - set(back)).values()):
@@ -82,7 +82,7 @@ def restore_min_size(config: Config, group_name: str, back: Iterable[str] = ()) 
         return
     if group:
         try:
-            if owed > group["MinSize"] and group["MinSize"] in ours:
+            if owed >= group["MinSize"] and group["MinSize"] in ours:
                 aws.client("autoscaling").update_auto_scaling_group(AutoScalingGroupName=group_name, MinSize=owed)
                 patience.until(lambda: _group(group_name), lambda shown: shown.get("MinSize") == owed)
             aws.client("autoscaling").delete_tags(Tags=[_tag(group_name, str(owed))])
