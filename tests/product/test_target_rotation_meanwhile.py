@@ -71,6 +71,27 @@ def test_a_target_on_another_port_since_the_plan_gets_no_command_while_it_serves
     assert not serving.get(third), (serving, now, execution.status, site.subjects)
 
 
+@pytest.mark.parametrize("ends", ["answered", "refused", "aborted"])
+def test_a_port_that_somebody_adds_while_a_target_is_out_is_left_and_named(site: Site, ends: str) -> None:
+    execution = site.begins({"hook": {"type": "approval"}, "instance_ids": [site.ids[0]]})
+    site.reaches(execution, "Ask")
+    site.elb.register_targets(TargetGroupArn=site.group, Targets=[{"Id": site.ids[0], "Port": 8080}])
+    site.account.advance(30)
+    site.aborted(execution) if ends == "aborted" else site.answers(ends == "answered")
+    site.until(lambda: execution.status != "RUNNING")
+    site.account.advance(300)
+    name = site.group.split("/")[1]
+    assert f"{site.ids[0]}:8080 is healthy in {name}" in site.mails[-1].body, site.mails[-1].body
+    assert {json.loads(t)["Port"] for t in site.registered()[site.group] if site.ids[0] in t} == {80, 8080}
+    assert site.subjects[2:] == [
+        {
+            "answered": "rotation finished, 1 of 1 targets",
+            "refused": "rotation stopped after 0 of 1 targets",
+            "aborted": "rotation: 1 targets left out are registered again",
+        }[ends]
+    ]
+
+
 @pytest.mark.parametrize("kind", ["approval", "ssm-command"])
 def test_a_target_that_others_put_back_again_and_again_ends_the_rotation(site: Site, kind: str) -> None:
     before, began = site.registered(), []

@@ -136,7 +136,7 @@ def back(config: Config, event: Event) -> Rotation:
     if lost and "ending" not in state:
         state = steps.ended(state, "Stopped", lost)
     stopped, refused = moves.give_back_running(state["out"], seen)
-    state = {**state, "out": [_registered(member, stopped, refused, now) for member in state["out"]]}
+    state = {**state, "out": [returns.noted(member, stopped, refused, now) for member in state["out"]]}
     sick = _sick(state, seen, asked, now) | {t: f"{t} is {said}" for t, said in stopped.items()} | refused
     slow = max([0, *(asked[place["group"]].slow_start_seconds for m in state["out"] for place in m["places"])])
     following = returns.back(state, sick, refused, slow, now)
@@ -146,15 +146,7 @@ def back(config: Config, event: Event) -> Rotation:
         if member["id"] in sick and not guard.shortfall(member, seen, asked):
             membership.take_out(member)
     moves.close(config, settled, stopped.keys() | refused.keys())
-    return following
-
-
-def _registered(member: Member, stopped: Mapping[str, str], refused: Mapping[str, str], now: datetime) -> Member:
-    """Note when a target was registered again, and whether it never will be."""
-    member = {**member, "gone": stopped.get(member["id"]) in ec2.GONE}
-    if member["id"] in stopped.keys() | refused.keys() or "in_at" in member:
-        return member
-    return {**member, "in_at": now.isoformat(timespec="seconds")}
+    return returns.named(following, settled, seen)
 
 
 def _sick(state: Rotation, seen: Health, asked: Mapping[str, Terms], now: datetime) -> dict[str, str]:
