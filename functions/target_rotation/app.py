@@ -14,6 +14,7 @@ from kirikae.rotation import (
     by_hand,
     claims,
     executions,
+    guard,
     hook,
     known,
     mail,
@@ -56,7 +57,8 @@ def restore(config: Config, ended: object = None) -> dict[str, Any]:
     back = restoration.worth_telling(found, closed, seen)
     lost = gone | gone_by_hand
     if back or lost:
-        telling.once(config, "restored", restoration.listed(back | lost), mail.restored(config, back, lost))
+        added = [place for taken in back.values() for place in guard.added(taken.member, seen)]
+        telling.once(config, "restored", restoration.listed(back | lost), mail.restored(config, back, lost, added))
     moves.close(config, [taken.member for taken in (*closed.values(), *gone.values())], away=gone)
     _forget(config, back_by_hand | gone_by_hand, restoration.moved(back_by_hand, seen))
     out = {target: problem for target, problem in problems.items() if problem and target not in gone}

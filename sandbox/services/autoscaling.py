@@ -22,6 +22,7 @@ class AutoScaling:
         account.override("autoscaling", "DescribeAutoScalingInstances", self._described)
         account.override("autoscaling", "EnterStandby", self._enter)
         account.override("autoscaling", "ExitStandby", self._exit)
+        account.override("autoscaling", "UpdateAutoScalingGroup", self._update)
 
     def group(self, name: str) -> Any:
         """Return moto's group; Refusal ValidationError if there is none."""
@@ -45,6 +46,12 @@ class AutoScaling:
             raise Refusal(
                 "ValidationError", f"1 validation error detected: Value at 'instanceIds' failed to satisfy: {wrong}"
             )
+
+    def _update(self, params: dict[str, Any], _principal: str) -> None:
+        """Raise DesiredCapacity with a MinSize above it: then something is launched.  What stands by does not count."""
+        group = self.group(params["AutoScalingGroupName"])
+        if "DesiredCapacity" not in params and params.get("MinSize", 0) > group.desired_capacity:
+            group.set_desired_capacity(params["MinSize"])
 
     def _members(self, params: dict[str, Any], state: str) -> tuple[Any, list[Any]]:
         group = self.group(params["AutoScalingGroupName"])

@@ -9,6 +9,7 @@ import pytest
 from rotation_stories import HOOKS, Site
 
 from sandbox import REGION
+from sandbox.services.stepfunctions import Execution
 from sandbox.stack import cloudformation
 
 
@@ -68,6 +69,27 @@ def test_a_target_on_another_port_since_the_plan_gets_no_command_while_it_serves
         if t["Target"]["Id"] == third
     ]
     assert not serving.get(third), (serving, now, execution.status, site.subjects)
+
+
+@pytest.mark.parametrize("ends", ["answered", "refused", "aborted"])
+def test_a_port_that_somebody_adds_while_a_target_is_out_is_left_and_named(site: Site, ends: str) -> None:
+    execution = site.begins({"hook": {"type": "approval"}, "instance_ids": [site.ids[0]]})
+    site.reaches(execution, "Ask")
+    site.elb.register_targets(TargetGroupArn=site.group, Targets=[{"Id": site.ids[0], "Port": 8080}])
+    site.account.advance(30)
+    site.aborted(execution) if ends == "aborted" else site.answers(ends == "answered")
+    site.until(lambda: execution.status != "RUNNING")
+    site.account.advance(300)
+    name = site.group.split("/")[1]
+    assert f"{site.ids[0]}:8080 is healthy in {name}" in site.mails[-1].body, site.mails[-1].body
+    assert {json.loads(t)["Port"] for t in site.registered()[site.group] if site.ids[0] in t} == {80, 8080}
+    assert site.subjects[2:] == [
+        {
+            "answered": "rotation finished, 1 of 1 targets",
+            "refused": "rotation stopped after 0 of 1 targets",
+            "aborted": "rotation: 1 targets left out are registered again",
+        }[ends]
+    ]
 
 
 @pytest.mark.parametrize("kind", ["approval", "ssm-command"])
@@ -413,6 +435,26 @@ def test_min_size_is_as_before_after_a_death_and_an_abort(new_site: Callable[...
     assert "min_sizes" not in site.account.client("ssm").get_parameter(Name="/site/rotation")["Parameter"]["Value"]
 
 
+@pytest.mark.parametrize(("size", "late"), [(1, 9), (0, 4)])
+def test_min_size_is_as_before_though_it_is_shown_late_that_a_dead_run_lowered_it(
+    new_site: Callable[..., Site], size: int, late: float
+) -> None:
+    site = new_site()
+    site.third()
+    site.scaled(minimum=2)
+    site.deployed(RotationAllowStandby="true", ReconcileExpression="rate(1 minute)")
+    site.account.lag.exactly("autoscaling", late)
+    site.account.lag.off("stepfunctions", "ssm")  # the end is seen at once, and what is owed
+    lowers = {"times": 1, "kills": True, "after": True, "when": lambda given: given["MinSize"] == size}
+    site.account.faults.add("autoscaling", "UpdateAutoScalingGroup", None, role="TargetRotation", **lowers)
+    execution = site.begins({"batch_size": 2, "instance_ids": list(site.ids)})
+    site.aborted(execution)
+    site.account.advance(600)
+    group = site.account.autoscaling.group("asg")
+    assert (group.min_size, group.desired_capacity, set(site.health().values())) == (2, 2, {"healthy"})
+    assert "min_sizes" not in remembered(site)
+
+
 @pytest.mark.parametrize("ends", ["answered", "aborted"])
 def test_one_that_is_terminated_in_standby_keeps_no_other_out_and_is_told(
     new_site: Callable[..., Site], ends: str
@@ -437,6 +479,89 @@ def test_one_that_is_terminated_in_standby_keeps_no_other_out_and_is_told(
         else "rotation: 1 targets left out stay out, terminated"
     ]
     assert (execution.status != "RUNNING", site.claims()) == (True, [])
+
+
+def standing_by(new_site: Callable[..., Site], **given: Any) -> tuple[Site, Any, Execution]:
+    """Return a site, its Auto Scaling group, and an execution that asks a person while the first instance stands by."""
+    site = new_site()
+    site.scaled(minimum=2)
+    site.deployed(RotationAllowStandby="true", ReconcileExpression="rate(1 minute)")
+    execution = site.begins({"hook": {"type": "approval"}, "instance_ids": [site.ids[0]], **given})
+    site.reaches(execution, "Ask")
+    group = site.account.autoscaling.group("asg")
+    assert (group.min_size, group.desired_capacity, group.instance_states[0].lifecycle_state) == (1, 1, "Standby")
+    return site, group, execution
+
+
+def remembered(site: Site) -> str:
+    return str(site.account.client("ssm").get_parameter(Name="/site/rotation")["Parameter"]["Value"])
+
+
+@pytest.mark.parametrize("ends", ["answered", "aborted"])
+@pytest.mark.parametrize("shown", ["in Standby", "no more", "detached"])
+def test_min_size_is_as_before_when_what_stood_by_is_no_more(
+    new_site: Callable[..., Site], shown: str, ends: str
+) -> None:
+    """Whether Auto Scaling still lists one that was terminated in Standby, where it checks no health, nobody says."""
+    site, group, execution = standing_by(new_site)
+    if shown == "detached":
+        site.account.client("autoscaling").detach_instances(
+            InstanceIds=[site.ids[0]], AutoScalingGroupName="asg", ShouldDecrementDesiredCapacity=False
+        )
+    else:
+        site.service.terminate(site.ids[0])
+    if shown == "no more":
+        group.instance_states[:] = group.instance_states[1:]
+    site.account.advance(60)
+    site.answers() if ends == "answered" else site.aborted(execution)
+    site.until(lambda: execution.status != "RUNNING")
+    site.account.advance(600)
+    assert (group.min_size, group.desired_capacity, group.tags) == (2, 2, [])
+    assert [member.lifecycle_state for member in group.instance_states].count("InService") == 2
+    assert "min_sizes" not in remembered(site)
+    assert not [mail for mail in site.mails if "stays in Standby" in mail.body]
+    if shown != "detached":
+        body = site.mails[-1].body
+        assert "is terminated. If its Standby had" in body or "If Standby had lowered a MinSize for them" in body
+        assert ("exit-standby" in body, "register-targets" in body) == (False, False)
+
+
+def test_nothing_is_owed_to_an_auto_scaling_group_that_is_no_more(new_site: Callable[..., Site]) -> None:
+    site, _group, execution = standing_by(new_site)
+    del site.account.backend("autoscaling").autoscaling_groups["asg"]
+    site.answers()
+    site.until(lambda: execution.status != "RUNNING")
+    site.account.advance(300)
+    assert "min_sizes" not in remembered(site)
+    assert not [mail for mail in site.mails if "stays in Standby" in mail.body]
+
+
+def test_min_size_is_as_before_though_a_person_has_another_target_out(new_site: Callable[..., Site]) -> None:
+    site, group, execution = standing_by(new_site)
+    third = site.third()
+    site.service.terminate(site.ids[0])
+    site.account.advance(60)
+    site.aborted(execution)
+    assert site.hand("deregister", instance_id=third, force=True)["outcome"] == "changed"
+    site.account.advance(600)
+    assert (group.min_size, group.desired_capacity, group.tags) == (2, 2, [])
+    assert third not in site.registered()[site.group]
+
+
+def test_a_tick_does_not_raise_min_size_while_it_makes_room(new_site: Callable[..., Site]) -> None:
+    site = new_site()
+    site.scaled(minimum=2)
+    site.deployed(RotationAllowStandby="true")
+    site.account.lag.off("ssm", "autoscaling")
+    function = site.stack.resources["TargetRotationFunction"]
+    site.account.before(
+        "autoscaling", "EnterStandby", lambda: site.account.functions.invoke(function, {"source": "aws.events"})
+    )
+    assert site.hand("deregister", instance_id=site.ids[0])["outcome"] == "changed"
+    assert (site.account.autoscaling.group("asg").min_size, site.account.autoscaling.state(site.ids[0])) == (
+        1,
+        "Standby",
+    )
 
 
 @pytest.mark.parametrize("size", [0, 1, 2])

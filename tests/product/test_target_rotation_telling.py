@@ -116,6 +116,8 @@ def test_an_execution_that_step_functions_ends_is_told_of_once(
     assert "Step Functions ended it: States.Runtime: The execution reached the maximum of" in body
     assert (f"{site.ids[0]}  " in body, "NOT BACK: not registered" in body) == (True, ends == "is gone")
     assert f"Not touched\n{site.ids[1]}" in body
+    assert (f"{site.ids[0]} is terminated: register what replaces it." in body) == (ends == "is gone")
+    assert "register-targets" not in body
 
 
 def test_an_execution_that_ends_while_it_waits_is_told_of(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,6 +81,17 @@ def absent(member: Member, health: Health) -> list[Place]:
     return [place for place in member["places"] if state_of(member, place, health) in ("", "draining")]
 
 
+def added(member: Member, health: Health) -> list[str]:
+    """Return where somebody else has registered a target besides its places, in their groups."""
+    places = {(place["group"], place["port"]) for place in member["places"]}
+    return [
+        f"{target.id}:{target.port} is {target.state} in {group_name(group)}"
+        for group in sorted({group for group, _ in places})
+        for target in _registered(group, health)
+        if target.id == member["id"] and (group, target.port) not in places
+    ]
+
+
 def ailing(member: Member, health: Health, terms: Mapping[str, Terms]) -> str:
     """Return where a target is not healthy and in what state, or ""; a group that no load balancer uses is skipped."""
     found = [

@@ -95,25 +95,31 @@ def ended(config: Config, state: Rotation, execution: str, now: datetime) -> Mai
     )
 
 
-def restored(config: Config, back: Mapping[str, Taken], gone: Mapping[str, Taken]) -> Mail:
-    """Return the mail about targets that ended executions had left out, and those of them whose instance is no more."""
+def restored(config: Config, back: Mapping[str, Taken], gone: Mapping[str, Taken], added: Sequence[str] = ()) -> Mail:
+    """Return the mail about what ended executions had left out; added: where others have registered it besides."""
     what = [
         Words(
             f"An execution that has ended had left these out. They are registered as they were:\n{_lines(back, 'en')}",
             f"終了した実行が切り離したままのターゲットを、元どおり再登録しました:\n{_lines(back, 'ja')}",
         ),
         Words(
-            f"These stay out, because their instances are terminated:\n{_lines(gone, 'en')}",
-            f"次のインスタンスは終了 (terminated) しているため、再登録しません:\n{_lines(gone, 'ja')}",
+            f"These stay out, because their instances are terminated:\n{_lines(gone, 'en')}\nIf Standby had "
+            f"lowered a MinSize for them, it is restored by itself; Auto Scaling launches what it asks for.",
+            f"次のインスタンスは終了 (terminated) しているため、再登録しません:\n{_lines(gone, 'ja')}\nStandby の"
+            f"ために下げた MinSize は自動で元に戻り、必要に応じて Auto Scaling が代わりのインスタンスを起動します。",
         ),
     ]
+    others = "\n".join(added)
+    what.append(
+        Words(f"Others have registered these besides; they stay:\n{others}", f"他から追加登録されています:\n{others}")
+    )
     what_became = f"{len(back)} targets left out are registered again"
     if not back:
         what_became = f"{len(gone)} targets left out stay out, terminated"
     return notify.mail(
         config,
         f"rotation: {what_became}",
-        happened=notify.lines(words for words, those in zip(what, (back, gone), strict=True) if those),
+        happened=notify.lines(words for words, those in zip(what, (back, gone, added), strict=True) if those),
         check=Words(
             "That they become healthy, and whether their maintenance was complete.",
             "正常になること、および保守作業が完了していたかを確認してください。",

@@ -1,30 +1,25 @@
 """What the last mail of a rotation says of targets that are not back, with the commands that bring them back."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from shlex import quote
 
 from kirikae import notify
 from kirikae.notify import Words
-from kirikae.rotation.world import Config, Rotation, description
+from kirikae.rotation.world import Config, Member, Rotation, description
 
 
 def missing(config: Config, state: Rotation) -> Words | None:
     """Return which targets are not back: with commands where that is final, else that they are tried once more."""
-    commands = []
-    for member in (row["member"] for row in state["done"] if "member" in row):
-        if member["scaling_group"] and "in_at" not in member:
-            arguments = f"--auto-scaling-group-name {quote(member['scaling_group'])} --instance-ids {member['id']}"
-            commands.append(notify.aws_command(config, "autoscaling exit-standby", arguments))
-        for place in member["places"]:
-            target = ",".join(f"{key}={value}" for key, value in description(member, place).items())
-            arguments = f"--target-group-arn {place['group']} --targets {target}"
-            commands.append(notify.aws_command(config, "elbv2 register-targets", arguments))
-    if commands:
+    left = [row["member"] for row in state["done"] if "member" in row]
+    gone, away = ([member for member in left if member.get("gone", False) is is_gone] for is_gone in (True, False))
+    if commands := list(_commands(config, away)):
         said = Words(
             "Not in service, and not registered unless its group needs it. When it can serve:",
             "サービスに戻っていません (グループに必要な場合を除き未登録)。復旧後に実行してください:",
         )
-        return notify.with_commands(notify.lines([*_standing_by(state), said]), commands)
+        return notify.with_commands(notify.lines([*_terminated(gone), *_standing_by(away), said]), commands)
+    if gone:
+        return notify.lines(_terminated(gone))
     if state["out"]:
         ids = ", ".join(member["id"] for member in state["out"])
         return Words(
@@ -34,9 +29,38 @@ def missing(config: Config, state: Rotation) -> Words | None:
     return None
 
 
-def _standing_by(state: Rotation) -> Iterator[Words]:
+def _commands(config: Config, away: Iterable[Member]) -> Iterator[str]:
+    """Yield the commands that bring targets back where they were."""
+    for member in away:
+        if member["scaling_group"] and "in_at" not in member:
+            arguments = f"--auto-scaling-group-name {quote(member['scaling_group'])} --instance-ids {member['id']}"
+            yield notify.aws_command(config, "autoscaling exit-standby", arguments)
+        for place in member["places"]:
+            target = ",".join(f"{key}={value}" for key, value in description(member, place).items())
+            arguments = f"--target-group-arn {place['group']} --targets {target}"
+            yield notify.aws_command(config, "elbv2 register-targets", arguments)
+
+
+def _terminated(gone: Iterable[Member]) -> Iterator[Words]:
+    """Yield which targets never come back, and whether something takes their place."""
+    for member in gone:
+        if group := member["scaling_group"]:
+            yield Words(
+                f"{member['id']} is terminated. If its Standby had lowered the MinSize of Auto Scaling group {group}, "
+                f"that is restored by itself, and Auto Scaling launches another instance where MinSize asks for it.",
+                f"{member['id']} は終了 (terminated) しています。Standby のために下げた Auto Scaling グループ {group} "
+                f"の MinSize は自動で元に戻り、必要に応じて Auto Scaling が代わりのインスタンスを起動します。",
+            )
+        else:
+            yield Words(
+                f"{member['id']} is terminated: register what replaces it.",
+                f"{member['id']} は終了 (terminated) しています。代わりのインスタンスを登録してください。",
+            )
+
+
+def _standing_by(away: Iterable[Member]) -> Iterator[Words]:
     """Yield which targets that are not back stay in Standby: they were not brought out of it."""
-    for member in (row["member"] for row in state["done"] if "member" in row):
+    for member in away:
         if (group := member["scaling_group"]) and "in_at" not in member:
             yield Words(
                 f"{member['id']} stays in Standby of Auto Scaling group {group}, whose DesiredCapacity, and perhaps "

@@ -111,13 +111,13 @@ def give_back(member: Member, places: list[Place] | None = None) -> str:
 
 
 def give_back_running(members: list[Member], seen: Health) -> tuple[dict[str, str], dict[str, str]]:
-    """Put back every target whose instance runs, each by itself; return by id why it does not run, and why not else.
+    """Put back every target whose instance runs, each by itself; return by id its state if not, and why not else.
 
     One that was put back before is registered again only where it has gone since.
     """
     states = ec2.instance_states(member["id"] for member in members if member["id"].startswith("i-"))
     stopped = {
-        target: f"{target} is {states[target]}"
+        target: states[target]
         for target in (member["id"] for member in members)
         if states.get(target, "running") != "running"
     }

@@ -148,9 +148,11 @@ def forget(config: Config, over: Mapping[str, Taken]) -> None:
 
 
 def raise_min_sizes(config: Config, found: Known, remembered: Memory) -> None:
-    """Restore every MinSize that is owed, as soon as nothing is out: what stayed in Standby may be in service again."""
-    if all(taken.ended for taken in found.taken.values()):
-        for group in remembered.min_sizes:
+    """Restore every MinSize that is owed to a group of which nobody has an instance out, or on its way there."""
+    if remembered.min_sizes:
+        at_work = [target for target, taken in found.taken.items() if not taken.ended and ec2.is_id(target)]
+        busy = {group for group, _ in scaling.places(at_work).values()}
+        for group in sorted(remembered.min_sizes.keys() - busy):
             scaling.restore_min_size(config, group)
 
 

@@ -1,13 +1,15 @@
 """How targets come back: waited for until they are healthy and warm, and named if they are not in time."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 from kirikae.clock import moment
+from kirikae.ec2 import GONE
 from kirikae.notify import Words
+from kirikae.rotation.guard import added
 from kirikae.rotation.steps import elapsed, ended, pause, timed, wait
-from kirikae.rotation.world import Member, Rotation
+from kirikae.rotation.world import Health, Member, Rotation
 
 
 def back(
@@ -54,6 +56,25 @@ def _patience(rotation: Rotation, refused: Mapping[str, str]) -> float:
     begins = [since, *(moment(member["in_at"]) for member in rotation["out"] if "in_at" in member)]
     begins += [moment(m["out_at"]) + drain for m in rotation["out"] if m["id"] in refused and "out_at" in m]
     return rotation["healthy_timeout_seconds"] + (max(begins) - since).total_seconds()
+
+
+def noted(member: Member, stopped: Mapping[str, str], refused: Mapping[str, str], now: datetime) -> Member:
+    """Note when a target was registered again, and whether it never will be."""
+    member = {**member, "gone": stopped.get(member["id"]) in GONE}
+    if member["id"] in stopped.keys() | refused.keys() or "in_at" in member:
+        return member
+    return {**member, "in_at": now.isoformat(timespec="seconds")}
+
+
+def named(rotation: Rotation, back: Iterable[Member], health: Health) -> Rotation:
+    """Name where others have registered what is back besides: it stays so."""
+    found = {member["id"]: added(member, health) for member in back}
+    aside = [
+        {"id": target, "reason": f"others have registered it elsewhere: {', '.join(places)}"}
+        for target, places in found.items()
+        if places
+    ]
+    return {**rotation, "skipped": [*rotation["skipped"], *aside]}
 
 
 def row(member: Member, good: str, problem: str, now: datetime) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from kirikae import aws, patience
+from kirikae import aws, ec2, patience
 from kirikae.log import logger
 from kirikae.rotation import memory
 from kirikae.rotation.world import Config
@@ -62,26 +62,27 @@ def in_service(instance_id: str, group_name: str) -> str:
 def restore_min_size(config: Config, group_name: str, back: Iterable[str] = ()) -> None:
     """Set MinSize as it was before the first Standby, unless an instance besides these is in Standby still.
 
-    back: those that have just left it, which a read may not show.  A MinSize above what is in service would launch an
-    instance: until that many are, and while AWS refuses it, it stays owed.  One that somebody has set since stays.
+    back: those that have just left it, which a read may not show.  One that is terminated there, or was detached, is
+    replaced then.  While AWS refuses a MinSize it stays owed.  One that somebody has set since stays.
     """
-    group, back = _group(group_name), set(back)
-    owed, lowered = _owed(config, group_name, group)
+    group = _group(group_name)
+    noted = memory.read(config).min_sizes.get(group_name)
+    owed, lowered = noted or (_tagged(group), memory.ANY)
     if owed == memory.ANY:
         return
-    ours = (lowered, group.get("MinSize")) if lowered == memory.ANY else (lowered,)
-    if group and group["MinSize"] not in ours:  # or it is shown as it was before
+    ours = (group.get("MinSize"),) if lowered == memory.ANY else (lowered, owed)  # owed: or it is shown as before
+    if group and group["MinSize"] not in ours:  # or as it was between two Standbys
         group = patience.until(lambda: _group(group_name), lambda shown: shown.get("MinSize") in ours) or group
     away = _away(group)
-    if not away <= back:
+    if any(state not in ec2.GONE for state in ec2.instance_states(away - set(back)).values()):
         return
     most = group["DesiredCapacity"] + len(away) if group else 0
-    if group and owed > most:
+    if group and not noted and owed > most:  # nothing but a tag says so: nothing is launched because of it
         logger.warning("MinSize is not restored yet", group=group_name, owed=owed, most=most)
         return
     if group:
         try:
-            if owed > group["MinSize"] and group["MinSize"] in ours:
+            if owed >= group["MinSize"] and group["MinSize"] in ours:
                 aws.client("autoscaling").update_auto_scaling_group(AutoScalingGroupName=group_name, MinSize=owed)
                 patience.until(lambda: _group(group_name), lambda shown: shown.get("MinSize") == owed)
             aws.client("autoscaling").delete_tags(Tags=[_tag(group_name, str(owed))])
@@ -91,14 +92,10 @@ def restore_min_size(config: Config, group_name: str, back: Iterable[str] = ()) 
     memory.raised(config, group_name)
 
 
-def _owed(config: Config, group_name: str, group: dict[str, Any]) -> tuple[int, int]:
-    """Return the MinSize to go back to, as it is remembered, and the one that it was lowered to; ANY if nothing is.
-
-    An execution that a release before the memory began has written nothing but the tag.
-    """
+def _tagged(group: dict[str, Any]) -> int:
+    """Return the MinSize to go back to as a release before the memory began has noted it, ANY if none has."""
     tagged = next((str(tag["Value"]) for tag in group.get("Tags", []) if tag["Key"] == TAG), "")
-    noted = (int(tagged) if tagged.isdecimal() else memory.ANY, memory.ANY)
-    return memory.read(config).min_sizes.get(group_name, noted)
+    return int(tagged) if tagged.isdecimal() else memory.ANY
 
 
 def _away(group: dict[str, Any]) -> set[str]:

@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import partial
 from typing import cast
 
-from kirikae import clock, elb, log
+from kirikae import clock, ec2, elb, log
 from kirikae.elb import TargetGroup
 from kirikae.notify import Words
 from kirikae.rotation import (
@@ -136,8 +136,8 @@ def back(config: Config, event: Event) -> Rotation:
     if lost and "ending" not in state:
         state = steps.ended(state, "Stopped", lost)
     stopped, refused = moves.give_back_running(state["out"], seen)
-    state = {**state, "out": [_registered(member, {**stopped, **refused}, now) for member in state["out"]]}
-    sick = _sick(state, seen, asked, now) | stopped | refused
+    state = {**state, "out": [returns.noted(member, stopped, refused, now) for member in state["out"]]}
+    sick = _sick(state, seen, asked, now) | {t: f"{t} is {said}" for t, said in stopped.items()} | refused
     slow = max([0, *(asked[place["group"]].slow_start_seconds for m in state["out"] for place in m["places"])])
     following = returns.back(state, sick, refused, slow, now)
     still = [member["id"] for member in following["out"]]
@@ -146,14 +146,7 @@ def back(config: Config, event: Event) -> Rotation:
         if member["id"] in sick and not guard.shortfall(member, seen, asked):
             membership.take_out(member)
     moves.close(config, settled, stopped.keys() | refused.keys())
-    return following
-
-
-def _registered(member: Member, problems: Mapping[str, str], now: datetime) -> Member:
-    """Note when a target was registered again."""
-    if member["id"] in problems or "in_at" in member:
-        return member
-    return {**member, "in_at": now.isoformat(timespec="seconds")}
+    return returns.named(following, settled, seen)
 
 
 def _sick(state: Rotation, seen: Health, asked: Mapping[str, Terms], now: datetime) -> dict[str, str]:
@@ -185,7 +178,13 @@ def cut_off(config: Config, name: str) -> None:
     documents = executions.documents(arn) or ()
     state: Rotation = next((cast("Rotation", each) for each in documents if "out" in each and "queue" in each), empty)
     seen, ja = membership.health(state["groups"]), "Step Functions が実行を終了しました"
-    out: list[Member] = [{**member, "scaling_group": ""} for member in state["out"]]  # brought out of Standby since
+    states = ec2.instance_states(member["id"] for member in state["out"] if member["id"].startswith("i-"))
+    out: list[Member] = [
+        {**member, "gone": True}
+        if states.get(member["id"]) in ec2.GONE
+        else {**member, "scaling_group": ""}  # brought out of Standby since
+        for member in state["out"]
+    ]
     rows = [
         returns.row(member, "put back", "not registered" if guard.absent(member, seen) else "", found.stopped)
         for member in out

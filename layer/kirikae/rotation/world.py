@@ -74,6 +74,7 @@ class Member(TypedDict):
     scaling_group: str
     out_at: NotRequired[str]  # ISO 8601, when it was deregistered
     in_at: NotRequired[str]  # ISO 8601, when it was registered again
+    gone: NotRequired[bool]  # its instance is terminated
     returns: NotRequired[int]  # how often somebody else has registered it again before its hook
 
 
