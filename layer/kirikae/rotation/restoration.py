@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from kirikae import ec2
 from kirikae.clock import iso
@@ -57,7 +57,7 @@ def give_back(config: Config, left: Mapping[str, Taken], found: Known, seen: Hea
 def _claim(taken: Taken) -> None:
     try:
         membership.claim(taken.member, taken.by, taken.at)
-    except ClientError as error:  # whatever it is: a tag that cannot be written keeps nobody out
+    except (ClientError, BotoCoreError) as error:  # whatever it is: a tag that cannot be written keeps nobody out
         logger.warning("what is out cannot be tagged", target=taken.member["id"], problem=str(error))
 
 
