@@ -75,8 +75,8 @@ def _note(version: int, value: dict[str, dict[str, str] | str]) -> Note:
     return Note(version, known, telling, moment(value["at"]), str(value.get("by", "")))
 
 
-def claim(name: str, note: Note, state: State, since: datetime, now: datetime) -> bool:
-    """Write that this run is about to tell the state; return False if another run was first.
+def claim(name: str, note: Note, state: State, since: datetime, now: datetime) -> Note | None:
+    """Write that this run is about to tell the state; return the note that it replaced, None if another was first.
 
     Versions decide: Systems Manager counts every write, so the run whose write follows the note that it has read is
     the first.  A later one looks at what its write replaced.  A claim that cannot be written counts as the first: a
@@ -87,16 +87,18 @@ def claim(name: str, note: Note, state: State, since: datetime, now: datetime) -
     try:
         mine = _write(name, Note(note.version, note.known, state, now, by))
         if mine <= note.version + 1:
-            return True
+            return note
         before = read(f"{name}:{mine - 1}")
     except (ClientError, BotoCoreError) as error:
         logger.warning("what people are about to be told cannot be noted", parameter=name, problem=str(error))
-        return True
-    if before is None or before.by == by or not before.says(state, since):  # ours: the answer to it was lost
-        return True
+        return note
+    if before is None or before.by == by:  # ours: the answer to it was lost
+        return note
+    if not before.says(state, since):
+        return before
     if before.telling is None:  # and it has ended: let the note say so again
         close(name, state, now)
-    return False
+    return None
 
 
 def close(name: str, state: State, now: datetime, owed: Note | None = None) -> int:

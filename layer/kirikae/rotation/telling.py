@@ -27,8 +27,9 @@ def once(config: Config, kind: str, about: str, letter: Mail) -> None:
         note = told.read(name) or told.Note()
     due = _due(note, kind, text)
     state = {**note.known, **due, kind: text}
-    if told.claim(name, note, state, now - told.STALE_READS, now):
-        others = replace(note, telling=state) if due else None
+    if replaced := told.claim(name, note, state, now - told.STALE_READS, now):  # perhaps one that was not shown yet
+        due |= _due(replaced, kind, text)
+        others = replace(replaced, telling={**state, **due}) if due else None
         _send(config, tell.again(letter) if begun else letter, {**note.known, kind: text}, others)
 
 
@@ -61,8 +62,9 @@ def _send(config: Config, letter: Mail, state: told.State, others: told.Note | N
     if not notify.announce(config, letter):
         return
     name = config.told_parameter
-    if others and (later := told.read(name)) and later.telling is None:  # they have said since that they did
-        state, others = {**later.known, **state}, None
+    later = told.read(name) if others else None
+    if others and later and later.version > others.version + 1 and later.telling is None:
+        state, others = {**later.known, **state}, None  # they have said since that they did
     version = told.close(name, state, clock.now(), others)
     patience.until(lambda: told.read(name), lambda note: note is None or note.version >= version)  # for the next mail
 
