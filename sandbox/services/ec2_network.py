@@ -1,6 +1,7 @@
 """EC2's addresses and routes where moto is kinder: moves, refusals and limits."""
 
 import ipaddress
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -129,7 +130,7 @@ class Network:
         }.items():
             account.override("ec2", operation, fn)
         account.around("ec2", "DescribeNetworkInterfaces", self._read)
-        account.after("ec2", "CreateNetworkInterface", lambda _: self.made(list(self._backend.enis.values())))
+        account.after("ec2", "CreateNetworkInterface", lambda _: self.made([*self._backend.enis.values()][-1:]))
 
     @property
     def _backend(self) -> Any:
@@ -144,12 +145,29 @@ class Network:
         return None
 
     def made(self, interfaces: list[Any]) -> None:
-        """Leave new interfaces in IPv6-only subnets without any IPv4 address (S11); moto gives IPv6 ones the name."""
+        """Give new interfaces the addresses that EC2 would.
+
+        Those in IPv6-only subnets have no IPv4 address (S11); moto gives IPv6 ones the name.  Elsewhere it draws one,
+        which somebody may have already.
+        """
         for interface in interfaces:
             if getattr(interface.subnet, "ipv6_native", False) and interface.private_ip_addresses:
                 own = interface.private_ip_addresses[0]["PrivateIpAddress"]
                 interface.ipv6_addresses = [own, *interface.ipv6_addresses]
                 interface.private_ip_addresses, interface.private_ip_address = [], None
+            elif own := interface.private_ip_address:
+                free = self._free(interface)
+                if own not in free:
+                    interface.private_ip_address = interface.private_ip_addresses[0]["PrivateIpAddress"] = free[0]
+
+    def _free(self, interface: Any) -> list[str]:
+        """Return the subnet's addresses that no other interface has and that EC2 does not keep for itself.
+
+        https://docs.aws.amazon.com/vpc/latest/userguide/subnet-sizing.html
+        """
+        held = {held for other in self._of_vpc(interface) if other is not interface for held in _addresses(other)}
+        hosts = map(str, itertools.islice(ipaddress.ip_network(interface.subnet.cidr_block).hosts(), 3, None))
+        return [host for host in hosts if host not in held]
 
     def manage(self, interface_id: str, owner: str) -> None:
         """Let an interface belong to what AWS manages: a load balancer (`amazon-elb`), a NAT gateway (`amazon-aws`)."""
@@ -180,7 +198,8 @@ class Network:
         if limit is not None and len(interface.private_ip_addresses) + count > limit:  # G3
             raise Refusal("PrivateIpAddressLimitExceeded", "Number of private addresses will exceed limit.")
         if not wanted:
-            return None
+            free = [address for address in self._free(interface) if address not in _addresses(interface)]
+            new = wanted = free[:count]
         for address in new:
             self._move(interface, address)
         return {

@@ -57,6 +57,20 @@ def test_an_address_moves_with_reassignment_only(account, ec2, first, second):  
     assert account.network.holder(FLOATING) == second
 
 
+def test_what_ec2_chooses_itself_is_nobodys_address(account, ec2, first, second, monkeypatch):
+    drawn = iter(["10.0.0.255", "10.0.0.3", FLOATING, "10.0.0.77"])
+    monkeypatch.setattr("moto.ec2.models.elastic_network_interfaces.random_private_ip", lambda *_: next(drawn))
+    assign(ec2, first, FLOATING)
+    subnet = ec2.describe_subnets()["Subnets"][-1]["SubnetId"]
+    made = [ec2.create_network_interface(SubnetId=subnet)["NetworkInterface"]["NetworkInterfaceId"] for _ in range(4)]
+    ec2.assign_private_ip_addresses(NetworkInterfaceId=second, SecondaryPrivateIpAddressCount=1)
+    known = [each["PrivateIpAddress"] for each in ec2.describe_network_interfaces()["NetworkInterfaces"]]
+    assert account.network.holder(FLOATING) == first
+    assert account.network.holder("10.0.0.77") == made[-1]
+    assert len({*known, *secondary(ec2, second)}) == len(known) + 1
+    assert {"10.0.0.255", "10.0.0.3", FLOATING} & {*known, *secondary(ec2, second)} == set()
+
+
 def test_assigning_twice_changes_nothing(ec2, first):
     assign(ec2, first, FLOATING)
     assign(ec2, first, FLOATING)

@@ -27,10 +27,11 @@ def once(config: Config, kind: str, about: str, letter: Mail) -> None:
         note = told.read(name) or told.Note()
     due = _due(note, kind, text)
     state = {**note.known, **due, kind: text}
-    if replaced := told.claim(name, note, state, now - told.STALE_READS, now):  # perhaps one that was not shown yet
+    # It replaces what was read, or what another run has written since and this one was not shown.
+    if replaced := told.claim(name, note, state, now - told.STALE_READS, now):
         due |= _due(replaced, kind, text)
         others = replace(replaced, telling={**state, **due}) if due else None
-        _send(config, tell.again(letter) if begun else letter, {**note.known, kind: text}, others)
+        _send(config, tell.again(letter) if begun else letter, {**replaced.known, kind: text}, others)
 
 
 def knows(config: Config, kind: str, about: str) -> bool:
