@@ -61,7 +61,8 @@ def test_what_ec2_chooses_itself_is_nobodys_address(account, ec2, first, second,
     drawn = iter(["10.0.0.255", "10.0.0.3", FLOATING, "10.0.0.77"])
     monkeypatch.setattr("moto.ec2.models.elastic_network_interfaces.random_private_ip", lambda *_: next(drawn))
     assign(ec2, first, FLOATING)
-    subnet = ec2.describe_subnets()["Subnets"][-1]["SubnetId"]
+    [described] = ec2.describe_network_interfaces(NetworkInterfaceIds=[first])["NetworkInterfaces"]
+    subnet = described["SubnetId"]
     made = [ec2.create_network_interface(SubnetId=subnet)["NetworkInterface"]["NetworkInterfaceId"] for _ in range(4)]
     ec2.assign_private_ip_addresses(NetworkInterfaceId=second, SecondaryPrivateIpAddressCount=1)
     known = [each["PrivateIpAddress"] for each in ec2.describe_network_interfaces()["NetworkInterfaces"]]
