@@ -278,8 +278,15 @@ def _output_values(plan: Plan, scope: Scope) -> Iterator[tuple[str, str]]:
 
 
 def _expanded(text: str, directory: str, parameters: tuple[tuple[str, str], ...]) -> dict[str, Any]:
-    """Return the template that the SAM transform makes, with local paths as keys of a bucket."""
-    return json.loads(_transformed(text, directory, parameters))  # type: ignore[no-any-return]
+    """Return the template that the SAM transform makes, with local paths as keys of a bucket.
+
+    The transform is slow and copies values without reading them, so that it is given tokens instead, whatever they are.
+    """
+    tokens = tuple((name, f"<the value of {name}>") for name, _ in parameters)
+    made = _transformed(text, directory, tokens)
+    for (_, value), (_, token) in zip(parameters, tokens, strict=True):
+        made = made.replace(token, json.dumps(value)[1:-1])
+    return json.loads(made)  # type: ignore[no-any-return]
 
 
 @lru_cache
