@@ -1022,7 +1022,6 @@ def test_a_repeated_start_that_is_shown_the_windows_of_before_an_end_does_not_un
     new_site: Callable[..., Site],
 ) -> None:
     site = new_site().deployed(ReconcileExpression="rate(5 minutes)")
-    site.account.lag.off("elbv2")
     site.account.lag.exactly("ssm", 4.0)
     site.fails("SetRulePriorities", {"type": "start", "minutes": 60})
     site.account.advance(10)
@@ -1099,7 +1098,6 @@ def test_as_many_attempts_are_remembered_as_a_tag_holds(site: Site) -> None:
 
 
 def test_a_start_that_is_shown_the_window_of_before_its_end_is_stored(site: Site) -> None:
-    site.account.lag.off("elbv2")
     site.account.lag.exactly("ssm", 4.0)
     site.minutes(2)
     until = site.now(hours=2).isoformat()
@@ -1232,7 +1230,6 @@ def test_a_run_right_after_a_start_does_not_take_a_rule_of_ones_own_for_moved_by
 
 
 def test_a_run_that_is_shown_the_windows_of_before_undoes_nothing(site: Site) -> None:
-    site.account.lag.off("elbv2")
     site.account.lag.exactly("ssm", 4.0)
     site.minutes(2)
     for kind, expected in (("start", PAGE), ("end", SERVICE)):

@@ -382,7 +382,7 @@ def test_a_flapping_primary_ends_on_the_sorry_page(new_shop: Any) -> None:
 def test_a_switch_of_a_run_that_died_counts_for_max_switches_per_hour(new_shop: Any) -> None:
     shop = new_shop(MaxSwitchesPerHour="1", RecoveryMinutes="1").deployed()
     shop.minutes(5)
-    shop.account.lag.off("elbv2")
+    shop.account.lag.off("elbv2")  # whoever is shown the listener of before switches it himself
     shop.account.faults.add("elbv2", "ModifyListener", "", times=1, after=True, kills=True, role="Switchover")
     shop.stops()
     shop.minutes(2)

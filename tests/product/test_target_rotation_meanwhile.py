@@ -552,7 +552,6 @@ def test_a_tick_does_not_raise_min_size_while_it_makes_room(new_site: Callable[.
     site = new_site()
     site.scaled(minimum=2)
     site.deployed(RotationAllowStandby="true")
-    site.account.lag.off("ssm", "autoscaling")
     function = site.stack.resources["TargetRotationFunction"]
     site.account.before(
         "autoscaling", "EnterStandby", lambda: site.account.functions.invoke(function, {"source": "aws.events"})

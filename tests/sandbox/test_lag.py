@@ -16,7 +16,6 @@ EVERYTHING = {"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]
 @pytest.fixture
 def role(account: Account) -> str:
     account.roles["role"] = Role(policies=[EVERYTHING])
-    account.lag.on()
     return "role"
 
 
@@ -32,6 +31,16 @@ def put(account: Account) -> Any:
     put("old")
     account.advance(1)
     return put
+
+
+def test_accounts_lag_unless_somebody_says_otherwise(account, role, put):  # G10
+    mine, stale = account.client("ssm", role), 0
+    for turn in range(20):
+        value(mine)
+        put(f"new {turn}")
+        stale += value(mine) != f"new {turn}"
+        account.advance(2)
+    assert 0 < stale < 20
 
 
 def test_a_role_reads_what_was_before_until_the_lag_is_over(account, role, put):  # Q8

@@ -249,9 +249,7 @@ L7 = LISTENERS[0].replace("/net/", "/app/")
         pytest.param(
             ROTATION | {"RotationDocuments": "a_b,b_c,c_d,d_e,e_f,f_g"}, "one to five names", id="six documents"
         ),
-        pytest.param(
-            ROTATION | {"RotationDefaults": f"{{{' ' * 999}}}"}, "at most 1,000 characters", id="long defaults"
-        ),
+        pytest.param(ROTATION | {"RotationDefaults": f"{{{' ' * 499}}}"}, "at most 500 characters", id="long defaults"),
         pytest.param(NLB | {"ProbeUrl": f"https://{'a' * 243}"}, "at most 250 characters", id="long URL"),
         pytest.param(
             MAINTENANCE | {"MaintenanceReplies": f'[{{"path": "/", "location": "{"a" * 2500}"}}]'},
@@ -428,9 +426,10 @@ AT_MOST = {name: members(name) for name in LONGEST} | {
     "SorryTargetGroupArns": GROUPS,
     "ProbeUrl": f"https://{'a' * 242}",
     "RotationDocuments": ",".join(["d" * 59] * 5),
-    "RotationDefaults": f'{{"hook": "{"h" * 988}"}}',
+    "RotationDefaults": f'{{"hook": "{"h" * 488}"}}',
     "MaintenanceReplies": f'[{{"path": "/", "status": 303, "location": "{"a" * 2450}"}}]',
 }
+LONGEST_TOPIC = f"arn:aws:sns:ap-northeast-1:123456789012:{'t' * 128}"
 IN_JAPANESE = {"MaintenanceReplies": f'[{{"path": "/", "status": 503, "json": {{"message": "{"あ" * 740}"}}}}]'}
 ONE_GROUP = {"PrimaryTargetGroupArn": PRIMARY, "SorryTargetGroupArn": SORRY}
 
@@ -444,7 +443,10 @@ ONE_GROUP = {"PrimaryTargetGroupArn": PRIMARY, "SorryTargetGroupArn": SORRY}
         pytest.param(ROTATION, "s" * 128, ("Rotation",), {}, id="rotation"),
         pytest.param(MAINTENANCE, "s" * 128, ("Maintenance",), {}, id="maintenance"),
         pytest.param(MAINTENANCE, "s" * 128, ("Maintenance",), IN_JAPANESE, id="maintenance in Japanese"),
-        pytest.param(EVERYTHING, "s" * 50, ("",), {}, id="everything"),
+        pytest.param(EVERYTHING, "s" * 128, ("",), {}, id="everything"),
+        pytest.param(
+            EVERYTHING, "s" * 128, ("",), {"NotificationTopicArn": LONGEST_TOPIC}, id="everything, and a topic"
+        ),
     ],
 )
 def test_as_much_as_the_parameters_take_fits_into_the_environments(

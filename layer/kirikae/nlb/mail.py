@@ -115,12 +115,16 @@ def _switched(config: Config, seen: Switches, side: Side, done: Done) -> Words:
             f"NLB が新しい接続を実際に振り向けるまで数分かかることがあります。",
         )
     ]
-    said += _besides(named, done)
-    if config.probe_url:
-        from kirikae.nlb import probe
+    return notify.lines([*said, *_besides(named, done), *probed(config)])
 
-        said.append(probe.look(config.probe_url))
-    return notify.lines(said)
+
+def probed(config: Config) -> list[Words]:
+    """Return what ProbeUrl answers now; nothing if there is none."""
+    if not config.probe_url:
+        return []
+    from kirikae.nlb import probe
+
+    return [probe.look(config.probe_url)]
 
 
 def _besides(named: Mapping[str, str], done: Done) -> Iterator[Words]:

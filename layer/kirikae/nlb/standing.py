@@ -4,7 +4,7 @@ from typing import Any, Protocol
 
 from kirikae import clock, notify, patience, told
 from kirikae.decision import Result
-from kirikae.nlb.mail import replace_mode
+from kirikae.nlb.mail import probed, replace_mode
 from kirikae.nlb.parameters import hands_off
 from kirikae.nlb.world import Config, Done, Switch, Switches, serving
 from kirikae.notify import Mail, Words
@@ -73,7 +73,9 @@ def found(config: Config, seen: Seen, known: State) -> Mail | None:
     return notify.mail(
         config,
         f"sorry page {'ON' if is_on else 'OFF'}, found by the periodic check",
-        happened=Words(f"Found: {said.en}: {ports}.", f"確認した状態: {said.ja}: {ports}"),
+        happened=notify.lines(
+            [Words(f"Found: {said.en}: {ports}.", f"確認した状態: {said.ja}: {ports}"), *probed(config)]
+        ),
         why=Words(
             "Not made by this run: an earlier run ended before it could tell you, or somebody else changed the "
             "listeners, a stack update for example.",
