@@ -12,6 +12,7 @@ from kirikae.rotation import memory
 from kirikae.rotation.world import Config
 
 TAG = "kirikae:min-size"  # on an Auto Scaling group, for people: the MinSize to go back to; the memory is what counts
+STANDING_BY = ("EnteringStandby", "Standby")
 
 
 def places(instance_ids: Iterable[str]) -> dict[str, tuple[str, str]]:
@@ -27,12 +28,17 @@ def places(instance_ids: Iterable[str]) -> dict[str, tuple[str, str]]:
     return found
 
 
+def standing_by(instance_ids: Iterable[str]) -> dict[str, str]:
+    """Return the Auto Scaling group of those instances that are in Standby, or on their way there."""
+    return {instance: group for instance, (group, state) in places(instance_ids).items() if state in STANDING_BY}
+
+
 def stand_by(config: Config, instance_id: str, group_name: str) -> None:
     """Put the instance into Standby without a replacement; MinSize makes room and is remembered first.
 
     https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_EnterStandby.html
     """
-    if places([instance_id]).get(instance_id, ("", ""))[1] in ("EnteringStandby", "Standby"):
+    if standing_by([instance_id]):
         return
     group = _group(group_name)
     smaller = group["DesiredCapacity"] - 1 if group else 0
@@ -100,8 +106,7 @@ def _tagged(group: dict[str, Any]) -> int:
 
 def _away(group: dict[str, Any]) -> set[str]:
     """Return the instances that are in Standby, or on their way there."""
-    away = ("EnteringStandby", "Standby")
-    return {i["InstanceId"] for i in group.get("Instances", []) if i["LifecycleState"] in away}
+    return {i["InstanceId"] for i in group.get("Instances", []) if i["LifecycleState"] in STANDING_BY}
 
 
 def _group(name: str) -> dict[str, Any]:
