@@ -640,3 +640,30 @@ def test_what_somebody_else_registered_again_does_not_stay_in_standby(new_site: 
     found = group.min_size, group.desired_capacity, site.account.autoscaling.state(site.ids[0]), site.claims()
     assert found == (2, 2, "InService", []), (found, group.tags)
     assert (site.hand("status")["out"], "min_sizes" in remembered(site)) == ({}, False)
+
+
+def test_min_size_is_as_before_where_two_stacks_have_lowered_it(new_site: Callable[..., Site]) -> None:
+    site = new_site()
+    third, client = site.third(), site.account.client("autoscaling")
+    site.scaled(minimum=2)
+    client.attach_instances(AutoScalingGroupName="asg", InstanceIds=[third])
+    client.update_auto_scaling_group(AutoScalingGroupName="asg", MinSize=3)
+    site.deployed(RotationAllowStandby="true")
+    given = {"RotationTargetGroupArns": site.group, "RotationAllowStandby": "true"}
+    other = cloudformation.deploy(site.account, site.build, "other", given | {"ReconcileExpression": "rate(5 minutes)"})
+    others = other.resources["TargetRotationFunction"]
+
+    def theirs(operation: str) -> Any:
+        given = {"operation": operation, "instance_id": site.ids[1]}
+        return site.account.functions.invoke(others, given).payload["outcome"]
+
+    assert (site.hand("deregister", instance_id=site.ids[0])["outcome"], theirs("deregister")) == ("changed", "changed")
+    group = site.account.autoscaling.group("asg")
+    assert (group.min_size, group.desired_capacity) == (1, 1)
+    site.account.advance(40)
+    assert (site.hand("register", instance_id=site.ids[0])["outcome"], theirs("register")) == ("changed", "changed")
+    site.account.advance(40)
+    assert site.hand("register", instance_id=site.ids[0])["healthy"]  # it goes back to 3, but only from its own 2
+    assert (group.min_size, theirs("register"), group.min_size) == (1, "unchanged", 2)
+    site.account.advance(320)
+    assert (group.min_size, group.desired_capacity, group.tags, "min_sizes" in remembered(site)) == (3, 3, [], False)

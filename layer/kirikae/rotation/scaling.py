@@ -69,7 +69,8 @@ def restore_min_size(config: Config, group_name: str, back: Iterable[str] = ()) 
     """Set MinSize as it was before the first Standby, unless an instance besides these is in Standby still.
 
     back: those that have just left it, which a read may not show.  One that is terminated there, or was detached, is
-    replaced then.  While AWS refuses a MinSize it stays owed.  One that somebody has set since stays.
+    replaced then.  While AWS refuses a MinSize it stays owed, or while another stack, as its tag says, owes what this
+    one has left.  One that somebody has set since stays.
     """
     group = _group(group_name)
     noted = memory.read(config).min_sizes.get(group_name)
@@ -79,8 +80,8 @@ def restore_min_size(config: Config, group_name: str, back: Iterable[str] = ()) 
     ours = (group.get("MinSize"),) if lowered == memory.ANY else (lowered, owed)  # owed: or it is shown as before
     if group and group["MinSize"] not in ours:  # or as it was between two Standbys
         group = patience.until(lambda: _group(group_name), lambda shown: shown.get("MinSize") in ours) or group
-    away = _away(group)
-    if any(state not in ec2.GONE for state in ec2.instance_states(away - set(back)).values()):
+    away, theirs = _away(group), group.get("MinSize") not in ours and _tagged(group) not in (memory.ANY, owed)
+    if theirs or any(state not in ec2.GONE for state in ec2.instance_states(away - set(back)).values()):
         return
     most = group["DesiredCapacity"] + len(away) if group else 0
     if group and not noted and owed > most:  # nothing but a tag says so: nothing is launched because of it
