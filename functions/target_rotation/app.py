@@ -26,7 +26,7 @@ from kirikae.rotation import (
     telling,
     trust,
 )
-from kirikae.rotation.world import Config, Event
+from kirikae.rotation.world import Config, Event, Health
 
 TASKS: Mapping[str, Callable[[Config, Event], Any]] = {
     "plan": tasks.plan,
@@ -60,7 +60,7 @@ def restore(config: Config, ended: object = None) -> dict[str, Any]:
         added = [place for taken in back.values() for place in guard.added(taken.member, seen)]
         telling.once(config, "restored", restoration.listed(back | lost), mail.restored(config, back, lost, added))
     moves.close(config, [taken.member for taken in (*closed.values(), *gone.values())], away=gone)
-    _forget(config, back_by_hand | gone_by_hand, restoration.moved(back_by_hand, seen))
+    _forget(config, back_by_hand, gone_by_hand, seen)
     out = {target: problem for target, problem in problems.items() if problem and target not in gone}
     if out:
         log.count("LeftOut")
@@ -82,11 +82,12 @@ def restore(config: Config, ended: object = None) -> dict[str, Any]:
     }
 
 
-def _forget(config: Config, over: Mapping[str, known.Taken], moved: Mapping[str, known.Taken]) -> None:
-    """Close what was taken out by hand; moved: what of it is back on other ports, which nobody has been told of."""
-    if moved:
+def _forget(config: Config, back: Mapping[str, known.Taken], gone: Mapping[str, known.Taken], seen: Health) -> None:
+    """Close what was taken out by hand and serves again, or never will; nobody was told of what is on other ports."""
+    back = restoration.into_service(back)
+    if moved := restoration.moved(back, seen):
         telling.once(config, "moved", restoration.listed(moved), mail.moved(config, moved))
-    restoration.forget(config, over)
+    restoration.forget(config, {**back, **gone})
 
 
 def _remember(

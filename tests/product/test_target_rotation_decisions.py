@@ -757,6 +757,11 @@ def test_a_target_is_back_when_every_group_in_use_calls_it_healthy(
     assert guard.ailing(one, seen, asking(seen, unused=unused)) == words
 
 
+def test_only_what_others_have_registered_besides_is_named() -> None:
+    seen = {A: (*targets("healthy"), *targets("draining", 81), *targets("initial", 82))}
+    assert guard.added(member(), seen) == ["i-1:82 is initial in a"]
+
+
 @pytest.mark.parametrize(
     ("missing", "state"),
     [

@@ -599,3 +599,70 @@ def test_an_instance_that_is_stopped_is_left_in_standby_where_auto_scaling_does_
     site.account.advance(300)
     assert site.account.autoscaling.state(site.ids[0]) == "InService"
     assert (group.min_size, group.desired_capacity, site.registered()) == (2, 2, before)
+
+
+@pytest.mark.parametrize(("operation", "after"), [("EnterStandby", True), ("DeregisterTargets", False)])
+def test_what_an_operation_by_hand_left_in_standby_as_it_died_comes_into_service(
+    new_site: Callable[..., Site], operation: str, after: bool
+) -> None:
+    site = new_site()
+    site.scaled(minimum=2)
+    group = site.account.autoscaling.group("asg")
+    group.target_group_arns.clear()  # its instances are registered by somebody else
+    site.deployed(RotationAllowStandby="true", ReconcileExpression="rate(1 minute)")
+    service = "autoscaling" if operation == "EnterStandby" else "elbv2"
+    site.account.faults.add(service, operation, None, times=1, kills=True, after=after, role="TargetRotation")
+    assert "Runtime.ExitError" in site.hand("deregister", instance_id=site.ids[0])
+    assert site.account.autoscaling.state(site.ids[0]) == "Standby"
+    site.account.advance(600)
+    found = group.min_size, group.desired_capacity, site.account.autoscaling.state(site.ids[0]), site.claims()
+    assert found == (2, 2, "InService", []), (found, group.tags)
+    assert (site.hand("status")["out"], "min_sizes" in remembered(site), site.mails) == ({}, False, [])
+
+
+@pytest.mark.parametrize("who", ["a tick", "a person"])
+def test_what_somebody_else_registered_again_does_not_stay_in_standby(new_site: Callable[..., Site], who: str) -> None:
+    site = new_site()
+    site.scaled(minimum=2)
+    site.deployed(RotationAllowStandby="true", ReconcileExpression="rate(1 minute)")
+    assert site.hand("deregister", instance_id=site.ids[0])["outcome"] == "changed"
+    site.account.advance(60)
+    site.elb.register_targets(TargetGroupArn=site.group, Targets=[{"Id": site.ids[0]}])
+    if who == "a tick":
+        site.account.faults.add("autoscaling", "ExitStandby", "ScalingActivityInProgress", times=2)
+    else:
+        site.account.advance(30)
+        answer = site.hand("register", instance_id=site.ids[0])
+        assert (answer["outcome"], site.account.autoscaling.state(site.ids[0])) == ("changed", "Pending")
+    site.account.advance(600)
+    group = site.account.autoscaling.group("asg")
+    found = group.min_size, group.desired_capacity, site.account.autoscaling.state(site.ids[0]), site.claims()
+    assert found == (2, 2, "InService", []), (found, group.tags)
+    assert (site.hand("status")["out"], "min_sizes" in remembered(site)) == ({}, False)
+
+
+def test_min_size_is_as_before_where_two_stacks_have_lowered_it(new_site: Callable[..., Site]) -> None:
+    site = new_site()
+    third, client = site.third(), site.account.client("autoscaling")
+    site.scaled(minimum=2)
+    client.attach_instances(AutoScalingGroupName="asg", InstanceIds=[third])
+    client.update_auto_scaling_group(AutoScalingGroupName="asg", MinSize=3)
+    site.deployed(RotationAllowStandby="true")
+    given = {"RotationTargetGroupArns": site.group, "RotationAllowStandby": "true"}
+    other = cloudformation.deploy(site.account, site.build, "other", given | {"ReconcileExpression": "rate(5 minutes)"})
+    others = other.resources["TargetRotationFunction"]
+
+    def theirs(operation: str) -> Any:
+        given = {"operation": operation, "instance_id": site.ids[1]}
+        return site.account.functions.invoke(others, given).payload["outcome"]
+
+    assert (site.hand("deregister", instance_id=site.ids[0])["outcome"], theirs("deregister")) == ("changed", "changed")
+    group = site.account.autoscaling.group("asg")
+    assert (group.min_size, group.desired_capacity) == (1, 1)
+    site.account.advance(40)
+    assert (site.hand("register", instance_id=site.ids[0])["outcome"], theirs("register")) == ("changed", "changed")
+    site.account.advance(40)
+    assert site.hand("register", instance_id=site.ids[0])["healthy"]  # it goes back to 3, but only from its own 2
+    assert (group.min_size, theirs("register"), group.min_size) == (1, "unchanged", 2)
+    site.account.advance(320)
+    assert (group.min_size, group.desired_capacity, group.tags, "min_sizes" in remembered(site)) == (3, 3, [], False)

@@ -108,6 +108,8 @@ def test_an_execution_that_step_functions_ends_is_told_of_once(
     if ends == "is gone":
         site.account.client("ec2").terminate_instances(InstanceIds=[site.ids[0]])
         site.account.advance(60)
+    else:
+        site.elb.register_targets(TargetGroupArn=site.group, Targets=[{"Id": site.ids[0], "Port": 8080}])
     site.answers()
     site.account.advance(900)
     assert (execution.status, execution.error) == ("FAILED", "States.Runtime")
@@ -115,6 +117,7 @@ def test_an_execution_that_step_functions_ends_is_told_of_once(
     [body] = [mail.body for mail in site.mails if "FAILED" in mail.subject]
     assert "Step Functions ended it: States.Runtime: The execution reached the maximum of" in body
     assert (f"{site.ids[0]}  " in body, "NOT BACK: not registered" in body) == (True, ends == "is gone")
+    assert (f"others have registered it elsewhere: {site.ids[0]}:8080" in body) == (ends == "comes back")
     assert f"Not touched\n{site.ids[1]}" in body
     assert (f"{site.ids[0]} is terminated: register what replaces it." in body) == (ends == "is gone")
     assert "register-targets" not in body

@@ -23,6 +23,7 @@ class Case:
     owner: str  # who else has it: a running execution, or another stack; "" if nobody has
     seen: Health
     asked: Mapping[str, Terms]
+    standing_by: bool  # it was taken out, and its instance is in Standby, or on its way there
 
     @property
     def fresh(self) -> bool:
@@ -79,13 +80,14 @@ def register(config: Config, event: Event) -> dict[str, Any]:
     case = _case(config, event)
     member = case.member
     missing = member["places"] if case.fresh else guard.absent(member, case.seen)
+    changes = bool(missing) or case.standing_by
     if (
         reason := guard.nowhere(member, case.seen, case.asked)
         or case.owner
-        or (_why_not(config, event, member) if missing else "")
+        or (_why_not(config, event, member) if changes else "")
     ):
         return _refused(member, reason)
-    if missing and (problem := moves.give_back(member, missing)):
+    if changes and (problem := moves.give_back(member, missing)):
         return _not_yet(case, problem)
     left: Member = {**member, "out_at": case.taken.at.isoformat()} if case.taken else member
     ailing = guard.ailing(member, membership.health(case.seen), case.asked) or guard.unsettled(left, clock.now())
@@ -93,7 +95,7 @@ def register(config: Config, event: Event) -> dict[str, Any]:
         moves.close(config, [member])
         memory.returned(config, member)
     state = {"id": member["id"], "healthy": not ailing, "wait_seconds": steps.POLL_SECONDS if ailing else 0}
-    return {"outcome": "changed" if missing else "unchanged", "reason": ailing or f"{member['id']} is healthy", **state}
+    return {"outcome": "changed" if changes else "unchanged", "reason": ailing or f"{member['id']} is healthy", **state}
 
 
 def _not_yet(case: Case, problem: str) -> dict[str, Any]:
@@ -132,8 +134,9 @@ def _case(config: Config, event: Event) -> Case:
     if member is None:
         why = found.doubts.get(claims.TAG + target) or "nothing says that it was"
         raise InputError(f"{target} is registered in none of {', '.join(groups)}, and {why}")
-    scaling_group, _ = scaling.places([target]).get(target, ("", "")) if ec2.is_id(target) else ("", "")
-    return Case({**member, "scaling_group": scaling_group}, taken, _owner(found, member, seen), seen, asked)
+    scaling_group, state = scaling.places([target]).get(target, ("", "")) if ec2.is_id(target) else ("", "")
+    member, standing_by = {**member, "scaling_group": scaling_group}, state in scaling.STANDING_BY and bool(taken)
+    return Case(member, taken, _owner(found, member, seen), seen, asked, standing_by)
 
 
 def _owner(found: Known, member: Member, seen: Health) -> str:
@@ -169,14 +172,13 @@ def status(config: Config, event: Event) -> dict[str, Any]:  # noqa: ARG001 (eve
     groups = config.rotation_target_group_arns
     seen = membership.health(groups)
     found = known.known(config, seen, memory.read(config))
-    out = {target: (one.by, one.at) for target, one in found.taken.items()}
     return {
         "operation": "status",
         "targets": {
             elb.group_name(group): {f"{t.id}:{t.port}": f"{t.state} {t.reason}".strip() for t in targets}
             for group, targets in seen.items()
         },
-        "out": {target: {"by": by, "since": at.isoformat()} for target, (by, at) in out.items()},
+        "out": {target: {"by": one.by, "since": one.at.isoformat()} for target, one in found.taken.items()},
         "of_other_stacks": {target: {"by": c.by, "since": c.at.isoformat()} for target, c in found.foreign.items()},
         "not_believed": dict(found.doubts),
         "running": executions.shown_older(config, "", groups),
@@ -184,11 +186,8 @@ def status(config: Config, event: Event) -> dict[str, Any]:  # noqa: ARG001 (eve
     }
 
 
-OPERATIONS: Mapping[str, Callable[[Config, Event], dict[str, Any]]] = {
-    "deregister": deregister,
-    "register": register,
-    "status": status,
-}
+type Operation = Callable[[Config, Event], dict[str, Any]]
+OPERATIONS: Mapping[str, Operation] = {"deregister": deregister, "register": register, "status": status}
 
 
 def operate(config: Config, event: Event, request_id: str, others: Iterable[str] = ()) -> dict[str, Any]:

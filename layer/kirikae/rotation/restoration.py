@@ -105,6 +105,18 @@ def over_by_hand(found: Known, seen: Health, now: datetime) -> tuple[dict[str, T
     return back, {target: taken[target] for target in away if states[target] in ("terminated", ec2.MISSING)}
 
 
+def into_service(back: Mapping[str, Taken]) -> dict[str, Taken]:
+    """Bring out of Standby what serves again; return what does not stand by: the rest is looked at once more later.
+
+    Its operation died before the target left, or somebody else has registered it again.
+    """
+    standing = scaling.standing_by(filter(ec2.is_id, back))
+    for target, group in standing.items():
+        if problem := moves.give_back({**back[target].member, "scaling_group": group}, []):
+            logger.warning("what serves stands by", target=target, problem=problem)
+    return {target: taken for target, taken in back.items() if target not in standing}
+
+
 def _serves(taken: Taken, seen: Health) -> bool:
     """Tell whether a target is registered as it was, or on other ports, and healthy wherever anything is checked."""
     states = {

@@ -12,6 +12,7 @@ from kirikae.rotation import memory
 from kirikae.rotation.world import Config
 
 TAG = "kirikae:min-size"  # on an Auto Scaling group, for people: the MinSize to go back to; the memory is what counts
+STANDING_BY = ("EnteringStandby", "Standby")
 
 
 def places(instance_ids: Iterable[str]) -> dict[str, tuple[str, str]]:
@@ -27,12 +28,17 @@ def places(instance_ids: Iterable[str]) -> dict[str, tuple[str, str]]:
     return found
 
 
+def standing_by(instance_ids: Iterable[str]) -> dict[str, str]:
+    """Return the Auto Scaling group of those instances that are in Standby, or on their way there."""
+    return {instance: group for instance, (group, state) in places(instance_ids).items() if state in STANDING_BY}
+
+
 def stand_by(config: Config, instance_id: str, group_name: str) -> None:
     """Put the instance into Standby without a replacement; MinSize makes room and is remembered first.
 
     https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_EnterStandby.html
     """
-    if places([instance_id]).get(instance_id, ("", ""))[1] in ("EnteringStandby", "Standby"):
+    if standing_by([instance_id]):
         return
     group = _group(group_name)
     smaller = group["DesiredCapacity"] - 1 if group else 0
@@ -63,7 +69,8 @@ def restore_min_size(config: Config, group_name: str, back: Iterable[str] = ()) 
     """Set MinSize as it was before the first Standby, unless an instance besides these is in Standby still.
 
     back: those that have just left it, which a read may not show.  One that is terminated there, or was detached, is
-    replaced then.  While AWS refuses a MinSize it stays owed.  One that somebody has set since stays.
+    replaced then.  While AWS refuses a MinSize it stays owed, or while another stack, as its tag says, owes what this
+    one has left.  One that somebody has set since stays.
     """
     group = _group(group_name)
     noted = memory.read(config).min_sizes.get(group_name)
@@ -73,8 +80,8 @@ def restore_min_size(config: Config, group_name: str, back: Iterable[str] = ()) 
     ours = (group.get("MinSize"),) if lowered == memory.ANY else (lowered, owed)  # owed: or it is shown as before
     if group and group["MinSize"] not in ours:  # or as it was between two Standbys
         group = patience.until(lambda: _group(group_name), lambda shown: shown.get("MinSize") in ours) or group
-    away = _away(group)
-    if any(state not in ec2.GONE for state in ec2.instance_states(away - set(back)).values()):
+    away, theirs = _away(group), group.get("MinSize") not in ours and _tagged(group) not in (memory.ANY, owed)
+    if theirs or any(state not in ec2.GONE for state in ec2.instance_states(away - set(back)).values()):
         return
     most = group["DesiredCapacity"] + len(away) if group else 0
     if group and not noted and owed > most:  # nothing but a tag says so: nothing is launched because of it
@@ -100,8 +107,7 @@ def _tagged(group: dict[str, Any]) -> int:
 
 def _away(group: dict[str, Any]) -> set[str]:
     """Return the instances that are in Standby, or on their way there."""
-    away = ("EnteringStandby", "Standby")
-    return {i["InstanceId"] for i in group.get("Instances", []) if i["LifecycleState"] in away}
+    return {i["InstanceId"] for i in group.get("Instances", []) if i["LifecycleState"] in STANDING_BY}
 
 
 def _group(name: str) -> dict[str, Any]:

@@ -192,4 +192,5 @@ def cut_off(config: Config, name: str) -> None:
     reason = Words(f"Step Functions ended it: {found.problem}", f"{ja}: {found.problem}")
     ended: Rotation = {**state, "out": [], "done": [*state["done"], *rows]}
     made = steps.finished(steps.ended(ended, "Failed", reason))
+    made = returns.named(made, state["out"], seen)
     telling.once(config, "ended", about, mail.ended(config, made, name, found.stopped))
