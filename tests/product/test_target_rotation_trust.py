@@ -545,6 +545,22 @@ def test_a_memory_that_somebody_wrote_by_hand_breaks_nothing(site: Site) -> None
     assert site.registered() == before
 
 
+@pytest.mark.parametrize(
+    "by_hand", [{"i-0bad": 7}, {"i-0bad": ["yesterday", "me"]}, {"i-0bad": ["2027-01-01T00:00:00Z", "me", ["group"]]}]
+)
+def test_an_entry_that_somebody_wrote_by_hand_loses_no_other(site: Site, by_hand: dict[str, Any]) -> None:
+    before, name = site.registered(), "/site/rotation"
+    assert site.hand("deregister", instance_id=site.ids[0])["outcome"] == "changed"
+    ssm = site.account.client("ssm")
+    stored = json.loads(ssm.get_parameter(Name=name)["Parameter"]["Value"])
+    stored |= {"by_hand": by_hand | stored["by_hand"], "min_sizes": {"a": "b"}, "returned": 7, "executions": 7}
+    ssm.put_parameter(Name=name, Value=json.dumps(stored), Type="String", Overwrite=True)
+    site.account.advance(300)
+    assert site.hand("status")["out"].keys() == {site.ids[0]}
+    assert site.hand("register", instance_id=site.ids[0])["outcome"] == "changed"
+    assert site.registered() == before
+
+
 def test_what_has_come_back_is_not_put_back_again_while_another_target_cannot(site: Site) -> None:
     site.third()
     execution = asking(site, instance_ids=list(site.ids), batch_size=2)

@@ -4,6 +4,7 @@ The tags on the groups say the same to people, but whoever may tag a group write
 executions are named only: which targets they have out, they know themselves.
 """
 
+import contextlib
 import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
@@ -121,19 +122,6 @@ def returned(config: Config, member: Member, wrote: int = 0) -> None:
     change(config, without, wrote)
 
 
-def lowered(config: Config, scaling_group: str, min_size: int, smaller: int) -> int:
-    """Remember a group's MinSize before Standby makes it smaller; return the one to go back to, perhaps of before."""
-    owed, last = read(config).min_sizes.get(scaling_group, (min_size, min_size))
-    owed = max(min_size, owed) if last in (min_size, ANY) else min_size  # else somebody has set it since
-    change(config, lambda known: replace(known, min_sizes={**known.min_sizes, scaling_group: (owed, smaller)}))
-    return owed
-
-
-def raised(config: Config, scaling_group: str) -> None:
-    """Forget what is owed to a group."""
-    change(config, lambda k: replace(k, min_sizes={g: n for g, n in k.min_sizes.items() if g != scaling_group}))
-
-
 def _read(name: str) -> tuple[str, int]:
     """Return value and version of the parameter; version 0 if it does not exist.
 
@@ -168,14 +156,28 @@ def _stored(place: Place) -> list[str | int]:
 def _meant(config: Config, text: str) -> Memory:
     """Return what a text means; of what is not understood, or concerns another group now, nothing."""
     try:
-        known: dict[str, Any] = json.loads(text)
-        told = {target: _claim(config, *parts) for target, parts in known.get("by_hand", {}).items()}
-        by_hand = {target: claim for target, claim in told.items() if claim.places}
-        min_sizes = {str(group): _sizes(noted) for group, noted in known.get("min_sizes", {}).items()}
-        returned = {str(name): frozenset(map(str, ids)) for name, ids in known.get("returned", {}).items()}
-        return Memory(frozenset(map(str, known.get("executions", []))), by_hand, returned, min_sizes)
-    except (ValueError, TypeError, AttributeError):  # written by hand: the tags and the executions must do
-        return Memory()
+        known = json.loads(text)
+    except ValueError:  # written by hand: the tags and the executions must do
+        known = None
+    known = known if isinstance(known, dict) else {}
+    told = _each(known.get("by_hand"), lambda parts: _claim(config, *parts))
+    by_hand = {target: claim for target, claim in told.items() if claim.places}
+    executions = known.get("executions")
+    return Memory(
+        executions=frozenset(map(str, executions if isinstance(executions, list) else [])),
+        by_hand=by_hand,
+        returned=_each(known.get("returned"), lambda ids: frozenset(map(str, ids))),
+        min_sizes=_each(known.get("min_sizes"), _sizes),
+    )
+
+
+def _each[T](entries: Any, meaning: Callable[[Any], T]) -> dict[str, T]:
+    """Return what the entries mean, without those that are not understood: a person may have written one."""
+    meant: dict[str, T] = {}
+    for name, entry in entries.items() if isinstance(entries, dict) else ():
+        with contextlib.suppress(ValueError, TypeError, AttributeError):
+            meant[name] = meaning(entry)
+    return meant
 
 
 def _claim(config: Config, at: str, by: str, *places: Any) -> Claim:

@@ -1,6 +1,7 @@
 """EC2 Auto Scaling: instances into and out of Standby, and the MinSize that makes room for it."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import batched
 from typing import Any
 
@@ -43,7 +44,7 @@ def stand_by(config: Config, instance_id: str, group_name: str) -> None:
     group = _group(group_name)
     smaller = group["DesiredCapacity"] - 1 if group else 0
     if group and smaller < group["MinSize"]:
-        owed = memory.lowered(config, group_name, group["MinSize"], smaller)
+        owed = _lowered(config, group_name, group["MinSize"], smaller)
         tag = {**_tag(group_name, str(owed)), "PropagateAtLaunch": False}
         aws.client("autoscaling").create_or_update_tags(Tags=[tag])
         aws.client("autoscaling").update_auto_scaling_group(AutoScalingGroupName=group_name, MinSize=smaller)
@@ -96,7 +97,7 @@ def restore_min_size(config: Config, group_name: str, back: Iterable[str] = ()) 
         except ClientError as error:  # whatever it is: it is remembered, and the next tick tries again
             logger.warning("MinSize cannot be restored", group=group_name, owed=owed, problem=str(error))
             return
-    memory.raised(config, group_name)
+    _raised(config, group_name)
 
 
 def _tagged(group: dict[str, Any]) -> int:
@@ -121,3 +122,16 @@ def _group(name: str) -> dict[str, Any]:
 
 def _tag(group_name: str, value: str) -> dict[str, Any]:
     return {"ResourceId": group_name, "ResourceType": "auto-scaling-group", "Key": TAG, "Value": value}
+
+
+def _lowered(config: Config, scaling_group: str, min_size: int, smaller: int) -> int:
+    """Remember a group's MinSize before Standby makes it smaller; return the one to go back to, perhaps of before."""
+    owed, last = memory.read(config).min_sizes.get(scaling_group, (min_size, min_size))
+    owed = max(min_size, owed) if last in (min_size, memory.ANY) else min_size  # else somebody has set it since
+    memory.change(config, lambda known: replace(known, min_sizes={**known.min_sizes, scaling_group: (owed, smaller)}))
+    return owed
+
+
+def _raised(config: Config, scaling_group: str) -> None:
+    """Forget what is owed to a group."""
+    memory.change(config, lambda k: replace(k, min_sizes={g: n for g, n in k.min_sizes.items() if g != scaling_group}))
