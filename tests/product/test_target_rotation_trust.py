@@ -641,6 +641,16 @@ def test_one_port_of_two_and_another_one_do_not_count_as_back(new_site: Callable
     assert (site.hand("status")["out"].keys(), site.mails) == ({site.ids[0]}, [])
 
 
+def test_the_answer_to_a_registration_names_where_others_have_registered_it_too(site: Site) -> None:
+    site.hand("deregister", instance_id=site.ids[0])
+    site.account.advance(20)
+    site.elb.register_targets(TargetGroupArn=site.group, Targets=[{"Id": site.ids[0], "Port": 8080}])
+    site.account.advance(10)
+    answer = site.hand("register", instance_id=site.ids[0])
+    assert answer["outcome"] == "changed"
+    assert re.search(rf"; others have registered it elsewhere: {site.ids[0]}:8080 is \w+ in ", answer["reason"])
+
+
 def test_what_was_taken_out_by_hand_and_terminated_is_forgotten_and_told_once(site: Site) -> None:
     third = site.third()
     for target in (site.ids[0], third):

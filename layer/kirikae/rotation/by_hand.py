@@ -1,6 +1,6 @@
 """The same moves by hand, one target at a time, for a person or a deployment pipeline."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -89,13 +89,15 @@ def register(config: Config, event: Event) -> dict[str, Any]:
         return _refused(member, reason)
     if changes and (problem := moves.give_back(member, missing)):
         return _not_yet(case, problem)
-    left: Member = {**member, "out_at": case.taken.at.isoformat()} if case.taken else member
+    left: Member = {**case.taken.member, "out_at": case.taken.at.isoformat()} if case.taken else member
     ailing = guard.ailing(member, membership.health(case.seen), case.asked) or guard.unsettled(left, clock.now())
     if case.taken and not ailing and not config.dry_run:
         moves.close(config, [member])
         memory.returned(config, member)
     state = {"id": member["id"], "healthy": not ailing, "wait_seconds": steps.POLL_SECONDS if ailing else 0}
-    return {"outcome": "changed" if changes else "unchanged", "reason": ailing or f"{member['id']} is healthy", **state}
+    others = "".join(f"; others have registered it elsewhere: {place}" for place in guard.added(left, case.seen))
+    said = (ailing or f"{member['id']} is healthy") + others
+    return {"outcome": "changed" if changes else "unchanged", "reason": said, **state}
 
 
 def _not_yet(case: Case, problem: str) -> dict[str, Any]:
@@ -186,8 +188,7 @@ def status(config: Config, event: Event) -> dict[str, Any]:  # noqa: ARG001 (eve
     }
 
 
-type Operation = Callable[[Config, Event], dict[str, Any]]
-OPERATIONS: Mapping[str, Operation] = {"deregister": deregister, "register": register, "status": status}
+OPERATIONS = {"deregister": deregister, "register": register, "status": status}
 
 
 def operate(config: Config, event: Event, request_id: str, others: Iterable[str] = ()) -> dict[str, Any]:
