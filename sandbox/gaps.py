@@ -91,9 +91,21 @@ def _health(result: dict[str, Any]) -> Iterator[_Member]:
             yield described["TargetHealth"], "Description"
 
 
+def _empty(result: dict[str, Any]) -> Iterator[_Member]:
+    """Yield what is empty in the things that an answer lists; without its list the answer itself would be cut."""
+    for value in result.values():
+        for listed in value if isinstance(value, list) else [value]:
+            if isinstance(listed, dict):
+                yield from ((listed, name) for name, known in listed.items() if known in ([], {}, ""))
+                yield from _empty(listed)
+
+
 _OPTIONAL: dict[tuple[str, str], Callable[[dict[str, Any]], Iterator[_Member]]] = {
     ("cloudwatch", "DescribeAlarms"): _alarms,
     ("ec2", "DescribeInstances"): _instances,
     ("ec2", "DescribeInstanceStatus"): _statuses,
     ("elbv2", "DescribeTargetHealth"): _health,
+    ("autoscaling", "DescribeAutoScalingGroups"): _empty,
+    **{("ec2", f"Describe{what}"): _empty for what in ("Addresses", "NetworkInterfaces", "RouteTables", "Subnets")},
+    **{("elbv2", f"Describe{what}"): _empty for what in ("Listeners", "LoadBalancers", "TargetGroups")},
 }

@@ -50,6 +50,17 @@ def role(account: Account) -> str:
     return "role"
 
 
+def test_what_is_empty_may_be_missing_and_the_list_of_an_answer_never_is(account: Account, role: str) -> None:  # M1
+    account.gaps.always()
+    mine = account.client("ec2", role)
+    [first, *_] = mine.describe_network_interfaces()["NetworkInterfaces"]
+    assert first["PrivateIpAddresses"]
+    assert "Ipv6Addresses" not in first
+    assert (
+        mine.describe_network_interfaces(Filters=[{"Name": "vpc-id", "Values": ["vpc-0"]}])["NetworkInterfaces"] == []
+    )
+
+
 def missing(account: Account, role: str) -> set[str]:
     whole, seen = asked(account), asked(account, role)
     found = {name for part in whole for name in whole[part].keys() - seen[part].keys()}
