@@ -418,12 +418,17 @@ def test_min_size_is_as_before_however_late_auto_scaling_shows_it(new_site: Call
         assert len({call.time for call in site.writes("EnterStandby")}) == 1
 
 
+@pytest.mark.parametrize("off", [(), ("stepfunctions", "ssm")], ids=["all late", "the end is seen at once"])
 @pytest.mark.parametrize("operation", ["UpdateAutoScalingGroup", "EnterStandby", "ExitStandby"])
-def test_min_size_is_as_before_after_a_death_and_an_abort(new_site: Callable[..., Site], operation: str) -> None:
+def test_min_size_is_as_before_after_a_death_and_an_abort(
+    new_site: Callable[..., Site], operation: str, off: tuple[str, ...]
+) -> None:
     site = new_site()
     site.scaled(minimum=2)
     site.deployed(RotationAllowStandby="true", ReconcileExpression="rate(1 minute)")
     site.account.lag.exactly("autoscaling", 4)
+    if off:
+        site.account.lag.off(*off)
     site.account.faults.add("autoscaling", operation, None, times=1, kills=True, after=True, role="TargetRotation")
     execution = site.begins({"instance_ids": [site.ids[0]]})
     if operation == "ExitStandby":

@@ -161,11 +161,10 @@ def _meant(config: Config, text: str) -> Memory:
         known = None
     known = known if isinstance(known, dict) else {}
     told = _each(known.get("by_hand"), lambda parts: _claim(config, *parts))
-    by_hand = {target: claim for target, claim in told.items() if claim.places}
     executions = known.get("executions")
     return Memory(
         executions=frozenset(map(str, executions if isinstance(executions, list) else [])),
-        by_hand=by_hand,
+        by_hand={target: claim for target, claim in told.items() if claim.places},
         returned=_each(known.get("returned"), lambda ids: frozenset(map(str, ids))),
         min_sizes=_each(known.get("min_sizes"), _sizes),
     )

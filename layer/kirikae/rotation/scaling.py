@@ -1,6 +1,6 @@
 """EC2 Auto Scaling: instances into and out of Standby, and the MinSize that makes room for it."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from itertools import batched
 from typing import Any
@@ -66,7 +66,7 @@ def in_service(instance_id: str, group_name: str) -> str:
     return f"{instance_id} is EnteringStandby and cannot leave it yet" if state == "EnteringStandby" else ""
 
 
-def restore_min_size(config: Config, group_name: str, back: Iterable[str] = ()) -> None:
+def restore_min_size(config: Config, group_name: str, back: Collection[str] = ()) -> None:
     """Set MinSize as it was before the first Standby, unless an instance besides these is in Standby still.
 
     back: those that have just left it, which a read may not show.  One that is terminated there, or was detached, is
@@ -79,8 +79,12 @@ def restore_min_size(config: Config, group_name: str, back: Iterable[str] = ()) 
     if owed == memory.ANY:
         return
     ours = (group.get("MinSize"),) if lowered == memory.ANY else (lowered, owed)  # owed: or it is shown as before
-    if group and group["MinSize"] not in ours:  # or as it was between two Standbys
-        group = patience.until(lambda: _group(group_name), lambda shown: shown.get("MinSize") in ours) or group
+
+    def settled(shown: dict[str, Any]) -> bool:  # else perhaps as it was between two Standbys, or before the first
+        return shown.get("MinSize") in ours and bool(back or lowered == memory.ANY or _away(shown))
+
+    if group and not settled(group):
+        group = patience.until(lambda: _group(group_name), settled) or group
     away, theirs = _away(group), group.get("MinSize") not in ours and _tagged(group) not in (memory.ANY, owed)
     if theirs or any(state not in ec2.GONE for state in ec2.instance_states(away - set(back)).values()):
         return
