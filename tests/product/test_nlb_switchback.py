@@ -379,14 +379,15 @@ def test_a_flapping_primary_ends_on_the_sorry_page(new_shop: Any) -> None:
     assert shop.serves == ["primary"]
 
 
-def test_a_switch_of_a_run_that_died_counts_for_max_switches_per_hour(new_shop: Any) -> None:
-    shop = new_shop(MaxSwitchesPerHour="1", RecoveryMinutes="1").deployed()
+def test_a_switch_of_a_run_that_died_counts_for_max_switches_per_hour_and_is_probed(new_shop: Any) -> None:
+    shop = new_shop(MaxSwitchesPerHour="1", RecoveryMinutes="1", ProbeUrl="http://127.0.0.1:9/").deployed()
     shop.minutes(5)
     shop.account.lag.off("elbv2")  # whoever is shown the listener of before switches it himself
     shop.account.faults.add("elbv2", "ModifyListener", "", times=1, after=True, kills=True, role="Switchover")
     shop.stops()
     shop.minutes(2)
     assert (shop.serves, shop.subjects) == (["sorry"], ["sorry page ON, found by the periodic check"])
+    assert "asked once now: no answer (" in shop.mails[0].body
     shop.comes_back()
     assert shop.serves == ["sorry"]
     assert "after 1 switches to the sorry page within an hour" in shop.decisions(FUNCTION)[-1]["reason"]

@@ -230,17 +230,6 @@ def test_a_probe_that_nobody_answers_changes_nothing_and_is_told(new_shop: Calla
     assert shop.runs(FUNCTION)[-1].invocation.error is None
 
 
-def test_the_mail_about_a_switch_that_is_found_tells_what_a_visitor_got_too(new_shop: Callable[..., Shop]) -> None:
-    shop = new_shop(ProbeUrl="http://127.0.0.1:9/").deployed()
-    shop.minutes(5)
-    shop.account.lag.off("elbv2")  # whoever is shown the listener of before switches it himself
-    shop.account.faults.add("elbv2", "ModifyListener", "", times=1, after=True, kills=True, role="Switchover")
-    shop.stops()
-    shop.minutes(2)
-    assert (shop.serves, shop.subjects) == (["sorry"], ["sorry page ON, found by the periodic check"])
-    assert "asked once now: no answer (" in shop.mails[0].body
-
-
 class Site(Handler):
     """A site with a page that has moved, a long one, and one in Japanese."""
 
