@@ -1,11 +1,10 @@
 """Decisions are tested on states that the readers can produce: `pytest --partners`.
 
 A test may build what `observe` returns by hand and hand it to `decide`.  Whether AWS can ever be in that state, and
-whether `observe` shows it, only a run through both can tell.  So every line of a decision that runs in such a test must
-also run in a run that observes the sandbox: in a story, or in a handler called here.  A line that does not is listed,
-and fails the suite unless LISTED says why no reader can get there.  It is a check of the whole suite: a part of it has
-only a part of the stories.  Which decisions a story comes to depends on what is shown late to it, so under another seed
-than the sandbox's own (`.ci/run` takes one each day) a line is listed and fails nothing.
+whether `observe` shows it, only a run through both can tell.  To a decision, a state is what makes it take one branch
+or the other.  So every branch that a decision takes in such a test must also be taken in a run that observes the
+sandbox: in a story, or in a handler called here.  A branch that is not is listed, and fails the suite unless LISTED
+says why no reader can get there.  It is a check of the whole suite: a part of it has only a part of the stories.
 """
 
 import ast
@@ -17,40 +16,33 @@ import sys
 import tempfile
 from collections import defaultdict
 from pathlib import Path
-from types import CodeType
 from typing import Any
 
 import pytest
 
 from kirikae import reconcile
+from sandbox.lambdas.bootstrap import note_ways
 
 ROOT = Path(__file__).parents[1]
 BY_HAND, OBSERVED = "by-hand", "observed"
-# What readers return: a function that takes one of these concludes something from a state of the world.
-STATES = re.compile(r"\b(Observed|Health|Order|Known)\b")
+# What readers return: a function that takes one of these, or is its method, concludes something from a state of the
+# world.
+STATES = re.compile(r"\b(Observed|Health|Order|Known|Switches|Target|Memory|Stored|Outage|Instance|Interface|Plan)\b")
 SOURCES = [*ROOT.glob("functions/*/app.py"), *ROOT.glob("layer/kirikae/*/**/*.py")]
-LISTED = {  # "file: text of the line" -> why no run that observes gets there
+LISTED = {  # "file: text of the line -> text of the next one" -> why no run that observes gets there
     'layer/kirikae/standby/world.py: return Words(f"StandbyInstanceIds names {config.active_instance_id}, the active '
     'itself; expected others")': "the template's Rules refuse such a stack",
 }
 
 
-class _Lines:
-    """Every line of the product that runs in this process, in one of two ways."""
+class _Ways:
+    """Every branch that the product takes in this process, in one of two ways."""
 
     def __init__(self) -> None:
-        self.seen: dict[str, set[tuple[str, int]]] = defaultdict(set)
+        self.seen: dict[str, set[str]] = defaultdict(set)
         self.way = BY_HAND
         own = (str(ROOT / "layer"), str(ROOT / "functions"))
-
-        def line(code: CodeType, number: int) -> object:
-            if code.co_filename.startswith(own):
-                self.seen[self.way].add((code.co_filename, number))
-            return sys.monitoring.DISABLE
-
-        sys.monitoring.use_tool_id(sys.monitoring.COVERAGE_ID, "partners")
-        sys.monitoring.register_callback(sys.monitoring.COVERAGE_ID, sys.monitoring.events.LINE, line)
-        sys.monitoring.set_events(sys.monitoring.COVERAGE_ID, sys.monitoring.events.LINE)
+        self._anew = note_ways(own, self._note)
         observing = reconcile.reconcile
 
         @functools.wraps(observing)
@@ -63,38 +55,40 @@ class _Lines:
 
         reconcile.reconcile = run
 
+    def _note(self, way: str) -> None:
+        self.seen[self.way].add(way)
+
     def turn(self, way: str) -> None:
         self.way = way
-        sys.monitoring.restart_events()  # what has run in the other way is reported again
+        self._anew()  # what has been taken in the other way is noted again
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--partners", action="store_true", help="list decisions on states that no reader produces")
+    parser.addoption("--partners", action="store_true", help="list what decisions do on states that no reader produces")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--partners"):
         if not hasattr(config, "workerinput"):
-            os.environ["SANDBOX_LINES"] = tempfile.mkdtemp(prefix="lines-")
-        config.stash[_KEY] = _Lines()
+            os.environ["SANDBOX_WAYS"] = tempfile.mkdtemp(prefix="ways-")
+        config.stash[_KEY] = _Ways()
 
 
-_KEY = pytest.StashKey[_Lines]()
+_KEY = pytest.StashKey[_Ways]()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if _KEY not in session.config.stash:
         return
-    directory = Path(os.environ["SANDBOX_LINES"])
-    for way, lines in session.config.stash[_KEY].seen.items():
-        text = "".join(f"{file}:{number}\n" for file, number in sorted(lines))
-        (directory / f"{way}-{os.getpid()}").write_text(text)
+    sys.monitoring.free_tool_id(sys.monitoring.COVERAGE_ID)
+    directory = Path(os.environ["SANDBOX_WAYS"])
+    for way, taken in session.config.stash[_KEY].seen.items():
+        (directory / f"{way}-{os.getpid()}").write_text("".join(f"{each}\n" for each in sorted(taken)))
     if not hasattr(session.config, "workerinput"):
         missing = without_partner(directory)
         shutil.rmtree(directory)
         session.config.stash[_MISSING] = missing
-        own_seed = "KIRIKAE_SANDBOX_SEED" not in os.environ
-        if own_seed and set(missing) != LISTED.keys() and session.exitstatus == 0:
+        if set(missing) != LISTED.keys() and session.exitstatus == 0:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
@@ -106,8 +100,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         return
     missing = set(config.stash[_MISSING])
     for title, lines in (
-        ("decisions on states that no reader has produced", missing - LISTED.keys()),
-        ("listed as decisions on such states, and not among them", LISTED.keys() - missing),
+        ("branches of decisions that no run which observes has taken", missing - LISTED.keys()),
+        ("listed as such branches, and not among them", LISTED.keys() - missing),
     ):
         if lines:
             terminalreporter.section(title)
@@ -115,20 +109,25 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 
 def without_partner(directory: Path) -> list[str]:
-    """Return "file: text" of each line of a decision that ran on a state made by hand and on none that was observed."""
-    ran: dict[str, set[tuple[str, int]]] = {BY_HAND: set(), OBSERVED: set()}
+    """Return "file: text -> text" of each branch of a decision that was taken on states made by hand alone.
+
+    A function that begins is such a branch, from its own line to itself.
+    """
+    ran: dict[str, set[tuple[str, str, str]]] = {BY_HAND: set(), OBSERVED: set()}
     for notes in directory.iterdir():
         way = BY_HAND if notes.name.startswith(BY_HAND) else OBSERVED
         for note in notes.read_text(errors="replace").splitlines():
-            file, _, number = note.rpartition(":")
-            if (name := _source(file)) and number.isdecimal():
-                ran[way].add((name, int(number)))
-    found = []
+            file, number, taken = note.rsplit(":", 2)
+            if name := _source(file):
+                ran[way].add((name, number, taken))
+    alone = ran[BY_HAND] - ran[OBSERVED]
+    found = set()
     for source in SOURCES:
         name, text = str(source.relative_to(ROOT)), source.read_text(encoding="utf-8").splitlines()
-        lines = sorted(number for file, number in ran[BY_HAND] - ran[OBSERVED] if file == name)
-        found += [f"{name}: {text[number - 1].strip()}" for number in lines if number in _deciding(source)]
-    return found
+        for number, taken in ((int(n), taken) for file, n, taken in alone if file == name):
+            if number in _deciding(source):
+                found.add(f"{name}: {text[number - 1].strip()} -> {text[int(taken.rpartition('>')[2]) - 1].strip()}")
+    return sorted(found)
 
 
 def _source(file: str) -> str:
@@ -146,10 +145,18 @@ def _source(file: str) -> str:
 
 @functools.cache
 def _deciding(source: Path) -> frozenset[int]:
-    """Return the numbers of the lines within functions that conclude something from a state."""
+    """Return the numbers of the lines of functions that conclude something from a state, decorators included."""
     tree = ast.parse(source.read_text(encoding="utf-8"))
-    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and _takes_a_state(node)]
-    return frozenset(n for f in functions for n in range(f.body[0].lineno, (f.end_lineno or f.lineno) + 1))
+    states = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and STATES.fullmatch(node.name)]
+    methods = [node for state in states for node in state.body if isinstance(node, ast.FunctionDef)]
+    takers = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and _takes_a_state(node)]
+    return frozenset(
+        number
+        for function in (*methods, *takers)
+        for number in range(
+            min([function.lineno, *(each.lineno for each in function.decorator_list)]), (function.end_lineno or 0) + 1
+        )
+    )
 
 
 def _takes_a_state(function: ast.FunctionDef) -> bool:

@@ -2,9 +2,9 @@
 
 A pause takes no real time: time.sleep() tells the sandbox, which moves time.time() on by as much.
 Runs in the bare interpreter of the functions, and forks one process for each message on its standard input: JSON with
-the `directory`, the environment's `variables` and the `arguments` OFFSET_FILE HANDLER [LINES_FILE], and with it two
+the `directory`, the environment's `variables` and the `arguments` OFFSET_FILE HANDLER [WAYS_FILE], and with it two
 descriptors: a socket, on which the function's process id and at last its exit status are told, and its log. With a
-third argument every line of the function's own code and layers that runs is noted there once, as FILE:NUMBER.
+third argument every branch that the function's own code and layers take is noted there once, as note_ways() says.
 """
 
 import contextlib
@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 import types
+from collections.abc import Callable
 
 
 class _VirtualTime:
@@ -36,20 +37,41 @@ class _VirtualTime:
         return self._real() + (0.0 if self._file is None else float(os.pread(self._file, 32, 0)))
 
 
-def _note_lines(path: str) -> None:
-    """Note each line of the function and its layers when it runs for the first time; a signal ends it at any time."""
-    notes = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
-    own = tuple(os.environ["PYTHONPATH"].split(os.pathsep))  # an import puts the real path into compiled code
+def note_ways(own: tuple[str, ...], note: Callable[[str], object]) -> Callable[[], None]:
+    """Call note("FILE:LINE:OFFSET>TARGET>LINE") for each function of files under `own` that begins, and each branch.
 
-    def line(code: types.CodeType, number: int) -> object:
+    A function that begins is "FILE:LINE:0>0>LINE". Each is noted once; what is returned lets all be noted once more.
+    """
+    taken: dict[tuple[types.CodeType, int], set[int]] = {}
+
+    def line(code: types.CodeType, offset: int) -> int:
+        return next((n for start, end, n in code.co_lines() if n and start <= offset < end), code.co_firstlineno)
+
+    def begins(code: types.CodeType, _offset: int) -> object:
         if code.co_filename.startswith(own):
-            os.write(notes, f"{code.co_filename}:{number}\n".encode())
+            note(f"{code.co_filename}:{code.co_firstlineno}:0>0>{code.co_firstlineno}")
         return sys.monitoring.DISABLE
 
-    tool = sys.monitoring.COVERAGE_ID
+    def branches(code: types.CodeType, offset: int, target: int) -> object:
+        if not code.co_filename.startswith(own):
+            return sys.monitoring.DISABLE
+        targets = taken.setdefault((code, offset), set())
+        if target not in targets:
+            targets.add(target)
+            note(f"{code.co_filename}:{line(code, offset)}:{offset}>{target}>{line(code, target)}")
+        return sys.monitoring.DISABLE if len(targets) > 1 else None
+
+    tool, events = sys.monitoring.COVERAGE_ID, sys.monitoring.events
     sys.monitoring.use_tool_id(tool, "sandbox")
-    sys.monitoring.register_callback(tool, sys.monitoring.events.LINE, line)
-    sys.monitoring.set_events(tool, sys.monitoring.events.LINE)
+    sys.monitoring.register_callback(tool, events.PY_START, begins)
+    sys.monitoring.register_callback(tool, events.BRANCH, branches)
+    sys.monitoring.set_events(tool, events.PY_START | events.BRANCH)
+
+    def anew() -> None:
+        taken.clear()
+        sys.monitoring.restart_events()
+
+    return anew
 
 
 class _VirtualSleep:
@@ -96,11 +118,13 @@ def _run(clock: _VirtualTime, wanted: dict, log: int) -> None:
     os.chdir(wanted["directory"])
     time.tzset()
     sys.path[:0] = os.environ["PYTHONPATH"].split(os.pathsep)
-    offset_file, handler, *lines_file = wanted["arguments"]
+    offset_file, handler, *ways_file = wanted["arguments"]
     clock.follow(offset_file)
     random.seed(handler)  # how long an SDK waits before it repeats a call is the same each time
-    if lines_file:
-        _note_lines(*lines_file)
+    if ways_file:
+        notes = os.open(*ways_file, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+        own = tuple(os.environ["PYTHONPATH"].split(os.pathsep))  # an import puts the real path into compiled code
+        note_ways(own, lambda way: os.write(notes, f"{way}\n".encode()))  # each whole: a signal may end it at any time
     sys.argv = ["awslambdaric", handler]
     from awslambdaric.__main__ import main  # it looks at the environment when it is imported
 

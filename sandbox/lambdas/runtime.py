@@ -166,7 +166,7 @@ class Environment:
 
     def _start(self) -> None:
         self._kill()
-        arguments = [str(self._offset), self._handler, *self._lines()]
+        arguments = [str(self._offset), self._handler, *self._ways()]
         self._process = processes.start(arguments, self._code_dir, self._variables, self._log.fileno())
 
     @property
@@ -179,9 +179,9 @@ class Environment:
         if self._process:
             self._process.kill()
 
-    def _lines(self) -> list[str]:
-        """Return the file for the lines that run, in the directory that SANDBOX_LINES names, if one is asked for."""
-        directory = os.environ.get("SANDBOX_LINES")
+    def _ways(self) -> list[str]:
+        """Return the file for the branches it takes, in the directory that SANDBOX_WAYS names, if one is asked for."""
+        directory = os.environ.get("SANDBOX_WAYS")
         return [f"{directory}/{self._directory.name}"] if directory else []
 
     def _kill(self) -> None:
