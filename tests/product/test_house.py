@@ -100,24 +100,31 @@ def test_every_room_is_on_the_map() -> None:
     assert [room for room in rooms if f"`{room}/" not in MAP] == []
 
 
-def numbered(source: Path, text: str) -> str:
-    """Return FILE:NUMBER of a line, as partners.py notes it."""
-    [number] = [n for n, line in enumerate(source.read_text(encoding="utf-8").splitlines(), 1) if line.strip() == text]
-    return f"{source}:{number}\n"
+def taken(source: Path, text: str, then: str) -> str:
+    """Return the note of a branch from a line to another, as partners.py notes it."""
+    lines = [line.strip() for line in source.read_text(encoding="utf-8").splitlines()]
+    assert (lines.count(text), lines.count(then)) == (1, 1)
+    return f"{source}:{lines.index(text) + 1}:8>16>{lines.index(then) + 1}\n"
 
 
-def test_a_decision_on_a_state_that_nobody_has_observed_is_listed(tmp_path: Path) -> None:
+def test_a_branch_on_a_state_that_nobody_has_observed_is_listed(tmp_path: Path) -> None:
     outage, app = LAYER / "standby" / "outage.py", ROOT / "functions" / "cold_standby_start" / "app.py"
-    decides = "return seen.active.state in ec2.DOWN or seen.active.state == ec2.MISSING"
-    alone = "return Decision(Words(f\"{active}; {'; '.join(lost)}\"), refused=True)"
-    by_hand = numbered(outage, decides) + numbered(app, alone) + numbered(app, "@logger.inject_lambda_context")
+    down = "return seen.active.state in ec2.DOWN or seen.active.state == ec2.MISSING"
+    lost = (
+        "if lost := [*lineup.unusable(seen)]:",
+        "return Decision(Words(f\"{active}; {'; '.join(lost)}\"), refused=True)",
+    )
+    by_hand = taken(outage, down, down) + taken(app, *lost) + taken(app, *["@logger.inject_lambda_context"] * 2)
     (tmp_path / f"{partners.BY_HAND}-1").write_text(by_hand)
-    assert partners.without_partner(tmp_path) == [
-        f"functions/cold_standby_start/app.py: {alone}",
-        f"layer/kirikae/standby/outage.py: {decides}",
+    listed = [
+        f"functions/cold_standby_start/app.py: {' -> '.join(lost)}",
+        f"layer/kirikae/standby/outage.py: {down} -> {down}",
     ]
-    built = numbered(app, alone).replace(str(app.parent), "/tmp/stack/ColdStandbyStartFunction")  # noqa: S108 (a name)
+    assert partners.without_partner(tmp_path) == listed
+    built = taken(app, *lost).replace(str(app.parent), "/tmp/stack/ColdStandbyStartFunction")  # noqa: S108 (a name)
     (tmp_path / "an-environment").write_text(built)
-    assert partners.without_partner(tmp_path) == [f"layer/kirikae/standby/outage.py: {decides}"]
-    (tmp_path / f"{partners.OBSERVED}-1").write_text(numbered(outage, decides))
+    assert partners.without_partner(tmp_path) == listed[1:]
+    (tmp_path / f"{partners.OBSERVED}-1").write_text(taken(outage, down, down).replace(">16>", ">18>"))
+    assert partners.without_partner(tmp_path) == listed[1:]  # the other way of the same line
+    (tmp_path / f"{partners.OBSERVED}-1").write_text(taken(outage, down, down))
     assert partners.without_partner(tmp_path) == []
