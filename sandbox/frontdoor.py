@@ -4,6 +4,7 @@ The services of an account are given it: they say which requests they answer, an
 """
 
 import contextlib
+import functools
 import os
 import random
 import secrets
@@ -18,12 +19,14 @@ os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")  # two seconds for 
 
 import boto3
 import botocore.config
+import moto.core.responses
 from moto.backends import get_backend
 from moto.core.base_backend import BackendDict
 from moto.core.exceptions import ServiceException
 from moto.core.model_instances import reset_model_data
+from moto.core.request import Request as MotoRequest
 from moto.moto_server.werkzeug_app import create_backend_app
-from werkzeug.test import Client as WsgiClient
+from werkzeug.exceptions import HTTPException
 
 from sandbox import ACCOUNT_ID, REGION, drawn, iam, kms, loopback, wire
 from sandbox.clock import Clock
@@ -41,15 +44,44 @@ type Override = Callable[[dict[str, Any], str], dict[str, Any] | Answer | None]
 type Around = Callable[[dict[str, Any], Callable[[], Answer]], Answer]
 
 _session = boto3.Session(region_name=REGION)
-_apps: dict[str, WsgiClient] = {}
+# moto looks for its methods anew for each request.
+moto.core.responses.method_names_from_class = functools.cache(moto.core.responses.method_names_from_class)
 
 
-def _moto_app(service: str) -> WsgiClient:
-    if service not in _apps:
-        app = create_backend_app(service)
-        app.testing = True  # an error in moto is raised here, not turned into a page
-        _apps[service] = WsgiClient(app)
-    return _apps[service]
+@functools.cache
+def _moto_app(service: str) -> Any:
+    return create_backend_app(service)
+
+
+def _ask_moto(service: str, request: MotoRequest) -> Answer:
+    """Answer a request as moto's server does, without Flask around it: that would take as long as moto itself."""
+    app = _moto_app(service)
+    try:
+        endpoint, _ = app.url_map.bind_to_environ(request.environ).match()
+        answered = app.view_functions[endpoint].callback(request, request.raw_url, dict(request.headers))
+        status, headers, body = answered if len(answered) == 3 else (200, {}, answered)
+    except HTTPException as error:
+        said = error.get_response(request.environ)
+        status, headers, body = said.status_code, said.headers, said.get_data()
+    return status, dict(headers), body.encode() if isinstance(body, str) else body
+
+
+def _new_client(service: str, endpoint: str, key: str, secret: str, token: str | None) -> Any:
+    config = botocore.config.Config(retries={"total_max_attempts": 1}, read_timeout=900)
+    return _session.client(
+        service,
+        endpoint_url=endpoint,
+        aws_access_key_id=key,
+        aws_secret_access_key=secret,
+        aws_session_token=token,
+        config=config,
+    )
+
+
+@functools.cache
+def _administrators_client(service: str, endpoint: str) -> Any:
+    """Return one client for all accounts that have this endpoint one after another: to make it takes long."""
+    return _new_client(service, endpoint, ADMINISTRATOR_KEY, "secret", None)
 
 
 @dataclass(frozen=True)
@@ -155,6 +187,7 @@ class _LostAnswer(Exception):  # noqa: N818 (not an error of the server)
 
 class _Server(loopback.Server):
     door: "FrontDoor"
+    last_port = 0  # of the account before: the next one has it again, and clients that know it
 
 
 class _Handler(loopback.Handler):
@@ -202,7 +235,8 @@ class FrontDoor:
         self._at_close: list[Callable[[], object]] = []
         self._mistakes: list[Exception] = []
         self.kill: Callable[[str], object] = lambda _access_key: None  # end the function that has this key
-        self._server = _Server(_Handler)
+        self._server = _Server(_Handler, _Server.last_port)
+        _Server.last_port = self._server.server_port
         self._server.door = self
         self.endpoint = self._server.url
 
@@ -217,14 +251,10 @@ class FrontDoor:
     def client(self, service: str, role_name: str = "") -> Any:
         """Return a boto3 client without retries, of the administrator or of this role; KeyError if there is none."""
         if (service, role_name) not in self._clients:
-            key, secret, token = self.credentials_for(role_name) if role_name else (ADMINISTRATOR_KEY, "secret", None)
-            self._clients[service, role_name] = _session.client(
-                service,
-                endpoint_url=self.endpoint,
-                aws_access_key_id=key,
-                aws_secret_access_key=secret,
-                aws_session_token=token,
-                config=botocore.config.Config(retries={"total_max_attempts": 1}, read_timeout=900),
+            self._clients[service, role_name] = (
+                _new_client(service, self.endpoint, *self.credentials_for(role_name))
+                if role_name
+                else _administrators_client(service, self.endpoint)
             )
         return self._clients[service, role_name]
 
@@ -395,18 +425,13 @@ class FrontDoor:
     def _moto(self, request: wire.Request) -> Answer:
         host = _HOSTS.get(request.service, request.service)
         headers = {k: v for k, v in request.headers.items() if k not in ("host", "content-length", "transfer-encoding")}
+        url = f"https://{host}.{REGION}.amazonaws.com{request.path}"
+        asked = MotoRequest.from_primitives(request.method, url, headers, request.body)
         try:
             with self.lock:
-                response = _moto_app(request.service).open(
-                    request.path,
-                    method=request.method,
-                    base_url=f"https://{host}.{REGION}.amazonaws.com",
-                    data=request.body,
-                    headers=headers,
-                )
+                return _ask_moto(request.service, asked)
         except NotImplementedError as error:
             raise Refusal("NotImplemented", f"The sandbox lacks this: {error}", 501) from error
-        return response.status_code, dict(response.headers), response.get_data()
 
 
 def _reset_moto() -> None:

@@ -62,6 +62,15 @@ _READ_BACK: dict[tuple[str, str], tuple[str, Callable[[dict[str, object]], dict[
     ("ssm", "PutParameter"): ("GetParameter", lambda p: {"Name": p.get("Name")}),
 }
 
+# What a write changes, where that is less than what is read of its service.
+_CHANGES = {
+    ("elbv2", "AddTags"): ("DescribeTags",),
+    ("elbv2", "RemoveTags"): ("DescribeTags",),
+    ("elbv2", "RegisterTargets"): ("DescribeTargetHealth",),
+    ("elbv2", "DeregisterTargets"): ("DescribeTargetHealth",),
+    ("elbv2", "SetRulePriorities"): ("DescribeRules",),
+}
+
 type _Key = tuple[str, str, str]  # service, operation and parameters
 
 
@@ -162,14 +171,14 @@ class Lag:
             return
         if self._active(request.service) and (natural := _read_back(request)):
             self._reads.setdefault(_key(natural), _Read(natural, self._clock.time()))
-        self.before_change(request.service)
+        self.before_change(request.service, lambda asked: _changes(request, asked))
 
-    def before_change(self, service: str) -> None:
-        """Keep what reads of this service say before a change that nobody has asked for now."""
+    def before_change(self, service: str, changes: Callable[[Request], bool] = lambda _asked: True) -> None:
+        """Keep what reads of this service say before a change that nobody has asked for now, those that it changes."""
         if not self._active(service):
             return
         for known in list(self._asked_lately(service)):
-            if seconds := self._draw(service, known.request.operation):
+            if changes(known.request) and (seconds := self._draw(service, known.request.operation)):
                 # Never back to an older answer: what is kept later is not shown before what was kept earlier has gone.
                 until = max([self.now + seconds, *(until for until, _ in known.old)])
                 known.old.append((until, self._answer(known.request)))
@@ -193,6 +202,13 @@ class Lag:
         bound = SECONDS[service][operation]
         drawn = self._random.random(), self._random.random()
         return 0.0 if drawn[0] < _AT_ONCE else drawn[1] * (bound if most < 0 else min(bound, most))
+
+
+def _changes(write: Request, asked: Request) -> bool:
+    """Tell whether a write may change what a read of its service says."""
+    if write.operation == "PutParameter" and asked.operation == "GetParameter":
+        return write.params.get("Name") == str(asked.params.get("Name")).partition(":")[0]
+    return asked.operation in _CHANGES.get((write.service, write.operation), (asked.operation,))
 
 
 def _key(request: Request) -> _Key:

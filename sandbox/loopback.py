@@ -1,4 +1,4 @@
-"""HTTP servers of the sandbox: on loopback, on a free port, in a thread."""
+"""HTTP servers of the sandbox: on loopback, in a thread."""
 
 import socketserver
 import threading
@@ -18,13 +18,16 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    """A server that serves from when it is made until it is closed."""
+    """A server that serves from when it is made until it is closed, on this port or, if it is not free, on another."""
 
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, handler: type[Handler]) -> None:
-        super().__init__(("127.0.0.1", 0), handler)
+    def __init__(self, handler: type[Handler], port: int = 0) -> None:
+        try:
+            super().__init__(("127.0.0.1", port), handler)
+        except OSError:
+            super().__init__(("127.0.0.1", 0), handler)
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         threading.Thread(target=self.serve_forever, args=(0.01,), name=type(self).__name__, daemon=True).start()
 
