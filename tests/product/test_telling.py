@@ -167,8 +167,9 @@ def _in_service(batch: Batch) -> list[tuple[str, bool]]:
 
 def _left(batch: Batch) -> bool:
     """Tell whether the next one serves instead of the first or, where EC2 refuses it, people know that none does."""
-    none = any("no standby started" in mail.subject for mail in batch.mails)
-    return _in_service(batch) == [("stopped", False), ("stopped", False) if none else ("running", True)]
+    if any("no standby started" in mail.subject for mail in batch.mails):
+        return _in_service(batch)[1] == ("stopped", False)
+    return _in_service(batch) == [("stopped", False), ("running", True)]
 
 
 def _running(batch: StandbyService) -> int:
@@ -378,6 +379,15 @@ def test_a_switch_back_by_somebody_else_is_told_when_it_is_found(account: Accoun
     shop.service.forward({shop.service.primary_arn: 1, shop.service.sorry_arn: 0})
     shop.minutes(4)
     assert subjects(account, "sorry page OFF") == ["[kirikae] shop: sorry page OFF, found by the periodic check"]
+
+
+def test_an_adoption_that_aws_refuses_hides_no_switch_by_somebody_else(account: Account, build: Path) -> None:
+    shop = _on_sorry(account, build)
+    account.elb.refuse_mixed_weighted_action = True
+    shop.service.forward({shop.service.primary_arn: 1})
+    shop.minutes(3)
+    assert shop.subjects.count("sorry page OFF, found by the periodic check") == 1
+    assert ["SwitchMode=replace is in force" in mail.body.replace("\n", " ") for mail in shop.mails].count(True) == 1
 
 
 def test_a_rule_that_no_window_had_opened_is_told_though_the_run_that_closes_it_dies(
