@@ -319,12 +319,13 @@ def _told_wrong(story: Story, build: Path, call: tuple[str, str, int], fault: st
     """Play the story with a fault in this call; return what is wrong with its world, errors or mails, or nothing."""
     with Account() as account:
         world = story.begin(account, build)
+        before = len(account.functions.runs)
         fails(account, story.role, call, FAULTS[fault])
         story.cause(world)
         account.advance(300)
         if (shown := story.shows(world)) != right:
             return f"the world shows {shown}, expected {right}"
-        ended = [run.invocation.payload for run in account.functions.runs if run.invocation.error]
+        ended = [run.invocation.payload for run in account.functions.runs[before:] if run.invocation.error]
         if fault in BODIES and (unnamed := [error for error in ended if error.get("errorType") not in NAMED]):
             return f"an error that has no name: {unnamed}"
         told = [mail for mail in account.mails if re.search(story.mail, mail.subject)]
