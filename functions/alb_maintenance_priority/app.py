@@ -142,6 +142,8 @@ def act(config: Config, seen: Observed, change: Changes) -> Made:
             )
             rules.check(config.maintenance_listener_arn, change.priorities, opened, ())
         case Park() | Close():
+            if ours.unasked(seen, change):
+                rules.count_closed(config.maintenance_rule_arn, seen.memory)
             for rule in change.closes:
                 rules.close(config.prefix + rule)
             moves = change.priorities if isinstance(change, Park) else {}
@@ -169,7 +171,7 @@ def mail(config: Config, seen: Observed, result: Result[Changes, Any]) -> Mail |
         case Park() as change:
             return ended(config, seen, change, result)
         case Close():
-            return closed(config, result)
+            return closed(config, result.reason, notify.since(result.times))
         case LeaveAlone():
             return left(config, seen, result.reason, notify.since(result.times))
         case _:

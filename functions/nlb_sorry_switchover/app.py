@@ -12,10 +12,10 @@ from kirikae.events import Hint
 from kirikae.log import logger
 from kirikae.nlb import servers
 from kirikae.nlb.look import due, later, look
-from kirikae.nlb.mail import refused, to_sorry
+from kirikae.nlb.mail import to_sorry
 from kirikae.nlb.outage import few, healthy, known, outage, too_many_down
 from kirikae.nlb.parameters import hands_off
-from kirikae.nlb.standing import COUNTS, found, standing
+from kirikae.nlb.standing import COUNTS, adopted, found, standing
 from kirikae.nlb.switch import adoption, make
 from kirikae.nlb.world import SIDES, Adopt, Done, Side, Switch, by_group
 from kirikae.nlb.world.switchover import Config, Observed
@@ -146,7 +146,7 @@ def mail(config: Config, seen: Observed, result: Result[Switch | Adopt, Done]) -
     """Return the mail of a switch; an adoption is only logged, unless AWS refused it."""
     match result.change:
         case Adopt():
-            return refused(config, result.done)
+            return adopted(config, seen, result)
         case Switch():
             by_hand = servers.no_way_back(config, seen.primary, seen.behind) if result.done.mode == "replace" else None
             return to_sorry(config, seen.switches, seen.sorry, by_hand, result)

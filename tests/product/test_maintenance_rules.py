@@ -16,7 +16,7 @@ from functions.alb_maintenance_priority.app import act, decide, observe
 from kirikae import aws, clock, patience
 from kirikae.errors import UnfinishedError
 from kirikae.events import Hint
-from kirikae.maintenance import priorities, rules, windows
+from kirikae.maintenance import ours, priorities, rules, windows
 from kirikae.maintenance.conditions import NOTHING, PARKED, match_everything, match_nothing
 from kirikae.maintenance.rules import LAST, Memory, Order
 from kirikae.maintenance.world import Config
@@ -371,7 +371,7 @@ def test_no_room_is_refused() -> None:
 
 def test_what_a_parked_rule_of_the_users_own_hides_is_known() -> None:
     def hidden(default: str, *takes_all: str, **numbers: int) -> str:
-        return rules.hidden_by(Order(numbers, frozenset(takes_all), frozenset({"t"}), {}, default), "own", 49999)
+        return ours.hidden_by(Order(numbers, frozenset(takes_all), frozenset({"t"}), {}, default), "own", 49999)
 
     assert hidden("forward", "own", own=49999, b=2) == "the default action"
     assert hidden("redirect", "own", own=49999) == "the default action"

@@ -1,13 +1,17 @@
 """Every mail of a rotation once, whatever dies: tasks and ticks are repeated, and find what their predecessors told."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fault_cells
 import pytest
-from rotation_stories import Site
+from fault_cells import SOAK, calls_of
+from rotation_stories import HOOKS, Site
 
+from sandbox import drawn
 from sandbox.account import Account
 from sandbox.services.stepfunctions import Execution
 
@@ -257,3 +261,61 @@ def test_a_mail_that_is_owed_goes_before_that_of_the_next_rotation(site: Site) -
         "rotation: a mail may not have reached you",
         "rotation of 1 targets begins",
     ]
+
+
+# A whole rotation, whichever of its calls fails.
+
+ROLE, SAMPLE = "TargetRotation", 1  # of the cells, in `make test`; all of them with KIRIKAE_SOAK=1
+WORLD = {"ReconcileExpression": "rate(1 minute)"}
+ENDS = {"SUCCEEDED": "rotation finished, 1 of 1 targets", "FAILED": r"rotation (FAILED|stopped) after 0 of 1 targets"}
+
+
+@pytest.mark.parametrize("hook", ["none", "ssm-command"])
+def test_a_rotation_puts_its_target_back_and_tells_its_end_once_whatever_call_fails(hook: str, build: Path) -> None:
+    with Account() as account:
+        site = Site(account, build).deployed(**WORLD)
+        since = len(account.calls)
+        _rotates_one(site, hook)
+        calls = dict.fromkeys(calls_of(account, ROLE, since))
+    cells = [(call, fault) for call in calls for fault in fault_cells.FAULTS]
+    chosen = cells if SOAK else drawn("cells").sample(cells, SAMPLE)
+    wrong = {cell: problem for cell in chosen if (problem := played_wrong(build, hook, *cell))}
+    assert wrong == {}
+
+
+def _rotates_one(site: Site, hook: str) -> Execution:
+    """Rotate one target."""
+    more = {"hook": HOOKS[hook]} if hook in HOOKS else {}
+    return site.rotates({"instance_ids": [site.ids[0]], **more}, seconds=900)
+
+
+def played_wrong(build: Path, hook: str, call: tuple[str, str, int], fault: str) -> str:
+    """Rotate one target with a fault in this call; return what is wrong with the world or the mails, or nothing."""
+    with Account() as account:
+        site = Site(account, build).deployed(**WORLD)
+        before = site.registered()
+        fault_cells.fails(account, ROLE, call, fault_cells.FAULTS[fault])
+        execution = _rotates_one(site, hook)
+        account.advance(360)  # an owed mail leaves
+        found = (site.registered(), set(site.health().values()), site.claims())
+        if found != (before, {"healthy"}, []):
+            return f"it is not as before: {found}"
+        return _told_wrong(site, execution, hook, call)
+
+
+def _told_wrong(site: Site, execution: Execution, hook: str, call: tuple[str, str, int]) -> str:
+    """Return what is wrong with the mails: each once, except where Amazon SNS cannot be asked whether it has one."""
+    ran = len(site.account.commands.sent)
+    if execution.status == "SUCCEEDED" and hook in HOOKS and not ran:
+        return "it has finished without its command"
+    said = [f"{mail.subject} {mail.body}" for mail in site.mails]
+    for text in ("rotation of 1 targets begins", ENDS[execution.status]):
+        told = [mail for mail in said if re.search(text, mail)]
+        first = [mail for mail in told if "Perhaps repeated" not in mail]
+        if not told or len(first) > (1 + (call[:2] == ("sns", "Publish"))):
+            return f"{len(told)} times {text!r}: {site.subjects}"
+    left = [mail.subject for mail in site.mails if not re.search(f"begins|{ENDS[execution.status]}", mail.subject)]
+    unsent = "rotation: a mail may not have reached you"
+    if any(not subject.endswith(unsent) for subject in left) or (left and call[1] not in ("Publish", "PutParameter")):
+        return f"it is said that {left}"
+    return ""

@@ -1,15 +1,17 @@
 """Every change is told, once and within five minutes, whichever call of the run that makes it fails or dies."""
 
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import fault_cells
 import pytest
 from conftest import Shop
+from fault_cells import SOAK, calls_of, fails
 from pair_tools import Deployed
+from standby_stories import STOP, Batch
 
 from sandbox import drawn
 from sandbox.account import Account
@@ -17,14 +19,11 @@ from sandbox.estates.alb import alb_service
 from sandbox.estates.standby import StandbyService, standby_service
 from sandbox.stack import cloudformation
 from sandbox.traffic import AlbPlane
+from sandbox.wire import Refusal
 
-SOAK = bool(os.environ.get("KIRIKAE_SOAK"))
 SAMPLE = 3  # of the cells of a story, in `make test`; all of them with KIRIKAE_SOAK=1
 FAULTS: dict[str, dict[str, Any]] = {
-    "killed before": {"code": None, "kills": True},
-    "killed after": {"code": None, "kills": True, "after": True},
-    "its answer is lost": {"code": None, "after": True},
-    "three failures": {"code": "ServiceUnavailable", "status": 503, "times": 3},
+    **fault_cells.FAULTS,
     "five failures": {"code": "ServiceUnavailable", "status": 503, "times": 5},
 }
 BODIES: dict[str, dict[str, Any]] = {
@@ -160,9 +159,94 @@ def _nothing_to_be_had(account: Account, build: Path) -> StandbyService:
     return batch
 
 
+def _in_service(batch: Batch) -> list[tuple[str, bool]]:
+    """Return the states of the standbys, and whether they are healthy in the group."""
+    health = batch.service.health()
+    return [(batch.service.state(standby), health.get(standby) == "healthy") for standby in (batch.one, batch.two)]
+
+
+def _left(batch: Batch) -> bool:
+    """Tell whether the next one serves instead of the first or, where EC2 refuses it, people know that none does."""
+    if any("no standby started" in mail.subject for mail in batch.mails):
+        return _in_service(batch)[1] == ("stopped", False)
+    return _in_service(batch) == [("stopped", False), ("running", True)]
+
+
 def _running(batch: StandbyService) -> int:
     """Return how many standbys run: if an answer was none, it may be the next one."""
     return batch.states().count("running")
+
+
+def _on_its_way(account: Account, build: Path) -> Batch:
+    batch = Batch(account, build, StandbyTargetGroupArn="its own")
+    batch.dies()
+    account.advance(20)
+    account.sns.messages.clear()
+    return batch
+
+
+def _hanging(account: Account, build: Path) -> Batch:
+    """A standby has been started, is registered and never answers; its time is almost over."""
+    batch = Batch(account, build, StandbyTargetGroupArn="its own", FenceActive="true", StandbyGiveUpMinutes="5")
+    account.ec2.applications[batch.one] = False
+    batch.dies()
+    account.advance(290)
+    account.sns.messages.clear()
+    return batch
+
+
+def _fenced(account: Account, build: Path) -> Batch:
+    batch = Batch(account, build, FenceActive="true")
+    batch.alarm("heartbeat", [batch.arn])
+    batch.minutes(2)
+    return batch
+
+
+def _active_may_not_be_stopped(batch: Batch) -> None:
+    def refuse(_params: object, _principal: str) -> dict[str, Any]:
+        raise Refusal("OperationNotPermitted", "The instance may not be stopped.")
+
+    batch.account.override("ec2", STOP, refuse)  # no fault: those of a cell come first
+    batch.sets("heartbeat", "ALARM")
+
+
+def _mixed(account: Account, build: Path) -> Shop:
+    """AWS does not take groups of both kinds in one weighted action."""
+    account.elb.refuse_mixed_weighted_action = True
+    return Shop(account, build)
+
+
+def _deployed(shop: Shop) -> None:
+    shop.deployed().minutes(2)
+
+
+def _refused_later(account: Account, build: Path) -> Shop:
+    """The stack is there, and AWS has not been asked for a weighted action yet."""
+    shop = _mixed(account, build)
+    account.faults.add("elbv2", "DescribeListeners", "ServiceUnavailable", status=503, role="NlbSorrySwitchover")
+    shop.deployed()
+    shop.minutes(2)
+    account.faults.clear()
+    account.sns.messages.clear()
+    return shop
+
+
+def _opened(alb: Alb) -> None:
+    everything = {"Field": "path-pattern", "Values": ["/*"]}
+    alb.account.client("elbv2").modify_rule(RuleArn=alb.stack.resources["MaintenanceRule"], Conditions=[everything])
+    alb.account.advance(60)
+
+
+def _moved_by_others(alb: Alb) -> None:
+    alb.service.move((alb.stack.resources["MaintenanceRule"], 40000))
+    alb.account.advance(60)
+
+
+def _pair_that_stays(account: Account, build: Path) -> Deployed:
+    pair = Deployed(account, build)
+    pair.deploy()
+    pair.passes(6)
+    return pair
 
 
 STORIES = {
@@ -188,28 +272,25 @@ STORIES = {
     "the active returns": Story(
         _on_standby, _active_returns, "active is back|no outage any more", "ColdStandby", _running
     ),
+    "a standby serves": Story(
+        _on_its_way, lambda batch: batch.minutes(4), "is serving|serving, found", "ColdStandby", _in_service
+    ),
+    "a standby is left": Story(
+        _hanging, lambda batch: batch.minutes(4), r"standby( \S+)? (started|is running already)", "ColdStandby", _left
+    ),
+    "the active is not fenced": Story(
+        _fenced, _active_may_not_be_stopped, "not fenced", "ColdStandby", lambda batch: batch.states
+    ),
+    "weights are refused": Story(_mixed, _deployed, "weighted", "NlbSorrySwitchover", lambda shop: shop.weights),
+    "weights are refused in an outage": Story(
+        _refused_later, Shop.stops, "sorry page ON", "NlbSorrySwitchover", lambda shop: shop.weights
+    ),
+    "a parked rule is opened": Story(Alb, _opened, "matches nothing now", "AlbMaintenance", Alb.shows),
+    "the rule is moved by others": Story(_live, _moved_by_others, "left alone", "AlbMaintenance", Alb.shows),
+    "a holder hangs and keeps the addresses": Story(
+        _pair_that_stays, _holder_hangs, "fails its status checks", "SecondaryIp", lambda pair: pair.sides
+    ),
 }
-
-
-def calls_of(account: Account, role: str, since: int) -> list[tuple[str, str, int]]:
-    """Return service, operation and how manieth of its kind each call of a role was."""
-    found: list[tuple[str, str, int]] = []
-    for call in account.calls[since:]:
-        if role in call.principal:
-            nth = sum(1 for service, operation, _ in found if (service, operation) == (call.service, call.operation))
-            found.append((call.service, call.operation, nth))
-    return found
-
-
-def nth_time(number: int) -> Callable[[dict[str, Any]], bool]:
-    """Return a condition that holds from the call with this number on."""
-    left = [number]
-
-    def when(_params: dict[str, Any]) -> bool:
-        left[0] -= 1
-        return left[0] < 0
-
-    return when
 
 
 @pytest.mark.parametrize("name", STORIES)
@@ -236,24 +317,22 @@ def test_it_is_told_once_whatever_dies(name: str, build: Path) -> None:
 
 def _told_wrong(story: Story, build: Path, call: tuple[str, str, int], fault: str, right: object) -> str:
     """Play the story with a fault in this call; return what is wrong with its world, errors or mails, or nothing."""
-    service, operation, number = call
     with Account() as account:
         world = story.begin(account, build)
-        given = {"times": 1, **FAULTS[fault]}
-        ours = nth_time(number)
-        account.faults.add(service, operation, given.pop("code"), role=story.role, when=ours, **given)
+        before = len(account.functions.runs)
+        fails(account, story.role, call, FAULTS[fault])
         story.cause(world)
         account.advance(300)
         if (shown := story.shows(world)) != right:
             return f"the world shows {shown}, expected {right}"
-        ended = [run.invocation.payload for run in account.functions.runs if run.invocation.error]
+        ended = [run.invocation.payload for run in account.functions.runs[before:] if run.invocation.error]
         if fault in BODIES and (unnamed := [error for error in ended if error.get("errorType") not in NAMED]):
             return f"an error that has no name: {unnamed}"
         told = [mail for mail in account.mails if re.search(story.mail, mail.subject)]
     # The SDK sends a message again whose answer was lost, as it was; a later run says that it may be a repetition.
     twice = len(told) == 2 and (told[0].body == told[1].body or "may have it already" in told[1].body)
     rest = len(told) == 2 and "ATTENTION, not all" in told[0].subject  # what was not made then, by the run that made it
-    if len(told) == 1 or rest or (twice and (operation, fault) in MAY_REPEAT):
+    if len(told) == 1 or rest or (twice and (call[1], fault) in MAY_REPEAT):
         return ""
     return f"{len(told)} mails: {[mail.subject for mail in told]}"
 
@@ -301,6 +380,31 @@ def test_a_switch_back_by_somebody_else_is_told_when_it_is_found(account: Accoun
     shop.service.forward({shop.service.primary_arn: 1, shop.service.sorry_arn: 0})
     shop.minutes(4)
     assert subjects(account, "sorry page OFF") == ["[kirikae] shop: sorry page OFF, found by the periodic check"]
+
+
+def test_an_adoption_that_aws_refuses_hides_no_switch_by_somebody_else(account: Account, build: Path) -> None:
+    shop = _on_sorry(account, build)
+    account.elb.refuse_mixed_weighted_action = True
+    shop.service.forward({shop.service.primary_arn: 1})
+    shop.minutes(3)
+    assert shop.subjects.count("sorry page OFF, found by the periodic check") == 1
+    assert ["SwitchMode=replace is in force" in mail.body.replace("\n", " ") for mail in shop.mails].count(True) == 1
+
+
+def test_a_rule_that_no_window_had_opened_is_told_though_the_run_that_closes_it_dies(
+    account: Account, build: Path
+) -> None:
+    alb = Alb(account, build)
+    rule, before = alb.stack.resources["MaintenanceRule"], alb.shows()
+    for moves in ([], [(rule, 1), *((arn, place + 1) for arn, place in alb.service.priorities().items() if place < 9)]):
+        account.sns.messages.clear()
+        account.faults.add("elbv2", "ModifyRule", None, role="AlbMaintenance", times=1, kills=True, after=True)
+        if moves:
+            alb.service.move(*moves)
+        _opened(alb)
+        account.advance(180)
+        assert alb.shows()[0] == before[0]
+        assert len(subjects(account, "matches nothing now") + subjects(account, "maintenance OFF")) == 1
 
 
 # An outage that may not be answered is said at once, and once.

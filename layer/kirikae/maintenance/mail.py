@@ -137,7 +137,7 @@ def begin_again(config: Config, now: datetime) -> Words:
     return notify.with_commands(said, [put(config, json.dumps({"again": {"until": until, "reason": "..."}}))])
 
 
-def closed(config: Config, result: Result[Any, None]) -> Mail:
+def closed(config: Config, why: Words, since: Words | None = None) -> Mail:
     """Return the mail about parked rules that would have taken requests: of an earlier version, or opened by others."""
     return notify.mail(
         config,
@@ -149,8 +149,8 @@ def closed(config: Config, result: Result[Any, None]) -> Mail:
             "一致し、"
             "デフォルトアクションの代わりにメンテナンスページを返していました。何にも一致しない条件に変更しました。",
         ),
-        why=result.reason,
-        since=notify.since(result.times),
+        why=why,
+        since=since,
         check=Words(
             "The site itself, from outside. After an update from an earlier version this comes once; otherwise see who "
             "opened the rule (CloudTrail: ModifyRule).",

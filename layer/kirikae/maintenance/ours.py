@@ -6,7 +6,7 @@ from kirikae import notify
 from kirikae.decision import Change
 from kirikae.maintenance import rules
 from kirikae.maintenance.priorities import back
-from kirikae.maintenance.world import Config, GoLive, LeaveAlone, Observed, Park
+from kirikae.maintenance.world import Close, Config, GoLive, LeaveAlone, Observed, Park
 from kirikae.notify import Words
 
 
@@ -65,6 +65,12 @@ def known_before(config: Config, seen: Observed, change: Change) -> bool:
     return isinstance(change, LeaveAlone)
 
 
+def unasked(seen: Observed, change: Change) -> bool:
+    """Tell whether a change takes back what no window had asked for, so that people know of no beginning of it."""
+    closes = isinstance(change, Park) and bool(change.closes) and seen.memory.state not in rules.OURS
+    return closes or isinstance(change, Close)
+
+
 def taken_over(config: Config, seen: Observed) -> Words | None:
     """Return what others did to the maintenance rule in a window, to be left so; None if nothing, or after a start."""
     if seen.stored.started:
@@ -109,7 +115,22 @@ def doubted(config: Config, seen: Observed) -> bool:
 
 def hides(config: Config, seen: Observed, number: int) -> str:
     """Return what a rule of the user's own takes from those behind it while it is parked at this number."""
-    return "" if config.rule in config.live else rules.hidden_by(seen.order, config.rule, number)
+    return "" if config.rule in config.live else hidden_by(seen.order, config.rule, number)
+
+
+def hidden_by(order: rules.Order, rule_id: str, number: int) -> str:
+    """Return what a rule takes from those behind it if it stands at this number, nothing if it takes nothing.
+
+    A rule for everything leaves nothing to the default action. That does no harm if this is an error page, or if
+    another rule for everything comes before.
+    """
+    if rule_id not in order.everything:
+        return ""
+    others = {rule: priority for rule, priority in order.priorities.items() if rule != rule_id}
+    if any(rule in order.everything and priority < number for rule, priority in others.items()):
+        return ""
+    behind = [f"rule {rule}" for rule, priority in others.items() if priority > number and rule not in order.nothing]
+    return ", ".join(behind + (["the default action"] if order.default_action != "fixed-response" else []))
 
 
 def in_the_way(config: Config, seen: Observed, change: Park) -> str:

@@ -8,6 +8,7 @@ and was moved by one.
 import itertools
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,6 +23,7 @@ TAG = "kirikae:maintenance"
 NUMBERS_TAG = "kirikae:maintenance-{}"
 VERSION_TAG = "kirikae:maintenance-windows"
 PLACE_TAG = "kirikae:maintenance-place"
+CLOSED_TAG = "kirikae:maintenance-closed"
 RULES_PER_TAG = 9  # an entry has up to 26 characters, a value 256
 TAGS = 40  # of the 50 that a rule can have
 OURS = ("moving", "live", "left")  # states in which the maintenance rule was brought to the front by us
@@ -50,6 +52,7 @@ class Memory:
     numbers: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # rule id -> before, given
     version: int = field(default=0, compare=False)  # of the windows that asked for this; 0 if that is not known
     place: int = field(default=0, compare=False)  # the live number that we gave our rule; 0 if that is not known
+    closed: int = field(default=0, compare=False)  # how often we closed, or were about to, what no window had opened
 
 
 def read(listener_arn: str) -> Order:
@@ -70,14 +73,24 @@ def read(listener_arn: str) -> Order:
 def recall(rule_arn: str) -> Memory:
     """Return the memory in the rule's tags."""
     found = elb.tags([rule_arn])[rule_arn]
-    version, place = (int(text) if (text := found.get(tag, "")).isdecimal() else 0 for tag in (VERSION_TAG, PLACE_TAG))
-    return replace(decoded(found), version=version, place=place)
+    texts = [found.get(tag, "") for tag in (VERSION_TAG, PLACE_TAG, CLOSED_TAG)]
+    version, place, closed = (int(text) if text.isdecimal() else 0 for text in texts)
+    return replace(decoded(found), version=version, place=place, closed=closed)
 
 
 def remember(rule_arn: str, memory: Memory) -> None:
     """Write the memory into the rule's tags."""
     place = {PLACE_TAG: str(memory.place)} if memory.place else {}
     elb.tag(rule_arn, encoded(memory) | {VERSION_TAG: str(memory.version)} | place)
+
+
+def count_closed(rule_arn: str, memory: Memory) -> None:
+    """Remember that we are about to close what no window had opened: afterwards nothing else would show it.
+
+    It is not worth leaving the rule open that this cannot be written: then the run that closes it tells it, or nobody.
+    """
+    with suppress(ClientError, BotoCoreError):
+        elb.tag(rule_arn, {CLOSED_TAG: str(memory.closed + 1)})
 
 
 def conclude(rule_arn: str, memory: Memory, done: Any) -> None:
@@ -178,18 +191,3 @@ def decoded(tags: Mapping[str, str]) -> Memory:
             numbers[found[1]] = int(found[2]), int(found[2]) + int(found[3] or 0)
     possible = all(1 <= before <= given <= LAST for before, given in numbers.values())
     return Memory(state, numbers) if possible and len(numbers) == count else Memory("broken")
-
-
-def hidden_by(order: Order, rule_id: str, number: int) -> str:
-    """Return what a rule takes from those behind it if it stands at this number, nothing if it takes nothing.
-
-    A rule for everything leaves nothing to the default action. That does no harm if this is an error page, or if
-    another rule for everything comes before.
-    """
-    if rule_id not in order.everything:
-        return ""
-    others = {rule: priority for rule, priority in order.priorities.items() if rule != rule_id}
-    if any(rule in order.everything and priority < number for rule, priority in others.items()):
-        return ""
-    behind = [f"rule {rule}" for rule, priority in others.items() if priority > number and rule not in order.nothing]
-    return ", ".join(behind + (["the default action"] if order.default_action != "fixed-response" else []))

@@ -6,23 +6,29 @@ from typing import Any
 from kirikae import notify
 from kirikae.decision import Result
 from kirikae.maintenance import ours, rules
-from kirikae.maintenance.mail import begin_again, comes_before, end_all, left
+from kirikae.maintenance.mail import begin_again, closed, comes_before, end_all, left
 from kirikae.maintenance.world import Close, Config, GoLive, LeaveAlone, Observed, Park
 from kirikae.notify import Mail, Words
 from kirikae.told import State
 
 PAGE, BEFORE = "maintenance page", "rules before the page"
+CLOSED = "closed without a window"  # how often: only by this it shows afterwards
 NAMED = 20  # of them: the parameter that holds what people know has 4 KB
 ON, OFF, LEFT = {PAGE: "on"}, dict[str, str](), {PAGE: "moved by others"}  # or changed by them, where it is
 
 
 def standing(config: Config, seen: Observed, result: Result[Any, None] | None) -> State | None:
-    """Return whether visitors get the page: at rest they do not; None while the rules are on their way.
+    """Return whether visitors get the page, and how often a rule was closed that no window had opened.
 
-    A rule that is placed and open is the page, whatever is remembered of it.
+    At rest they do not; None while the rules are on their way.
     """
-    if result:
-        return _after(config, seen, result.change)
+    state = _after(config, seen, result.change) if result else _now(config, seen)
+    times = seen.memory.closed + bool(result and ours.unasked(seen, result.change))
+    return state if state is None or not times else {**state, CLOSED: str(times)}
+
+
+def _now(config: Config, seen: Observed) -> State | None:
+    """Return what visitors get; a rule that is placed and open is the page, whatever is remembered of it."""
     if config.rule not in seen.order.priorities:
         return None
     if ours.placed(config, seen) and config.rule not in ours.to_open(config, seen) and not ours.changed(config, seen):
@@ -60,15 +66,10 @@ def found(config: Config, seen: Observed, known: State) -> Mail | None:
     if now.get(PAGE) == known.get(PAGE) == ON[PAGE]:
         come = set(now.get(BEFORE, "").split(", ")) - set(known.get(BEFORE, "").split(", "))
         return _put_before(config, seen) if come - {""} else None
-    last = known.get(PAGE, "off")
-    why = Words(
-        f"Not made by this run: an earlier run ended before it could tell you, or somebody else changed the rules. "
-        f"You were told last: {last}.",
-        f"この実行による変更ではありません。前回の実行が通知前に終了したか、別の操作でルールが変更されました。"
-        f"前回の通知: {last}",
-    )
-    if now == LEFT:
-        return left(config, seen, why)
+    if now.get(PAGE) == known.get(PAGE):
+        return closed(config, _why(known)) if _times(now) > _times(known) else None
+    if now.get(PAGE) == LEFT[PAGE]:
+        return left(config, seen, _why(known))
     is_on = now.get(PAGE) == ON[PAGE]
     said = Words(
         f"Found: visitors of {config.maintenance_listener_arn} get "
@@ -80,13 +81,28 @@ def found(config: Config, seen: Observed, known: State) -> Mail | None:
         config,
         f"maintenance {'ON' if is_on else 'OFF'}, found by the periodic check",
         happened=said,
-        why=why,
+        why=_why(known),
         check=Words(
             "The site itself, from outside, and CloudTrail for SetRulePriorities and ModifyRule.",
             "外部からサイトの表示を確認し、CloudTrail で SetRulePriorities と ModifyRule を確認してください。",
         ),
         undo=end_all(config) if is_on else begin_again(config, seen.now),
     )
+
+
+def _why(known: State) -> Words:
+    last = known.get(PAGE, "off")
+    return Words(
+        f"Not made by this run: an earlier run ended before it could tell you, or somebody else changed the rules. "
+        f"You were told last: {last}.",
+        f"この実行による変更ではありません。前回の実行が通知前に終了したか、別の操作でルールが変更されました。"
+        f"前回の通知: {last}",
+    )
+
+
+def _times(state: State) -> int:
+    text = state.get(CLOSED, "")
+    return int(text) if text.isdecimal() else 0
 
 
 def _put_before(config: Config, seen: Observed) -> Mail:

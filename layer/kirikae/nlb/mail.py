@@ -61,11 +61,15 @@ def _part(seen: Switches, result: Result[Any, Done]) -> str:
     return f" for {len(result.done.made)} of {len(seen.listeners)} listeners" if result.done.failed else ""
 
 
-def refused(config: Config, done: Done) -> Mail | None:
-    """Return the mail of an adoption that AWS refused; one that went well is only logged."""
-    if done.mode == config.switch_mode:
-        return None
+def refused(config: Config, done: Done) -> Mail:
+    """Return the mail of an adoption that AWS refused."""
     return replace_mode(config, Words(f" AWS says {done.refusal}.", f"AWS の応答: {done.refusal}。"))
+
+
+REPLACED = Words(
+    "AWS did not take both target groups in one weighted action, so SwitchMode=replace is in force from now on.",
+    "AWS が 2 つのターゲットグループの加重アクションを受け付けなかったため、以後 SwitchMode=replace で動作します。",
+)
 
 
 def replace_mode(config: Config, refusal: Words) -> Mail:
@@ -74,11 +78,8 @@ def replace_mode(config: Config, refusal: Words) -> Mail:
         config,
         "weighted switching refused by AWS, replace mode in force",
         happened=Words(
-            f"AWS did not take both target groups in one weighted action, so SwitchMode=replace is in force "
-            f"from now on.{refusal.en} No traffic was moved. "
-            f"The sorry path is not health-checked until it is used.",
-            f"AWS が 2 つのターゲットグループの加重アクションを受け付けなかったため、以後 SwitchMode=replace で"
-            f"動作します。{refusal.ja}トラフィックは移動していません。"
+            f"{REPLACED.en}{refusal.en} No traffic was moved. The sorry path is not health-checked until it is used.",
+            f"{REPLACED.ja}{refusal.ja}トラフィックは移動していません。"
             f"sorry 側のターゲットグループは、切り替わるまでヘルスチェックされません。",
         ),
         check=Words(

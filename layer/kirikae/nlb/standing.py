@@ -4,7 +4,7 @@ from typing import Any, Protocol
 
 from kirikae import clock, notify, patience, told
 from kirikae.decision import Result
-from kirikae.nlb.mail import probed, replace_mode
+from kirikae.nlb.mail import REPLACED, probed, refused, replace_mode
 from kirikae.nlb.parameters import hands_off
 from kirikae.nlb.world import Config, Done, Switch, Switches, serving
 from kirikae.notify import Mail, Words
@@ -58,6 +58,18 @@ def _on(note: Note) -> bool:
     return note.telling is None and SORRY_PAGE in note.known
 
 
+def adopted(config: Config, seen: Seen, result: Result[Any, Done]) -> Mail | None:
+    """Return the mail of an adoption that AWS refused; None if the sorry page is news besides: who finds it tells both.
+
+    So where the run that switched died, and where somebody else has moved the listeners.
+    """
+    if result.done.mode == config.switch_mode:
+        return None
+    note, page = told.read(config.told_parameter), (standing(config, seen, result) or {}).get(SORRY_PAGE)
+    known = note is not None and note.telling is None and note.known.get(SORRY_PAGE) == page
+    return refused(config, result.done) if known else None
+
+
 def found(config: Config, seen: Seen, known: State) -> Mail | None:
     """Return the mail about a sorry page that is on, or off, or a refusal of AWS, of which nobody was told."""
     now = standing(config, seen, None) or {}
@@ -70,12 +82,13 @@ def found(config: Config, seen: Seen, known: State) -> Mail | None:
         if is_on
         else Words("the listeners forward to the primary again", "リスナーは再びプライマリに転送しています")
     )
+    lines = [Words(f"Found: {said.en}: {ports}.", f"確認した状態: {said.ja}: {ports}"), *probed(config)]
+    if WEIGHTED in now and WEIGHTED not in known:
+        lines.append(REPLACED)
     return notify.mail(
         config,
         f"sorry page {'ON' if is_on else 'OFF'}, found by the periodic check",
-        happened=notify.lines(
-            [Words(f"Found: {said.en}: {ports}.", f"確認した状態: {said.ja}: {ports}"), *probed(config)]
-        ),
+        happened=notify.lines(lines),
         why=Words(
             "Not made by this run: an earlier run ended before it could tell you, or somebody else changed the "
             "listeners, a stack update for example.",

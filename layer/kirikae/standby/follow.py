@@ -153,8 +153,9 @@ def make(config: Config, seen: Observed, change: Note) -> Step:
     at = {"note": standby.launched or seen.now, "running": seen.ran or seen.now, "serving": seen.now}[change.kind]
     since = outage.note(seen)
     noted_now = record.note(standby.id, since | {key: iso(at)}, over(standby, seen.active))
-    known = change.kind == "note" or not noted_now
-    made = Step(change=change, reason=evidence(config, seen, standby)[1], standby=standby, found=known)
+    # Only a step that it makes again, after another start, is news to those who were told the same last.
+    again = bool(before) and noted_now
+    made = Step(change=change, reason=evidence(config, seen, standby)[1], standby=standby, found=not again)
     if not noted_now:
         raise UnfinishedError(f"{key} could not be noted on {standby.id}", made)
     return made
