@@ -21,7 +21,7 @@ from sandbox.stack import cloudformation
 from sandbox.traffic import AlbPlane
 from sandbox.wire import Refusal
 
-SAMPLE = 3  # of the cells of a story, in `make test`; all of them with KIRIKAE_SOAK=1
+SAMPLE = 2  # of the cells of a story, in `make test`; all of them with KIRIKAE_SOAK=1
 FAULTS: dict[str, dict[str, Any]] = {
     **fault_cells.FAULTS,
     "five failures": {"code": "ServiceUnavailable", "status": 503, "times": 5},
