@@ -94,6 +94,7 @@ class Fault:
     body: str = ""
     role: str = ""
     when: Callable[[dict[str, Any]], bool] = lambda _params: True
+    own: bool = False  # of AWS itself: nobody has added it
 
 
 @dataclass
@@ -166,7 +167,7 @@ class Faults:
         code, status = self._random.choice(
             (("NobodyListsThisException", 500), ("NobodyListsThisException", 503), throttled)
         )
-        return Fault(request.service, request.operation, code, status=status)
+        return Fault(request.service, request.operation, code, status=status, own=True)
 
 
 class _LostAnswer(Exception):  # noqa: N818 (not an error of the server)
@@ -210,6 +211,7 @@ class FrontDoor:
         self.clock = Clock()
         self.lock = threading.RLock()  # held while state is read or changed, never while a function runs
         self.calls: list[Call] = []
+        self.repeated: list[Call] = []  # attempts that met an error of AWS's own, after which SDKs ask again
         self.faults = Faults()
         self.lag = Lag(self.clock, self._now)
         self.gaps = Gaps()
@@ -362,7 +364,8 @@ class FrontDoor:
             error_code = "BadAnswer"
         if fault and fault.kills:
             self.kill(request.access_key)
-        self.calls.append(Call(arrived, principal, request.service, request.operation, request.params, error_code))
+        record = self.repeated if fault and fault.own else self.calls
+        record.append(Call(arrived, principal, request.service, request.operation, request.params, error_code))
         if lost:
             raise _LostAnswer
         return answered

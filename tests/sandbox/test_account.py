@@ -172,6 +172,8 @@ def test_an_error_of_aws_own_is_one_that_sdks_repeat_and_comes_before_the_effect
     topic = account.client("sns").create_topic(Name="a")["TopicArn"]
     error_of(account.client("sns", "role").publish, TopicArn=topic, Message="b")
     assert account.mails == []
+    assert {call.principal for call in account.calls} == {"administrator"}
+    assert [call.operation for call in account.repeated].count("Publish") == 1
 
 
 def test_a_start_meets_only_the_errors_of_its_story_since_no_sdk_repeats_it(account: Account) -> None:  # S3
