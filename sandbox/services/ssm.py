@@ -5,7 +5,7 @@ import re
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sandbox.frontdoor import FrontDoor
@@ -103,7 +103,8 @@ class Commands:
             self._account.backend("ssm").describe_document(name, None, None)  # raises InvalidDocument
         if any(not self._online(instance_id) for instance_id in ids):
             raise Refusal("InvalidInstanceId", f"Instances {ids} not in a valid state for account")
-        now, parameters = self._account.clock.now(), params.get("Parameters", {})
+        parameters = params.get("Parameters", {})
+        now = datetime.fromtimestamp(self._account.lag.now, UTC)  # after the pauses of whoever asks
         command = Command(str(uuid.uuid4()), name, parameters, params.get("Comment", ""), now)
         self.sent.append(command)
         for instance_id in ids:
