@@ -23,7 +23,7 @@ demo: .venv/.done .venv-lambda/.done $(BUILD) ## Lose the servers, get the sorry
 	@$(BIN)/python -m sandbox.demo
 
 .PHONY: test
-test: .venv/.done .venv-lambda/.done $(BUILD) ## Lint, types, template checks and all tests
+test: .venv/.done .venv-lambda/.done .venv-floor/.done $(BUILD) ## Lint, types, template checks and all tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -38,7 +38,7 @@ bench: .venv/.done .venv-lambda/.done $(BUILD) ## Cold starts against an empty a
 	@$(BIN)/python -m benchmarks.maintenance_page
 
 .PHONY: setup
-setup: .venv/.done .venv-lambda/.done ## Only make the two virtual environments
+setup: .venv/.done .venv-lambda/.done .venv-floor/.done ## Only make the three virtual environments
 
 .PHONY: build
 build: $(BUILD) ## Only build functions and layer (sam build)
@@ -49,7 +49,7 @@ deploy: $(BUILD) ## Deploy to the account of the current AWS credentials, asking
 
 .PHONY: clean
 clean: ## Remove everything that was made here
-	rm -rf .venv .venv-lambda .aws-sam .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-lambda .venv-floor .aws-sam .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -type d -name __pycache__ -exec rm -rf {} +
 
 # Tools for development. `pip install --group` came with pip 25.1.
@@ -59,6 +59,10 @@ clean: ## Remove everything that was made here
 # What Lambda's own runtime offers and nothing more, so that a dependency missing from the layer cannot go unnoticed.
 .venv-lambda/.done: pyproject.toml bin/find-python
 	@$(call install,.venv-lambda,runtime)
+
+# The same with the oldest SDK that the layer runs on.
+.venv-floor/.done: pyproject.toml bin/find-python
+	@$(call install,.venv-floor,floor)
 
 # $(1): directory, $(2): dependency group. An environment whose Python still works is brought up to date, not made anew.
 define install

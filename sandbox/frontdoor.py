@@ -36,7 +36,17 @@ from sandbox.wire import Answer, Refusal
 
 ADMINISTRATOR = "administrator"
 ADMINISTRATOR_KEY = "AKIASANDBOXADMINISTRATOR"
-_TROUBLED = 0.01  # the share of the reads of roles that meet an error of AWS's own, which SDKs repeat
+_TROUBLED = 0.01  # the share of the calls of roles that meet an error which SDKs repeat, before they take effect
+# How services refuse a caller who asks too often (S18): code and HTTP status.
+_THROTTLING = {
+    "ec2": ("RequestLimitExceeded", 503),
+    "lambda": ("TooManyRequestsException", 429),
+    "ssm": ("ThrottlingException", 400),
+    "stepfunctions": ("ThrottlingException", 400),
+}
+# Calls that no SDK repeats for whoever makes them, so that each error of theirs belongs to a story: a start, whose want
+# of capacity would be asked for again as slowly as EC2 says it (S3).
+_ASKED_ONCE = {("ec2", "StartInstances")}
 # The host name that moto reads the service and the Region from.
 _HOSTS = {"elbv2": "elasticloadbalancing", "cloudwatch": "monitoring", "stepfunctions": "states"}
 
@@ -66,22 +76,20 @@ def _ask_moto(service: str, request: MotoRequest) -> Answer:
     return status, dict(headers), body.encode() if isinstance(body, str) else body
 
 
-def _new_client(service: str, endpoint: str, key: str, secret: str, token: str | None) -> Any:
-    config = botocore.config.Config(retries={"total_max_attempts": 1}, read_timeout=900)
+def _new_client(service: str, endpoint: str, attempts: int, key: str, secret: str, token: str | None) -> Any:
+    retries = {"mode": "standard", "total_max_attempts": attempts}
     return _session.client(
         service,
         endpoint_url=endpoint,
         aws_access_key_id=key,
         aws_secret_access_key=secret,
         aws_session_token=token,
-        config=config,
+        config=botocore.config.Config(retries=retries, read_timeout=900),
     )
 
 
-@functools.cache
-def _administrators_client(service: str, endpoint: str) -> Any:
-    """Return one client for all accounts that have this endpoint one after another: to make it takes long."""
-    return _new_client(service, endpoint, ADMINISTRATOR_KEY, "secret", None)
+# The administrator's: one for all accounts that have its endpoint one after another, because to make it takes long.
+_shared_client = functools.cache(_new_client)
 
 
 @dataclass(frozen=True)
@@ -116,19 +124,24 @@ class Fault:
     body: str = ""
     role: str = ""
     when: Callable[[dict[str, Any]], bool] = lambda _params: True
+    own: bool = False  # of AWS itself: nobody has added it
 
 
 @dataclass
 class Faults:
-    """The errors and delays that the account has been told to produce, and those that AWS has now and then (S14)."""
+    """The errors and delays that the account has been told to produce, and those of AWS itself (S14, S18)."""
 
     _armed: list[Fault] = field(default_factory=list)
     _random: random.Random = field(default_factory=lambda: drawn("troubles"))
     _troubled: float = _TROUBLED
 
     def off(self) -> None:
-        """Let no read meet an error that nobody has added."""
+        """Let no call meet an error that nobody has added."""
         self._troubled = 0.0
+
+    def always(self) -> None:
+        """Let every call of a role that an SDK repeats meet an error."""
+        self._troubled = 1.0
 
     def add(
         self,
@@ -173,12 +186,18 @@ class Faults:
                     if fault.times <= 0:
                         self._armed.remove(fault)
                 return fault
-        reads = request.operation.startswith(("Describe", "Get", "List"))
-        if principal == ADMINISTRATOR or not reads or self._random.random() >= self._troubled:
+        return self._trouble(request) if principal != ADMINISTRATOR else None
+
+    def _trouble(self, request: wire.Request) -> Fault | None:
+        """Return the error of AWS's own that a request of a role meets, if it is its turn."""
+        once = (request.service, request.operation) in _ASKED_ONCE and not request.params.get("DryRun")
+        if once or self._random.random() >= self._troubled:
             return None
-        return Fault(
-            request.service, request.operation, "NobodyListsThisException", status=self._random.choice((500, 503))
+        throttled = _THROTTLING.get(request.service, ("Throttling", 400))
+        code, status = self._random.choice(
+            (("NobodyListsThisException", 500), ("NobodyListsThisException", 503), throttled)
         )
+        return Fault(request.service, request.operation, code, status=status, own=True)
 
 
 class _LostAnswer(Exception):  # noqa: N818 (not an error of the server)
@@ -223,6 +242,7 @@ class FrontDoor:
         self.clock = Clock()
         self.lock = threading.RLock()  # held while state is read or changed, never while a function runs
         self.calls: list[Call] = []
+        self.repeated: list[Call] = []  # attempts that met an error of AWS's own, after which SDKs ask again
         self.faults = Faults()
         self.lag = Lag(self.clock, self._now)
         self.gaps = Gaps()
@@ -231,7 +251,7 @@ class FrontDoor:
         self._overrides: dict[tuple[str, str], tuple[Override, bool]] = {}
         self._around: dict[tuple[str, str], Around] = {}
         self._before: list[tuple[str, str, Callable[[], object]]] = []
-        self._clients: dict[tuple[str, str], Any] = {}
+        self._clients: dict[tuple[str, str, int], Any] = {}
         self._at_close: list[Callable[[], object]] = []
         self._mistakes: list[Exception] = []
         self.kill: Callable[[str], object] = lambda _access_key: None  # end the function that has this key
@@ -248,15 +268,16 @@ class FrontDoor:
 
     # What a test or the demo uses.
 
-    def client(self, service: str, role_name: str = "") -> Any:
-        """Return a boto3 client without retries, of the administrator or of this role; KeyError if there is none."""
-        if (service, role_name) not in self._clients:
-            self._clients[service, role_name] = (
-                _new_client(service, self.endpoint, *self.credentials_for(role_name))
-                if role_name
-                else _administrators_client(service, self.endpoint)
-            )
-        return self._clients[service, role_name]
+    def client(self, service: str, role_name: str = "", attempts: int = 1) -> Any:
+        """Return a boto3 client, without retries by itself, of the administrator or of this role.
+
+        KeyError if there is no such role.
+        """
+        if (service, role_name, attempts) not in self._clients:
+            key, *others = self.credentials_for(role_name) if role_name else (ADMINISTRATOR_KEY, "secret", None)
+            made = _new_client if role_name else _shared_client
+            self._clients[service, role_name, attempts] = made(service, self.endpoint, attempts, key, *others)
+        return self._clients[service, role_name, attempts]
 
     def credentials_for(self, role_name: str) -> tuple[str, str, str]:
         """Return access key, secret and session token of this role; KeyError if there is no such role."""
@@ -367,7 +388,8 @@ class FrontDoor:
             error_code = "BadAnswer"
         if fault and fault.kills:
             self.kill(request.access_key)
-        self.calls.append(Call(arrived, principal, request.service, request.operation, request.params, error_code))
+        record = self.repeated if fault and fault.own else self.calls
+        record.append(Call(arrived, principal, request.service, request.operation, request.params, error_code))
         if lost:
             raise _LostAnswer
         return answered

@@ -73,7 +73,6 @@ class Inside(Pair):
 
     def __init__(self, account: Account, **estate: Any) -> None:
         self.account = account
-        account.faults.off()  # calls are counted here; the stack's stories meet the errors that come now and then
         self.service = pair_service(account, **estate)
         topic = account.client("sns").create_topic(Name="kirikae")["TopicArn"]
         account.client("ssm").put_parameter(Name="/pair/hold", Type="String", Value="off")

@@ -50,8 +50,8 @@ class StandbyService:
         """Hibernate an instance, as a person does."""
         self.account.client("ec2").stop_instances(InstanceIds=[instance_id], Hibernate=True)
 
-    def lacks(self, code: str, *what: str, times: int | None = None, seconds: float = 0) -> None:
-        """Let starts of these instances, or of instances of these types, fail with this code, after so many seconds."""
+    def lacks(self, code: str, *what: str, times: int | None = None) -> None:
+        """Let starts of these instances, or of instances of these types, fail with this code."""
 
         def hit(params: dict[str, Any]) -> bool:
             [instance_id] = params["InstanceIds"]
@@ -60,8 +60,7 @@ class StandbyService:
 
         # S3, S1: want of capacity is a 500; a dry run asks for none.
         status = 500 if "Capacity" in code or code == "InternalError" else 400
-        faults = self.account.faults
-        faults.add("ec2", "StartInstances", code, times=times, status=status, latency=seconds, when=hit)
+        self.account.faults.add("ec2", "StartInstances", code, times=times, status=status, when=hit)
 
     # What can be seen of it, without a request that would be recorded.
 

@@ -445,7 +445,7 @@ class Functions:
 
     def _send_as(self, role_name: str, arn: str, message: str) -> None:
         *_, service, _, account_id, name = arn.split(":")
-        client = self._account.client(service, role_name)
+        client = self._account.client(service, role_name, attempts=3)
         if service == "sns":
             client.publish(TopicArn=arn, Message=message)
         else:

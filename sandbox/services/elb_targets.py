@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from sandbox import drawn
 from sandbox.clock import Timer
 from sandbox.frontdoor import ADMINISTRATOR, FrontDoor
 from sandbox.services import elb_lambda
@@ -16,6 +17,7 @@ from sandbox.services.elb import Elb
 from sandbox.services.elb_routing import Page, Visit, chosen, matches, own_page, rule_for, with_attributes
 from sandbox.wire import Answer, Refusal
 
+_LATE_SECONDS = (0.0, 5.0)  # Q8: the bounds of late_seconds
 _OTHER_ZONE = "Target is in an Availability Zone that is not enabled for the load balancer"
 _SHIFTED = {  # R12
     "State": "zonal_shift_active",
@@ -71,10 +73,10 @@ class Targets:
         self.broken_ports: set[tuple[str, int]] = set()  # instance id and port of applications that hang
         self.shifted_zones: set[str] = set()  # zones that a zonal shift keeps traffic away from
         self.nlb_tail_seconds = 0.0  # how long a Network Load Balancer still sends connections to who has left (B4)
-        self.late_seconds = (
-            3.0  # Q8: so long functions read what was before targets came or went; an administrator sees
-        )
+        # Q8: so long functions read what was before targets came or went; None: as drawn. An administrator sees.
+        self.late_seconds: float | None = None
         self.refuses_draining = ""  # R10: AWS's code for an address that comes back while it drains; "": it is taken
+        self._random = drawn("late targets")
         self._before: dict[str, list[tuple[float, dict[_Key, dict[str, Any]]]]] = {}  # what late reads show, until when
         self._targets: dict[str, dict[_Key, Target]] = {}
         self._tails: dict[tuple[str, _Key], tuple[Target, float]] = {}
@@ -344,7 +346,10 @@ class Targets:
 
     def _remember(self, group: Any) -> None:
         """Keep what late reads show of a group that is about to change."""
-        self._before.setdefault(group.arn, []).append((self._account.lag.now + self.late_seconds, self._shown(group)))
+        seconds = self._random.uniform(*_LATE_SECONDS) if self.late_seconds is None else self.late_seconds
+        remembered = self._before.setdefault(group.arn, [])
+        until = max([self._account.lag.now + seconds, *(until for until, _ in remembered)])  # changes keep their order
+        remembered.append((until, self._shown(group)))
 
     def _late(self, group: Any) -> dict[_Key, dict[str, Any]]:
         """Return what a read shows that lags behind the last changes (Q8)."""

@@ -5,7 +5,7 @@ import re
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sandbox.frontdoor import FrontDoor
@@ -38,6 +38,7 @@ class Commands:
         # What a test may set.
         self.answer: Callable[[str, Command], Answer] = lambda _instance_id, _command: ("Success", 20.0)
         self.deaf: set[str] = set()
+        self.behind_seconds = 2.0  # its clock and a function's are not one
         self.platforms: dict[str, str] = {}  # Linux, if not said
         self.shared: dict[str, str] = {}  # documents that other accounts share (T10): name or ARN -> owner
         self.sent: list[Command] = []
@@ -103,7 +104,8 @@ class Commands:
             self._account.backend("ssm").describe_document(name, None, None)  # raises InvalidDocument
         if any(not self._online(instance_id) for instance_id in ids):
             raise Refusal("InvalidInstanceId", f"Instances {ids} not in a valid state for account")
-        now, parameters = self._account.clock.now(), params.get("Parameters", {})
+        parameters = params.get("Parameters", {})
+        now = datetime.fromtimestamp(self._account.lag.now - self.behind_seconds, UTC)
         command = Command(str(uuid.uuid4()), name, parameters, params.get("Comment", ""), now)
         self.sent.append(command)
         for instance_id in ids:

@@ -17,6 +17,7 @@ from typing import Any
 
 import botocore.session
 import pytest
+import stacks
 from botocore import xform_name
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.config import Config
@@ -28,6 +29,12 @@ from botocore.regions import EndpointResolver
 import build_models
 from benchmarks import cold_start, stub
 from benchmarks.runtime import Variant
+from sandbox.account import Account
+from sandbox.estates.alb import alb_service
+from sandbox.estates.nlb import nlb_service
+from sandbox.estates.pair import pair_service
+from sandbox.estates.standby import standby_service
+from sandbox.stack import cloudformation
 
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / ".aws-sam" / "build"
@@ -281,23 +288,78 @@ def test_a_client_whose_operations_cannot_be_told_ends_the_build(tmp_path: Path,
         build_models.operations(sources(tmp_path, text))
 
 
-def test_the_runtimes_own_botocore_takes_the_models() -> None:
-    """Lambda's botocore is another version than that which the models come from."""
-    program = (
-        "import json, sys, botocore, botocore.session; from botocore.loaders import Loader; "
-        "s = botocore.session.Session(); "
-        "s.register_component('data_loader', Loader([sys.argv[1]], include_default_search_paths=False)); "
-        "print(json.dumps({n: s.create_client(n, 'cn-north-1').meta.endpoint_url for n in sys.argv[2:]}))"
-    )
+@pytest.mark.parametrize("environment", [".venv-lambda", ".venv-floor"])
+def test_other_versions_of_botocore_send_the_same_by_the_models(environment: str) -> None:
+    """Lambda's botocore is another version than that which the models come from: newer, or as old as the floor."""
+    calls = [(service, name, parameters_of(service, name), answer_of(service, name)) for service, name in OPERATIONS]
+    given = [(service, xform_name(name), *exchanged) for service, name, *exchanged in calls]
+    credentials = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "ap-northeast-1"}
     run = subprocess.run(
-        [ROOT / ".venv-lambda" / "bin" / "python", "-c", program, MODELS, *BY_SERVICE],
+        [ROOT / environment / "bin" / "python", "-P", "-B", "-c", EXCHANGES],
+        input=json.dumps(given, default=as_text),
+        env={"PYTHONPATH": str(SITE)} | credentials,
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
     )
-    assert json.loads(run.stdout) == {
-        service: client(service, "cn-north-1", reduced=False).meta.endpoint_url for service in BY_SERVICE
+    assert run.stderr == ""  # nor was another model taken
+    for call, done in zip(calls, json.loads(run.stdout), strict=True):
+        (method, url, _, body), parsed = exchange(*call, reduced=False)
+        assert done == [method, url, as_text(body), sorted(parsed)], call
+
+
+EXCHANGES = """
+import io, json, sys
+from botocore.awsrequest import AWSResponse
+from kirikae import aws
+
+def serve(request, **_):
+    sent.append(request)
+    body = io.BytesIO(answer.encode())
+    body.stream = lambda: iter([body.read()])
+    return AWSResponse(request.url, 200, {"content-type": "text/xml"}, body)
+
+done = []
+for service, method, parameters, answer in json.load(sys.stdin):
+    client, sent = aws.client(service), []
+    client.meta.events.register("before-send", serve, unique_id="serve")
+    parsed = getattr(client, method)(**parameters)
+    [request] = sent
+    body = request.body
+    done.append([request.method, request.url, body.decode() if isinstance(body, bytes) else str(body), sorted(parsed)])
+print(json.dumps(done))
+"""
+
+
+def as_text(value: Any) -> str:
+    """Return bytes or a time as they are written in JSON."""
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def test_every_function_runs_on_the_oldest_sdk(account: Account, build: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SANDBOX_LAMBDA_PYTHON", str(ROOT / ".venv-floor" / "bin" / "python"))
+    shop, pages, batch, pair = (
+        nlb_service(account),
+        alb_service(account),
+        standby_service(account),
+        pair_service(account),
+    )
+    given = pair.parameters | {
+        "NlbListenerArns": shop.listener_arn,
+        "PrimaryTargetGroupArns": shop.primary_arn,
+        "SorryTargetGroupArns": shop.sorry_arn,
+        "RotationTargetGroupArns": shop.primary_arn,
+        "ActiveInstanceId": batch.active,
+        "StandbyInstanceIds": ",".join(batch.standbys),
+        "MaintenanceListenerArn": pages.listener_arn,
+        "DryRun": "true",
     }
+    stack = cloudformation.deploy(account, build, "old", given)
+    for function in stacks.FUNCTIONS:
+        event = {"operation": "status"} if "Target" in function else {"action": "reconcile"}
+        done = account.functions.invoke(stack.resources[function], event)
+        assert done.error is None, (function, done.payload)
+        assert "reduced models" not in "".join(done.log), function
 
 
 def test_every_module_of_the_layer_has_byte_code_that_needs_no_timestamp() -> None:

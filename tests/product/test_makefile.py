@@ -163,7 +163,7 @@ def clone(tmp_path: Path) -> Path:
         tmp_path / ".venv/bin/sam",
         "#!/bin/sh\nmkdir -p .aws-sam/build\ncommand -v python3.13 > .aws-sam/build/template.yaml\n",
     )
-    for stamp in (".venv/.done", ".venv-lambda/.done"):
+    for stamp in (".venv/.done", ".venv-lambda/.done", ".venv-floor/.done"):
         put(tmp_path / stamp, "")
     make(tmp_path, "build")
     return tmp_path
@@ -202,6 +202,7 @@ def test_changed_dependencies_are_installed(clone: Path) -> None:
     planned = make(clone, "-n", "setup")
     assert "--group dev" in planned
     assert "--group runtime" in planned
+    assert "--group floor" in planned
 
 
 def test_sam_finds_the_python_of_the_runtime_first(clone: Path) -> None:

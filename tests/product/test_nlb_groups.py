@@ -486,7 +486,7 @@ def test_more_targets_than_servers_may_be_needed(new_shop: Callable[..., Shop]) 
 def with_many(shop: Shop, more: int, *, addresses: bool = False) -> Shop:
     """Let so many more servers answer, and protect the service; the fixture's two are declared nowhere."""
     account, service = shop.account, shop.service
-    account.lag.off()  # what lags is read before each change of each server
+    account.lag.off()  # what lags is read before each change of each of the hundreds: minutes of real time a story
     ec2 = account.client("ec2")
     [held] = ec2.describe_instances(InstanceIds=service.instance_ids[:1])["Reservations"]
     image, subnet = held["Instances"][0]["ImageId"], service.subnet_ids[0]

@@ -1,6 +1,5 @@
 """The sandbox's front door: clock, calls, faults, hooks, credentials."""
 
-import contextlib
 import time
 
 import boto3
@@ -10,8 +9,10 @@ import botocore.parsers
 import pytest
 from sandbox_tools import error_of
 
+from sandbox import wire
 from sandbox.account import Account
 from sandbox.clock import Clock
+from sandbox.frontdoor import ADMINISTRATOR, Faults
 from sandbox.iam import Role
 
 # The clock.
@@ -133,25 +134,55 @@ def test_a_denial_has_the_shape_of_its_service(account, service, call, params, c
 # Faults and hooks.
 
 
-def test_one_of_a_hundred_reads_of_a_role_fails_as_the_seed_says(monkeypatch: pytest.MonkeyPatch) -> None:  # S14
-    def failed(seed: str, role: str = "", *, off: bool = False) -> list[int]:
-        monkeypatch.setenv("KIRIKAE_SANDBOX_SEED", seed)
-        with Account() as account:
-            everything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
-            account.roles["reader"] = Role(policies=[{"Statement": [everything]}])
-            if off:
-                account.faults.off()
-            reads = account.client("ec2", role).describe_instances
-            for _ in range(400):
-                with contextlib.suppress(botocore.exceptions.ClientError):
-                    reads()
-            assert {call.error for call in account.calls} <= {None, "NobodyListsThisException"}
-            return [number for number, call in enumerate(account.calls) if call.error]
+EVERYTHING = {"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 
-    first = failed("1", "reader")
-    assert 1 <= len(first) <= 12
-    assert failed("1", "reader") == first != failed("2", "reader")
-    assert failed("1", "reader", off=True) == failed("1") == []
+
+@pytest.mark.parametrize(("service", "operation"), [("ec2", "DescribeInstances"), ("elbv2", "ModifyListener")])
+def test_one_of_a_hundred_calls_of_a_role_fails_as_the_seed_says(
+    monkeypatch: pytest.MonkeyPatch, service: str, operation: str
+) -> None:  # S14, S18
+    request = wire.Request("POST", "/", {}, b"", "key", service, operation)
+
+    def failed(seed: str, principal: str = "role", *, off: bool = False) -> list[int]:
+        monkeypatch.setenv("KIRIKAE_SANDBOX_SEED", seed)
+        faults = Faults()
+        if off:
+            faults.off()
+        return [number for number in range(2000) if faults.take(request, principal)]
+
+    assert 5 <= len(failed("1")) <= 40
+    assert failed("1") == failed("1") != failed("2")
+    assert failed("1", off=True) == failed("1", ADMINISTRATOR) == []
+
+
+def test_an_error_of_aws_own_is_one_that_sdks_repeat_and_comes_before_the_effect(account: Account) -> None:  # S14, S18
+    account.roles["role"] = Role(policies=[EVERYTHING])
+    account.faults.always()
+    asked = {
+        "ec2": lambda ec2: error_of(ec2.describe_vpcs),
+        "elbv2": lambda elb: error_of(elb.describe_target_groups),
+        "ssm": lambda ssm: error_of(ssm.get_parameter, Name="/a"),
+    }
+    seen = {service: {ask(account.client(service, "role")) for _ in range(20)} for service, ask in asked.items()}
+    assert seen == {
+        "ec2": {"NobodyListsThisException", "RequestLimitExceeded"},
+        "elbv2": {"NobodyListsThisException", "Throttling"},
+        "ssm": {"NobodyListsThisException", "ThrottlingException"},
+    }
+    topic = account.client("sns").create_topic(Name="a")["TopicArn"]
+    error_of(account.client("sns", "role").publish, TopicArn=topic, Message="b")
+    assert account.mails == []
+    assert {call.principal for call in account.calls} == {"administrator"}
+    assert [call.operation for call in account.repeated].count("Publish") == 1
+
+
+def test_a_start_meets_only_the_errors_of_its_story_since_no_sdk_repeats_it(account: Account) -> None:  # S3
+    account.roles["role"] = Role(policies=[EVERYTHING])
+    account.faults.always()
+    [instance] = account.client("ec2").run_instances(ImageId="ami-12345678", MinCount=1, MaxCount=1)["Instances"]
+    start, given = account.client("ec2", "role").start_instances, {"InstanceIds": [instance["InstanceId"]]}
+    assert start(**given)["StartingInstances"]
+    assert error_of(start, **given, DryRun=True) != "DryRunOperation"
 
 
 def test_a_fault_hits_the_next_requests_that_match(account):

@@ -5,6 +5,7 @@ import pytest
 from sandbox_tools import error_of
 
 from sandbox import iam
+from sandbox.account import Account
 from sandbox.estates.nlb import nlb_service
 from sandbox.services.elb_routing import Visit, normalised
 
@@ -809,6 +810,7 @@ def states(elb, arn):
 
 def test_a_function_reads_what_was_before_for_some_seconds(account, service, elb):  # Q8
     account.lag.off()  # health has a lag of its own
+    account.targets.late_seconds = 3.0
     client, arn = a_function(account), service.primary_arn
     client.deregister_targets(TargetGroupArn=arn, Targets=[{"Id": min(service.instance_ids)}])
     assert states(client, arn) == ["healthy", "healthy"]
@@ -819,6 +821,29 @@ def test_a_function_reads_what_was_before_for_some_seconds(account, service, elb
     assert states(client, arn) == ["draining", "healthy"]
     account.advance(account.targets.late_seconds)
     assert states(client, arn) == ["initial", "healthy"]
+
+
+def test_how_late_a_change_shows_is_drawn_from_the_seed_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:  # Q8
+    def lates(seed: str) -> list[float]:
+        monkeypatch.setenv("KIRIKAE_SANDBOX_SEED", seed)
+        with Account() as account:
+            service = nlb_service(account)
+            account.faults.off()
+            account.lag.off()
+            client, found = a_function(account), []
+            gone = {"TargetGroupArn": service.primary_arn, "Targets": [{"Id": min(service.instance_ids)}]}
+            for change, shown in ((client.deregister_targets, "draining"), (client.register_targets, "initial")) * 2:
+                change(**gone)
+                began = account.clock.time()
+                while states(client, service.primary_arn)[0] != shown:
+                    account.advance(0.25)
+                found.append(account.clock.time() - began)
+                account.advance(1)
+            return found
+
+    first, second = lates("1"), lates("2")
+    assert first != second
+    assert 2 < max(first + second) <= 5.25
 
 
 def test_late_reads_follow_each_change_at_its_distance(account, service):  # Q8

@@ -1,7 +1,7 @@
 """Systems Manager: documents, the instances that it reaches, and commands with their results."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import batched
 from typing import assert_never
 
@@ -12,6 +12,7 @@ from kirikae.clock import iso
 from kirikae.rotation.world import Config, Hook
 
 ENDED = frozenset({"Success", "Cancelled", "TimedOut", "Failed"})
+_CLOCKS_APART = timedelta(minutes=1)  # at most; a target that has been back is out again only after longer
 _DELIVERY_SECONDS = 600  # for an agent to pick a command up
 _SHELLS = {"Windows": "AWS-RunPowerShellScript"}
 
@@ -74,9 +75,10 @@ def platforms(instance_ids: Iterable[str]) -> dict[str, str]:
 def send(document: str, instance_ids: list[str], hook: Hook, comment: str, since: datetime) -> str:
     """Run the document once and return the command's id; a command with this comment since then is an earlier try.
 
+    Since then by the clock of Systems Manager, which may be behind.
     https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_SendCommand.html
     """
-    recent = [{"key": "InvokedAfter", "value": iso(since)}]
+    recent = [{"key": "InvokedAfter", "value": iso(since - _CLOCKS_APART)}]
     for command in aws.client("ssm").list_commands(InstanceId=instance_ids[0], Filters=recent)["Commands"]:
         if command["Comment"] == comment and command["DocumentName"] == document:
             return str(command["CommandId"])
