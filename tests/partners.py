@@ -1,10 +1,11 @@
 """Decisions are tested on states that the readers can produce: `pytest --partners`.
 
 A test may build what `observe` returns by hand and hand it to `decide`.  Whether AWS can ever be in that state, and
-whether `observe` shows it, only a run through both can tell.  To a decision, a state is what makes it take one branch
-or the other.  So every branch that a decision takes in such a test must also be taken in a run that observes the
-sandbox: in a story, or in a handler called here.  A branch that is not is listed, and fails the suite unless LISTED
-says why no reader can get there.  It is a check of the whole suite: a part of it has only a part of the stories.
+whether `observe` shows it, only a run through both can tell.  To a decision, a state is what leads it from one line to
+another.  So every step from line to line that a decision takes in such a test, and every loop that it goes through or
+not, must also be taken in a run that observes the sandbox: in a story, or in a handler called here.  What is not is
+listed, and fails the suite unless LISTED says why no reader can get there.  It is a check of the whole suite: a part
+of it has only a part of the stories.
 """
 
 import ast
@@ -29,9 +30,11 @@ BY_HAND, OBSERVED = "by-hand", "observed"
 # world.
 STATES = re.compile(r"\b(Observed|Health|Order|Known|Switches|Target|Memory|Stored|Outage|Instance|Interface|Plan)\b")
 SOURCES = [*ROOT.glob("functions/*/app.py"), *ROOT.glob("layer/kirikae/*/**/*.py")]
-LISTED = {  # "file: text of the line -> text of the next one" -> why no run that observes gets there
-    'layer/kirikae/standby/world.py: return Words(f"StandbyInstanceIds names {config.active_instance_id}, the active '
-    'itself; expected others")': "the template's Rules refuse such a stack",
+# "file: text of the line -> text of the next one" -> why no run that observes gets there
+LISTED = {
+    "layer/kirikae/standby/world.py: if config.active_instance_id in ids: -> return Words("
+    'f"StandbyInstanceIds names {config.active_instance_id}, the active itself; expected others")': "the template's "
+    "Rules refuse such a stack",
 }
 
 
@@ -100,8 +103,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         return
     missing = set(config.stash[_MISSING])
     for title, lines in (
-        ("branches of decisions that no run which observes has taken", missing - LISTED.keys()),
-        ("listed as such branches, and not among them", LISTED.keys() - missing),
+        ("steps of decisions that no run which observes has taken", missing - LISTED.keys()),
+        ("listed as such steps, and not among them", LISTED.keys() - missing),
     ):
         if lines:
             terminalreporter.section(title)
@@ -109,24 +112,25 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 
 def without_partner(directory: Path) -> list[str]:
-    """Return "file: text -> text" of each branch of a decision that was taken on states made by hand alone.
+    """Return "file: text -> text" of each step of a decision that was taken on states made by hand alone.
 
-    A function that begins is such a branch, from its own line to itself.
+    A function that begins is a step from its own line to itself, and so is a loop that is gone through.
     """
-    ran: dict[str, set[tuple[str, str, str]]] = {BY_HAND: set(), OBSERVED: set()}
+    ran: dict[str, set[tuple[str, int, int]]] = {BY_HAND: set(), OBSERVED: set()}
     for notes in directory.iterdir():
         way = BY_HAND if notes.name.startswith(BY_HAND) else OBSERVED
         for note in notes.read_text(errors="replace").splitlines():
             file, number, taken = note.rsplit(":", 2)
             if name := _source(file):
-                ran[way].add((name, number, taken))
+                ran[way].add((name, int(number), int(taken.rpartition(">")[2])))
     alone = ran[BY_HAND] - ran[OBSERVED]
     found = set()
     for source in SOURCES:
         name, text = str(source.relative_to(ROOT)), source.read_text(encoding="utf-8").splitlines()
-        for number, taken in ((int(n), taken) for file, n, taken in alone if file == name):
-            if number in _deciding(source):
-                found.add(f"{name}: {text[number - 1].strip()} -> {text[int(taken.rpartition('>')[2]) - 1].strip()}")
+        for line, then in ((line, then) for file, line, then in alone if file == name and line in _deciding(source)):
+            here, there = text[line - 1].strip(), text[then - 1].strip()
+            if line != then or here.startswith(("def ", "@", "for ")):
+                found.add(f"{name}: {here} -> {there}")
     return sorted(found)
 
 
