@@ -32,6 +32,9 @@ STATES = re.compile(r"\b(Observed|Health|Order|Known|Switches|Target|Memory|Stor
 SOURCES = [*ROOT.glob("functions/*/app.py"), *ROOT.glob("layer/kirikae/*/**/*.py")]
 # "file: text of the line -> text of the next one" -> why no run that observes gets there
 LISTED = {
+    "layer/kirikae/nlb/parameters.py: if listener.protocol not in NLB_PROTOCOLS: -> yield "
+    'f"NlbListenerArns: {where} is {listener.protocol}, a listener of an ALB; expected one of an NLB"': "the "
+    "template's pattern refuses it",
     "layer/kirikae/standby/world.py: if config.active_instance_id in ids: -> return Words("
     'f"StandbyInstanceIds names {config.active_instance_id}, the active itself; expected others")': "the template's "
     "Rules refuse such a stack",

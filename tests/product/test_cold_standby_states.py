@@ -395,3 +395,29 @@ def test_two_stacks_that_want_one_spare_at_once_never_both_believe_to_have_it(ba
     unanswered = [mail.subject for mail in world.mails if "NOT answered" in mail.subject]
     assert len([subject for subject in serving if world.one in subject]) == 1
     assert len(serving) + len(unanswered) == 2  # the other one has the next candidate, or is told that there is none
+
+
+def test_a_candidate_on_its_way_down_is_waited_for_and_no_later_one_takes_its_place(batch: World) -> None:
+    world = batch()
+    world.service.start(world.one)
+    world.minutes(3)
+    world.service.stop(world.one)
+    world.dies()
+    world.minutes(0.2)
+    assert (world.states, world.calls(START)) == (["stopping", "stopped"], [])
+    [run] = [run for run in world.account.functions.runs if "waiting: " in "".join(run.invocation.log)][:1]
+    assert f"{world.one} is stopping" in "".join(run.invocation.log)
+    world.minutes(3)
+    assert (world.states, world.calls(START)) == (["running", "stopped"], [(START, world.one)])
+
+
+def test_a_candidate_that_somebody_starts_in_the_middle_of_ours_is_left_to_them(batch: World) -> None:
+    world = batch()
+    refused = {"times": 1, "role": "ColdStandby", "when": lambda params: not params.get("DryRun")}
+    world.account.faults.add("ec2", START, "IncorrectInstanceState", **refused)
+    world.account.before("ec2", START, lambda: world.service.start(world.one))
+    world.dies()
+    world.minutes(6)
+    assert world.states == ["running", "stopped"]
+    assert world.subjects[-1] == "standby ONE is serving"
+    assert not [line for run in world.account.functions.runs for line in run.invocation.log if "failed" in line]

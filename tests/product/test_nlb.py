@@ -1,9 +1,11 @@
 """What both directions of the NLB switch do to listeners: every one is tried, read back, and named when it fails."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from botocore.exceptions import ClientError
+from conftest import Shop
 
 from kirikae import elb
 from kirikae.errors import InputError, UnfinishedError
@@ -13,6 +15,7 @@ from kirikae.nlb.parameters import hands_off
 from kirikae.nlb.world import Adopt, Config, Switch, Switches
 from sandbox.account import Account
 from sandbox.estates import nlb as estate
+from sandbox.estates import parts
 from sandbox.estates.nlb import NlbService
 
 GONE = ("listener/net/gone/50dc6c495c0c9188/0467ef3c8400ae65", "targetgroup/gone/73e2d6bc24d8a067")
@@ -221,3 +224,48 @@ def test_a_read_that_is_not_permitted_is_no_input_error(ours: Account, config: C
     ours.faults.add("elbv2", "DescribeListeners", "AccessDenied", status=403)
     with pytest.raises(ClientError, match="AccessDenied"):
         looked(config)
+
+
+def _udp(shop: Shop) -> dict[str, str]:
+    """Make a listener of UDP, whose sorry group has an ALB."""
+    vpc, arns = shop.service.vpc_id, []
+    for name in ("udp-primary", "udp-other"):
+        checks = {"Protocol": "UDP", "HealthCheckProtocol": "TCP"}
+        arns.append(parts.target_group(shop.account, name, vpc, Port=53, TargetType="instance", **checks))
+    made = parts.listener(shop.account, shop.service.nlb_arn, "UDP", 53, parts.forward(arns[0]))
+    return {"NlbListenerArns": made, "PrimaryTargetGroupArns": arns[0], "PrimaryInstanceIds": ""}
+
+
+def _taken(shop: Shop, group: str) -> None:
+    """Let another load balancer use a group."""
+    other = parts.load_balancer(shop.account, "other-nlb", "network", shop.service.subnet_ids)
+    parts.listener(shop.account, other, "TCP", 8443, parts.forward(group))
+
+
+def _sorry_taken(shop: Shop) -> dict[str, str]:
+    _taken(shop, shop.service.sorry_arn)
+    return {}
+
+
+def _primary_taken(shop: Shop) -> dict[str, str]:
+    shop.service.forward({shop.service.sorry_arn: 1})
+    _taken(shop, shop.service.primary_arn)
+    return {}
+
+
+@pytest.mark.parametrize(("prepare", "words"), [
+    (_udp, "has an ALB as its target, to which only a TCP listener can forward"),
+    (_sorry_taken, "SorryTargetGroupArns: {sorry} is used by another load balancer"),
+    (_primary_taken, "PrimaryTargetGroupArns: {primary} is used by another load balancer"),
+])  # fmt: skip
+def test_what_cannot_be_switched_is_refused_by_its_name(
+    prepare: Callable[[Shop], dict[str, str]], words: str, new_shop: Callable[..., Shop]
+) -> None:
+    shop = new_shop()
+    shop.deployed(**prepare(shop))
+    before = shop.service.weights()
+    shop.minutes(2)
+    said = words.format(sorry=shop.service.sorry_arn, primary=shop.service.primary_arn)
+    for function in ("NlbSorrySwitchoverFunction", "NlbSwitchbackFunction"):
+        assert {(d["outcome"], said in d["reason"]) for d in shop.decisions(function)} == {("refused", True)}
+    assert (shop.service.weights(), shop.writes()) == (before, [])
