@@ -1177,7 +1177,7 @@ def test_many_starts_at_once_make_one_order(site: Site) -> None:
     assert site.alb.priorities() == site.before
 
 
-SEEDS = ["2", "4", "8", "10", "11"]  # with which runs that look only once go wrong
+SEEDS = ["3", "4", "26"]  # each story goes wrong with one of them at least, where a run looks only once
 
 
 @pytest.fixture
