@@ -237,7 +237,7 @@ def test_an_answer_may_come_with_a_body_that_is_none(
     account.faults.add(service, name, None, times=1, body=body, after=after)
     seen = []
     client = account.client(service)
-    client.meta.events.register("before-parse", lambda response_dict, **_: seen.append(response_dict))
+    client.meta.events.register("before-parse", lambda response_dict, **_: seen.append(response_dict), "seen")
     try:
         if service == "sns":
             given = client.create_topic(Name="a")
@@ -245,6 +245,8 @@ def test_an_answer_may_come_with_a_body_that_is_none(
             given = client.put_parameter(Name="/a", Value="b", Type="String")
     except (botocore.parsers.ResponseParserError, KeyError):
         given = {}
+    finally:  # the client is that of the next account, too
+        client.meta.events.unregister("before-parse", unique_id="seen")
     [answer] = seen
     assert answer["status_code"] == 200
     assert answer["body"].startswith(begins)
