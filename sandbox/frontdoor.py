@@ -19,8 +19,8 @@ os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")  # two seconds for 
 
 import boto3
 import botocore.config
-import moto.core.responses
 from moto.backends import get_backend
+from moto.core import responses
 from moto.core.base_backend import BackendDict
 from moto.core.exceptions import ServiceException
 from moto.core.model_instances import reset_model_data
@@ -55,7 +55,7 @@ type Around = Callable[[dict[str, Any], Callable[[], Answer]], Answer]
 
 _session = boto3.Session(region_name=REGION)
 # moto looks for its methods anew for each request.
-moto.core.responses.method_names_from_class = functools.cache(moto.core.responses.method_names_from_class)
+responses.method_names_from_class = functools.cache(responses.method_names_from_class)
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 Just before a change of a service, what roles have asked of it lately is answered once more, and each answer is kept
 until a moment of its own. Moments are on a fine clock: virtual time and the seconds that functions have slept.
+Tags of instances lag by themselves: an answer may have those of now with the state of before, and the other way round.
 """
 
 import os
@@ -12,11 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
+from botocore.parsers import create_parser
 from botocore.serialize import create_serializer
 
 from sandbox import seed
 from sandbox.clock import Clock
-from sandbox.wire import Answer, Request, read
+from sandbox.wire import Answer, Request, answer, read
 
 # Every account lags, unless KIRIKAE_SANDBOX_LAG=0, or one account's `lag.off()`, says that none does.
 BY_DEFAULT = os.environ.get("KIRIKAE_SANDBOX_LAG", "1") != "0"
@@ -76,11 +78,20 @@ type _Key = tuple[str, str, str]  # service, operation and parameters
 
 @dataclass
 class _Read:
-    """A read that a role has asked; old: what it may still get, oldest first, each until a moment."""
+    """A read that a role has asked; old: what it may still get, oldest first, each until a moment.
+
+    tags: the same for tags of instances, of which old says nothing.
+    """
 
     request: Request
     asked: float
     old: list[tuple[float, Answer]] = field(default_factory=list)
+    tags: list[tuple[float, Answer]] = field(default_factory=list)
+
+    @property
+    def split(self) -> bool:
+        """Tell whether its answers have two parts, each as late as it is."""
+        return self.request.operation == "DescribeInstances"
 
 
 class Lag:
@@ -110,6 +121,7 @@ class Lag:
         for key, known in self._reads.items():
             if not services or key[0] in services:
                 known.old.clear()
+                known.tags.clear()
 
     def on(self, *services: str) -> None:
         """Let reads lag as by the table, of these services or of all."""
@@ -162,8 +174,12 @@ class Lag:
         known = self._reads.get(_key(request))
         if known is None:
             return None
-        known.old = [(until, answered) for until, answered in known.old if until > self.now]
-        return known.old[0][1] if known.old else None
+        for kept in (known.old, known.tags):
+            kept[:] = [(until, answered) for until, answered in kept if until > self.now]
+        if not known.split or not (known.old or known.tags):
+            return known.old[0][1] if known.old else None
+        whole, tags = (kept[0][1] if kept else self._answer(known.request) for kept in (known.old, known.tags))
+        return _with_tags(known.request, whole, tags)
 
     def before_write(self, request: Request) -> None:
         """Keep what reads of this service say before the request changes it, if it is one that does."""
@@ -171,17 +187,24 @@ class Lag:
             return
         if self._active(request.service) and (natural := _read_back(request)):
             self._reads.setdefault(_key(natural), _Read(natural, self._clock.time()))
-        self.before_change(request.service, lambda asked: _changes(request, asked))
+        tags = request.service == "ec2" and request.operation in ("CreateTags", "DeleteTags")
+        self.before_change(request.service, lambda asked: _changes(request, asked), tags=tags)
 
-    def before_change(self, service: str, changes: Callable[[Request], bool] = lambda _asked: True) -> None:
-        """Keep what reads of this service say before a change that nobody has asked for now, those that it changes."""
+    def before_change(
+        self, service: str, changes: Callable[[Request], bool] = lambda _asked: True, *, tags: bool = False
+    ) -> None:
+        """Keep what reads of this service say before a change that nobody has asked for now, those that it changes.
+
+        tags: it is one of tags.
+        """
         if not self._active(service):
             return
         for known in list(self._asked_lately(service)):
             if changes(known.request) and (seconds := self._draw(service, known.request.operation)):
                 # Never back to an older answer: what is kept later is not shown before what was kept earlier has gone.
-                until = max([self.now + seconds, *(until for until, _ in known.old)])
-                known.old.append((until, self._answer(known.request)))
+                kept = known.tags if tags and known.split else known.old
+                until = max([self.now + seconds, *(until for until, _ in kept)])
+                kept.append((until, self._answer(known.request)))
 
     def _active(self, service: str) -> bool:
         bounds = self._bounds.get(service, ())
@@ -209,6 +232,26 @@ def _changes(write: Request, asked: Request) -> bool:
     if write.operation == "PutParameter" and asked.operation == "GetParameter":
         return write.params.get("Name") == str(asked.params.get("Name")).partition(":")[0]
     return asked.operation in _CHANGES.get((write.service, write.operation), (asked.operation,))
+
+
+def _with_tags(request: Request, whole: Answer, tagged: Answer) -> Answer:
+    """Return an answer about instances with the tags that they have in another one."""
+    if whole[0] >= 400 or tagged[0] >= 400:
+        return whole
+    found, other = (
+        create_parser(request.protocol).parse(
+            {"status_code": status, "headers": headers, "body": body}, request.model.output_shape
+        )
+        for status, headers, body in (whole, tagged)
+    )
+    tags = {each["InstanceId"]: each.get("Tags", []) for held in other["Reservations"] for each in held["Instances"]}
+    for held in found["Reservations"]:
+        for each in held["Instances"]:
+            each.pop("Tags", None)
+            if now := tags.get(each["InstanceId"]):
+                each["Tags"] = now
+    del found["ResponseMetadata"]
+    return answer(request, found)
 
 
 def _key(request: Request) -> _Key:

@@ -223,3 +223,35 @@ def test_a_lag_ends_while_the_function_sleeps(account, sleeper, put):
     put("new")
     done = sleeper({"pauses": [0.4, 0.5, 0.2, 0], "read": True})
     assert done.payload["seen"] == ["old", "old", "old", "new"]
+
+
+@pytest.mark.parametrize(("late", "shown"), [
+    ("tags", [("stopped", ""), ("pending", ""), ("pending", "new")]),
+    ("state", [("stopped", ""), ("stopped", "new"), ("pending", "new")]),
+])  # fmt: skip
+def test_tags_of_an_instance_and_its_state_are_late_each_by_itself(
+    account: Account, role: str, late: str, shown: list[tuple[str, str]]
+) -> None:  # S7
+    admin, mine = account.client("ec2"), account.client("ec2", role)
+    [launched] = admin.run_instances(ImageId="ami-12345678", MinCount=1, MaxCount=1)["Instances"]
+    instance = launched["InstanceId"]
+    account.advance(60)
+    admin.stop_instances(InstanceIds=[instance])
+    account.advance(120)
+
+    def seen() -> tuple[str, str]:
+        [found] = mine.describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"]
+        return found["State"]["Name"], next((tag["Value"] for tag in found.get("Tags", [])), "")
+
+    account.gaps.off()
+    first = seen()
+    for change, seconds in (("state", 2.0), ("tags", 1.0)) if late == "state" else (("tags", 2.0), ("state", 1.0)):
+        account.lag.exactly("ec2", seconds)
+        if change == "tags":
+            admin.create_tags(Resources=[instance], Tags=[{"Key": "kirikae:note", "Value": "new"}])
+        else:
+            admin.start_instances(InstanceIds=[instance])
+    account.advance(1)
+    second = seen()
+    account.advance(1)
+    assert [first, second, seen()] == shown
