@@ -32,8 +32,6 @@ STATES = re.compile(r"\b(Observed|Health|Order|Known|Switches|Target|Memory|Stor
 SOURCES = [*ROOT.glob("functions/*/app.py"), *ROOT.glob("layer/kirikae/*/**/*.py")]
 # "file: text of the line -> text of the next one" -> why no run that observes gets there
 LISTED = {
-    "layer/kirikae/maintenance/priorities.py: if free - 1 > LAST or len(others) > RULES_PER_TAG * TAGS: -> return "
-    "None": "an account would take minutes to have 360 rules besides ours, or none free up to 50,000",
     "layer/kirikae/maintenance/windows.py: for _ in range(ATTEMPTS): -> raise UnfinishedError("
     'f"{name} is being written by others all the time; the wish for {wanted.name!r} may be lost")': "ten others would "
     "have to write, each between two calls of one run",
@@ -47,7 +45,7 @@ LISTED = {
 
 
 class _Ways:
-    """Every branch that the product takes in this process, in one of two ways."""
+    """Every step that the product takes in this process, in one of two ways."""
 
     def __init__(self) -> None:
         self.seen: dict[str, set[str]] = defaultdict(set)

@@ -1257,6 +1257,18 @@ def test_the_calls_of_a_start_and_an_end_do_not_grow_with_the_rules(site: Site, 
     assert site.alb.priorities() == before
 
 
+def test_more_rules_than_can_be_remembered_are_refused_and_keep_their_places(site: Site) -> None:
+    site.account.lag.off()
+    for number in range(361):
+        site.alb.add_rule(100 + number, f"/{number}")
+    before = site.alb.priorities()
+    site.wish("start", minutes=60)
+    site.minutes(2)
+    assert (site.statuses(), site.alb.priorities()) == (SERVICE, before)
+    [refused, *_] = site.decisions(FUNCTION)[-1:]
+    assert (refused["outcome"], "no room at LivePriority 1 among 365 rules" in refused["reason"]) == ("refused", True)
+
+
 def test_testers_go_past_the_page_and_nobody_else(new_site: Callable[..., Site]) -> None:
     site = new_site()
     site.deployed(
