@@ -126,9 +126,10 @@ def without_partner(directory: Path) -> list[str]:
     for notes in directory.iterdir():
         way = BY_HAND if notes.name.startswith(BY_HAND) else OBSERVED
         for note in notes.read_text(errors="replace").splitlines():
-            file, number, taken = note.rsplit(":", 2)
+            file, _, step = note.rpartition(":")
             if name := _source(file):
-                ran[way].add((name, int(number), int(taken.rpartition(">")[2])))
+                line, _, then = step.partition(">")
+                ran[way].add((name, int(line), int(then)))
     alone = ran[BY_HAND] - ran[OBSERVED]
     found = set()
     for source in SOURCES:

@@ -38,9 +38,9 @@ class _VirtualTime:
 
 
 def note_ways(own: tuple[str, ...], note: Callable[[str], object]) -> Callable[[], None]:
-    """Call note("FILE:LINE:OFFSET>TARGET>LINE") for each function of files under `own` that begins, and each branch.
+    """Call note("FILE:LINE>LINE") for each branch that files under `own` take, from a line to another or the same.
 
-    A function that begins is "FILE:LINE:0>0>LINE". Each is noted once; what is returned lets all be noted once more.
+    A function that begins is a step from its own line to itself. What is returned lets all be noted once more.
     """
     taken: dict[tuple[types.CodeType, int], set[int]] = {}
 
@@ -49,7 +49,7 @@ def note_ways(own: tuple[str, ...], note: Callable[[str], object]) -> Callable[[
 
     def begins(code: types.CodeType, _offset: int) -> object:
         if code.co_filename.startswith(own):
-            note(f"{code.co_filename}:{code.co_firstlineno}:0>0>{code.co_firstlineno}")
+            note(f"{code.co_filename}:{code.co_firstlineno}>{code.co_firstlineno}")
         return sys.monitoring.DISABLE
 
     def branches(code: types.CodeType, offset: int, target: int) -> object:
@@ -58,7 +58,7 @@ def note_ways(own: tuple[str, ...], note: Callable[[str], object]) -> Callable[[
         targets = taken.setdefault((code, offset), set())
         if target not in targets:
             targets.add(target)
-            note(f"{code.co_filename}:{line(code, offset)}:{offset}>{target}>{line(code, target)}")
+            note(f"{code.co_filename}:{line(code, offset)}>{line(code, target)}")
         return sys.monitoring.DISABLE if len(targets) > 1 else None
 
     tool, events = sys.monitoring.COVERAGE_ID, sys.monitoring.events

@@ -101,13 +101,13 @@ def test_every_room_is_on_the_map() -> None:
 
 
 def taken(source: Path, text: str, then: str) -> str:
-    """Return the note of a branch from a line to another, as partners.py notes it."""
+    """Return the note of a step from a line to another, as partners.py notes it."""
     lines = [line.strip() for line in source.read_text(encoding="utf-8").splitlines()]
     assert (lines.count(text), lines.count(then)) == (1, 1)
-    return f"{source}:{lines.index(text) + 1}:8>16>{lines.index(then) + 1}\n"
+    return f"{source}:{lines.index(text) + 1}>{lines.index(then) + 1}\n"
 
 
-def test_a_branch_on_a_state_that_nobody_has_observed_is_listed(tmp_path: Path) -> None:
+def test_a_step_on_a_state_that_nobody_has_observed_is_listed(tmp_path: Path) -> None:
     outage, app = LAYER / "standby" / "outage.py", ROOT / "functions" / "cold_standby_start" / "app.py"
     down = "def down(seen: Observed) -> bool:"
     lost = (
