@@ -53,7 +53,7 @@ def story(told: Story) -> None:
     print(f"  from the failure to the accepted start: {after:.0f} s: failed checks, alarm, start")
     print(f"  from the failure to serving: {took:.0f} s; status checks take their two minutes")
     print(
-        f"  starts asked for: {len(calls)}, accepted: {len(accepted)}; active {service.state(service.active)}; port {PORT}"
+        f"  requests to start: {len(calls)}, one standby started; active {service.state(service.active)}; port {PORT}"
     )
     for standby in service.standbys:
         print(f"  notes on {standby}: {service.tags(standby)}")
