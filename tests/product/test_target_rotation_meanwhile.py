@@ -671,3 +671,19 @@ def test_min_size_is_as_before_where_two_stacks_have_lowered_it(new_site: Callab
     assert (group.min_size, theirs("register"), group.min_size) == (1, "unchanged", 2)
     site.account.advance(320)
     assert (group.min_size, group.desired_capacity, group.tags, "min_sizes" in remembered(site)) == (3, 3, [], False)
+
+
+def test_a_port_that_was_added_before_its_turn_comes_back_though_the_task_that_took_it_out_dies(site: Site) -> None:
+    execution = site.begins({"hook": {"type": "approval"}, "instance_ids": list(site.ids)})
+    site.reaches(execution, "Ask")
+    site.elb.register_targets(TargetGroupArn=site.group, Targets=[{"Id": site.ids[1], "Port": 8081}])
+    site.account.advance(60)
+    before = [target for target in site.registered()[site.group] if site.ids[1] in target]
+    site.account.faults.add("elbv2", "DeregisterTargets", None, role="TargetRotation", times=1, kills=True, after=True)
+    site.answers()
+    site.until(lambda: f"{site.ids[1]}" in site.mails[-1].body and "your turn" in site.mails[-1].subject)
+    site.answers()
+    site.until(lambda: execution.status != "RUNNING")
+    assert [target for target in site.registered()[site.group] if site.ids[1] in target] == before
+    assert len(before) == 2
+    assert (execution.status, site.claims()) == ("SUCCEEDED", [])

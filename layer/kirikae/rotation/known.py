@@ -84,19 +84,20 @@ def known(config: Config, seen: Health, remembered: Memory) -> Known:
     )
 
 
-def others(config: Config, out: Iterable[Member], by: str, seen: Health) -> dict[str, str]:
-    """Return who else has taken out what an execution holds for out, by target id: it may have been redriven since.
+def others(config: Config, out: Iterable[Member], by: str, seen: Health) -> dict[str, Claim]:
+    """Return what others have taken of what an execution holds for out, by target id: it may have been redriven since.
 
     A tag alone does not say so: it has to be borne out, or be that of another stack.
     """
-    tags = claims.from_tags(elb.tags(seen))
-    signed = {m["id"]: tags[m["id"]].by for m in out if m["id"] in tags and tags[m["id"]].by != by}
+    ids = {member["id"] for member in out}
+    signed = {target for target, claim in claims.each(elb.tags(seen)) if target in ids and claim.by != by}
     found = known(config, seen, memory.read_if_possible(config) or Memory()) if signed else Known()
-    return {
-        target: other
-        for target, other in signed.items()
-        if target in found.foreign or (target in found.taken and found.taken[target].by != by)
+    taken = {
+        target: Claim(one.at, one.by, tuple(one.member["places"]))
+        for target, one in found.taken.items()
+        if target in signed and one.by != by
     }
+    return taken | {target: claim for target, claim in found.foreign.items() if target in signed}
 
 
 def _signed(config: Config, tags: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, Claim, str]]:

@@ -26,15 +26,22 @@ def timed_anew(rotation: Rotation, execution: Mapping[str, Any]) -> Rotation:
     return {**rotation, "since": moment(again).isoformat(timespec="seconds")}
 
 
-def own(rotation: Rotation, others: Mapping[str, str]) -> tuple[Rotation, Words | None]:
-    """Leave to others (who, by target id) what they have taken out; say so."""
-    if not others:
+def own(rotation: Rotation, others: Mapping[str, Claim]) -> tuple[Rotation, Words | None]:
+    """Leave to others what they have taken out, by target id, and say so; what they have not taken stays ours."""
+    out, left, said = list[Member](), list[dict[str, str]](), dict[str, str]()
+    for member in rotation["out"]:
+        theirs = others.get(member["id"])
+        places = {(place["group"], place["port"]) for place in theirs.places} if theirs else set()
+        ours = [place for place in member["places"] if (place["group"], place["port"]) not in places]
+        if theirs and len(ours) < len(member["places"]):
+            said[member["id"]] = theirs.by
+            left += [] if ours else [{"id": member["id"], "reason": f"out, by {theirs.by}"}]
+        out += [{**member, "places": ours}] if ours else []
+    if not said:
         return rotation, None
-    said = "; ".join(f"{target} is out, by {other}" for target, other in others.items())
-    left = [{"id": target, "reason": f"out, by {other}"} for target, other in others.items()]
-    out = [member for member in rotation["out"] if member["id"] not in others]
-    ja = "; ".join(f"{target} は {other} が切り離し中です" for target, other in others.items())
-    return {**rotation, "out": out, "skipped": [*rotation["skipped"], *left]}, Words(said, ja)
+    en = "; ".join(f"{target} is out, by {other}" for target, other in said.items())
+    ja = "; ".join(f"{target} は {other} が切り離し中です" for target, other in said.items())
+    return {**rotation, "out": out, "skipped": [*rotation["skipped"], *left]}, Words(en, ja)
 
 
 def requeued(rotation: Rotation, health: Health) -> tuple[Rotation, Words | None]:
@@ -72,6 +79,14 @@ def placed(rotation: Rotation, registered: Mapping[str, Member], found: Mapping[
     return {**rotation, "queue": queue, "skipped": [*rotation["skipped"], *gone]} if gone or queue else rotation
 
 
+def moved(before: Rotation, now: Rotation) -> bool:
+    """Tell whether a target that waits for its turn is registered elsewhere than its document said before."""
+    places = (
+        {(m["id"], p["group"], p["port"]) for m in state["queue"] for p in m["places"]} for state in (before, now)
+    )
+    return bool(next(places) ^ next(places)) and bool(now["queue"])
+
+
 def returned(out: Iterable[Member], found: Mapping[str, Claim], by: str, health: Health) -> bool:
     """Tell whether somebody has put a target back: it is registered, and this execution's claim on it is closed."""
     return any(
@@ -81,7 +96,7 @@ def returned(out: Iterable[Member], found: Mapping[str, Claim], by: str, health:
     )
 
 
-def serving(out: Iterable[Member], others: Mapping[str, str], health: Health) -> str:
+def serving(out: Iterable[Member], others: Mapping[str, Claim], health: Health) -> str:
     """Return why the hook may not begin, or "": a target that is not out, or is out for another reason than this."""
     problems = [problem for member in out for problem in present(member, health)]
-    return "; ".join([*problems, *(f"{target} is out, by {other}" for target, other in others.items())])
+    return "; ".join([*problems, *(f"{target} is out, by {other.by}" for target, other in others.items())])

@@ -69,13 +69,15 @@ def take_out(config: Config, event: Event) -> Rotation:
     state, lost = redrive.own(state, known.others(config, state["out"], by, seen))
     state, restless = redrive.requeued(state, seen)
     state = claims.adopted(state, found, by, seen)
-    state = redrive.placed(state, members(seen, groups, guard.unplaced(seen, asked)), found, by)
+    before, state = state, redrive.placed(state, members(seen, groups, guard.unplaced(seen, asked)), found, by)
     if not state["queue"] and not state["out"] and not lost:
         return steps.ended(state, "Finished", Words("every target is back and healthy", "全ターゲットが正常です"))
     if reason := lost or restless or _why_stop(config, state, execution["Id"]):
         return steps.ended(state, "Stopped", reason)
     if (reason := moves.held(config)).en and not state["out"]:
         return steps.paused(state, now, reason)
+    if redrive.moved(before, state):  # first into the document: if this task dies, its repetition knows what has left
+        return {**state, "next": "take-out"}
     memory.begun(config, execution["Name"])  # also one that was redriven: its end had been forgotten
     leave = partial(moves.leave, config, terms=asked, by=by, wanted=partial(executions.is_running, execution["Id"]))
     for member in state["out"]:  # its first run may have died between two groups
