@@ -178,15 +178,18 @@ class Faults:
 
     def take(self, request: wire.Request, principal: str) -> Fault | None:
         """Return the fault that this request gets and count it."""
+        spared = principal == ADMINISTRATOR
         for fault in self._armed:
-            named = (fault.service, fault.operation) == (request.service, request.operation) and fault.role in principal
-            if named and fault.when(request.params):
+            if (fault.service, fault.operation) != (request.service, request.operation) or fault.role not in principal:
+                continue
+            spared = True  # a story counts these calls, perhaps
+            if fault.when(request.params):
                 if fault.times is not None:
                     fault.times -= 1
                     if fault.times <= 0:
                         self._armed.remove(fault)
                 return fault
-        return self._trouble(request) if principal != ADMINISTRATOR else None
+        return None if spared else self._trouble(request)
 
     def _trouble(self, request: wire.Request) -> Fault | None:
         """Return the error of AWS's own that a request of a role meets, if it is its turn."""

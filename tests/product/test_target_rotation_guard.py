@@ -291,8 +291,9 @@ def test_an_address_comes_back_by_hand_once_it_has_drained(addresses: Site) -> N
     site.hand("deregister", instance_id=site.ids[0])
     site.account.advance(30)
     answer = site.hand("register", instance_id=site.ids[0])
-    assert (answer["outcome"], answer["healthy"], answer["wait_seconds"]) == ("unchanged", False, 270)
-    assert "not yet, repeat after 270 s" in answer["reason"]
+    assert (answer["outcome"], answer["healthy"]) == ("unchanged", False)
+    assert 270 <= answer["wait_seconds"] <= 275, "and what repeated calls took"
+    assert f"not yet, repeat after {answer['wait_seconds']} s" in answer["reason"]
     until_it_is_so(site, "register", "healthy", site.ids[0])
     assert (site.registered(), site.claims()) == (before, [])
 

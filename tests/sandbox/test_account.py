@@ -176,6 +176,14 @@ def test_an_error_of_aws_own_is_one_that_sdks_repeat_and_comes_before_the_effect
     assert [call.operation for call in account.repeated].count("Publish") == 1
 
 
+def test_an_operation_for_which_a_story_has_added_a_fault_meets_only_that(account: Account) -> None:  # S14
+    account.roles["role"] = Role(policies=[EVERYTHING])
+    account.faults.always()
+    account.faults.add("ec2", "DescribeVpcs", "Throttled", when=lambda _params: False)
+    assert account.client("ec2", "role").describe_vpcs()["Vpcs"]
+    assert error_of(account.client("ec2", "role").describe_subnets)
+
+
 def test_a_start_meets_only_the_errors_of_its_story_since_no_sdk_repeats_it(account: Account) -> None:  # S3
     account.roles["role"] = Role(policies=[EVERYTHING])
     account.faults.always()
