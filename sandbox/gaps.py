@@ -6,10 +6,8 @@ Left out is only what says nothing, or nothing that another member does not say,
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from botocore.parsers import create_parser
-
 from sandbox import drawn
-from sandbox.wire import Answer, Request, answer
+from sandbox.wire import Answer, Request, answer, result
 
 _SHARE = 0.3  # of the answers that lack something
 
@@ -37,26 +35,23 @@ class Gaps:
         optional = _OPTIONAL.get((request.service, request.operation))
         if optional is None or answered[0] >= 400 or self._random.random() >= self._share:
             return answered
-        status, headers, body = answered
-        given = {"status_code": status, "headers": headers, "body": body}
-        result: dict[str, Any] = create_parser(request.protocol).parse(given, request.model.output_shape)
-        result.pop("ResponseMetadata", None)
-        for holder, name in list(optional(result)):
+        said = result(request, answered)
+        for holder, name in list(optional(said)):
             if self._share == 1.0 or self._random.random() < 0.5:
                 holder.pop(name, None)
-        return answer(request, result)
+        return answer(request, said)
 
 
-def _alarms(result: dict[str, Any]) -> Iterator[_Member]:
-    for alarm in [*result.get("MetricAlarms", []), *result.get("CompositeAlarms", [])]:
+def _alarms(said: dict[str, Any]) -> Iterator[_Member]:
+    for alarm in [*said.get("MetricAlarms", []), *said.get("CompositeAlarms", [])]:
         if alarm.get("StateTransitionedTimestamp") == alarm.get("StateUpdatedTimestamp"):
             yield alarm, "StateTransitionedTimestamp"
         yield from ((alarm, name) for name in ("AlarmActions", "OKActions") if not alarm.get(name))
         yield from ((alarm, name) for name in ("ActionsEnabled", "StateReason", "StateReasonData") if alarm.get(name))
 
 
-def _instances(result: dict[str, Any]) -> Iterator[_Member]:
-    for reservation in result.get("Reservations", []):
+def _instances(said: dict[str, Any]) -> Iterator[_Member]:
+    for reservation in said.get("Reservations", []):
         for instance in reservation.get("Instances", []):
             if instance["State"]["Name"] in ("pending", "running") or not instance.get("StateTransitionReason"):
                 yield instance, "StateTransitionReason"
@@ -70,8 +65,8 @@ def _instances(result: dict[str, Any]) -> Iterator[_Member]:
                 )
 
 
-def _statuses(result: dict[str, Any]) -> Iterator[_Member]:
-    for status in result.get("InstanceStatuses", []):
+def _statuses(said: dict[str, Any]) -> Iterator[_Member]:
+    for status in said.get("InstanceStatuses", []):
         yield from ((status, name) for name in ("AttachedEbsStatus", "AvailabilityZone") if _usual(status.get(name)))
         for name in ("SystemStatus", "InstanceStatus"):
             yield status.get(name, {}), "Details"
@@ -82,8 +77,8 @@ def _usual(status: Any) -> bool:
     return not isinstance(status, dict) or status.get("Status") in ("ok", "not-applicable")
 
 
-def _health(result: dict[str, Any]) -> Iterator[_Member]:
-    for described in result.get("TargetHealthDescriptions", []):
+def _health(said: dict[str, Any]) -> Iterator[_Member]:
+    for described in said.get("TargetHealthDescriptions", []):
         if described["Target"].get("AvailabilityZone") != "all":  # outside the VPC, which nothing else says
             yield described["Target"], "AvailabilityZone"
         yield described, "HealthCheckPort"
@@ -91,9 +86,9 @@ def _health(result: dict[str, Any]) -> Iterator[_Member]:
             yield described["TargetHealth"], "Description"
 
 
-def _empty(result: dict[str, Any]) -> Iterator[_Member]:
+def _empty(said: dict[str, Any]) -> Iterator[_Member]:
     """Yield what is empty in the things that an answer lists; without its list the answer itself would be cut."""
-    for value in result.values():
+    for value in said.values():
         for listed in value if isinstance(value, list) else [value]:
             if isinstance(listed, dict):
                 yield from ((listed, name) for name, known in listed.items() if known in ([], {}, ""))

@@ -13,12 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
-from botocore.parsers import create_parser
 from botocore.serialize import create_serializer
 
 from sandbox import seed
 from sandbox.clock import Clock
-from sandbox.wire import Answer, Request, answer, read
+from sandbox.wire import Answer, Request, answer, read, result
 
 # Every account lags, unless KIRIKAE_SANDBOX_LAG=0, or one account's `lag.off()`, says that none does.
 BY_DEFAULT = os.environ.get("KIRIKAE_SANDBOX_LAG", "1") != "0"
@@ -238,19 +237,13 @@ def _with_tags(request: Request, whole: Answer, tagged: Answer) -> Answer:
     """Return an answer about instances with the tags that they have in another one."""
     if whole[0] >= 400 or tagged[0] >= 400:
         return whole
-    found, other = (
-        create_parser(request.protocol).parse(
-            {"status_code": status, "headers": headers, "body": body}, request.model.output_shape
-        )
-        for status, headers, body in (whole, tagged)
-    )
+    found, other = result(request, whole), result(request, tagged)
     tags = {each["InstanceId"]: each.get("Tags", []) for held in other["Reservations"] for each in held["Instances"]}
     for held in found["Reservations"]:
         for each in held["Instances"]:
             each.pop("Tags", None)
             if now := tags.get(each["InstanceId"]):
                 each["Tags"] = now
-    del found["ResponseMetadata"]
     return answer(request, found)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from xml.sax.saxutils import escape
 
+from botocore.parsers import create_parser
 from moto.core.parse import PROTOCOL_PARSERS
 from moto.core.request import Request as MotoRequest
 from moto.core.request import determine_request_protocol
@@ -85,6 +86,15 @@ def answer(request: Request, result: dict[str, Any]) -> Answer:
     written = serializer(request.model, value_picker=XFormedAttributePicker()).serialize(result)
     body = written["body"]
     return written["status_code"], dict(written["headers"]), body.encode() if isinstance(body, str) else body
+
+
+def result(request: Request, answered: Answer) -> dict[str, Any]:
+    """Return what an answer says, as a client of the service would read it: what `answer` writes."""
+    status, headers, body = answered
+    given = {"status_code": status, "headers": headers, "body": body}
+    said: dict[str, Any] = create_parser(request.protocol).parse(given, request.model.output_shape)
+    said.pop("ResponseMetadata", None)
+    return said
 
 
 def spoiled(request: Request, answered: Answer, how: str) -> Answer:

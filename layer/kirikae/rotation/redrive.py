@@ -81,10 +81,12 @@ def placed(rotation: Rotation, registered: Mapping[str, Member], found: Mapping[
 
 def moved(before: Rotation, now: Rotation) -> bool:
     """Tell whether a target that waits for its turn is registered elsewhere than its document said before."""
-    places = (
-        {(m["id"], p["group"], p["port"]) for m in state["queue"] for p in m["places"]} for state in (before, now)
-    )
-    return bool(next(places) ^ next(places)) and bool(now["queue"])
+    return bool(now["queue"]) and _waiting(before) != _waiting(now)
+
+
+def _waiting(rotation: Rotation) -> set[tuple[str, str, int]]:
+    """Return target, group and port of every registration that waits for its turn."""
+    return {(m["id"], place["group"], place["port"]) for m in rotation["queue"] for place in m["places"]}
 
 
 def returned(out: Iterable[Member], found: Mapping[str, Claim], by: str, health: Health) -> bool:
