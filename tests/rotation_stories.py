@@ -34,15 +34,24 @@ class Site:
 
     def deployed(self, **parameters: str) -> "Site":
         """Deploy the stack; only the rotation is on, and ticks are rare."""
+        self.stack = cloudformation.deploy(self.account, self.build, "site", self._parameters() | parameters)
+        self.machine = self.stack.resources["TargetRotationStateMachine"]
+        self.account.settle()
+        return self
+
+    def updated(self, **parameters: str) -> None:
+        """Update the stack."""
+        given = self._parameters() | parameters
+        self.stack = cloudformation.update(self.account, self.stack, self.build, given)
+        self.account.settle()
+
+    def _parameters(self) -> dict[str, str]:
         given = {
             "RotationTargetGroupArns": self.group,
             "RotationDocuments": "AWS-RunShellScript,Patch",
             "ReconcileExpression": "rate(5 minutes)",
         }
-        self.stack = cloudformation.deploy(self.account, self.build, "site", given | self.given | parameters)
-        self.machine = self.stack.resources["TargetRotationStateMachine"]
-        self.account.settle()
-        return self
+        return given | self.given
 
     # What is there.
 

@@ -266,6 +266,55 @@ def test_a_group_that_refuses_a_target_keeps_it_from_no_other_group(two_ports: S
     assert site.health(max(site.group, second))[site.ids[0]] == "healthy"
 
 
+def dies(site: Site, target: str) -> None:
+    """Let a server stop, and somebody take it out of the group, so that every read shows it."""
+    site.service.stop(target)
+    site.elb.deregister_targets(TargetGroupArn=site.group, Targets=[{"Id": target}])
+
+
+def test_what_could_not_be_put_back_by_hand_at_once_comes_back_when_it_is_asked_for_again(site: Site) -> None:
+    site.account.lag.off("elbv2")
+    site.account.targets.late_seconds = 0
+    site.account.before("elbv2", "DeregisterTargets", lambda: dies(site, site.ids[1]))
+    site.account.faults.add("elbv2", "RegisterTargets", "TooManyTargets")
+    said = site.hand("deregister", instance_id=site.ids[0])
+    assert "would have 0 healthy targets" in said
+    assert "TooManyTargets" in said
+    assert said == site.hand("deregister", instance_id=site.ids[0]), "nor is it done when it is asked for once more"
+    site.account.faults.clear()
+    again = site.hand("deregister", instance_id=site.ids[0])
+    assert (again["outcome"], "put back at once" in again["reason"]) == ("refused", True)
+    site.account.advance(60)
+    assert (site.health()[site.ids[0]], site.claims()) == ("healthy", [])
+
+
+def test_a_target_that_the_service_needs_comes_back_by_hand_while_it_is_draining(site: Site) -> None:
+    site.hand("deregister", instance_id=site.ids[0])
+    site.service.break_application(site.ids[1])
+    site.until(lambda: site.health()[site.ids[1]] == "unhealthy")
+    said = site.hand("deregister", instance_id=site.ids[0])
+    assert (said["outcome"], "would have 0 healthy targets" in said["reason"]) == ("refused", True)
+    site.account.advance(60)
+    assert (site.health()[site.ids[0]], site.claims()) == ("healthy", [])
+
+
+@pytest.mark.parametrize("why", ["it is drained", "hold", "DryRun"])
+def test_asked_whether_a_target_is_drained_nothing_is_put_back(site: Site, why: str) -> None:
+    site.hand("deregister", instance_id=site.ids[0])
+    site.service.break_application(site.ids[1])
+    site.until(lambda: site.health()[site.ids[1]] == "unhealthy")
+    if why == "it is drained":  # and its maintenance may have begun
+        site.account.advance(300)
+    elif why == "hold":
+        site.held(60)
+    else:
+        site.updated(DryRun="true")
+    said = site.hand("deregister", instance_id=site.ids[0])
+    assert (said["outcome"], said["drained"]) == ("unchanged", why == "it is drained")
+    assert "would have 0 healthy targets" in said["reason"]
+    assert site.claims() == [site.ids[0]]
+
+
 # Addresses.
 
 

@@ -13,16 +13,6 @@ from sandbox.services.stepfunctions import Execution
 from sandbox.stack import cloudformation
 
 
-def updated(site: Site, **parameters: str) -> None:
-    given = {
-        "RotationTargetGroupArns": site.group,
-        "RotationDocuments": "AWS-RunShellScript,Patch",
-        "ReconcileExpression": "rate(5 minutes)",
-    }
-    site.stack = cloudformation.update(site.account, site.stack, site.build, given | site.given | parameters)
-    site.account.settle()
-
-
 def asked(site: Site, target: str) -> Callable[[], bool]:
     return lambda: f"your turn on {target}" in site.subjects[-1]
 
@@ -115,7 +105,7 @@ def test_a_target_that_others_put_back_again_and_again_ends_the_rotation(site: S
 def test_dry_run_switched_on_in_mid_rotation_takes_no_further_target_out(site: Site) -> None:
     execution = site.begins({"hook": {"type": "approval"}})
     site.until(asked(site, site.ids[0]))
-    updated(site, DryRun="true")
+    site.updated(DryRun="true")
     site.answers()
     site.until(lambda: execution.status != "RUNNING" or asked(site, site.ids[1])())
     assert len(site.writes("DeregisterTargets")) == 1, site.subjects

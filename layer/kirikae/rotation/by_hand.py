@@ -1,49 +1,31 @@
 """The same moves by hand, one target at a time, for a person or a deployment pipeline."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from kirikae import clock, ec2, elb
 from kirikae.errors import InputError
-from kirikae.rotation import claims, executions, guard, known, membership, memory, moves, scaling, steps, terms
+from kirikae.rotation import claims, executions, guard, known, membership, memory, moves, steps, terms
 from kirikae.rotation.claims import Claim
-from kirikae.rotation.known import Known, Taken
+from kirikae.rotation.known import Taken
+from kirikae.rotation.observe import Case, observe_one
 from kirikae.rotation.request import by_hand
-from kirikae.rotation.world import Config, Event, Health, Member, Rotation, Terms, members
-
-
-@dataclass(frozen=True)
-class Case:
-    """The target of an operation, as it is registered or was before it was taken out, and what is around it."""
-
-    member: Member
-    taken: Taken | None  # who took it out, if anybody did
-    owner: str  # who else has it: a running execution, or another stack; "" if nobody has
-    seen: Health
-    asked: Mapping[str, Terms]
-    standing_by: bool  # it was taken out, and its instance is in Standby, or on its way there
-
-    @property
-    def fresh(self) -> bool:
-        """Tell whether the target left so recently that health may be shown as it was before."""
-        return self.taken is not None and clock.now() - self.taken.at < timedelta(seconds=guard.SETTLE_SECONDS)
+from kirikae.rotation.world import Config, Event, Health, Member, Rotation, Terms
 
 
 def deregister(config: Config, event: Event) -> dict[str, Any]:
     """Take one target out if its groups can spare it; called again, report whether it is drained."""
     if waiting := _wait_for_hold(config, event):
         return {**waiting, "drained": False}
-    case = _case(config, event)
+    case = observe_one(config, event)
     member, taken, missing = case.member, case.taken, guard.absent(case.member, case.seen)
     if reason := guard.nowhere(member, case.seen, case.asked):
         return _refused(member, reason)
     if case.owner or (taken and taken.ended and missing):
         return _refused(member, case.owner or f"{taken.by if taken else ''} left {member['id']} out; register it first")
     if taken and (case.fresh or len(missing) == len(member["places"])):
-        state = _draining(member, taken.at, case.seen, case.asked)
-        return {"outcome": "unchanged", **state, "reason": f"{member['id']} is out since {taken.at.isoformat()}"}
+        return _still_out(config, event, case, taken)
     running = executions.older(config, "", [place["group"] for place in member["places"]])
     if reason := f"the execution {running} rotates the same groups" if running else _why_not(config, event, member):
         return _refused(member, reason)
@@ -56,6 +38,22 @@ def deregister(config: Config, event: Event) -> dict[str, Any]:
     state = _draining(member, now, membership.health_without(member, case.seen), case.asked)
     memory.see(config, wrote)
     return {"outcome": "changed", "reason": f"{member['id']} is out", **state}
+
+
+def _still_out(config: Config, event: Event, case: Case, taken: Taken) -> dict[str, Any]:
+    """Return whether a target that is out is drained; until it is, it comes back if its groups cannot spare it.
+
+    An operation that died, or was refused, before it had put back at once what could not be spared, goes on here.
+    """
+    member, said = case.member, f"{case.member['id']} is out since {taken.at.isoformat()}"
+    state = _draining(member, taken.at, case.seen, case.asked)
+    if short := guard.shortfall(member, case.seen, case.asked):
+        if not state["drained"] and not _why_not(config, event, member):
+            reason = moves.undo(config, member, short)
+            memory.returned(config, member)
+            return _refused(member, reason)
+        said += f"; {short}"
+    return {"outcome": "unchanged", **state, "reason": said}
 
 
 def _refused(member: Member, reason: str) -> dict[str, Any]:
@@ -77,7 +75,7 @@ def register(config: Config, event: Event) -> dict[str, Any]:
     """Put one target back as it was; called again, report whether it is healthy."""
     if waiting := _wait_for_hold(config, event):
         return {**waiting, "healthy": False}
-    case = _case(config, event)
+    case = observe_one(config, event)
     member = case.member
     missing = member["places"] if case.fresh else guard.absent(member, case.seen)
     changes = bool(missing) or case.standing_by
@@ -115,40 +113,6 @@ def _not_yet(case: Case, problem: str) -> dict[str, Any]:
     seconds = max(steps.POLL_SECONDS, round(left))
     said = f"not yet, repeat after {seconds} s: {problem}"
     return {"outcome": "unchanged", "reason": said, "id": target, "healthy": False, "wait_seconds": seconds}
-
-
-def _case(config: Config, event: Event) -> Case:
-    """Read the target and what bears out that it was taken out; raise InputError if there is no such target."""
-    target, groups = event.get("instance_id"), event.get("target_group_arns", list(config.rotation_target_group_arns))
-    if not isinstance(target, str) or not target:
-        raise InputError(f"instance_id is {target!r}, expected the id of a target, like i-0123456789abcdef0")
-    if not isinstance(groups, list) or not groups or any(g not in config.rotation_target_group_arns for g in groups):
-        raise InputError(f"target_group_arns is {groups!r}, expected groups of RotationTargetGroupArns")
-    described = elb.target_groups(groups)
-    seen = membership.health(groups)
-    found = known.known(config, seen, memory.read(config))
-    taken, foreign = found.taken.get(target), found.foreign.get(target)
-    theirs = Member(id=target, places=list(foreign.places), scaling_group="") if foreign else None
-    empty_zones = event.get("empty_zones") is True
-    asked = terms.read(described, seen, config.least, ids=[target], empty_zones=empty_zones)
-    placed = members(seen, described, guard.unplaced(seen, asked)).get(target)
-    member = claims.whole(placed, taken.member if taken else theirs) or members(seen, described).get(target)
-    if member is None:
-        why = found.doubts.get(claims.TAG + target) or "nothing says that it was"
-        raise InputError(f"{target} is registered in none of {', '.join(groups)}, and {why}")
-    scaling_group, state = scaling.places([target]).get(target, ("", "")) if ec2.is_id(target) else ("", "")
-    member, standing_by = {**member, "scaling_group": scaling_group}, state in scaling.STANDING_BY and bool(taken)
-    return Case(member, taken, _owner(found, member, seen), seen, asked, standing_by)
-
-
-def _owner(found: Known, member: Member, seen: Health) -> str:
-    """Return who else has the target, in a sentence, or ""; what an ended execution left out, nobody has."""
-    target, taken, foreign = member["id"], found.taken.get(member["id"]), found.foreign.get(member["id"])
-    if foreign and guard.absent(member, seen) and not (taken and taken.at >= foreign.at):
-        return f"{target} is out by {foreign.by}, which is of another stack"
-    if taken and taken.execution and not taken.ended:
-        return f"the execution {executions.name(taken.by)} rotates the same groups and has {target}"
-    return ""
 
 
 def _wait_for_hold(config: Config, event: Event) -> dict[str, Any] | None:

@@ -52,10 +52,15 @@ def leave(
     short = guard.shortfall(member, membership.health(groups), terms, others)
     if not short and wanted():
         return ""
+    return undo(config, member, short or "the execution was aborted")
+
+
+def undo(config: Config, member: Member, why: str) -> str:
+    """Put back at once a target that has just left; return that and why, or raise UnfinishedError: it is still out."""
     if problem := give_back(member):
-        raise UnfinishedError(problem)
+        raise UnfinishedError(f"{why}, and it cannot be put back now: {problem}")
     close(config, [member])
-    return f"put back at once: {short}" if short else "put back at once: the execution was aborted"
+    return f"put back at once: {why}"
 
 
 def _stand_by(config: Config, member: Member) -> str:

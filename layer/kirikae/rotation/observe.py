@@ -1,11 +1,26 @@
-"""Read what a whole rotation is judged by."""
+"""Read what a whole rotation is judged by, and what a single operation by hand is."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 
-from kirikae import ec2, elb, env
-from kirikae.rotation import commands, executions, membership, moves, scaling, terms
+from kirikae import clock, ec2, elb, env
+from kirikae.errors import InputError
+from kirikae.rotation import (
+    claims,
+    commands,
+    executions,
+    guard,
+    known,
+    membership,
+    memory,
+    moves,
+    scaling,
+    terms,
+)
+from kirikae.rotation.known import Known, Taken
 from kirikae.rotation.request import Request
-from kirikae.rotation.world import Config, Hook, Observed
+from kirikae.rotation.world import Config, Event, Health, Hook, Member, Observed, Terms, members
 
 
 def observe(config: Config, asked: Request, execution_arn: str) -> Observed:
@@ -38,3 +53,54 @@ def _reach(config: Config, hook: Hook, instances: Sequence[str]) -> tuple[frozen
         for name in sorted({commands.document(hook, platform) for platform in platforms.values()})
     )
     return frozenset(platforms), "; ".join(problems).strip("; ")
+
+
+@dataclass(frozen=True)
+class Case:
+    """The target of an operation, as it is registered or was before it was taken out, and what is around it."""
+
+    member: Member
+    taken: Taken | None  # who took it out, if anybody did
+    owner: str  # who else has it: a running execution, or another stack; "" if nobody has
+    seen: Health
+    asked: Mapping[str, Terms]
+    standing_by: bool  # it was taken out, and its instance is in Standby, or on its way there
+
+    @property
+    def fresh(self) -> bool:
+        """Tell whether the target left so recently that health may be shown as it was before."""
+        return self.taken is not None and clock.now() - self.taken.at < timedelta(seconds=guard.SETTLE_SECONDS)
+
+
+def observe_one(config: Config, event: Event) -> Case:
+    """Read one target and what bears out that it was taken out; raise InputError if there is no such target."""
+    target, groups = event.get("instance_id"), event.get("target_group_arns", list(config.rotation_target_group_arns))
+    if not isinstance(target, str) or not target:
+        raise InputError(f"instance_id is {target!r}, expected the id of a target, like i-0123456789abcdef0")
+    if not isinstance(groups, list) or not groups or any(g not in config.rotation_target_group_arns for g in groups):
+        raise InputError(f"target_group_arns is {groups!r}, expected groups of RotationTargetGroupArns")
+    described = elb.target_groups(groups)
+    seen = membership.health(groups)
+    found = known.known(config, seen, memory.read(config))
+    taken, foreign = found.taken.get(target), found.foreign.get(target)
+    theirs = Member(id=target, places=list(foreign.places), scaling_group="") if foreign else None
+    empty_zones = event.get("empty_zones") is True
+    asked = terms.read(described, seen, config.least, ids=[target], empty_zones=empty_zones)
+    placed = members(seen, described, guard.unplaced(seen, asked)).get(target)
+    member = claims.whole(placed, taken.member if taken else theirs) or members(seen, described).get(target)
+    if member is None:
+        why = found.doubts.get(claims.TAG + target) or "nothing says that it was"
+        raise InputError(f"{target} is registered in none of {', '.join(groups)}, and {why}")
+    scaling_group, state = scaling.places([target]).get(target, ("", "")) if ec2.is_id(target) else ("", "")
+    member, standing_by = {**member, "scaling_group": scaling_group}, state in scaling.STANDING_BY and bool(taken)
+    return Case(member, taken, _owner(found, member, seen), seen, asked, standing_by)
+
+
+def _owner(found: Known, member: Member, seen: Health) -> str:
+    """Return who else has the target, in a sentence, or ""; what an ended execution left out, nobody has."""
+    target, taken, foreign = member["id"], found.taken.get(member["id"]), found.foreign.get(member["id"])
+    if foreign and guard.absent(member, seen) and not (taken and taken.at >= foreign.at):
+        return f"{target} is out by {foreign.by}, which is of another stack"
+    if taken and taken.execution and not taken.ended:
+        return f"the execution {executions.name(taken.by)} rotates the same groups and has {target}"
+    return ""
