@@ -30,12 +30,13 @@ class Timer:
 class Clock:
     """Virtual time: it stands still until somebody advances it, and then runs what is due in order.
 
-    It begins at a second of the years 2027 to 2030 that the seed draws: a story about times of the day, the month or
-    the year does not depend on when it is told. What runs takes no virtual time, however long it really takes.
+    Unless it is given, it begins at a second of the years 2027 to 2030 that the seed draws: a story about times of the
+    day, the month or the year does not depend on when it is told. What runs takes no virtual time, however long it
+    really takes.
     """
 
-    def __init__(self) -> None:
-        self._now = float(drawn("clock").randrange(_FIRST, _LAST))
+    def __init__(self, begins: float | None = None) -> None:
+        self._now = float(drawn("clock").randrange(_FIRST, _LAST)) if begins is None else begins
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
         self._lock = threading.Lock()

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from kirikae.rotation import claims
 from sandbox.account import Account
 from sandbox.estates import nlb as estate
 from sandbox.services.stepfunctions import Execution
@@ -192,7 +193,7 @@ class Site:
     def claims(self) -> list[str]:
         """Return the targets that a tag says are out."""
         tags = self.elb.describe_tags(ResourceArns=[self.group])["TagDescriptions"][0]["Tags"]
-        return [tag["Key"].removeprefix("kirikae:out:") for tag in tags]
+        return [tag["Key"].removeprefix(claims.TAG) for tag in tags if tag["Key"].startswith(claims.TAG)]
 
     @property
     def mails(self) -> list[Any]:

@@ -20,7 +20,6 @@ from kirikae.rotation import (
     mail,
     membership,
     memory,
-    moves,
     restoration,
     tasks,
     telling,
@@ -59,7 +58,7 @@ def restore(config: Config, ended: object = None) -> dict[str, Any]:
     if back or lost:
         added = [place for taken in back.values() for place in guard.added(taken.member, seen)]
         telling.once(config, "restored", restoration.listed(back | lost), mail.restored(config, back, lost, added))
-    moves.close(config, [taken.member for taken in (*closed.values(), *gone.values())], away=gone)
+    restoration.close(config, closed, gone, now)
     _forget(config, back_by_hand, gone_by_hand, seen)
     out = {target: problem for target, problem in problems.items() if problem and target not in gone}
     if out:
@@ -114,6 +113,7 @@ def _remember(
     if returned := {name: targets for name, targets in returned.items() if targets}:
         memory.gave_back(config, returned)
     restoration.raise_min_sizes(config, found, remembered)
+    restoration.unmark(found, clock.now())
 
 
 @log.logger.inject_lambda_context

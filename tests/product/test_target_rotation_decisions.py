@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from kirikae import aws, elb, patience
+from kirikae.clock import iso
 from kirikae.elb import Target, TargetGroup
 from kirikae.errors import InputError
 from kirikae.notify import Words
@@ -209,6 +210,35 @@ def test_a_claim_fits_a_tag_whoever_makes_it() -> None:
 )
 def test_young_claims_of_others_say_who_is_leaving(named: list[str], found: dict[str, Claim]) -> None:
     assert claims.leaving(found, "me", NOW) == named
+
+
+@pytest.mark.parametrize(
+    ("value", "young"),
+    [
+        pytest.param(iso(NOW), True, id="now"),
+        pytest.param(iso(NOW - timedelta(seconds=claims.CLAIM_SECONDS - 1)), True, id="not long ago"),
+        pytest.param(iso(NOW - timedelta(seconds=claims.CLAIM_SECONDS)), False, id="long ago: health tells"),
+        pytest.param(iso(NOW + timedelta(days=1)), False, id="in the future"),
+        pytest.param("0001-01-01T00:00:00+09:00", False, id="before all time"),
+        pytest.param("soon", False, id="no time"),
+        pytest.param("", False, id="empty"),
+    ],
+)
+def test_what_came_back_at_once_counts_as_leaving_until_its_tag_is_old(value: str, young: bool) -> None:
+    tags = {A: {claims.BACK + "i-1": value, "Name": "a"}, B: {}}
+    found = claims.from_tags(tags)
+    assert claims.leaving(found, "me", NOW) == (["i-1"] if young else [])
+    assert claims.others(found, "i-1", "me") is None
+    assert list(claims.old_marks(tags, NOW)) == ([] if young else [(A, claims.BACK + "i-1")])
+
+
+@pytest.mark.parametrize(("by", "others"), [("me", False), ("you", True)])
+def test_a_claim_says_more_than_that_a_target_came_back(by: str, others: bool) -> None:
+    one = member("i-1", place(A))
+    tags = {A: {claims.TAG + "i-1": claims.claim_text(one["places"], by, NOW), claims.BACK + "i-1": iso(NOW)}}
+    found = claims.from_tags(tags)
+    assert found == {"i-1": Claim(NOW, by, tuple(one["places"]))}
+    assert claims.others(found, "i-1", "me") == (found["i-1"] if others else None)
 
 
 TWICE = member("i-1", place(A, 81), place(A, 80))

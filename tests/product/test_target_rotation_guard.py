@@ -161,6 +161,31 @@ def test_an_abort_brings_back_what_health_still_shows_as_registered(site: Site, 
     assert (site.registered(), site.claims(), serving(site)) == (before, [], 2)
 
 
+@pytest.mark.parametrize("abort", ["after its task", "in the middle of its task"])
+def test_what_has_just_come_back_counts_as_gone_until_health_can_show_it(site: Site, abort: str) -> None:
+    site.account.targets.late_seconds = 50
+    site.account.lag.off("stepfunctions", "elbv2")
+
+    def stop() -> None:
+        [execution] = site.account.states.executions
+        site.account.client("stepfunctions").stop_execution(executionArn=execution.arn)
+
+    if abort == "in the middle of its task":
+        site.account.before("elbv2", "DeregisterTargets", stop)
+    execution = site.begins({"hook": {"type": "approval"}})
+    if abort == "after its task":
+        site.aborted(execution)
+    assert (execution.status, serving(site), len(site.writes("RegisterTargets")) > 0) == ("ABORTED", 1, True)
+    refused = site.hand("deregister", instance_id=site.ids[1])
+    assert (refused["outcome"], site.ids[0] in refused["reason"]) == ("refused", True)
+    least = [serving(site) for _ in range(120) if not site.account.advance(1)]
+    site.account.advance(480)
+    assert (min(least), site.claims()) == (1, [])
+    assert site.hand("deregister", instance_id=site.ids[1])["outcome"] == "changed"
+    tags = site.elb.describe_tags(ResourceArns=[site.group])["TagDescriptions"][0]["Tags"]
+    assert [tag["Key"] for tag in tags] == [f"kirikae:out:{site.ids[1]}"], "and nothing else is left behind"
+
+
 # Every group and every port.
 
 

@@ -16,6 +16,7 @@ from kirikae.rotation.world import Config, Health, Member, Place, Rotation
 
 CLAIM_SECONDS = 120  # a deregistration follows its claim within seconds; an older claim says no more than health does
 TAG = "kirikae:out:"  # + the target's id, on each group it was taken out of; the value is a Claim
+BACK = "kirikae:back:"  # + the id of a target that came back before health could show that it had left, and when it had
 HAND = "hand-"  # begins the name of an owner that is no execution
 _MOST_CHARACTERS = 256  # of a tag's value
 
@@ -64,12 +65,32 @@ def each(tags: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, Claim]]:
 
 
 def from_tags(tags: Mapping[str, Mapping[str, str]]) -> dict[str, Claim]:
-    """Return the claims among the tags of groups, by target id, each with the places of all groups."""
-    found: dict[str, Claim] = {}
+    """Return the claims among the tags of groups, by target id, each with the places of all groups.
+
+    One that has just come back has no owner and no place, but the age of one that is leaving: it counts as gone.
+    """
+    found = {key.removeprefix(BACK): Claim(at, "", ()) for of_group in tags.values() for key, at in _marks(of_group)}
     for target, claim in each(tags):
         so_far = found[target].places if target in found else ()
         found[target] = Claim(claim.at, claim.by, so_far + claim.places)
     return found
+
+
+def old_marks(tags: Mapping[str, Mapping[str, str]], now: datetime) -> Iterator[tuple[str, str]]:
+    """Yield group and key of every tag about a target that has come back so long ago that health shows it."""
+    young = timedelta(seconds=CLAIM_SECONDS)
+    for group, of_group in tags.items():
+        yield from ((group, key) for key, at in _marks(of_group) if abs(now - at) >= young)
+
+
+def _marks(tags: Mapping[str, str]) -> Iterator[tuple[str, datetime]]:
+    """Yield the key of every tag about a target that has come back, and when it had left; long ago, if unreadable."""
+    for key, value in tags.items():
+        if key.startswith(BACK):
+            try:
+                yield key, moment(value).astimezone(UTC)
+            except (ValueError, OverflowError):
+                yield key, datetime.min.replace(tzinfo=UTC)
 
 
 def unreadable(tags: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
@@ -104,6 +125,12 @@ def leaving(found: Mapping[str, Claim], by: str, now: datetime) -> list[str]:
     """Return the targets that others are about to take out."""
     young = timedelta(seconds=CLAIM_SECONDS)
     return [target for target, claim in found.items() if claim.by != owner(by) and abs(now - claim.at) < young]
+
+
+def others(found: Mapping[str, Claim], target: str, by: str) -> Claim | None:
+    """Return the claim on a target if somebody else has it."""
+    claim = found.get(target)
+    return claim if claim and claim.by not in ("", owner(by)) else None
 
 
 def whole(registered: Member | None, taken: Member | None) -> Member | None:

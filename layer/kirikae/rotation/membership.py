@@ -6,7 +6,8 @@ from datetime import datetime
 from botocore.exceptions import ClientError
 
 from kirikae import elb, patience
-from kirikae.rotation.claims import TAG, Claim, claim_text, from_tags
+from kirikae.clock import iso
+from kirikae.rotation.claims import BACK, TAG, Claim, claim_text, from_tags
 from kirikae.rotation.guard import absent
 from kirikae.rotation.world import Health, Member, Place, by_group, description
 
@@ -39,6 +40,12 @@ def claimed(member: Member, by: str, at: datetime, tags: Mapping[str, Mapping[st
         tags.get(group, {}).get(TAG + member["id"]) == claim_text(places, by, at)
         for group, places in by_group(member["places"]).items()
     )
+
+
+def mark_back(member: Member, left_at: datetime) -> None:
+    """Tag every group with when a target left that is back before health can have shown it: it counts as gone."""
+    for group in by_group(member["places"]):
+        elb.tag(group, {BACK + member["id"]: iso(left_at)})
 
 
 def unclaim(member: Member) -> None:

@@ -31,7 +31,7 @@ def leave(
     """
     groups = list(by_group(member["places"]))
     now, seen, found = clock.now(), membership.health(groups), membership.claims(groups)
-    if (other := found.get(member["id"])) and other.by != claims.owner(by):
+    if other := claims.others(found, member["id"], by):
         claimed: Member = {**member, "places": list(other.places)}  # believed as far as health shows it
         if guard.absent(member, seen) or any(
             guard.state_of(claimed, place, seen) == "draining" for place in other.places
@@ -59,6 +59,7 @@ def undo(config: Config, member: Member, why: str) -> str:
     """Put back at once a target that has just left; return that and why, or raise UnfinishedError: it is still out."""
     if problem := give_back(member):
         raise UnfinishedError(f"{why}, and it cannot be put back now: {problem}")
+    membership.mark_back(member, clock.now())
     close(config, [member])
     return f"put back at once: {why}"
 
@@ -84,7 +85,7 @@ def _claim(member: Member, by: str, now: datetime) -> tuple[Mapping[str, Claim],
     found = claims.from_tags(tags)
     if membership.claimed(member, by, now, tags):
         return found, ""
-    if (other := found.get(member["id"])) and other.by != claims.owner(by):
+    if other := claims.others(found, member["id"], by):
         return found, f"{member['id']} is out already, by {other.by}"
     membership.unclaim(member)
     return found, f"{member['id']} stays: the tag that says that it leaves does not show"
@@ -96,7 +97,7 @@ def _short(member: Member, seen: Health, terms: Mapping[str, Terms], others: set
     short = guard.shortfall(member, seen, terms, others)
     if not short or not others or guard.shortfall(member, seen, terms):
         return short
-    return f"{short} ({', '.join(sorted(others))} has just left or is leaving)"
+    return f"{short} ({', '.join(sorted(others))} has just left, is leaving, or has just come back)"
 
 
 def give_back(member: Member, places: list[Place] | None = None) -> str:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from kirikae import ec2
+from kirikae import ec2, elb
 from kirikae.clock import iso
 from kirikae.log import logger
 from kirikae.rotation import claims, guard, known, membership, memory, moves, scaling
@@ -85,6 +85,14 @@ def listed(taken: Mapping[str, Taken]) -> str:
     return ", ".join(f"{target} ({iso(one.at)})" for target, one in sorted(taken.items()))
 
 
+def close(config: Config, closed: Mapping[str, Taken], gone: Mapping[str, Taken], now: datetime) -> None:
+    """Remove all traces of what is back, or gone for good; what left just now may still be shown as before that."""
+    for taken in closed.values():
+        if now - taken.at < timedelta(seconds=guard.SETTLE_SECONDS):
+            membership.mark_back(taken.member, taken.at)
+    moves.close(config, [taken.member for taken in (*closed.values(), *gone.values())], away=gone)
+
+
 def gone(left: Mapping[str, Taken], problems: Mapping[str, str], now: datetime) -> dict[str, Taken]:
     """Return those that never come back, because their instances are terminated.
 
@@ -157,6 +165,12 @@ def forget(config: Config, over: Mapping[str, Taken]) -> None:
     for taken in over.values():
         membership.unclaim(taken.member)
         memory.returned(config, taken.member)
+
+
+def unmark(found: Known, now: datetime) -> None:
+    """Remove the tags about what came back so long ago that health shows it."""
+    for group, key in claims.old_marks(found.tags, now):
+        elb.untag(group, key)
 
 
 def raise_min_sizes(config: Config, found: Known, remembered: Memory) -> None:
