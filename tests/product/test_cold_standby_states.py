@@ -224,6 +224,21 @@ def test_a_muted_alarm_starts_no_second_standby_when_the_first_is_lost(batch: Wo
     assert world.states == ["terminated", "running"]
 
 
+def test_a_standby_that_hangs_is_not_left_while_the_alarm_is_muted(batch: World) -> None:
+    world = batch(StandbyTargetGroupArn="its own", StandbyGiveUpMinutes="5")
+    world.alarm("heartbeat", [world.arn])
+    world.service.impair(world.one)
+    world.sets("heartbeat", "ALARM")
+    world.minutes(2)
+    world.mute("heartbeat", 20)
+    world.minutes(15)
+    assert world.states == ["running", "stopped"], "whoever muted it may be at work on it"
+    assert world.subjects == ["standby ONE started"]
+    world.minutes(15)
+    assert world.states == ["running", "running"]
+    assert world.subjects == ["standby ONE started", "standby TWO started", "standby TWO is serving"]
+
+
 @pytest.mark.parametrize(("count", "rest"), [(4, "candidates"), (6, "types")])
 def test_what_a_run_has_no_time_for_is_tried_by_the_next(batch: World, count: int, rest: str) -> None:
     types = ["t3.small", "t3.medium", "t3.large", "t3.xlarge", "m5.large", "m5.xlarge"][:count]
