@@ -166,7 +166,8 @@ class Lag:
     def asked(self, request: Request) -> None:
         """Remember a read of a role."""
         if request.operation in SECONDS.get(request.service, {}):
-            self._reads.setdefault(_key(request), _Read(request, 0.0)).asked = self._clock.time()
+            known = self._reads.setdefault(_key(request), _Read(request, 0.0))
+            known.request, known.asked = request, self._clock.time()  # before, it may have been one of an administrator
 
     def stale(self, request: Request) -> Answer | None:
         """Return the answer of before that a role still gets, None if it gets the truth."""

@@ -164,7 +164,7 @@ def test_an_abort_brings_back_what_health_still_shows_as_registered(site: Site, 
 @pytest.mark.parametrize("abort", ["after its task", "in the middle of its task"])
 def test_what_has_just_come_back_counts_as_gone_until_health_can_show_it(site: Site, abort: str) -> None:
     site.account.targets.late_seconds = 50
-    site.account.lag.off("stepfunctions", "elbv2")
+    site.account.lag.off("stepfunctions")
 
     def stop() -> None:
         [execution] = site.account.states.executions

@@ -319,3 +319,52 @@ def _told_wrong(site: Site, execution: Execution, hook: str, call: tuple[str, st
     if any(not subject.endswith(unsent) for subject in left) or (left and call[1] not in ("Publish", "PutParameter")):
         return f"it is said that {left}"
     return ""
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_by_hand_a_target_leaves_and_comes_back_as_it_was_whatever_call_fails(build: Path, scaled: bool) -> None:
+    with Account() as account:
+        site = _by_hand(account, build, scaled)
+        since = len(account.calls)
+        assert _one_by_hand(site) == ""
+        calls = dict.fromkeys(calls_of(account, ROLE, since))
+    cells = [(call, fault) for call in calls for fault in fault_cells.FAULTS]
+    chosen = cells if SOAK else drawn("cells").sample(cells, SAMPLE)
+    wrong = {cell: problem for cell in chosen if (problem := by_hand_wrong(build, scaled, *cell))}
+    assert wrong == {}
+
+
+def _by_hand(account: Account, build: Path, scaled: bool) -> Site:
+    site = Site(account, build)
+    if scaled:
+        site.scaled()
+    return site.deployed(RotationAllowStandby=str(scaled).lower(), **WORLD)
+
+
+def _one_by_hand(site: Site) -> str:
+    """Take one target out and put it back as a pipeline does that repeats what failed; return what went wrong."""
+    for operation, done, serves in (("deregister", "drained", 1), ("register", "healthy", 2)):
+        for _ in range(60):
+            answer = site.hand(operation, instance_id=site.ids[0])
+            if isinstance(answer, dict) and answer.get(done):
+                break
+            site.account.advance(answer.get("wait_seconds", 5) if isinstance(answer, dict) else 5)
+        else:
+            return f"{operation}: {answer}"
+        if (healthy := list(site.health().values()).count("healthy")) != serves:
+            return f"{done}, and {healthy} of 2 targets are healthy"
+    return ""
+
+
+def by_hand_wrong(build: Path, scaled: bool, call: tuple[str, str, int], fault: str) -> str:
+    """Do so with a fault in this call; return what is wrong with the answers, the world or the mails, or nothing."""
+    with Account() as account:
+        site = _by_hand(account, build, scaled)
+        before = site.registered()
+        fault_cells.fails(account, ROLE, call, fault_cells.FAULTS[fault])
+        if problem := _one_by_hand(site):
+            return problem
+        account.advance(360)
+        sizes = [account.autoscaling.group("asg").min_size] if scaled else []
+        found = (site.registered(), set(site.health().values()), site.claims(), sizes, site.subjects)
+        return "" if found == (before, {"healthy"}, [], [2] * scaled, []) else f"it is not as before: {found}"

@@ -846,18 +846,21 @@ def test_how_late_a_change_shows_is_drawn_from_the_seed_within_bounds(monkeypatc
     assert 2 < max(first + second) <= 5.25
 
 
-def test_late_reads_follow_each_change_at_its_distance(account, service):  # Q8
+def test_late_reads_follow_each_change_at_its_distance(account, service, elb):  # Q8
     account.targets.late_seconds = 30
+    account.lag.exactly("elbv2", 4)  # besides, and never to something newer
     client, arn = a_function(account), service.primary_arn
     gone = {"TargetGroupArn": arn, "Targets": [{"Id": min(service.instance_ids)}]}
+    elb.register_targets(**gone)
+    states(client, arn)
     client.deregister_targets(**gone)
     account.advance(5)
     client.register_targets(**gone)
     shown = []
-    for seconds in (5, 18, 4, 10):
+    for seconds in (0, 5, 18, 4, 10):
         account.advance(seconds)
         shown.append(states(client, arn)[0])
-    assert shown == ["healthy", "healthy", "draining", "healthy"]
+    assert shown == ["healthy", "healthy", "healthy", "draining", "healthy"]
 
 
 @pytest.mark.parametrize("code", ["", "InvalidTarget"], ids=["taken", "refused"])
