@@ -1,6 +1,7 @@
 """Clients of AWS: this is the only place that makes one, and that says which answers are none."""
 
 import logging
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -102,3 +103,11 @@ def client(service: str, attempts: int = 3) -> Any:
         logging.getLogger(__name__).warning("no client of the reduced models, %r: the runtime's own are used", error)
         _session().register_component("data_loader", Loader())
         return _session().create_client(service, config=config)
+
+
+def repeated(answer: Mapping[str, Any]) -> bool:
+    """Tell whether the SDK has asked more than once for this answer, or refusal: what it asked first may be done.
+
+    https://docs.aws.amazon.com/boto3/latest/guide/retries.html
+    """
+    return bool(answer.get("ResponseMetadata", {}).get("RetryAttempts"))

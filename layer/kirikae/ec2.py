@@ -139,8 +139,7 @@ def stop(instance_id: str) -> tuple[str, str]:
     answer = aws.client("ec2").stop_instances(InstanceIds=[instance_id])
     changed = one(answer["StoppingInstances"], "StoppingInstances", "ec2 StopInstances")
     before, now = str(changed["PreviousState"]["Name"]), str(changed["CurrentState"]["Name"])
-    repeated = answer.get("ResponseMetadata", {}).get("RetryAttempts", 0) > 0
-    return "running" if repeated and before == "stopping" else before, now
+    return "running" if aws.repeated(answer) and before == "stopping" else before, now
 
 
 def set_type(instance_id: str, instance_type: str) -> None:

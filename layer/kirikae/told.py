@@ -85,14 +85,13 @@ def claim(name: str, note: Note, state: State, since: datetime, now: datetime) -
     """
     by = os.urandom(4).hex()
     try:
-        mine = _write(name, Note(note.version, note.known, state, now, by))
-        if mine <= note.version + 1:
-            return note
-        before = read(f"{name}:{mine - 1}")
+        text = _text(Note(note.version, note.known, state, now, by))
+        last = ssm.replaced(name, text, note.version, ssm.put(name, text))
+        before = read(f"{name}:{last}") if last > note.version else None
     except (ClientError, BotoCoreError) as error:
         logger.warning("what people are about to be told cannot be noted", parameter=name, problem=str(error))
         return note
-    if before is None or before.by == by:  # ours: the answer to it was lost
+    if before is None:
         return note
     if not before.says(state, since):
         return before
@@ -108,18 +107,19 @@ def close(name: str, state: State, now: datetime, owed: Note | None = None) -> i
     """
     for pause in (1, 3, 0):  # after the attempts of the SDK: the mail has left, so there is time
         try:
-            return _write(name, Note(0, state, owed.telling, owed.at, owed.by) if owed else Note(0, state, None, now))
+            note = Note(0, state, owed.telling, owed.at, owed.by) if owed else Note(0, state, None, now)
+            return ssm.put(name, _text(note))
         except (ClientError, BotoCoreError) as error:
             logger.warning("that people were told cannot be noted", parameter=name, problem=str(error))
             time.sleep(pause)
     return 0
 
 
-def _write(name: str, note: Note) -> int:
-    """Write the note, in one line that an operator can read; return the version that it became."""
+def _text(note: Note) -> str:
+    """Return the note in one line that an operator can read."""
     value = {"known": dict(note.known), "telling": note.telling and dict(note.telling), "at": iso(note.at)}
     if note.telling is None:
         del value["telling"]
     else:
         value["by"] = note.by
-    return ssm.put(name, json.dumps(value, ensure_ascii=False))
+    return json.dumps(value, ensure_ascii=False)

@@ -14,11 +14,12 @@ from kirikae.clock import iso
 from kirikae.elb import Target, TargetGroup
 from kirikae.errors import InputError
 from kirikae.notify import Words
-from kirikae.rotation import claims, executions, guard, redrive, request, returns, steps, terms
+from kirikae.rotation import claims, executions, guard, memory, redrive, request, returns, steps, terms
 from kirikae.rotation.claims import Claim
 from kirikae.rotation.plan import judge
 from kirikae.rotation.request import Request
 from kirikae.rotation.world import Config, Health, Member, Observed, Place, Rotation, Terms, by_group
+from sandbox.account import Account
 
 NOW = datetime(2026, 11, 22, 2, 15, tzinfo=UTC)
 ELB = "arn:aws:elasticloadbalancing:ap-northeast-1:123456789012"
@@ -1054,3 +1055,22 @@ def test_the_next_one_waits_for_a_slow_start(following: str, seconds: int | None
 def test_no_time_counts_from_before_a_redrive(since: float, again: str) -> None:
     after = redrive.timed_anew(going(since=ago(since)), {"RedriveTime": again} if again else {})
     assert after["since"] == (again if again and since > 60 else ago(since))
+
+
+# What is remembered.
+
+
+@pytest.mark.parametrize("lost", [0, 1, 2])
+@pytest.mark.parametrize("others", [0, 1, 2])
+def test_what_others_have_remembered_meanwhile_stays_though_answers_are_lost(
+    ours: Account, others: int, lost: int
+) -> None:
+    def meanwhile() -> None:
+        for number in range(others):
+            memory.begun(CONFIG, f"other-{number}")
+        if lost:  # as often as the SDK then writes it once more
+            ours.faults.add("ssm", "PutParameter", None, times=lost, after=True)
+
+    ours.before("ssm", "PutParameter", meanwhile)
+    memory.begun(CONFIG, "mine")
+    assert memory.read(CONFIG).executions == {"mine", *(f"other-{number}" for number in range(others))}

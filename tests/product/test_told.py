@@ -73,6 +73,18 @@ def test_a_claim_after_another_ones_about_something_else_is_the_first_of_its_own
     assert told.claim(NAME, stale, ON, since, now)
 
 
+@pytest.mark.parametrize("lost", [1, 2], ids="{} answers lost".format)
+@pytest.mark.parametrize("others", [False, True], ids=["alone", "another run tells it"])
+def test_a_claim_that_the_sdk_repeats_still_sees_what_it_has_replaced(ours: Account, lost: int, others: bool) -> None:
+    now = ours.clock.now()
+    stale, since = told.read(NAME), now - told.STALE_READS
+    assert stale is not None
+    if others:
+        assert told.claim(NAME, stale, ON, since, now)
+    ours.faults.add("ssm", "PutParameter", None, times=lost, after=True)
+    assert bool(told.claim(NAME, stale, ON, since, now)) == (not others)
+
+
 def test_an_old_note_about_the_same_state_is_about_an_earlier_change(ours: Account) -> None:
     now = ours.clock.now()
     told.close(NAME, ON, now)

@@ -56,11 +56,11 @@ def change(config: Config, edit: Callable[[Memory], Memory], wrote: int = 0) -> 
     before = _meant(config, text)
     if (after := edit(before)) == before:
         return version
-    # Systems Manager has no conditional write.  But the version says whether somebody wrote between read and write:
-    # then his is the one just below, and the change is made again on top of it.
-    while (written := _write(name, after)) > version + 1:
-        after, version = edit(_meant(config, _read(f"{name}:{written - 1}")[0])), written
-    return written
+    while True:  # Systems Manager has no conditional write: what others wrote since the read has this change put on top
+        written = ssm.put(name, text := _text(name, after))
+        if (last := ssm.replaced(name, text, version, written)) == version:
+            return written
+        after, version = edit(_meant(config, _read(f"{name}:{last}")[0])), written
 
 
 def begun(config: Config, execution: str) -> None:
@@ -136,8 +136,8 @@ def _read(name: str) -> tuple[str, int]:
     return found["Value"], found["Version"]
 
 
-def _write(name: str, memory: Memory) -> int:
-    """Store it and return the version that it became."""
+def _text(name: str, memory: Memory) -> str:
+    """Return it as the parameter holds it; raise InputError if there is no room for it."""
     held = {target: [iso(claim.at), claim.by, *map(_stored, claim.places)] for target, claim in memory.by_hand.items()}
     stored: dict[str, Any] = {"executions": sorted(memory.executions), "by_hand": held}
     if memory.returned:
@@ -146,7 +146,7 @@ def _write(name: str, memory: Memory) -> int:
     text = json.dumps(stored, separators=(",", ":"))
     if len(text) > _MOST_CHARACTERS:
         raise InputError(f"{name} has no room for more targets that are out by hand; register some of them first")
-    return ssm.put(name, text)
+    return text
 
 
 def _stored(place: Place) -> list[str | int]:

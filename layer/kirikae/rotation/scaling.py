@@ -8,6 +8,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from kirikae import aws, ec2, patience
+from kirikae.errors import UnfinishedError
 from kirikae.log import logger
 from kirikae.rotation import memory
 from kirikae.rotation.world import Config
@@ -37,6 +38,8 @@ def standing_by(instance_ids: Iterable[str]) -> dict[str, str]:
 def stand_by(config: Config, instance_id: str, group_name: str) -> None:
     """Put the instance into Standby without a replacement; MinSize makes room and is remembered first.
 
+    Raise ClientError if Auto Scaling refuses it, UnfinishedError if nobody knows: a request may have been done whose
+    answer was lost, and the SDK's repetition of it is refused because the instance is not in service any more.
     https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_EnterStandby.html
     """
     if standing_by([instance_id]):
@@ -48,9 +51,15 @@ def stand_by(config: Config, instance_id: str, group_name: str) -> None:
         tag = {**_tag(group_name, str(owed)), "PropagateAtLaunch": False}
         aws.client("autoscaling").create_or_update_tags(Tags=[tag])
         aws.client("autoscaling").update_auto_scaling_group(AutoScalingGroupName=group_name, MinSize=smaller)
-    aws.client("autoscaling").enter_standby(
-        InstanceIds=[instance_id], AutoScalingGroupName=group_name, ShouldDecrementDesiredCapacity=True
-    )
+    try:
+        aws.client("autoscaling").enter_standby(
+            InstanceIds=[instance_id], AutoScalingGroupName=group_name, ShouldDecrementDesiredCapacity=True
+        )
+    except ClientError as error:
+        if not aws.repeated(error.response):
+            raise
+        if not patience.until(lambda: standing_by([instance_id]), bool):
+            raise UnfinishedError(f"{instance_id} may be entering Standby: {error}") from error
     patience.until(lambda: _group(group_name), lambda shown: instance_id in _away(shown))  # for whoever looks next
 
 
