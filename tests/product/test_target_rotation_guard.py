@@ -519,6 +519,20 @@ def test_a_redriven_way_back_has_its_time_again(site: Site) -> None:
     site.until(lambda: execution.status == "SUCCEEDED")
 
 
+def test_an_execution_that_has_ended_does_nothing_more_when_it_is_redriven(site: Site) -> None:
+    execution = site.begins({"hook": {"type": "approval"}, "instance_ids": [site.ids[0]]})
+    site.reaches(execution, "Ask")
+    site.answers(done=False)
+    site.until(lambda: execution.status == "FAILED")
+    site.account.advance(600)
+    before, mails, writes = site.registered(), len(site.mails), len(site.writes())
+    redriven(site, execution)
+    site.account.advance(900)
+    assert (execution.status, execution.error, execution.redrives) == ("FAILED", "Stopped", 1)
+    assert (site.registered(), site.claims(), len(site.mails), len(site.writes())) == (before, [], mails, writes)
+    assert site.rotates({"instance_ids": [site.ids[0]]}).status == "SUCCEEDED", "nor does it keep the next one from it"
+
+
 # What the attributes of a group ask.
 
 
