@@ -109,7 +109,17 @@ def _note_left(run: Run, leaving: list[Instance]) -> str:
             if not ladder.note_failed(run.seen, standby, GAVE_UP, why):
                 return standby.id
             run.left[standby.id] = why
+            if standby.id in run.fences:
+                _see_left(run.config, standby.id)
     return ""
+
+
+def _see_left(config: Config, standby_id: str) -> None:
+    """Look until the question with which every run begins shows that note: who sees the stop first would misread it."""
+    every = config.active_instance_id, *config.standby_instance_ids
+    patience.until(
+        lambda: ec2.instances(every), lambda shown: any(i.id == standby_id and FAILED in i.tags for i in shown)
+    )
 
 
 def _look(run: Run) -> dict[str, Instance]:
