@@ -307,6 +307,42 @@ def test_a_start_that_is_never_answered_leads_on_and_never_to_two(patched: Any, 
     assert world.mails == [told, f"standby {world.up[0]} is serving"]
 
 
+@pytest.mark.parametrize("types", [(), LADDER.standby_instance_types], ids=["its own type", "a ladder"])
+def test_a_start_that_always_falls_back_keeps_the_next_candidate_from_no_turn(
+    patched: Any, types: tuple[str, ...]
+) -> None:
+    world = install(World(replace(CONFIG, standby_instance_types=types)), patched)
+    world.set(ACTIVE, "stopped")
+    world.lacks = lambda _standby: True
+    world.run()
+    assert world.mails == ["no standby started"]
+    world.falls_back, world.falls_for = {STANDBYS[0]}, LACKING
+    world.lacks = lambda standby: standby == STANDBYS[1]
+    noted = set[datetime | None]()
+    for _ in range(80):
+        world.passes(15)
+        world.run()
+        noted |= {time_of(world.instances[standby]["tags"].get(FAILED, "")) for standby in STANDBYS[:2]}
+    assert world.up == [STANDBYS[2]]
+    last = max(at.timestamp() for at in noted if at and at.timestamp() < world.starts[-1][0])
+    assert world.starts[-1][0] - last >= 60, "a run that noted something may live for so long"
+
+
+def test_slow_refusals_keep_the_next_candidate_from_no_turn(patched: Any) -> None:
+    world = install(World(LADDER), patched)
+    world.set(ACTIVE, "stopped")
+    world.lacks = lambda _standby: True
+    for _ in range(10):
+        world.passes(60)
+        world.run()
+    world.takes, world.lacks = 12, lambda standby: standby == STANDBYS[0]
+    for _ in range(30):
+        began = world.time
+        world.run()
+        world.passes(max(0, 60 - (world.time - began)))
+    assert world.up == [STANDBYS[1]]
+
+
 class Outages(RuleBasedStateMachine):
     """Anything may happen, in any order; runs come when they like, alone or together."""
 

@@ -1,7 +1,7 @@
 """Who may be started next: the candidates in order, and what became of those that were tried in this outage."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -113,9 +113,23 @@ def next_try(seen: Observed, began: datetime) -> datetime | None:
 
 
 def due(seen: Observed, began: datetime) -> tuple[str, ...]:
-    """Return those that EC2 refused and that are tried again now."""
-    at = next_try(seen, began)
-    return tuple(refused(seen)) if at and seen.now >= at else ()
+    """Return those that EC2 refused and that are tried again now: all of them, or the rest of the last round."""
+    found, at = refused(seen), next_try(seen, began)
+    if at is None or seen.now >= at:
+        return tuple(found)
+    return tuple(_rest(found)) if seen.now - max(found.values()) >= SHORTEST else ()
+
+
+def _rest(refused: Mapping[str, datetime]) -> Iterator[str]:
+    """Yield those that a round, which goes by the order of the candidates, has not come to: one before was tried since.
+
+    A start that is accepted ends a round, and then it may fall back; or the time of the run is up.
+    """
+    latest = min(refused.values())
+    for name, at in refused.items():
+        if at < latest:
+            yield name
+        latest = max(latest, at)
 
 
 def unusable(seen: Observed) -> Iterator[str]:
