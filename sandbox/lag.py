@@ -135,7 +135,7 @@ class Lag:
         self._bounds[service] = (0.0, seconds)
 
     def exactly(self, what: str, seconds: float) -> None:
-        """Let every read of a service, or every call of one operation, lag as long as this."""
+        """Let every read of a service, every call of one operation, or the "tags" of instances lag as long as this."""
         self._bounds[what] = (seconds, seconds)
 
     @contextmanager
@@ -200,9 +200,10 @@ class Lag:
         if not self._active(service):
             return
         for known in list(self._asked_lately(service)):
-            if changes(known.request) and (seconds := self._draw(service, known.request.operation)):
+            split = tags and known.split
+            if changes(known.request) and (seconds := self._draw(service, known.request.operation, tags=split)):
                 # Never back to an older answer: what is kept later is not shown before what was kept earlier has gone.
-                kept = known.tags if tags and known.split else known.old
+                kept = known.tags if split else known.old
                 until = max([self.now + seconds, *(until for until, _ in kept)])
                 kept.append((until, self._answer(known.request)))
 
@@ -218,8 +219,9 @@ class Lag:
             else:
                 yield self._reads[key]
 
-    def _draw(self, service: str, operation: str) -> float:
-        least, most = self._bounds.get(operation) or self._bounds.get(service) or (-1.0, -1.0)
+    def _draw(self, service: str, operation: str, *, tags: bool = False) -> float:
+        of_tags = self._bounds.get("tags") if tags else None
+        least, most = of_tags or self._bounds.get(operation) or self._bounds.get(service) or (-1.0, -1.0)
         if least == most >= 0:
             return most
         bound = SECONDS[service][operation]
