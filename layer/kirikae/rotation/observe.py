@@ -6,18 +6,7 @@ from datetime import timedelta
 
 from kirikae import clock, ec2, elb, env
 from kirikae.errors import InputError
-from kirikae.rotation import (
-    claims,
-    commands,
-    executions,
-    guard,
-    known,
-    membership,
-    memory,
-    moves,
-    scaling,
-    terms,
-)
+from kirikae.rotation import claims, commands, executions, guard, known, membership, memory, moves, scaling, terms
 from kirikae.rotation.known import Known, Taken
 from kirikae.rotation.request import Request
 from kirikae.rotation.world import Config, Event, Health, Hook, Member, Observed, Terms, members

@@ -120,13 +120,14 @@ def due(seen: Observed, began: datetime) -> tuple[str, ...]:
     return tuple(_rest(found)) if seen.now - max(found.values()) >= SHORTEST else ()
 
 
-def _rest(refused: Mapping[str, datetime]) -> Iterator[str]:
+def _rest(last: Mapping[str, datetime]) -> Iterator[str]:
     """Yield those that a round, which goes by the order of the candidates, has not come to: one before was tried since.
 
-    A start that is accepted ends a round, and then it may fall back; or the time of the run is up.
+    A start that is accepted ends a round, and then it may fall back; or the time of the run is up.  last: when each
+    candidate was refused, in their order.
     """
-    latest = min(refused.values())
-    for name, at in refused.items():
+    latest = min(last.values())
+    for name, at in last.items():
         if at < latest:
             yield name
         latest = max(latest, at)
