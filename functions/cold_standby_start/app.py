@@ -73,7 +73,7 @@ def no_outage(seen: Observed) -> Decision[Start | Note | Close]:
     """Nothing is to be started; close the outage that is noted once the active passes its checks again."""
     active = f"the active {seen.active.id} is {seen.active.state}"
     if noted := seen.noted:
-        if not any(status.instance_id == seen.active.id and status.ready for status in seen.statuses):
+        if not seen.passes(seen.active):
             return Decision(Words(f"{active} and has not passed its status checks yet"))
         return Decision(
             Words(f"{active} and passes its status checks", f"active {seen.active.id} が正常に戻りました"),

@@ -465,7 +465,8 @@ class Outages(RuleBasedStateMachine):
         mails = self.world.mails[before:]
         starts, failures = started_mails(mails), mails.count("no standby started")
         assert failures <= starts + 1, mails
-        assert len(mails) - starts - failures <= 2, mails  # serving, back
+        found = {mail for mail in mails if mail.endswith("is running already")}  # each once: what is found may hang
+        assert len(mails) - starts - failures - len(found) <= 2, mails  # serving, back
         if self.active_serves:
             assert not any(instance["tags"] for instance in states.values())
 

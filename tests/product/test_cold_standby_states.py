@@ -239,6 +239,20 @@ def test_a_standby_that_hangs_is_not_left_while_the_alarm_is_muted(batch: World)
     assert world.subjects == ["standby ONE started", "standby TWO started", "standby TWO is serving"]
 
 
+def test_of_two_that_are_up_already_the_one_that_passes_its_checks_takes_over(batch: World) -> None:
+    world = batch(StandbyGiveUpMinutes="5")
+    world.service.impair(world.one)
+    world.dies()
+    world.minutes(12)
+    assert world.states == ["running", "running"]
+    world.service.start()
+    world.minutes(6)
+    before = len(world.mails)
+    world.dies()
+    world.minutes(4)
+    assert world.subjects[before:] == ["standby TWO is running already", "standby TWO is serving"]
+
+
 @pytest.mark.parametrize(("count", "rest"), [(4, "candidates"), (6, "types")])
 def test_what_a_run_has_no_time_for_is_tried_by_the_next(batch: World, count: int, rest: str) -> None:
     types = ["t3.small", "t3.medium", "t3.large", "t3.xlarge", "m5.large", "m5.xlarge"][:count]

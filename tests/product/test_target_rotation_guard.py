@@ -246,6 +246,24 @@ def test_a_deregistration_that_died_between_two_groups_is_finished_when_it_is_re
     assert site.ids[0] not in site.health() | site.health(second)
 
 
+def test_what_a_dead_task_took_out_is_not_forgotten_by_its_repetition_that_sees_it_as_before(site: Site) -> None:
+    site.account.targets.late_seconds = 40
+    before = site.registered()
+
+    def dies_after_it() -> None:
+        site.account.lag.exactly("DescribeTags", 8)  # longer than a run looks for what it has written
+        site.account.faults.add("elbv2", "DescribeTargetHealth", None, role="TargetRotation", times=1, kills=True)
+
+    site.account.before("elbv2", "DeregisterTargets", dies_after_it)
+    execution = site.begins({"instance_ids": [site.ids[0]]})
+    site.account.advance(20)
+    assert list(site.registered()[site.group]) != before[site.group]
+    site.account.lag.exactly("DescribeTags", 0)
+    site.until(lambda: execution.status != "RUNNING")
+    assert (execution.status, site.registered(), site.claims()) == ("SUCCEEDED", before, [])
+    assert "1 of 1 targets" in site.subjects[-1]
+
+
 # Each by itself on the way back.
 
 

@@ -127,6 +127,11 @@ def leaving(found: Mapping[str, Claim], by: str, now: datetime) -> list[str]:
     return [target for target, claim in found.items() if claim.by != owner(by) and abs(now - claim.at) < young]
 
 
+def owns(found: Mapping[str, Claim], target: str, by: str) -> bool:
+    """Tell whether the claim on a target is this one's own."""
+    return target in found and found[target].by == owner(by)
+
+
 def others(found: Mapping[str, Claim], target: str, by: str) -> Claim | None:
     """Return the claim on a target if somebody else has it."""
     claim = found.get(target)
@@ -147,7 +152,7 @@ def adopted(rotation: Rotation, found: Mapping[str, Claim], by: str, health: Hea
     lost: list[Member] = [
         {**member, "out_at": found[member["id"]].at.isoformat()}
         for member in rotation["queue"]
-        if member["id"] in found and found[member["id"]].by == owner(by) and absent(member, health)
+        if owns(found, member["id"], by) and absent(member, health)
     ]
     ids = {member["id"] for member in lost}
     rest = [member for member in rotation["queue"] if member["id"] not in ids]

@@ -28,9 +28,11 @@ def leave(
 
     Return why it stayed, or "".  `wanted` is asked last: False if the execution was aborted meanwhile.  `out`: what the
     caller has out; with what others have just claimed it counts as gone, because health may be shown as it was before.
+    A claim that the caller has already stays whatever becomes of this: an earlier try may have let the target leave.
     """
     groups = list(by_group(member["places"]))
     now, seen, found = clock.now(), membership.health(groups), membership.claims(groups)
+    tried = claims.owns(found, member["id"], by)
     if other := claims.others(found, member["id"], by):
         claimed: Member = {**member, "places": list(other.places)}  # believed as far as health shows it
         if guard.absent(member, seen) or any(
@@ -40,13 +42,14 @@ def leave(
     if short := _short(member, seen, terms, {*out, *claims.leaving(found, "", now)}):
         return short
     shown, problem = _claim(member, by, now)
-    if problem:
-        return problem
     others = {*out, *claims.leaving(shown, "", now)}
-    if short := _short(member, seen, terms, others):
-        membership.unclaim(member)
-        return short
+    if problem := problem or _short(member, seen, terms, others):
+        if not tried and not claims.others(shown, member["id"], by):
+            membership.unclaim(member)
+        return problem
     if member["scaling_group"] and (problem := _stand_by(config, member)):
+        if not tried:
+            close(config, [member])
         return problem
     membership.take_out(member)
     short = guard.shortfall(member, membership.health(groups), terms, others)
@@ -69,7 +72,6 @@ def _stand_by(config: Config, member: Member) -> str:
     try:
         scaling.stand_by(config, member["id"], member["scaling_group"])
     except ClientError as error:
-        close(config, [member])
         return f"{member['id']} cannot enter Standby: {error.response['Error']['Message']}"
     return ""
 
@@ -87,7 +89,6 @@ def _claim(member: Member, by: str, now: datetime) -> tuple[Mapping[str, Claim],
         return found, ""
     if other := claims.others(found, member["id"], by):
         return found, f"{member['id']} is out already, by {other.by}"
-    membership.unclaim(member)
     return found, f"{member['id']} stays: the tag that says that it leaves does not show"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from kirikae.clock import moment
 from kirikae.notify import Words
-from kirikae.rotation.claims import Claim
+from kirikae.rotation.claims import Claim, owns
 from kirikae.rotation.guard import absent, present
 from kirikae.rotation.world import Health, Member, Rotation
 
@@ -70,7 +70,7 @@ def placed(rotation: Rotation, registered: Mapping[str, Member], found: Mapping[
     queue, gone = list[Member](), list[dict[str, str]]()
     for member in rotation["queue"]:
         now = registered.get(member["id"])
-        if member["id"] in found and found[member["id"]].by == by:
+        if owns(found, member["id"], by):
             queue.append(member)
         elif now:
             queue.append({**member, "places": now["places"]})
@@ -92,9 +92,7 @@ def _waiting(rotation: Rotation) -> set[tuple[str, str, int]]:
 def returned(out: Iterable[Member], found: Mapping[str, Claim], by: str, health: Health) -> bool:
     """Tell whether somebody has put a target back: it is registered, and this execution's claim on it is closed."""
     return any(
-        len(absent(member, health)) < len(member["places"])
-        and (member["id"] not in found or found[member["id"]].by != by)
-        for member in out
+        len(absent(member, health)) < len(member["places"]) and not owns(found, member["id"], by) for member in out
     )
 
 

@@ -87,7 +87,7 @@ def overdue(config: Config, seen: Observed, standby: Instance) -> bool:
     began = _could_serve(config, seen, standby)
     if not minutes or began is None or since_start(standby, noted, SERVING) or evidence(config, seen, standby)[0]:
         return False
-    if _passes(seen, standby) and _idle(seen, standby):
+    if seen.passes(standby) and _idle(seen, standby):
         return False
     return seen.now - max(began, outage.began(seen)) >= timedelta(minutes=minutes)
 
@@ -112,7 +112,7 @@ def evidence(config: Config, seen: Observed, standby: Instance) -> tuple[bool, W
     checks = status.text if status else "not known"
     en = f"{standby.id} is {standby.state}, status checks {checks}"
     ja = f"{standby.id} は {standby.state}、ステータスチェック {checks}"
-    ready = _passes(seen, standby)
+    ready = seen.passes(standby)
     if config.standby_target_group_arn:
         own = [target for target in seen.targets if target.id == standby.id]
         states = [f"{target.port} {target.state} {target.reason}".strip() for target in own]
@@ -124,10 +124,6 @@ def evidence(config: Config, seen: Observed, standby: Instance) -> tuple[bool, W
         healthy = all(target.healthy or target.state == "draining" for target in own)
         ready = ready and healthy and registered(standby.id, own)
     return ready, Words(en, ja)
-
-
-def _passes(seen: Observed, standby: Instance) -> bool:
-    return any(status.instance_id == standby.id and status.ready for status in seen.statuses)
 
 
 def _idle(seen: Observed, standby: Instance) -> bool:

@@ -70,15 +70,20 @@ class Observed:
     def up(self) -> list[Instance]:
         """The candidates that start or run, the one to follow first; those that were left only while there is no other.
 
-        That is the one that is noted as serving, else one that is registered, or noted as started, else the first.
+        That is the one that is noted as serving, else one that is registered, or noted as started, else the first that
+        passes its checks.
         """
         every = [standby for standby in self.standbys if standby.state in UP]
         return sorted([standby for standby in every if not self.left(standby)] or every, key=self._comes_later)
 
-    def _comes_later(self, standby: Instance) -> tuple[bool, bool, bool]:
+    def _comes_later(self, standby: Instance) -> tuple[bool, bool, bool, bool]:
         noted = self.notes(standby)
         serves = since_start(standby, noted, SERVING) is not None
-        return not serves, not registered(standby.id, self.targets), STARTED not in noted
+        return not serves, not registered(standby.id, self.targets), STARTED not in noted, not self.passes(standby)
+
+    def passes(self, instance: Instance) -> bool:
+        """Tell whether the instance is known to pass its status checks."""
+        return any(status.instance_id == instance.id and status.ready for status in self.statuses)
 
     def left(self, candidate: Instance) -> bool:
         """Tell whether the candidate was left in this outage, because it ran and never came to serve."""
