@@ -182,7 +182,15 @@ def claim(by: str = "a", seconds: float = 0, *places: Place) -> Claim:
 def test_a_claim_keeps_how_a_target_was_registered(one: Member) -> None:
     key = claims.TAG + one["id"]
     tags = {group: {key: claims.claim_text(places, "x", NOW)} for group, places in by_group(one["places"]).items()}
-    assert claims.from_tags(tags) == {one["id"]: Claim(NOW, "x", tuple(one["places"]))}
+    assert claims.from_tags(tags) == {one["id"]: (Claim(NOW, "x", tuple(one["places"])),)}
+
+
+def test_who_claims_a_target_in_another_group_does_not_hide_the_claim_of_who_was_first() -> None:
+    key, later = claims.TAG + "i-1", NOW + timedelta(seconds=60)
+    texts = {A: ("me", NOW), B: ("other", later), "c": ("me", NOW)}
+    found = claims.from_tags({group: {key: claims.claim_text([place(group)], *text)} for group, text in texts.items()})
+    assert claims.mine(found, "i-1", "me") == Claim(NOW, "me", (place(A), place("c")))
+    assert claims.others(found, "i-1", "me") == [Claim(later, "other", (place(B),))]
 
 
 def test_other_tags_of_a_group_are_no_claims() -> None:
@@ -192,7 +200,7 @@ def test_other_tags_of_a_group_are_no_claims() -> None:
 def test_a_claim_fits_a_tag_whoever_makes_it() -> None:
     text = claims.claim_text([place(A, 8000 + n) for n in range(20)], "夜間 " + "x" * 77, NOW)
     assert len(text) <= 256
-    [found] = claims.from_tags({A: {claims.TAG + "i-1": text}}).values()
+    [(found,)] = claims.from_tags({A: {claims.TAG + "i-1": text}}).values()
     assert found.by == claims.owner("夜間 " + "x" * 77)
     assert len(found.places) == 20
 
@@ -210,7 +218,7 @@ def test_a_claim_fits_a_tag_whoever_makes_it() -> None:
     ],
 )
 def test_young_claims_of_others_say_who_is_leaving(named: list[str], found: dict[str, Claim]) -> None:
-    assert claims.leaving(found, "me", NOW) == named
+    assert claims.leaving({target: (claim,) for target, claim in found.items()}, "me", NOW) == named
 
 
 @pytest.mark.parametrize(
@@ -229,7 +237,7 @@ def test_what_came_back_at_once_counts_as_leaving_until_its_tag_is_old(value: st
     tags = {A: {claims.BACK + "i-1": value, "Name": "a"}, B: {}}
     found = claims.from_tags(tags)
     assert claims.leaving(found, "me", NOW) == (["i-1"] if young else [])
-    assert claims.others(found, "i-1", "me") is None
+    assert claims.others(found, "i-1", "me") == []
     assert list(claims.old_marks(tags, NOW)) == ([] if young else [(A, claims.BACK + "i-1")])
 
 
@@ -238,8 +246,9 @@ def test_a_claim_says_more_than_that_a_target_came_back(by: str, others: bool) -
     one = member("i-1", place(A))
     tags = {A: {claims.TAG + "i-1": claims.claim_text(one["places"], by, NOW), claims.BACK + "i-1": iso(NOW)}}
     found = claims.from_tags(tags)
-    assert found == {"i-1": Claim(NOW, by, tuple(one["places"]))}
-    assert claims.others(found, "i-1", "me") == (found["i-1"] if others else None)
+    expected = Claim(NOW, by, tuple(one["places"]))
+    assert claims.others(found, "i-1", "me") == ([expected] if others else [])
+    assert claims.mine(found, "i-1", "me") == (None if others else expected)
 
 
 TWICE = member("i-1", place(A, 81), place(A, 80))
@@ -287,7 +296,7 @@ ADOPTED = {
 @pytest.mark.parametrize(("out", "by", "states"), ADOPTED.values(), ids=ADOPTED.keys())
 def test_a_repeated_task_counts_as_out_what_its_first_run_took_out(out: bool, by: str, states: str) -> None:
     before = going(queue=[member("i-1"), member("i-2")])
-    after = claims.adopted(before, {"i-1": claim(by, 7)}, "me", health(a=states))
+    after = claims.adopted(before, {"i-1": (claim(by, 7),)}, "me", health(a=states))
     taken = [{**member("i-1"), "out_at": ago(7)}]
     assert (after["out"], [one["id"] for one in after["queue"]]) == ((taken, ["i-2"]) if out else ([], ["i-1", "i-2"]))
 

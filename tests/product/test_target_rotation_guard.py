@@ -8,6 +8,7 @@ from rotation_stories import HOOKS, Site
 from template_tools import short_id
 
 from sandbox.services.stepfunctions import Execution
+from sandbox.stack import cloudformation
 
 CROSS_ZONE = "load_balancing.cross_zone.enabled"
 DELAY = "deregistration_delay.timeout_seconds"
@@ -262,6 +263,27 @@ def test_what_a_dead_task_took_out_is_not_forgotten_by_its_repetition_that_sees_
     site.until(lambda: execution.status != "RUNNING")
     assert (execution.status, site.registered(), site.claims()) == ("SUCCEEDED", before, [])
     assert "1 of 1 targets" in site.subjects[-1]
+
+
+def test_what_a_dead_task_took_out_of_one_group_comes_back_though_another_stack_has_it_out_of_the_other(
+    two_ports: Site,
+) -> None:
+    site = two_ports
+    [second] = [group for group in site.registered() if "second" in group]
+    given = {"RotationTargetGroupArns": second, "ReconcileExpression": "rate(1 minute)"}
+    other = cloudformation.deploy(site.account, site.build, "other", given)
+    machine, before = other.resources["TargetRotationStateMachine"], site.registered()
+    asked = {"hook": {"type": "approval"}, "instance_ids": [site.ids[0]]}
+    only = {"when": lambda given: given["TargetGroupArn"] == second}
+    site.account.faults.add("elbv2", "DeregisterTargets", None, role="TargetRotation", times=1, kills=True, **only)
+    execution = site.begins(asked)
+    assert (site.ids[0] in site.health(), site.ids[0] in site.health(second)) == (True, True)
+    theirs = site.account.states.start(machine, asked, "theirs")
+    site.reaches(theirs, "Ask")
+    site.until(lambda: execution.status != "RUNNING", 300)
+    site.aborted(theirs)
+    site.account.advance(900)
+    assert site.registered() == before, (execution.cause, site.subjects)
 
 
 # Each by itself on the way back.
@@ -521,6 +543,24 @@ def test_what_is_out_for_somebody_else_is_left_to_him(site: Site) -> None:
     assert f"{site.ids[0]} is out, by kirikae-{short_id('site')}-target-rotation:hand-" in execution.cause
     assert [mail.subject for mail in site.mails[mails:] if "your turn" in mail.subject] == []
     assert site.claims() == [site.ids[0]]
+
+
+def test_what_is_out_of_two_groups_for_another_stack_is_left_to_it_in_both(new_site: Callable[..., Site]) -> None:
+    site = new_site()
+    both = f"{site.group},{(second := site.another_group(8080))}"
+    site.deployed(RotationTargetGroupArns=both, ReconcileExpression="rate(1 minute)")
+    other = cloudformation.deploy(site.account, site.build, "other", {"RotationTargetGroupArns": both})
+    asked = {"hook": {"type": "approval"}, "instance_ids": [site.ids[0]]}
+    execution = site.begins(asked)
+    site.reaches(execution, "Ask")
+    site.aborted(execution)
+    site.account.advance(600)
+    theirs = site.account.states.start(other.resources["TargetRotationStateMachine"], asked, "theirs")
+    site.reaches(theirs, "Ask")
+    redriven(site, execution)
+    site.until(lambda: execution.status != "RUNNING", 300)
+    assert (site.ids[0] in site.health(), site.ids[0] in site.health(second)) == (False, False)
+    assert (execution.status, theirs.status) == ("FAILED", "RUNNING")
 
 
 def test_a_redriven_way_back_has_its_time_again(site: Site) -> None:

@@ -6,7 +6,7 @@ work.  What is put back, and how, is known from elsewhere.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from kirikae.clock import iso, moment
@@ -28,6 +28,9 @@ class Claim:
     at: datetime
     by: str
     places: tuple[Place, ...]
+
+
+type Found = Mapping[str, tuple[Claim, ...]]  # the claims on each target, by its id: whoever may tag can write one, too
 
 
 def claim_text(places: Iterable[Place], by: str, at: datetime) -> str:
@@ -64,16 +67,19 @@ def each(tags: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, Claim]]:
             yield key.removeprefix(TAG), claim
 
 
-def from_tags(tags: Mapping[str, Mapping[str, str]]) -> dict[str, Claim]:
-    """Return the claims among the tags of groups, by target id, each with the places of all groups.
+def from_tags(tags: Mapping[str, Mapping[str, str]]) -> Found:
+    """Return the claims among the tags of groups, by target id: one of each owner, with the places of all groups.
 
     One that has just come back has no owner and no place, but the age of one that is leaving: it counts as gone.
     """
-    found = {key.removeprefix(BACK): Claim(at, "", ()) for of_group in tags.values() for key, at in _marks(of_group)}
+    found = dict[str, dict[str, Claim]]()
+    for key, at in (mark for of_group in tags.values() for mark in _marks(of_group)):
+        found.setdefault(key.removeprefix(BACK), {})[""] = Claim(at, "", ())
     for target, claim in each(tags):
-        so_far = found[target].places if target in found else ()
-        found[target] = Claim(claim.at, claim.by, so_far + claim.places)
-    return found
+        of_target = found.setdefault(target, {})
+        so_far = of_target[claim.by].places if claim.by in of_target else ()
+        of_target[claim.by] = replace(claim, places=so_far + claim.places)
+    return {target: tuple(of_target.values()) for target, of_target in found.items()}
 
 
 def old_marks(tags: Mapping[str, Mapping[str, str]], now: datetime) -> Iterator[tuple[str, str]]:
@@ -121,21 +127,24 @@ def _place(group: str, text: str) -> Place:
     return Place(group=group, port=int(port), zone=zone, quic_server_id=quic_server_id)
 
 
-def leaving(found: Mapping[str, Claim], by: str, now: datetime) -> list[str]:
+def leaving(found: Found, by: str, now: datetime) -> list[str]:
     """Return the targets that others are about to take out."""
     young = timedelta(seconds=CLAIM_SECONDS)
-    return [target for target, claim in found.items() if claim.by != owner(by) and abs(now - claim.at) < young]
+    return [
+        target
+        for target, claims in found.items()
+        if any(claim.by != owner(by) and abs(now - claim.at) < young for claim in claims)
+    ]
 
 
-def owns(found: Mapping[str, Claim], target: str, by: str) -> bool:
-    """Tell whether the claim on a target is this one's own."""
-    return target in found and found[target].by == owner(by)
+def mine(found: Found, target: str, by: str) -> Claim | None:
+    """Return the claim on a target that has this owner, if there is one."""
+    return next((claim for claim in found.get(target, ()) if claim.by == owner(by)), None)
 
 
-def others(found: Mapping[str, Claim], target: str, by: str) -> Claim | None:
-    """Return the claim on a target if somebody else has it."""
-    claim = found.get(target)
-    return claim if claim and claim.by not in ("", owner(by)) else None
+def others(found: Found, target: str, by: str) -> list[Claim]:
+    """Return the claims on a target that somebody else has."""
+    return [claim for claim in found.get(target, ()) if claim.by not in ("", owner(by))]
 
 
 def whole(registered: Member | None, taken: Member | None) -> Member | None:
@@ -147,12 +156,12 @@ def whole(registered: Member | None, taken: Member | None) -> Member | None:
     return {**registered, "places": registered["places"] + gone}
 
 
-def adopted(rotation: Rotation, found: Mapping[str, Claim], by: str, health: Health) -> Rotation:
+def adopted(rotation: Rotation, found: Found, by: str, health: Health) -> Rotation:
     """Count as out what an earlier try of the task took out before its answer was lost: claim and health agree."""
     lost: list[Member] = [
-        {**member, "out_at": found[member["id"]].at.isoformat()}
+        {**member, "out_at": claim.at.isoformat()}
         for member in rotation["queue"]
-        if owns(found, member["id"], by) and absent(member, health)
+        if (claim := mine(found, member["id"], by)) and absent(member, health)
     ]
     ids = {member["id"] for member in lost}
     rest = [member for member in rotation["queue"] if member["id"] not in ids]

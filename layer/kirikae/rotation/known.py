@@ -76,7 +76,7 @@ def known(config: Config, seen: Health, remembered: Memory) -> Known:
     here = {target: _within(one, seen) for target, one in latest.items()}
     return Known(
         taken={target: one for target, one in here.items() if one.member["places"]},
-        foreign={target: claim for target, claim, by in signed if not by},
+        foreign=_foreign(signed),
         doubts=claims.unreadable(tags) | dict(_doubts(config, signed, latest, now)),
         over=frozenset(n for n in remembered.executions if settled(found[n], now)),
         tags=tags,
@@ -103,6 +103,16 @@ def others(config: Config, out: Iterable[Member], by: str, seen: Health) -> dict
 def _signed(config: Config, tags: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, Claim, str]]:
     """Yield target id, claim and who signed it in this stack, "" for another one."""
     yield from ((target, claim, claims.signed(config, claim)) for target, claim in claims.each(tags))
+
+
+def _foreign(signed: Iterable[tuple[str, Claim, str]]) -> dict[str, Claim]:
+    """Return what other stacks have claimed, by target id, each with the places of all groups."""
+    found = dict[str, Claim]()
+    for target, claim, by in signed:
+        if not by:
+            so_far = found[target].places if target in found else ()
+            found[target] = replace(claim, places=so_far + claim.places)
+    return found
 
 
 def _of_execution(config: Config, name: str, execution: Execution, claimed: Mapping[str, Claim]) -> list[Taken]:

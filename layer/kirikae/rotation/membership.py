@@ -7,7 +7,7 @@ from botocore.exceptions import ClientError
 
 from kirikae import elb, patience
 from kirikae.clock import iso
-from kirikae.rotation.claims import BACK, TAG, Claim, claim_text, from_tags
+from kirikae.rotation.claims import BACK, TAG, Found, claim_text, from_tags
 from kirikae.rotation.guard import absent
 from kirikae.rotation.world import Health, Member, Place, by_group, description
 
@@ -23,7 +23,7 @@ def health_without(member: Member, groups: Collection[str]) -> Health:
     return patience.until(lambda: health(groups), lambda seen: len(absent(member, seen)) == places) or health(groups)
 
 
-def claims(groups: Iterable[str]) -> dict[str, Claim]:
+def claims(groups: Iterable[str]) -> Found:
     """Return the claims on targets that are out, or about to be, by target id."""
     return from_tags(elb.tags(groups))
 

@@ -9,7 +9,7 @@ from kirikae import clock, ec2, elb, hold, listeners, patience
 from kirikae.errors import UnfinishedError
 from kirikae.notify import Words
 from kirikae.rotation import claims, guard, membership, scaling
-from kirikae.rotation.claims import Claim
+from kirikae.rotation.claims import Found
 from kirikae.rotation.world import Config, Health, Member, Place, Terms, by_group
 
 # Auto Scaling terminates what it finds so when it is in service; nothing that has gone for good is lost by that.
@@ -32,8 +32,8 @@ def leave(
     """
     groups = list(by_group(member["places"]))
     now, seen, found = clock.now(), membership.health(groups), membership.claims(groups)
-    tried = claims.owns(found, member["id"], by)
-    if other := claims.others(found, member["id"], by):
+    tried = claims.mine(found, member["id"], by)
+    for other in claims.others(found, member["id"], by):
         claimed: Member = {**member, "places": list(other.places)}  # believed as far as health shows it
         if guard.absent(member, seen) or any(
             guard.state_of(claimed, place, seen) == "draining" for place in other.places
@@ -76,7 +76,7 @@ def _stand_by(config: Config, member: Member) -> str:
     return ""
 
 
-def _claim(member: Member, by: str, now: datetime) -> tuple[Mapping[str, Claim], str]:
+def _claim(member: Member, by: str, now: datetime) -> tuple[Found, str]:
     """Claim the target, and look until that shows: then whatever was claimed before shows, too.
 
     Return every claim, and why the target may not leave, or "".
@@ -87,8 +87,8 @@ def _claim(member: Member, by: str, now: datetime) -> tuple[Mapping[str, Claim],
     found = claims.from_tags(tags)
     if membership.claimed(member, by, now, tags):
         return found, ""
-    if other := claims.others(found, member["id"], by):
-        return found, f"{member['id']} is out already, by {other.by}"
+    if others := claims.others(found, member["id"], by):
+        return found, f"{member['id']} is out already, by {others[0].by}"
     return found, f"{member['id']} stays: the tag that says that it leaves does not show"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from kirikae.clock import moment
 from kirikae.notify import Words
-from kirikae.rotation.claims import Claim, owns
+from kirikae.rotation.claims import Claim, Found, mine
 from kirikae.rotation.guard import absent, present
 from kirikae.rotation.world import Health, Member, Rotation
 
@@ -62,7 +62,7 @@ def requeued(rotation: Rotation, health: Health) -> tuple[Rotation, Words | None
     return {**rotation, "out": out, "queue": [*queue, *rotation["queue"]]}, None
 
 
-def placed(rotation: Rotation, registered: Mapping[str, Member], found: Mapping[str, Claim], by: str) -> Rotation:
+def placed(rotation: Rotation, registered: Mapping[str, Member], found: Found, by: str) -> Rotation:
     """Return it with the targets that wait for their turn as they are registered now; one that has gone is left aside.
 
     One that this execution has claimed is on its way out, and was registered as its document says.
@@ -70,7 +70,7 @@ def placed(rotation: Rotation, registered: Mapping[str, Member], found: Mapping[
     queue, gone = list[Member](), list[dict[str, str]]()
     for member in rotation["queue"]:
         now = registered.get(member["id"])
-        if owns(found, member["id"], by):
+        if mine(found, member["id"], by):
             queue.append(member)
         elif now:
             queue.append({**member, "places": now["places"]})
@@ -89,10 +89,10 @@ def _waiting(rotation: Rotation) -> set[tuple[str, str, int]]:
     return {(m["id"], place["group"], place["port"]) for m in rotation["queue"] for place in m["places"]}
 
 
-def returned(out: Iterable[Member], found: Mapping[str, Claim], by: str, health: Health) -> bool:
+def returned(out: Iterable[Member], found: Found, by: str, health: Health) -> bool:
     """Tell whether somebody has put a target back: it is registered, and this execution's claim on it is closed."""
     return any(
-        len(absent(member, health)) < len(member["places"]) and not owns(found, member["id"], by) for member in out
+        len(absent(member, health)) < len(member["places"]) and not mine(found, member["id"], by) for member in out
     )
 
 

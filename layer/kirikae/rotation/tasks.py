@@ -23,7 +23,7 @@ from kirikae.rotation import (
     telling,
     terms,
 )
-from kirikae.rotation.claims import Claim
+from kirikae.rotation.claims import Found
 from kirikae.rotation.observe import observe
 from kirikae.rotation.plan import judge
 from kirikae.rotation.request import request
@@ -43,7 +43,7 @@ def plan(config: Config, event: Event) -> Rotation:
 
 def _seen(
     config: Config, state: Rotation, groups: Sequence[TargetGroup] = ()
-) -> tuple[Health, Mapping[str, Terms], Mapping[str, Claim]]:
+) -> tuple[Health, Mapping[str, Terms], Found]:
     """Read the health of the rotation's targets, what their groups ask, and who has what out."""
     groups, seen = groups or elb.target_groups(state["groups"]), membership.health(state["groups"])
     asked = terms.read(
@@ -120,7 +120,7 @@ def drained(config: Config, event: Event) -> Rotation:
     return _drained(state, seen, asked, found)
 
 
-def _drained(state: Rotation, seen: Health, asked: Mapping[str, Terms], found: Mapping[str, Claim]) -> Rotation:
+def _drained(state: Rotation, seen: Health, asked: Mapping[str, Terms], found: Found) -> Rotation:
     """Judge what is out; whatever has left counts as gone, because health may be shown as it was before."""
     now, gone = clock.now(), {member["id"] for member in state["out"]}
     gone.update(claims.leaving(found, "", now))
