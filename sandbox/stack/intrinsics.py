@@ -117,7 +117,7 @@ def _member_problem(name: str, kind: str, definition: Mapping[str, Any], value: 
     if value not in allowed:
         return own or f"Parameter '{name}' must be one of AllowedValues [{', '.join(allowed)}]"
     pattern = definition.get("AllowedPattern")
-    if pattern is not None and not re.fullmatch(pattern, value):
+    if pattern is not None and not re.fullmatch(pattern, value, re.ASCII):  # classes as in Java
         return own or f"Parameter '{name}' must match pattern {pattern}"
     if len(value) < int(definition.get("MinLength", 0)):
         return own or f"Parameter '{name}' must contain at least {definition['MinLength']} characters"

@@ -328,11 +328,7 @@ def test_both_down_is_a_condition_that_lasts() -> None:
         ("FLOATING_IP_ADDRESSES", "10.0.0.500", "FloatingIpAddresses) has '10.0.0.500', expected IP addresses"),
         ("FLOATING_IP_ADDRESSES", "10.0.0.50/32", "has '10.0.0.50/32', expected IP addresses"),
         ("ELASTIC_IP_ALLOCATION_IDS", "203.0.113.5", "ElasticIpAllocationIds) has '203.0.113.5', expected allocation"),
-        (
-            "OVERLAY_CIDRS",
-            "192.168.99.1/24",
-            "OverlayCidrs) has '192.168.99.1/24', expected networks without host bits",
-        ),
+        ("OVERLAY_CIDRS", "192.168.99.1/33", "OverlayCidrs) has '192.168.99.1/33', expected networks like"),
         ("OVERLAY_ROUTE_TABLE_IDS", "main", "OverlayRouteTableIds) has 'main', expected route table ids"),
     ],
 )

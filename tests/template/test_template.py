@@ -1,12 +1,16 @@
 """The contract with those who deploy: parameters, refusals, outputs, and what each function is told."""
 
 import importlib
+import os
 import re
+import runpy
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from stacks import (
@@ -38,6 +42,7 @@ from stacks import (
 from template_tools import STACK_NAME, TEMPLATE, expanded, of_type
 
 from kirikae import env
+from kirikae.errors import InputError
 from sandbox.account import Account
 from sandbox.stack import cloudformation, intrinsics
 
@@ -136,9 +141,7 @@ def test_a_parameter_says_what_it_is_and_what_it_takes(name: str) -> None:
     parameter = SOURCE["Parameters"][name]
     assert parameter["Description"]
     assert (parameter["Type"] == "CommaDelimitedList") == (name in LISTS)
-    if parameter["Type"] == "Number":
-        assert parameter.keys() & {"MinValue", "AllowedValues"}
-    elif "AllowedValues" not in parameter:
+    if "AllowedValues" not in parameter:
         assert parameter["AllowedPattern"]
         assert parameter["ConstraintDescription"]
 
@@ -222,11 +225,11 @@ L7 = LISTENERS[0].replace("/net/", "/app/")
         pytest.param(NLB | SORRY_ALB, "exclude each other", id="both sorry pages"),
         pytest.param(NLB | {"PrimaryInstanceIds": "web-1"}, "instance ids like", id="name of an instance"),
         pytest.param(NLB | {"PrimaryInstanceIds": f"{FOREIGN},x"}, "instance ids like", id="one bad instance id"),
-        pytest.param(NLB | {"MinHealthyTargets": "0"}, "not less than 1", id="no target needed"),
-        pytest.param(NLB | {"MinHealthyTargets": "two"}, "must be a number", id="a number in words"),
-        pytest.param(NLB | {"OutageMinutes": "0"}, "not less than 1", id="no minutes of outage"),
-        pytest.param(NLB | {"RecoveryMinutes": "61"}, "not greater than 60", id="an hour of recovery and more"),
-        pytest.param(NLB | {"MaxSwitchesPerHour": "0"}, "not less than 1", id="no switch at all"),
+        pytest.param(NLB | {"MinHealthyTargets": "0"}, "a whole number from 1 to 1000", id="no target needed"),
+        pytest.param(NLB | {"MinHealthyTargets": "two"}, "a whole number", id="a number in words"),
+        pytest.param(NLB | {"OutageMinutes": "0"}, "a whole number from 1 to 60", id="no minutes of outage"),
+        pytest.param(NLB | {"RecoveryMinutes": "61"}, "a whole number from 1 to 60", id="an hour of recovery and more"),
+        pytest.param(NLB | {"MaxSwitchesPerHour": "0"}, "a whole number from 1 to 60", id="no switch at all"),
         pytest.param(NLB | {"SwitchMode": "both"}, "AllowedValues", id="mode"),
         pytest.param(NLB | {"AutoSwitchback": "yes"}, "AllowedValues", id="yes for true"),
         pytest.param(NLB_ALB | {"SorrySubnetIds": ""}, "needs SorrySubnetIds", id="sorry ALB, no subnets"),
@@ -249,8 +252,16 @@ L7 = LISTENERS[0].replace("/net/", "/app/")
         pytest.param(
             ROTATION | {"RotationDocuments": "a_b,b_c,c_d,d_e,e_f,f_g"}, "one to five names", id="six documents"
         ),
-        pytest.param(ROTATION | {"RotationDefaults": f"{{{' ' * 499}}}"}, "at most 500 characters", id="long defaults"),
+        pytest.param(
+            ROTATION | {"RotationDefaults": f"{{{' ' * 499}}}"}, "at most 500 ASCII characters", id="long defaults"
+        ),
         pytest.param(NLB | {"ProbeUrl": f"https://{'a' * 243}"}, "at most 250 characters", id="long URL"),
+        pytest.param(
+            ROTATION | {"RotationDefaults": f'{{"hook": "{"あ" * 149}"}}'},
+            "160 with any others",
+            id="Japanese defaults",
+        ),
+        pytest.param(NLB | {"ProbeUrl": f"https://{'あ' * 73}"}, "80 with a name", id="long Japanese URL"),
         pytest.param(
             MAINTENANCE | {"MaintenanceReplies": f'[{{"path": "/", "location": "{"a" * 2500}"}}]'},
             "at most 2,500 ASCII characters",
@@ -430,7 +441,11 @@ AT_MOST = {name: members(name) for name in LONGEST} | {
     "MaintenanceReplies": f'[{{"path": "/", "status": 303, "location": "{"a" * 2450}"}}]',
 }
 LONGEST_TOPIC = f"arn:aws:sns:ap-northeast-1:123456789012:{'t' * 128}"
-IN_JAPANESE = {"MaintenanceReplies": f'[{{"path": "/", "status": 503, "json": {{"message": "{"あ" * 740}"}}}}]'}
+IN_JAPANESE = {
+    "MaintenanceReplies": f'[{{"path": "/", "status": 503, "json": {{"message": "{"あ" * 740}"}}}}]',
+    "RotationDefaults": f'{{"hook": "{"あ" * 148}"}}',
+    "ProbeUrl": f"https://{'あ' * 72}",
+}
 ONE_GROUP = {"PrimaryTargetGroupArn": PRIMARY, "SorryTargetGroupArn": SORRY}
 
 
@@ -444,6 +459,7 @@ ONE_GROUP = {"PrimaryTargetGroupArn": PRIMARY, "SorryTargetGroupArn": SORRY}
         pytest.param(MAINTENANCE, "s" * 128, ("Maintenance",), {}, id="maintenance"),
         pytest.param(MAINTENANCE, "s" * 128, ("Maintenance",), IN_JAPANESE, id="maintenance in Japanese"),
         pytest.param(EVERYTHING, "s" * 128, ("",), {}, id="everything"),
+        pytest.param(EVERYTHING, "s" * 128, ("",), IN_JAPANESE, id="everything in Japanese"),
         pytest.param(
             EVERYTHING, "s" * 128, ("",), {"NotificationTopicArn": LONGEST_TOPIC}, id="everything, and a topic"
         ),
@@ -504,6 +520,84 @@ def test_no_percentage_that_is_none_makes_an_alarm_on_cpu(given: str) -> None:
     assert "StandbyActiveCpuAlarm" not in expanded(EVERYTHING | {"ActiveCpuThreshold": "0"})["Resources"]
     with pytest.raises(intrinsics.TemplateError, match="a whole percentage from 1 to 99, or 0"):
         expanded(EVERYTHING | {"ActiveCpuThreshold": given})
+
+
+# What one parameter takes, the functions understand: each value is refused with the parameter's sentence, or every
+# function of the stack starts with it.
+ODD = {
+    "NlbListenerArns": [f"{LISTENERS[0]} x", f"{LISTENERS[0]}\n"],
+    "PrimaryTargetGroupArns": [f"{ELB}:targetgroup/a,b/1", f"{PRIMARY} ", f"{PRIMARY} ,{SORRY}"],
+    "SorryTargetGroupArns": [f"{ELB}:targetgroup/a,b/1"],
+    "PrimaryTargetGroupArn": [f"{PRIMARY},x", f"{PRIMARY} ", f"{PRIMARY}\n"],
+    "ProbeUrl": ["https://日本.example/", "https://shop.example/日本", "HTTP://shop.example", "https://["],
+    "FloatingIpAddresses": [
+        *("300.0.0.1", "10.0.0.256", "010.0.0.1", "10.0.0.1.1", ":", ":::", "1:2", "1::2::3", "12345::", "::1/128"),
+        *("1:2:3:4:5:6:7", "1:2:3:4:5:6:7:8:9", "1:2:3:4:5:6:7::8", "::1:2:3:4:5:6:7:8", "1:2:3:4:5:6:7:8::"),
+        *("::", "::1", "1::", "1:2:3:4:5:6:7:8", "1:2:3:4:5:6:7::", "::2:3:4:5:6:7:8", "2001:DB8:0::5", "fe80::1%eth0"),
+    ],
+    "OverlayCidrs": [
+        *(
+            "192.168.99.1/24",
+            "192.168.99.1/33",
+            "192.168.99.256/32",
+            "192.168.99.1/032",
+            "192.168.99.0/24",
+            "0.0.0.0/0",
+        ),
+        *("2001:db8::1/64", "2001:db8::1/129", "2001:db8::/32", "1:2/64", "::/0", "2001:db8::/064"),
+    ],
+    "MaintenanceBypassCidrs": [
+        *("300.1.1.1/24", "10.0.0.1/8", "10.0.0.1/33", "1:2/64", ":/1", "2001:db8::/32, 10.0.0.0/8 ", ",10.0.0.0/8"),
+        *("10.0.0.0/8,", "10.0.0.0/8,,10.1.0.0/16", " ", ",".join(["2001:db8:1:2:3:4:5:6/128"] * 5)),
+    ],
+    "MaintenanceListenerArn": [f"{MAINTENANCE['MaintenanceListenerArn']} "],
+    "ServiceName": ["   ", " shop", "shop "],
+    "StandbyInstanceTypes": ["m7i.large ", "M7i.large", "m7i"],
+    "RotationDocuments": [" Patch , Update", "Patch,", ","],
+}
+
+
+def as_people_and_tools_write(value: str) -> list[str]:
+    """Return a value as spreadsheets, Terraform, JSON tools and Japanese keyboards may hand it on."""
+    numbers = [f"{value}{more}" for more in (".0", ".5", "e0", "_0")] + [f"{sign}{value}" for sign in ("0", "+", "-")]
+    wide = value.translate({ord(digit): ord(digit) + 0xFEE0 for digit in "0123456789"})
+    return [" ", f" {value}", f"{value} ", f"{value}\n", f"{value},", f"{value}.", value.upper(), wide, *numbers]
+
+
+def refusal(parameters: Mapping[str, str]) -> str:
+    """Return why CloudFormation does not take these parameters, or nothing."""
+    try:
+        expanded(parameters)
+    except intrinsics.TemplateError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("name", SOURCE["Parameters"])
+def test_what_a_parameter_takes_no_function_refuses(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(TEMPLATE.parent / "functions" / "maintenance_page"))
+    testers = {"MaintenanceBypassTargetGroupArn": PRIMARY, "MaintenanceBypassCidrs": "10.0.0.0/8"}
+    given = EVERYTHING | testers | {name: EVERYTHING.get(name, str(SOURCE["Parameters"][name]["Default"]))}
+    if name in ("PrimaryTargetGroupArns", "SorryTargetGroupArns"):
+        given |= {name.removesuffix("s"): "", name: PRIMARY}
+    told = str(SOURCE["Parameters"][name].get("ConstraintDescription", "AllowedValues"))
+    # No pattern lists the time zones or knows what is JSON: there the error of the function has to do.
+    unknown = {"MaintenanceTimezone": InputError, "MaintenanceReplies": ValueError}.get(name)
+    for value in [*as_people_and_tools_write(given[name]), *ODD.get(name, [])]:
+        if said := refusal(given | {name: value}):
+            assert told in said or re.search(rf"assertion failed: .*\b{name}\b", said), value
+            continue
+        stack = expanded(given | {name: value})
+        with suppress(unknown) if unknown else nullcontext():
+            for function, properties in acting(stack).items():
+                variables = {"AWS_LAMBDA_FUNCTION_NAME": "name"} | properties["Environment"]["Variables"]
+                env.load(config_of(function), variables)
+            with mock.patch.dict(os.environ, of_type(stack, "AWS::Lambda::Function")[PAGE]["Environment"]["Variables"]):
+                runpy.run_path(str(TEMPLATE.parent / "functions" / "maintenance_page" / "app.py"))
+
+
+def test_no_parameter_is_a_number() -> None:
+    assert [name for name, parameter in SOURCE["Parameters"].items() if "Number" in parameter["Type"]] == []
 
 
 def test_blanks_in_a_list_that_is_a_text_reach_nobody() -> None:

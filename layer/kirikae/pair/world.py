@@ -32,8 +32,8 @@ class Config(env.Stack):
         r"eipalloc-[0-9a-f]{8,17}", "allocation ids like eipalloc-0123456789abcdef0", default=()
     )
     overlay_cidrs: tuple[str, ...] = env.read_by(
-        lambda text: str(ip_network(text)), "networks without host bits like 192.168.99.1/32", default=()
-    )
+        lambda text: str(ip_network(text, strict=False)), "networks like 192.168.99.1/32", default=()
+    )  # `192.168.99.1/24` is kept as `192.168.99.0/24`, as EC2 makes a route of it
     overlay_route_table_ids: tuple[str, ...] = env.must(
         r"rtb-[0-9a-f]{8,17}", "route table ids like rtb-0123456789abcdef0", default=()
     )
