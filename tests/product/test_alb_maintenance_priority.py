@@ -464,6 +464,30 @@ def test_a_window_until_the_end_of_time_is_told_and_ended_as_any_other(site: Sit
     assert [subject[:21] for subject in site.subjects] == ["maintenance ON until ", "maintenance OFF"]
 
 
+@pytest.mark.parametrize("how", ["disabled", "deleted", "without its target"])
+@pytest.mark.parametrize("every", ["1 minute", "5 minutes"])
+def test_somebody_hears_that_a_window_does_not_end_without_its_tick(
+    new_site: Callable[..., Site], how: str, every: str
+) -> None:
+    site = new_site().deployed(NotificationEmail="oncall@example.com", ReconcileExpression=f"rate({every})")
+    site.minutes(20)
+    alarm = ("AlbMaintenancePriorityNotLookingAlarm", "INSUFFICIENT_DATA")
+    site.wish("start", minutes=30)
+    assert not site.alarm_mails(*alarm)
+    rule, events = site.stack.resources["MaintenanceTick"], site.account.events
+    tick = {"pattern": None, "schedule": f"rate({every})", "state": "ENABLED"}
+    tick |= {"targets": [{"Id": "maintenance", "Arn": site.stack.outputs[f"{FUNCTION}Arn"]}]}
+    if how == "deleted":
+        events.delete_rule(rule)
+    else:
+        events.put_rule(rule, **tick | ({"state": "DISABLED"} if how == "disabled" else {"targets": []}))
+    site.minutes(30)
+    assert (site.statuses(), len(site.alarm_mails(*alarm))) == (PAGE, 1)
+    events.put_rule(rule, **tick)
+    site.minutes(10)
+    assert (site.statuses(), len(site.alarm_mails(*alarm))) == (SERVICE, 1)
+
+
 @pytest.mark.parametrize("zone", ["Asia/Tokio", "Asia"])
 def test_a_time_zone_that_is_none_is_named_before_a_start_needs_it(new_site: Callable[..., Site], zone: str) -> None:
     site = new_site().deployed(MaintenanceTimezone=zone)

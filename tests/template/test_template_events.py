@@ -324,14 +324,16 @@ def test_an_alarm_tells_a_person_or_a_function_and_says_what_it_means(parameters
     stack = expanded(parameters)
     functions = {resource["Attributes"]["Arn"] for resource in all_of(stack, "AWS::Lambda::Function").values()}
     for name, alarm in of_type(stack, "AWS::CloudWatch::Alarm").items():
-        told = {*alarm.get("AlarmActions", []), *alarm.get("OKActions", [])}
+        told = {to for actions in alarm if actions.endswith("Actions") for to in alarm[actions]}
         assert told, name
         stops = {f"arn:aws:automate:{REGION}:ec2:stop"} if name.startswith("StandbyActive") else set()
         assert told <= functions | {topic(stack)} | stops, name
         assert alarm["AlarmDescription"].startswith("kirikae"), name
         # An instance that is stopped or boots has no status, and its state tells of itself.
         status = name.startswith("StandbyActive") or name.endswith("ImpairedAlarm")
-        said = ("missing",) if status else ("breaching", "notBreaching")
+        # There «none» is what is told, and not of a new stack before its first tick.
+        silent = name.endswith("NotLookingAlarm")
+        said = ("missing",) if status or silent else ("breaching", "notBreaching")
         assert alarm["TreatMissingData"] in said, name
 
 
@@ -377,6 +379,29 @@ def test_a_function_that_keeps_failing_is_reported(function: str) -> None:
     assert [alarm["AlarmActions"] for alarm in watched] == [[topic(stack)]]
 
 
+@every_way
+def test_a_tick_that_does_not_come_is_reported(parameters: dict[str, str]) -> None:
+    stack = expanded(parameters | {"ReconcileExpression": "rate(5 minutes)"})
+    ticks = [rule for rule in of_type(stack, "AWS::Events::Rule").values() if "ScheduleExpression" in rule]
+    called = {target["Arn"].rpartition(":")[2] for rule in ticks for target in rule["Targets"]}
+    watched = {
+        alarm["Dimensions"][0]["Value"]: (alarm["Period"], alarm["EvaluationPeriods"], alarm["InsufficientDataActions"])
+        for alarm in of_type(stack, "AWS::CloudWatch::Alarm").values()
+        if (alarm["Namespace"], alarm["MetricName"]) == ("AWS/Lambda", "Invocations")
+    }
+    assert watched == dict.fromkeys(called, (300, 3, [topic(stack)]))
+    assert len(called) == len(acting(stack).keys() - {BY_HAND})
+
+
+def test_what_an_alarm_says_has_an_entry_in_the_runbook() -> None:
+    runbook = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
+    alarms = of_type(expanded(EVERYTHING), "AWS::CloudWatch::Alarm").values()
+    named = {words for alarm in alarms for words in re.findall(r"\(runbook: (.+)\)", alarm["AlarmDescription"])}
+    headings = "\n".join(line for line in runbook.splitlines() if line.startswith("#"))
+    assert "not looking" in named
+    assert {words for words in named if words not in headings.replace("rotation FAILED", "rotation failed")} == set()
+
+
 BELOW, FROM = "LessThanThreshold", "GreaterThanOrEqualToThreshold"
 # With OutageMinutes 2, RecoveryMinutes 5, MinHealthyTargets 3 and MaxSwitchesPerHour 7. Alarm: of how many minutes how
 # many (None: all), compared with what, missing minutes, and who is told of which state.
@@ -389,19 +414,25 @@ EVIDENCE = {
     "NlbOnSorryPageAlarm": (30, 25, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
     "NlbWaitingForPersonAlarm": (5, 1, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
     "NlbSorrySwitchoverErrorsAlarm": (5, 2, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
+    "NlbSorrySwitchoverNotLookingAlarm": (5, None, BELOW, 1, "missing", {"InsufficientDataActions": "Topic"}),
     "NlbSwitchbackErrorsAlarm": (5, 2, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
+    "NlbSwitchbackNotLookingAlarm": (5, None, BELOW, 1, "missing", {"InsufficientDataActions": "Topic"}),
     "StandbyNotServingAlarm": (15, 10, FROM, 1, "notBreaching", {"AlarmActions": "Topic", "OKActions": "Topic"}),
     "ColdStandbyStartErrorsAlarm": (5, 2, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
+    "ColdStandbyStartNotLookingAlarm": (5, None, BELOW, 1, "missing", {"InsufficientDataActions": "Topic"}),
     "PairFirstImpairedAlarm": (3, 2, FROM, 1, "missing", {"AlarmActions": "SecondaryIpReassignmentFunction"}),
     "PairSecondImpairedAlarm": (3, 2, FROM, 1, "missing", {"AlarmActions": "SecondaryIpReassignmentFunction"}),
     "PairDownAlarm": (5, 1, FROM, 1, "notBreaching", {"AlarmActions": "Topic", "OKActions": "Topic"}),
     "SecondaryIpReassignmentErrorsAlarm": (5, 2, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
+    "SecondaryIpReassignmentNotLookingAlarm": (5, None, BELOW, 1, "missing", {"InsufficientDataActions": "Topic"}),
     "AlbMaintenancePriorityErrorsAlarm": (5, 2, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
+    "AlbMaintenancePriorityNotLookingAlarm": (5, None, BELOW, 1, "missing", {"InsufficientDataActions": "Topic"}),
     "MaintenanceWithoutEndAlarm": (15, 1, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
     "MaintenancePageErrorsAlarm": (1, None, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
     "TargetByHandErrorsAlarm": (5, 2, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
     "TargetRotationDoubtfulAlarm": (5, 1, FROM, 1, "notBreaching", {"AlarmActions": "Topic", "OKActions": "Topic"}),
     "TargetRotationErrorsAlarm": (5, 2, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
+    "TargetRotationNotLookingAlarm": (5, None, BELOW, 1, "missing", {"InsufficientDataActions": "Topic"}),
     "TargetRotationFailedAlarm": (1, None, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
     "TargetRotationLeftOutAlarm": (5, 1, FROM, 1, "notBreaching", {"AlarmActions": "Topic", "OKActions": "Topic"}),
     "RefusedAlarm": (5, 1, FROM, 1, "notBreaching", {"AlarmActions": "Topic", "OKActions": "Topic"}),
