@@ -1,6 +1,7 @@
 """The sorry ALB that the stack makes: its page, its health path, who may open it, and that visitors get it."""
 
 import json
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -10,11 +11,13 @@ from conftest import Shop
 from stacks import (
     CERTIFICATE,
     NLB_ALB,
+    ROOT,
     SORRY_ALB,
     all_of,
 )
 from template_tools import expanded, of_type
 
+from sandbox.stack import cloudformation
 from sandbox.traffic import NlbPlane
 
 
@@ -101,6 +104,29 @@ def test_visitors_of_a_dead_service_get_the_page_of_the_sorry_alb(
     assert "ただいまサービスを停止しています" in page
     assert "We are sorry" in page
     assert shop.serves == [made]
+
+
+def test_the_stack_with_its_sorry_alb_is_removed_as_the_readme_says(new_shop: Callable[..., Shop]) -> None:
+    shop = new_shop()
+    shop.deployed(
+        SorryTargetGroupArns="",
+        SorryVpcId=shop.service.vpc_id,
+        SorrySubnetIds=",".join(shop.service.subnet_ids),
+        SorryIngressCidrs="0.0.0.0/0",
+        SorryCertificateArn=next(iter(shop.account.elb.certificates)),
+    )
+    shop.minutes(5)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    [typed] = re.findall(r"`aws elbv2 modify-listener (--listener-arn LISTENER --default-actions Type=[^`]+)`", readme)
+    assert readme.index("Then write a hold") < readme.index(typed) < readme.index("`sam delete --stack-name STACK`")
+    shop.held(60, "the stack goes")
+    _, _, _, action = typed.replace("PRIMARY", shop.service.primary_arn).split()
+    given = dict(pair.split("=") for pair in action.split(","))
+    for listener in shop.service.listener_arns:
+        shop.account.client("elbv2").modify_listener(ListenerArn=listener, DefaultActions=[given])
+    shop.minutes(5)
+    cloudformation.delete(shop.account, shop.stack)
+    assert shop.serves == ["primary"]
 
 
 def fetched(url: str) -> tuple[int, str]:
