@@ -272,6 +272,8 @@ def authorize(role: Role, name: str, request: Request, tags: Callable[[str], dic
     if isinstance(given := request.params.get("Tags"), list):
         context["aws:TagKeys"] = [tag["Key"] for tag in given]
         context |= {f"aws:RequestTag/{tag['Key']}": str(tag.get("Value", "")) for tag in given}
+    elif isinstance(removed := request.params.get("TagKeys"), list):
+        context["aws:TagKeys"] = removed
     for resource in resources:
         carried = tags(resource).items()
         known: _Context = context | _identity(resource)

@@ -62,8 +62,7 @@ def value(name: str) -> str:
     https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameter.html
     """
     region = os.environ["AWS_REGION"]
-    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
-    url = urlsplit(os.environ.get("AWS_ENDPOINT_URL") or f"https://ssm.{region}.{suffix}")
+    url = urlsplit(os.environ.get("AWS_ENDPOINT_URL") or f"https://ssm.{region}.{os.environ['URL_SUFFIX']}")
     kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
     connection = kind(url.hostname or "", url.port, timeout=TIMEOUT_SECONDS)
     body = json.dumps({"Name": name}).encode()

@@ -20,6 +20,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+import botocore.session
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -1016,3 +1017,32 @@ def test_a_phone_never_scrolls_sideways(browse: Callable[..., str], language: st
     shown = browse("/in-a-phone", language, SIZES["desktop"], "light", "--dump-dom")
     width = SIZES["phone"][0]
     assert f"<title>{width},{width}</title>" in shown
+
+
+@pytest.mark.parametrize(
+    ("region", "suffix"),
+    [
+        ("ap-northeast-1", "amazonaws.com"),
+        ("cn-north-1", "amazonaws.com.cn"),
+        ("us-gov-west-1", "amazonaws.com"),
+        ("eusc-de-east-1", "amazonaws.eu"),
+        ("us-iso-east-1", "c2s.ic.gov"),
+        ("us-isob-east-1", "sc2s.sgov.gov"),
+    ],
+)
+def test_systems_manager_is_asked_where_the_partition_has_it(
+    region: str, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = botocore.session.get_session().create_client("ssm", region_name=region).meta.endpoint_url
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("AWS_REGION", region)
+    monkeypatch.setenv("URL_SUFFIX", suffix)  # AWS::URLSuffix there
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    refused = ConnectionRefusedError("nobody")
+    with (
+        mock.patch("http.client.HTTPSConnection", side_effect=refused) as connection,
+        pytest.raises(OSError, match="nobody"),
+    ):
+        PAGES.parameter.value("/shop/maintenance")
+    assert connection.call_args.args[0] == full.removeprefix("https://")

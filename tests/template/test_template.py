@@ -154,6 +154,9 @@ def test_the_console_lists_every_parameter_once() -> None:
     assert all(group["Label"]["default"] for group in groups["ParameterGroups"])
 
 
+STANDBY_ALARMS = ("StandbyActiveStatusAlarm", "StandbyActiveCpuAlarm")
+
+
 def test_outputs_name_every_function_the_topic_the_parameters_and_the_dashboard() -> None:
     stack = expanded(EVERYTHING)
     expected = {f"{function}Arn": arn(stack, function) for function in FUNCTIONS}
@@ -167,6 +170,10 @@ def test_outputs_name_every_function_the_topic_the_parameters_and_the_dashboard(
     expected |= {"MaintenancePageLogGroupName": stack["Resources"]["MaintenancePageLog"]["Ref"]}
     expected |= {"FailedEventsQueueUrl": stack["Resources"]["FailedEvents"]["Ref"]}
     expected |= {"MaintenanceTargetGroupArn": stack["Resources"]["MaintenanceTargetGroup"]["Ref"]}
+    # Names and ARNs that commands in the documents ask for.
+    expected |= {f"{name}Name": stack["Resources"][name]["Ref"] for name in STANDBY_ALARMS}
+    expected |= {"MaintenanceRuleArn": stack["Resources"]["MaintenanceRule"]["Ref"]}
+    expected |= {f"{name}Arn": arn(stack, name) for name in ("ColdStandbyStartRole", "SecondaryIpReassignmentRole")}
     assert stack["Outputs"] == expected
     assert (
         expanded(NLB_ALB)["Outputs"]["SorryTargetGroupArn"] == expanded(NLB_ALB)["Resources"]["SorryTargetGroup"]["Ref"]

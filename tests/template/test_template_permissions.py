@@ -433,3 +433,37 @@ def test_a_key_encrypts_topic_queue_and_log() -> None:
 def test_without_a_key_the_queue_is_encrypted_all_the_same() -> None:
     [queue] = of_type(expanded(EVERYTHING), "AWS::SQS::Queue").values()
     assert queue["SqsManagedSseEnabled"] is True
+
+
+def test_no_role_may_touch_a_tag_that_is_not_kirikaes() -> None:
+    stack = expanded(EVERYTHING)
+    functions = acting(stack)
+    listener, group = LISTENERS[0], EVERYTHING["RotationTargetGroupArns"]
+    rule = f"{EVERYTHING['MaintenanceListenerArn'].replace(':listener/', ':listener-rule/')}/1"
+    scaling = f"arn:aws:autoscaling:{REGION}:{ACCOUNT_ID}:autoScalingGroup:x:autoScalingGroupName/any"
+    standby = f"arn:aws:ec2:{REGION}:{ACCOUNT_ID}:instance/{STANDBYS[0]}"
+    writes = {
+        "elasticloadbalancing:AddTags": [listener, rule, group],
+        "elasticloadbalancing:RemoveTags": [listener, rule, group],
+        "autoscaling:CreateOrUpdateTags": [scaling],
+        "autoscaling:DeleteTags": [scaling],
+        "ec2:CreateTags": [standby],
+        "ec2:DeleteTags": [standby],
+    }
+
+    def may(keys: list[str] | None) -> set[str]:
+        """Return which of these actions some role may do, with these tags or none named in the request."""
+        named = {} if keys is None else {"aws:TagKeys": keys}
+        policies = [[{"Statement": policies_of(stack, function)}] for function in functions]
+        return {
+            action
+            for action, resources in writes.items()
+            for resource in resources
+            if any(
+                iam.evaluate(policy, action, resource, named | {"ec2:InstanceID": STANDBYS[0]}) for policy in policies
+            )
+        }
+
+    assert may(["kirikae:x"]) == writes.keys()
+    assert may(["owner"]) == may(["kirikae:x", "owner"]) == set()
+    assert may(None) <= {"ec2:CreateTags"}  # which always names some
