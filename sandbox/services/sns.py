@@ -99,6 +99,10 @@ class Sns:
                 raise DeliveryError(
                     "NO_PERMISSIONS", f"The policy of {arn} does not let {service} publish for {source_arn}."
                 )
+            # Its key policy cannot be changed, and does not admit other services:
+            # https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html
+            if topic.kms_master_key_id == "alias/aws/sns":
+                raise DeliveryError("NO_PERMISSIONS", f"{service} has no authorization to access the key of {arn}.")
             self.publish(arn, subject, message)
 
     def _judge(self, params: dict[str, Any], _principal: str) -> None:
