@@ -136,6 +136,20 @@ def give_back_running(members: list[Member], seen: Health) -> tuple[dict[str, st
     return stopped, {target: problem for target, problem in problems.items() if problem}
 
 
+def take_out_again(members: Iterable[Member], terms: Mapping[str, Terms], by: str) -> None:
+    """Deregister targets that did not become healthy from the places where they are not, if that group can spare them.
+
+    Read anew: where they serve alone by now, or others have left meanwhile, they stay.
+    """
+    seen, now = membership.health(terms), clock.now()
+    gone = claims.leaving(membership.claims(terms), by, now)
+    for member in members:
+        for places in by_group(guard.sick(member, seen, terms)).values():
+            there: Member = {**member, "places": places}
+            if not guard.shortfall(there, seen, terms, gone):
+                membership.take_out(there)
+
+
 def close(config: Config, members: list[Member], away: Collection[str] = ()) -> None:
     """Remove all traces of a rotation: the MinSize that Standby cost, and the claims.
 

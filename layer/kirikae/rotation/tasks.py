@@ -144,9 +144,8 @@ def back(config: Config, event: Event) -> Rotation:
     following = returns.back(state, sick, refused, slow, now)
     still = [member["id"] for member in following["out"]]
     settled = [member for member in state["out"] if member["id"] not in still]
-    for member in settled:
-        if member["id"] in sick and not guard.shortfall(member, seen, asked):
-            membership.take_out(member)
+    if failing := [member for member in settled if member["id"] in sick]:
+        moves.take_out_again(failing, asked, by)
     moves.close(config, settled, stopped.keys() | refused.keys())
     return returns.named(following, settled, seen)
 
