@@ -550,6 +550,136 @@ def test_an_instance_in_standby_is_left_aside(new_site: Callable[..., Site]) -> 
     assert f"{site.ids[0]}: Standby in Auto Scaling group asg" in site.mails[-1].body
 
 
+def in_one_by_one(new_site: Callable[..., Site]) -> Site:
+    """Return a site whose Auto Scaling group has no target group: its instances were registered one by one."""
+    site = new_site()
+    site.scaled(minimum=0)
+    site.account.autoscaling.group("asg").target_group_arns.clear()
+    return site
+
+
+def stands_by(site: Site, target: str) -> None:
+    """Let a person put an instance into Standby."""
+    given = {"AutoScalingGroupName": "asg", "ShouldDecrementDesiredCapacity": True}
+    site.account.client("autoscaling").enter_standby(InstanceIds=[target], **given)
+
+
+def test_an_instance_that_a_person_has_put_into_standby_meanwhile_stays_there(new_site: Callable[..., Site]) -> None:
+    site = in_one_by_one(new_site).deployed(RotationAllowStandby="true")
+    x, y = site.ids
+    execution = site.begins({"instance_ids": [y, x]})
+    stands_by(site, x)
+    site.until(lambda: execution.status != "RUNNING")
+    assert (site.account.autoscaling.state(x), site.account.autoscaling.state(y)) == ("Standby", "InService")
+    assert (execution.status, x in site.health()) == ("SUCCEEDED", True)
+    assert f"{x}: Standby in Auto Scaling group asg when its turn came" in site.mails[-1].body
+
+
+def test_an_instance_that_another_execution_has_in_standby_stays_there(new_site: Callable[..., Site]) -> None:
+    site = in_one_by_one(new_site)
+    second, (x, y) = site.another_group(8080), site.ids
+    site.account.client("autoscaling").update_auto_scaling_group(AutoScalingGroupName="asg", MinSize=2)
+    site.deployed(RotationTargetGroupArns=f"{site.group},{second}", RotationAllowStandby="true")
+    other = site.begins({"target_group_arns": [second], "instance_ids": [y, x]})
+    site.account.advance(10)
+    one = site.begins({"target_group_arns": [site.group], "instance_ids": [x], "hook": {"type": "approval"}})
+    site.until(lambda: other.status != "RUNNING")
+    group = site.account.autoscaling.group("asg")
+    assert (one.states[-1], site.account.autoscaling.state(x)) == ("Ask", "Standby")
+    site.answers()
+    site.until(lambda: one.status != "RUNNING")
+    site.account.advance(60)
+    assert (site.account.autoscaling.state(x), group.min_size, group.desired_capacity) == ("InService", 2, 2)
+
+
+def test_an_instance_that_a_person_has_in_standby_is_refused_by_hand(new_site: Callable[..., Site]) -> None:
+    site = in_one_by_one(new_site).deployed(RotationAllowStandby="true")
+    stands_by(site, site.ids[0])
+    before, refused = site.registered(), site.hand("deregister", instance_id=site.ids[0])
+    site.account.advance(30)
+    assert (refused["outcome"], "in Standby of Auto Scaling group asg already" in refused["reason"]) == (
+        "refused",
+        True,
+    )
+    assert (site.registered(), site.claims(), site.hand("status")["out"]) == (before, [], {})
+    site.account.advance(900)
+    assert site.account.autoscaling.state(site.ids[0]) == "Standby"
+
+
+@pytest.mark.parametrize("when", ["before its turn", "before the plan", "before the plan, and a group is idle"])
+def test_a_stopped_instance_stays_registered(new_site: Callable[..., Site], when: str) -> None:
+    site = new_site()
+    third, second = site.third(), site.another_group(80, used=False)
+    site.elb.register_targets(TargetGroupArn=second, Targets=[{"Id": third, "Port": 80}])
+    site.account.advance(30)
+    groups = f"{site.group},{second}" if "idle" in when else site.group
+    site.deployed(RotationTargetGroupArns=groups)
+    before = site.registered()
+    if when == "before its turn":
+        execution = site.begins({"instance_ids": [site.ids[0], third]})
+        site.service.stop(third)
+    else:
+        site.service.stop(third)
+        site.account.advance(120)
+        execution = site.begins({"instance_ids": [site.ids[0], third]})
+    site.until(lambda: execution.status != "RUNNING")
+    assert (execution.status, site.registered()) == ("SUCCEEDED", before), execution.cause
+    assert f"{third}: registered, but its instance does not run" in site.mails[-1].body
+
+
+def test_an_instance_that_auto_scaling_is_about_to_terminate_at_its_turn_is_left_aside(
+    new_site: Callable[..., Site],
+) -> None:
+    site = new_site()
+    site.scaled(minimum=0)
+    third = site.third()
+    site.deployed(RotationAllowStandby="true")
+    execution = site.begins({"instance_ids": [third, site.ids[0]]})
+    members = site.account.autoscaling.group("asg").instance_states
+    next(each for each in members if each.instance.id == site.ids[0]).lifecycle_state = "Terminating:Wait"
+    site.until(lambda: execution.status != "RUNNING")
+    assert execution.status == "SUCCEEDED", execution.cause
+    assert f"{site.ids[0]}: Terminating:Wait in Auto Scaling group asg when its turn came" in site.mails[-1].body
+
+
+def test_an_instance_that_has_joined_an_auto_scaling_group_leaves_as_it_is_at_its_turn(
+    new_site: Callable[..., Site],
+) -> None:
+    site = new_site()
+    third = site.third()
+    site.deployed()
+    execution = site.begins({"instance_ids": [third, site.ids[0]]})
+    site.scaled(minimum=0)
+    site.until(lambda: execution.status != "RUNNING")
+    assert (execution.status, len(site.writes("DeregisterTargets"))) == ("SUCCEEDED", 1), execution.cause
+    assert f"{site.ids[0]}: in Auto Scaling group asg, RotationAllowStandby being false" in site.mails[-1].body
+
+
+@pytest.mark.parametrize("why", ["stopped", "draining", "Standby"])
+def test_a_target_that_is_not_rotated_refuses_no_command_on_the_others(new_site: Callable[..., Site], why: str) -> None:
+    site = new_site()
+    if why == "Standby":
+        site.scaled(minimum=0)
+        site.account.autoscaling.group("asg").target_group_arns.clear()
+    third, target = site.third(), site.ids[0]
+    site.deployed(RotationAllowStandby="true")
+    site.delay(site.group, 600)
+    if why == "stopped":
+        site.service.stop(target)
+        site.account.advance(120)
+    elif why == "draining":
+        site.elb.deregister_targets(TargetGroupArn=site.group, Targets=[{"Id": target}])
+    else:
+        stands_by(site, target)
+    site.account.advance(10)
+    site.account.commands.deaf.add(target)
+    execution = site.rotates({"hook": HOOKS["ssm-command"]}, seconds=7200)
+    assert execution.status == "SUCCEEDED", execution.cause
+    assert sorted(each for command in site.account.commands.sent for each in command.statuses) == sorted(
+        [site.ids[1], third]
+    )
+
+
 # Bad input: one clear refusal, nothing deregistered.
 
 BAD = [

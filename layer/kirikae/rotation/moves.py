@@ -47,9 +47,10 @@ def leave(
         if not tried and not claims.others(shown, member["id"], by):
             membership.unclaim(member)
         return problem
-    if member["scaling_group"] and (problem := _stand_by(config, member)):
+    ours = tried or guard.absent(member, seen)  # an earlier try may have put it into Standby
+    if member["scaling_group"] and (problem := _stand_by(config, member, ours=bool(ours))):
         if not tried:
-            close(config, [member])
+            close(config, [member], away=[member["id"]])  # not brought out of Standby, where others may have it
         return problem
     membership.take_out(member)
     short = guard.shortfall(member, membership.health(groups), terms, others)
@@ -67,8 +68,13 @@ def undo(config: Config, member: Member, why: str) -> str:
     return f"put back at once: {why}"
 
 
-def _stand_by(config: Config, member: Member) -> str:
-    """Put the instance of a target that is claimed into Standby; return why that is not possible, or ""."""
+def _stand_by(config: Config, member: Member, *, ours: bool) -> str:
+    """Put the instance of a target that is claimed into Standby; return why that is not possible, or "".
+
+    ours: who has begun to take it out may find it there.  Another one has it at work, and would find it in service.
+    """
+    if scaling.standing_by([member["id"]]):
+        return "" if ours else f"{member['id']} is in Standby of Auto Scaling group {member['scaling_group']} already"
     try:
         scaling.stand_by(config, member["id"], member["scaling_group"])
     except ClientError as error:

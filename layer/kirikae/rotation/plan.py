@@ -1,12 +1,12 @@
 """Judge a whole rotation before its first change."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from kirikae.elb import group_name
 from kirikae.notify import Words
-from kirikae.rotation import guard, terms
+from kirikae.rotation import fleet, guard, terms
 from kirikae.rotation.request import Request
 from kirikae.rotation.steps import GRACE_SECONDS, ended
 from kirikae.rotation.world import Config, Member, Observed, Rotation, members
@@ -18,7 +18,7 @@ def judge(config: Config, asked: Request, seen: Observed, started: datetime) -> 
     """Return the document of the rotation; its `next` is take-out, or finish where it is refused or a dry run."""
     seen, (drain, tail) = _hopeful(seen), terms.drain_and_tail_seconds(seen.terms)
     queue, skipped, unfit = _queue(config, asked, seen)
-    problems = [*_obstacles(asked, seen), *unfit]
+    problems = [*_obstacles(seen, queue), *unfit]
     if len(queue) > MOST_TARGETS:
         problems.append(f"{len(queue)} targets are more than one execution takes ({MOST_TARGETS}); name some")
     if not queue and not problems:
@@ -68,11 +68,9 @@ def _queue(config: Config, asked: Request, seen: Observed) -> tuple[list[Member]
     queue, skipped, problems = list[Member](), list[dict[str, str]](), list[str]()
     elsewhere = {target: group_name(group) for group, target in sorted(unplaced) if target not in registered}
     for target in asked.ids or [*registered, *elsewhere]:
-        scaling_group, state = seen.scaling.get(target, ("", ""))
-        if scaling_group and state != "InService":
-            skipped.append({"id": target, "reason": f"{state} in Auto Scaling group {scaling_group}"})
-        elif target in registered and _stopped(target, seen):
-            skipped.append({"id": target, "reason": "registered, but its instance does not run"})
+        scaling_group, life = seen.scaling.get(target, ("", ""))
+        if reason := fleet.unable(scaling_group, life, _state(target, seen) if target in registered else ""):
+            skipped.append({"id": target, "reason": reason})
         elif target in elsewhere:
             reason = f"unused in {elsewhere[target]}: its Availability Zone is not enabled for the load balancer"
             skipped.append({"id": target, "reason": reason})
@@ -85,10 +83,10 @@ def _queue(config: Config, asked: Request, seen: Observed) -> tuple[list[Member]
     return queue, skipped, problems
 
 
-def _stopped(target: str, seen: Observed) -> bool:
-    """Tell whether load balancing shows an instance as stopped or gone: it comes back registered as it is."""
-    found = [t.reason for targets in seen.health.values() for t in targets if t.id == target and t.state != "draining"]
-    return bool(found) and all(reason == "Target.InvalidState" for reason in found)
+def _state(target: str, seen: Observed) -> str:
+    """Return the state of an instance; stopped also if only load balancing shows it so: EC2 may be late."""
+    found = {t.reason for targets in seen.health.values() for t in targets if t.id == target and t.state != "draining"}
+    return "stopped" if "Target.InvalidState" in found else seen.states.get(target, "")
 
 
 def _unfit(config: Config, member: Member, seen: Observed) -> Iterator[str]:
@@ -102,16 +100,15 @@ def _unfit(config: Config, member: Member, seen: Observed) -> Iterator[str]:
         yield short
 
 
-def _obstacles(asked: Request, seen: Observed) -> Iterator[str]:
-    """Yield why no rotation may begin now, whichever its targets."""
+def _obstacles(seen: Observed, queue: Sequence[Member]) -> Iterator[str]:
+    """Yield why no rotation may begin now, whichever its targets; of those in the queue each has to be reached."""
     if seen.running:
         yield f"the execution {seen.running} rotates the same groups"
     if seen.hold:
         yield seen.hold
     if seen.sorry:
         yield "the sorry page is on"
-    if seen.document:
-        yield seen.document
+    yield from sorted({seen.documents[member["id"]] for member in queue if member["id"] in seen.documents})
     quiet = guard.idle(seen.health, seen.terms)
     for group in seen.groups:
         targets = seen.health[group.arn]
@@ -122,7 +119,5 @@ def _obstacles(asked: Request, seen: Observed) -> Iterator[str]:
             yield f"{group_name(group.arn)} has no registered target"
         elif group.arn not in quiet and healthy < least:
             yield f"{group_name(group.arn)} has {healthy} healthy targets, needed {least} to begin with"
-    if seen.managed is not None:
-        ids = {target.id for targets in seen.health.values() for target in targets}
-        if deaf := sorted((set(asked.ids) & ids or ids) - seen.managed):
-            yield f"Systems Manager does not reach {', '.join(deaf)}: is the agent online?"
+    if seen.managed is not None and (deaf := sorted({member["id"] for member in queue} - seen.managed)):
+        yield f"Systems Manager does not reach {', '.join(deaf)}: is the agent online?"

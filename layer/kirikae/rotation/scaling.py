@@ -42,8 +42,6 @@ def stand_by(config: Config, instance_id: str, group_name: str) -> None:
     answer was lost, and the SDK's repetition of it is refused because the instance is not in service any more.
     https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_EnterStandby.html
     """
-    if standing_by([instance_id]):
-        return
     group = _group(group_name)
     smaller = group["DesiredCapacity"] - 1 if group else 0
     if group and smaller < group["MinSize"]:

@@ -11,6 +11,7 @@ from kirikae.notify import Words
 from kirikae.rotation import (
     claims,
     executions,
+    fleet,
     guard,
     known,
     mail,
@@ -69,7 +70,7 @@ def take_out(config: Config, event: Event) -> Rotation:
     state, lost = redrive.own(state, known.others(config, state["out"], by, seen))
     state, restless = redrive.requeued(state, seen)
     state = claims.adopted(state, found, by, seen)
-    before, state = state, redrive.placed(state, members(seen, groups, guard.unplaced(seen, asked)), found, by)
+    before, state = state, fleet.at_turn(config, state, members(seen, groups, guard.unplaced(seen, asked)), found, by)
     if not state["queue"] and not state["out"] and not lost:
         return steps.ended(state, "Finished", Words("every target is back and healthy", "全ターゲットが正常です"))
     if reason := lost or restless or _why_stop(config, state, execution["Id"]):

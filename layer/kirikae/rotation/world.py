@@ -140,10 +140,11 @@ class Observed:
     health: Health
     terms: Mapping[str, Terms]  # by target group ARN
     scaling: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # instance -> group, life cycle state
+    states: Mapping[str, str] = field(default_factory=dict)  # instance -> its state as EC2 says it
     running: str = ""  # the older execution on the same groups
     hold: str = ""  # why nothing may begin
     sorry: bool = False  # the sorry page is on
-    document: str = ""  # what is wrong with the hook's document
+    documents: Mapping[str, str] = field(default_factory=dict)  # instance -> what is wrong with its hook's document
     managed: frozenset[str] | None = None  # instances that Systems Manager can reach; None: not asked
 
 
