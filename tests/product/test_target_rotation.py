@@ -606,6 +606,98 @@ def test_an_instance_that_a_person_has_in_standby_is_refused_by_hand(new_site: C
     assert site.account.autoscaling.state(site.ids[0]) == "Standby"
 
 
+def with_another_attached(new_site: Callable[..., Site]) -> tuple[Site, str]:
+    """Return a site whose Auto Scaling group has another target group attached, which the first one serves alone."""
+    site = new_site()
+    second = site.another_group(80)
+    site.elb.deregister_targets(TargetGroupArn=second, Targets=[{"Id": site.ids[1], "Port": 80}])
+    site.scaled()
+    site.account.autoscaling.group("asg").target_group_arns.append(second)
+    site.account.advance(60)
+    return site, second
+
+
+@pytest.mark.parametrize("how", ["RotationTargetGroupArns", "target_group_arns", "by hand"])
+def test_standby_empties_no_group_that_is_not_guarded(new_site: Callable[..., Site], how: str) -> None:
+    site, second = with_another_attached(new_site)
+    groups = site.group if how == "RotationTargetGroupArns" else f"{site.group},{second}"
+    site.deployed(RotationAllowStandby="true", RotationTargetGroupArns=groups)
+    before = site.registered()
+    if how == "by hand":
+        said = site.hand("deregister", instance_id=site.ids[0], target_group_arns=[site.group])["reason"]
+    else:
+        execution = site.rotates({"target_group_arns": [site.group]})
+        said = execution.cause
+        assert execution.error == "Refused"
+    assert "would leave second, too, which Auto Scaling group asg has attached" in said
+    assert "RotationTargetGroupArns" in said
+    site.account.advance(60)
+    assert (site.registered(), site.writes(), site.claims()) == (before, [], [])
+    assert site.account.autoscaling.group("asg").min_size == 2
+
+
+def test_a_group_that_is_attached_after_the_plan_is_not_emptied(new_site: Callable[..., Site]) -> None:
+    site, second = with_another_attached(new_site)
+    attached = site.account.autoscaling.group("asg").target_group_arns
+    attached.remove(second)
+    site.deployed(RotationAllowStandby="true")
+    execution = site.begins({"instance_ids": [site.ids[1], site.ids[0]], "healthy_timeout_seconds": 60})
+    site.reaches(execution, "WaitUntilHealthy")
+    attached.append(second)
+    site.until(lambda: execution.status != "RUNNING")
+    assert (execution.error, site.health(second)[site.ids[0]]) == ("Stopped", "healthy")
+    assert "would leave second, too" in execution.cause
+
+
+def over_two_zones(new_site: Callable[..., Site], *subnets: int) -> tuple[Site, list[str]]:
+    """Return a site whose Auto Scaling group has more instances, in its first or second zone, and all of them."""
+    site = new_site()
+    ec2, more = site.account.client("ec2"), list[str]()
+    for subnet in subnets:
+        given = {"ImageId": "ami-1", "InstanceType": "t3.micro", "MinCount": 1, "MaxCount": 1}
+        ran = ec2.run_instances(SubnetId=site.service.subnet_ids[subnet], **given)
+        more.append(str(ran["Instances"][0]["InstanceId"]))
+    site.account.advance(40)
+    site.elb.register_targets(TargetGroupArn=site.group, Targets=[{"Id": target} for target in more])
+    site.scaled(minimum=0)
+    site.account.client("autoscaling").attach_instances(AutoScalingGroupName="asg", InstanceIds=more)
+    site.account.advance(60)
+    return site, [*site.ids, *more]
+
+
+def members_of(site: Site) -> set[str]:
+    """Return the instances of the Auto Scaling group."""
+    return {member.instance.id for member in site.account.autoscaling.group("asg").instance_states}
+
+
+@pytest.mark.parametrize("how", ["rotation", "by hand"])
+def test_nothing_leaves_that_would_have_auto_scaling_balance_its_zones(new_site: Callable[..., Site], how: str) -> None:
+    site, targets = over_two_zones(new_site, 0)
+    site.deployed(RotationAllowStandby="true")
+    alone = targets[1]  # in the second zone
+    said = site.rotates().cause if how == "rotation" else site.hand("deregister", instance_id=alone)["reason"]
+    assert f"without {alone}, Auto Scaling group asg would have 2 instances in service in ap-northeast-1a and 0" in said
+    assert "aws autoscaling suspend-processes --region ap-northeast-1 --auto-scaling-group-name asg" in said
+    site.account.advance(300)
+    assert (members_of(site), site.writes(), site.claims()) == (set(targets), [], [])
+
+
+@pytest.mark.parametrize("why", ["suspended", "each zone can spare one"])
+def test_a_rotation_leaves_the_instances_of_an_auto_scaling_group_as_they_are(
+    new_site: Callable[..., Site], why: str
+) -> None:
+    site, targets = over_two_zones(new_site, *([0] if why == "suspended" else [0, 1]))
+    client = site.account.client("autoscaling")
+    if why == "suspended":
+        client.suspend_processes(AutoScalingGroupName="asg", ScalingProcesses=["AZRebalance"])
+    site.deployed(RotationAllowStandby="true")
+    before = site.registered()
+    order = [targets[0], *targets[2:3], targets[1], *targets[3:]]  # zone by zone, so that a batch is of one zone
+    execution = site.rotates({"batch_size": 2, "instance_ids": order})
+    assert (execution.status, members_of(site)) == ("SUCCEEDED", set(targets)), execution.cause
+    assert site.registered() == before
+
+
 @pytest.mark.parametrize("when", ["before its turn", "before the plan", "before the plan, and a group is idle"])
 def test_a_stopped_instance_stays_registered(new_site: Callable[..., Site], when: str) -> None:
     site = new_site()

@@ -1,6 +1,6 @@
 """One target out of its groups and back, guarded; and what keeps a rotation from beginning."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from datetime import datetime
 
 from botocore.exceptions import ClientError
@@ -8,7 +8,7 @@ from botocore.exceptions import ClientError
 from kirikae import clock, ec2, elb, hold, listeners, patience
 from kirikae.errors import UnfinishedError
 from kirikae.notify import Words
-from kirikae.rotation import claims, guard, membership, scaling
+from kirikae.rotation import claims, fleet, guard, membership, scaling
 from kirikae.rotation.claims import Found
 from kirikae.rotation.world import Config, Health, Member, Place, Terms, by_group
 
@@ -48,7 +48,7 @@ def leave(
             membership.unclaim(member)
         return problem
     ours = tried or guard.absent(member, seen)  # an earlier try may have put it into Standby
-    if member["scaling_group"] and (problem := _stand_by(config, member, ours=bool(ours))):
+    if member["scaling_group"] and (problem := _stand_by(config, member, terms, ours=bool(ours))):
         if not tried:
             close(config, [member], away=[member["id"]])  # not brought out of Standby, where others may have it
         return problem
@@ -68,13 +68,15 @@ def undo(config: Config, member: Member, why: str) -> str:
     return f"put back at once: {why}"
 
 
-def _stand_by(config: Config, member: Member, *, ours: bool) -> str:
+def _stand_by(config: Config, member: Member, rotated: Container[str], *, ours: bool) -> str:
     """Put the instance of a target that is claimed into Standby; return why that is not possible, or "".
 
     ours: who has begun to take it out may find it there.  Another one has it at work, and would find it in service.
     """
     if scaling.standing_by([member["id"]]):
         return "" if ours else f"{member['id']} is in Standby of Auto Scaling group {member['scaling_group']} already"
+    if harm := next(fleet.harm(config, fleet.read(member["scaling_group"]), member["id"], rotated), ""):
+        return harm
     try:
         scaling.stand_by(config, member["id"], member["scaling_group"])
     except ClientError as error:

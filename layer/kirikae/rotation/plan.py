@@ -79,7 +79,7 @@ def _queue(config: Config, asked: Request, seen: Observed) -> tuple[list[Member]
         else:
             member: Member = {**registered[target], "scaling_group": scaling_group}
             queue.append(member)
-            problems += _unfit(config, member, seen)
+            problems += _unfit(config, asked, member, seen)
     return queue, skipped, problems
 
 
@@ -89,13 +89,15 @@ def _state(target: str, seen: Observed) -> str:
     return "stopped" if "Target.InvalidState" in found else seen.states.get(target, "")
 
 
-def _unfit(config: Config, member: Member, seen: Observed) -> Iterator[str]:
+def _unfit(config: Config, asked: Request, member: Member, seen: Observed) -> Iterator[str]:
     """Yield why a registered target cannot be rotated."""
     if member["scaling_group"] and not config.rotation_allow_standby:
         yield (
             f"{member['id']} is in Auto Scaling group {member['scaling_group']}, which would replace it; "
             f"RotationAllowStandby=true lets it enter Standby"
         )
+    elif group := seen.scaling_groups.get(member["scaling_group"]):
+        yield from fleet.harm(config, group, member["id"], asked.groups)
     if short := guard.shortfall(member, seen.health, seen.terms):
         yield short
 

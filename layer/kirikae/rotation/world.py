@@ -133,6 +133,16 @@ class Terms:
 
 
 @dataclass(frozen=True)
+class ScalingGroup:
+    """An Auto Scaling group, as far as it tells what the Standby of an instance does to others."""
+
+    name: str
+    attached: tuple[str, ...] = ()  # what an instance leaves with Standby: ARNs of target groups, names of others
+    zones: Mapping[str, frozenset[str]] = field(default_factory=dict)  # its instances in service, by zone
+    rebalances: bool = True  # its zones, when their numbers differ
+
+
+@dataclass(frozen=True)
 class Observed:
     """The world as far as the plan of a whole rotation needs it."""
 
@@ -141,6 +151,7 @@ class Observed:
     terms: Mapping[str, Terms]  # by target group ARN
     scaling: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # instance -> group, life cycle state
     states: Mapping[str, str] = field(default_factory=dict)  # instance -> its state as EC2 says it
+    scaling_groups: Mapping[str, ScalingGroup] = field(default_factory=dict)  # by name
     running: str = ""  # the older execution on the same groups
     hold: str = ""  # why nothing may begin
     sorry: bool = False  # the sorry page is on
