@@ -66,7 +66,7 @@ def harm(config: Config, group: ScalingGroup, instance_id: str, rotated: Contain
     if others := [arn.split("/")[1] if "/" in arn else arn for arn in group.attached if arn not in rotated]:
         yield (
             f"{instance_id} would leave {', '.join(others)}, too, which Auto Scaling group {group.name} has attached "
-            f"and this does not guard: name it in RotationTargetGroupArns, and in target_group_arns if given, or detach it"
+            f"and this does not guard: name it in RotationTargetGroupArns (and target_group_arns), or detach it"
         )
     before = [len(instances) for instances in group.zones.values()]
     after = {zone: len(instances - {instance_id}) for zone, instances in group.zones.items()}

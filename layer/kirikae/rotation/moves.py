@@ -1,7 +1,7 @@
 """One target out of its groups and back, guarded; and what keeps a rotation from beginning."""
 
 from collections.abc import Callable, Collection, Container, Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from botocore.exceptions import ClientError
 
@@ -39,6 +39,8 @@ def leave(
             guard.state_of(claimed, place, seen) == "draining" for place in other.places
         ):
             return f"{member['id']} is out already, by {other.by}"
+        if abs(now - other.at) < timedelta(seconds=claims.CLAIM_SECONDS):  # whatever health shows
+            return f"{member['id']} is leaving, by {other.by}"
     if short := _short(member, seen, terms, {*out, *claims.leaving(found, "", now)}):
         return short
     shown, problem = _claim(member, by, now)
@@ -90,7 +92,12 @@ def _claim(member: Member, by: str, now: datetime) -> tuple[Found, str]:
     Return every claim, and why the target may not leave, or "".
     """
     groups = list(by_group(member["places"]))
-    membership.claim(member, by, now)
+    try:
+        membership.claim(member, by, now)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != membership.FULL:
+            raise
+        return membership.claims(groups), f"{member['id']} stays: the tags of its groups leave no room for its claim"
     tags = patience.until(lambda: elb.tags(groups), lambda shown: membership.claimed(member, by, now, shown)) or {}
     found = claims.from_tags(tags)
     if membership.claimed(member, by, now, tags):

@@ -1,5 +1,6 @@
 """Judge a whole rotation before its first change."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -12,6 +13,9 @@ from kirikae.rotation.steps import GRACE_SECONDS, ended
 from kirikae.rotation.world import Config, Member, Observed, Rotation, members
 
 MOST_TARGETS = 100  # of one execution, whose history has 25,000 events
+# Of the document at its beginning, half of what Step Functions hands from state to state: results are added to it.
+# https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html
+MOST_BYTES = 131072
 
 
 def judge(config: Config, asked: Request, seen: Observed, started: datetime) -> Rotation:
@@ -19,8 +23,6 @@ def judge(config: Config, asked: Request, seen: Observed, started: datetime) -> 
     seen, (drain, tail) = _hopeful(seen), terms.drain_and_tail_seconds(seen.terms)
     queue, skipped, unfit = _queue(config, asked, seen)
     problems = [*_obstacles(seen, queue), *unfit]
-    if len(queue) > MOST_TARGETS:
-        problems.append(f"{len(queue)} targets are more than one execution takes ({MOST_TARGETS}); name some")
     if not queue and not problems:
         problems.append("no target is left to rotate: " + "; ".join(f"{s['id']} is {s['reason']}" for s in skipped))
     if 0 < asked.drain_timeout_seconds < drain:
@@ -42,6 +44,8 @@ def judge(config: Config, asked: Request, seen: Observed, started: datetime) -> 
         unused=guard.idle(seen.health, seen.terms),
         next="take-out",
     )
+    if too_large := _too_large(made):
+        problems, made = [*problems, too_large], {**made, "queue": [], "skipped": []}
     if problems:
         return ended(made, "Refused", Words("; ".join(dict.fromkeys(problems))))
     if config.dry_run:
@@ -50,6 +54,15 @@ def judge(config: Config, asked: Request, seen: Observed, started: datetime) -> 
         ja = f"DryRun が true のため、何も変更していません。対象となるターゲット: {ids}"
         return ended(made, "DryRun", Words(en, ja))
     return made
+
+
+def _too_large(made: Rotation) -> str:
+    """Return why Step Functions would not hand the document on to the end, or "": how large it is."""
+    if (size := len(json.dumps(made))) <= MOST_BYTES:
+        return ""
+    places = sum(len(member["places"]) for member in made["queue"])
+    what = f"{len(made['queue'])} targets in {places} places, and their hook, are {size} bytes"
+    return f"{what}, more than one execution takes ({MOST_BYTES}); name some targets, or some groups"
 
 
 def _hopeful(seen: Observed) -> Observed:
@@ -111,6 +124,8 @@ def _obstacles(seen: Observed, queue: Sequence[Member]) -> Iterator[str]:
     if seen.sorry:
         yield "the sorry page is on"
     yield from sorted({seen.documents[member["id"]] for member in queue if member["id"] in seen.documents})
+    if len(queue) > MOST_TARGETS:
+        yield f"{len(queue)} targets are more than one execution takes ({MOST_TARGETS}); name some"
     quiet = guard.idle(seen.health, seen.terms)
     for group in seen.groups:
         targets = seen.health[group.arn]
