@@ -113,7 +113,7 @@ class Site:
             MinSize=0,
             MaxSize=4,
             DesiredCapacity=0,
-            VPCZoneIdentifier=self.service.subnet_ids[0],
+            VPCZoneIdentifier=",".join(self.service.subnet_ids),
         )
         client.attach_instances(AutoScalingGroupName="asg", InstanceIds=list(self.ids))
         client.update_auto_scaling_group(AutoScalingGroupName="asg", MinSize=minimum)

@@ -11,6 +11,7 @@ from sandbox.wire import Refusal
 
 LONGEST_ID = 19
 PENDING = 10.0  # seconds from Standby to InService
+REBALANCES = 60.0  # seconds until zones that differ by more than one instance are balanced
 
 
 class AutoScaling:
@@ -77,7 +78,36 @@ class AutoScaling:
             member.lifecycle_state = "Standby"
             for arn in group.target_group_arns:
                 self._targets.leave(arn, member.instance.id)
+        self._account.clock.after(REBALANCES, lambda: self._rebalance(group))
         return {"Activities": []}
+
+    def _rebalance(self, group: Any) -> None:
+        """Launch an instance in the emptiest zone, and terminate one in the fullest, unless AZRebalance is suspended.
+
+        «When you put instances on standby, your Auto Scaling group can become unbalanced between Availability Zones.
+        Amazon EC2 Auto Scaling compensates by rebalancing the Availability Zones unless you suspend the AZRebalance
+        process.» (as-enter-exit-standby)
+        """
+        with self._account.lock:
+            zones = {zone: list[Any]() for zone in group.availability_zones}
+            for member in group.instance_states:
+                zone = member.instance.placement.zone
+                if member.lifecycle_state == "InService" and zone in zones:
+                    zones[zone].append(member)
+            fewest, most = (choose(zones, key=lambda zone: len(zones[zone])) for choose in (min, max))
+            suspended = {process["ProcessName"] for process in group.suspended_processes}
+            if len(zones[most]) - len(zones[fewest]) < 2 or "AZRebalance" in suspended:
+                return
+            subnets = self._account.backend("ec2").describe_subnets(subnet_ids=group.vpc_zone_identifier.split(","))
+            every = group.vpc_zone_identifier
+            group.vpc_zone_identifier = next(subnet.id for subnet in subnets if subnet.availability_zone == fewest)
+            group.replace_autoscaling_group_instances(1, group.get_propagated_tags())
+            group.vpc_zone_identifier = every
+            launched = group.instance_states[-1]
+            launched.lifecycle_state = "Pending"
+            self._account.clock.after(PENDING * 3, lambda: self._in_service(group, launched))
+            group.instance_states.remove(zones[most][0])
+        self._account.client("ec2").terminate_instances(InstanceIds=[zones[most][0].instance.id])
 
     def _exit(self, params: dict[str, Any], _principal: str) -> dict[str, Any]:
         group, members = self._members(params, "Standby")

@@ -550,6 +550,228 @@ def test_an_instance_in_standby_is_left_aside(new_site: Callable[..., Site]) -> 
     assert f"{site.ids[0]}: Standby in Auto Scaling group asg" in site.mails[-1].body
 
 
+def in_one_by_one(new_site: Callable[..., Site]) -> Site:
+    """Return a site whose Auto Scaling group has no target group: its instances were registered one by one."""
+    site = new_site()
+    site.scaled(minimum=0)
+    site.account.autoscaling.group("asg").target_group_arns.clear()
+    return site
+
+
+def stands_by(site: Site, target: str) -> None:
+    """Let a person put an instance into Standby."""
+    given = {"AutoScalingGroupName": "asg", "ShouldDecrementDesiredCapacity": True}
+    site.account.client("autoscaling").enter_standby(InstanceIds=[target], **given)
+
+
+def test_an_instance_that_a_person_has_put_into_standby_meanwhile_stays_there(new_site: Callable[..., Site]) -> None:
+    site = in_one_by_one(new_site).deployed(RotationAllowStandby="true")
+    x, y = site.ids
+    execution = site.begins({"instance_ids": [y, x]})
+    stands_by(site, x)
+    site.until(lambda: execution.status != "RUNNING")
+    assert (site.account.autoscaling.state(x), site.account.autoscaling.state(y)) == ("Standby", "InService")
+    assert (execution.status, x in site.health()) == ("SUCCEEDED", True)
+    assert f"{x}: Standby in Auto Scaling group asg when its turn came" in site.mails[-1].body
+
+
+def test_an_instance_that_another_execution_has_in_standby_stays_there(new_site: Callable[..., Site]) -> None:
+    site = in_one_by_one(new_site)
+    second, (x, y) = site.another_group(8080), site.ids
+    site.account.client("autoscaling").update_auto_scaling_group(AutoScalingGroupName="asg", MinSize=2)
+    site.deployed(RotationTargetGroupArns=f"{site.group},{second}", RotationAllowStandby="true")
+    other = site.begins({"target_group_arns": [second], "instance_ids": [y, x]})
+    site.account.advance(10)
+    one = site.begins({"target_group_arns": [site.group], "instance_ids": [x], "hook": {"type": "approval"}})
+    site.until(lambda: other.status != "RUNNING")
+    group = site.account.autoscaling.group("asg")
+    assert (one.states[-1], site.account.autoscaling.state(x)) == ("Ask", "Standby")
+    site.answers()
+    site.until(lambda: one.status != "RUNNING")
+    site.account.advance(60)
+    assert (site.account.autoscaling.state(x), group.min_size, group.desired_capacity) == ("InService", 2, 2)
+
+
+def test_an_instance_that_a_person_has_in_standby_is_refused_by_hand(new_site: Callable[..., Site]) -> None:
+    site = in_one_by_one(new_site).deployed(RotationAllowStandby="true")
+    stands_by(site, site.ids[0])
+    before, refused = site.registered(), site.hand("deregister", instance_id=site.ids[0])
+    site.account.advance(30)
+    assert (refused["outcome"], "in Standby of Auto Scaling group asg already" in refused["reason"]) == (
+        "refused",
+        True,
+    )
+    assert (site.registered(), site.claims(), site.hand("status")["out"]) == (before, [], {})
+    site.account.advance(900)
+    assert site.account.autoscaling.state(site.ids[0]) == "Standby"
+
+
+def with_another_attached(new_site: Callable[..., Site]) -> tuple[Site, str]:
+    """Return a site whose Auto Scaling group has another target group attached, which the first one serves alone."""
+    site = new_site()
+    second = site.another_group(80)
+    site.elb.deregister_targets(TargetGroupArn=second, Targets=[{"Id": site.ids[1], "Port": 80}])
+    site.scaled()
+    site.account.autoscaling.group("asg").target_group_arns.append(second)
+    site.account.advance(60)
+    return site, second
+
+
+@pytest.mark.parametrize("how", ["RotationTargetGroupArns", "target_group_arns", "by hand"])
+def test_standby_empties_no_group_that_is_not_guarded(new_site: Callable[..., Site], how: str) -> None:
+    site, second = with_another_attached(new_site)
+    groups = site.group if how == "RotationTargetGroupArns" else f"{site.group},{second}"
+    site.deployed(RotationAllowStandby="true", RotationTargetGroupArns=groups)
+    before = site.registered()
+    if how == "by hand":
+        said = site.hand("deregister", instance_id=site.ids[0], target_group_arns=[site.group])["reason"]
+    else:
+        execution = site.rotates({"target_group_arns": [site.group]})
+        said = execution.cause
+        assert execution.error == "Refused"
+    assert "would leave second, too, which Auto Scaling group asg has attached" in said
+    assert "RotationTargetGroupArns" in said
+    site.account.advance(60)
+    assert (site.registered(), site.writes(), site.claims()) == (before, [], [])
+    assert site.account.autoscaling.group("asg").min_size == 2
+
+
+def test_a_group_that_is_attached_after_the_plan_is_not_emptied(new_site: Callable[..., Site]) -> None:
+    site, second = with_another_attached(new_site)
+    attached = site.account.autoscaling.group("asg").target_group_arns
+    attached.remove(second)
+    site.deployed(RotationAllowStandby="true")
+    execution = site.begins({"instance_ids": [site.ids[1], site.ids[0]], "healthy_timeout_seconds": 60})
+    site.reaches(execution, "WaitUntilHealthy")
+    attached.append(second)
+    site.until(lambda: execution.status != "RUNNING")
+    assert (execution.error, site.health(second)[site.ids[0]]) == ("Stopped", "healthy")
+    assert "would leave second, too" in execution.cause
+
+
+def over_two_zones(new_site: Callable[..., Site], *subnets: int) -> tuple[Site, list[str]]:
+    """Return a site whose Auto Scaling group has more instances, in its first or second zone, and all of them."""
+    site = new_site()
+    ec2, more = site.account.client("ec2"), list[str]()
+    for subnet in subnets:
+        given = {"ImageId": "ami-1", "InstanceType": "t3.micro", "MinCount": 1, "MaxCount": 1}
+        ran = ec2.run_instances(SubnetId=site.service.subnet_ids[subnet], **given)
+        more.append(str(ran["Instances"][0]["InstanceId"]))
+    site.account.advance(40)
+    site.elb.register_targets(TargetGroupArn=site.group, Targets=[{"Id": target} for target in more])
+    site.scaled(minimum=0)
+    site.account.client("autoscaling").attach_instances(AutoScalingGroupName="asg", InstanceIds=more)
+    site.account.advance(60)
+    return site, [*site.ids, *more]
+
+
+def members_of(site: Site) -> set[str]:
+    """Return the instances of the Auto Scaling group."""
+    return {member.instance.id for member in site.account.autoscaling.group("asg").instance_states}
+
+
+@pytest.mark.parametrize("how", ["rotation", "by hand"])
+def test_nothing_leaves_that_would_have_auto_scaling_balance_its_zones(new_site: Callable[..., Site], how: str) -> None:
+    site, targets = over_two_zones(new_site, 0)
+    site.deployed(RotationAllowStandby="true")
+    alone = targets[1]  # in the second zone
+    said = site.rotates().cause if how == "rotation" else site.hand("deregister", instance_id=alone)["reason"]
+    assert f"without {alone}, Auto Scaling group asg would have 2 instances in service in ap-northeast-1a and 0" in said
+    assert "aws autoscaling suspend-processes --region ap-northeast-1 --auto-scaling-group-name asg" in said
+    site.account.advance(300)
+    assert (members_of(site), site.writes(), site.claims()) == (set(targets), [], [])
+
+
+@pytest.mark.parametrize("why", ["suspended", "each zone can spare one"])
+def test_a_rotation_leaves_the_instances_of_an_auto_scaling_group_as_they_are(
+    new_site: Callable[..., Site], why: str
+) -> None:
+    site, targets = over_two_zones(new_site, *([0] if why == "suspended" else [0, 1]))
+    client = site.account.client("autoscaling")
+    if why == "suspended":
+        client.suspend_processes(AutoScalingGroupName="asg", ScalingProcesses=["AZRebalance"])
+    site.deployed(RotationAllowStandby="true")
+    before = site.registered()
+    order = [targets[0], *targets[2:3], targets[1], *targets[3:]]  # zone by zone, so that a batch is of one zone
+    execution = site.rotates({"batch_size": 2, "instance_ids": order})
+    assert (execution.status, members_of(site)) == ("SUCCEEDED", set(targets)), execution.cause
+    assert site.registered() == before
+
+
+@pytest.mark.parametrize("when", ["before its turn", "before the plan", "before the plan, and a group is idle"])
+def test_a_stopped_instance_stays_registered(new_site: Callable[..., Site], when: str) -> None:
+    site = new_site()
+    third, second = site.third(), site.another_group(80, used=False)
+    site.elb.register_targets(TargetGroupArn=second, Targets=[{"Id": third, "Port": 80}])
+    site.account.advance(30)
+    groups = f"{site.group},{second}" if "idle" in when else site.group
+    site.deployed(RotationTargetGroupArns=groups)
+    before = site.registered()
+    if when == "before its turn":
+        execution = site.begins({"instance_ids": [site.ids[0], third]})
+        site.service.stop(third)
+    else:
+        site.service.stop(third)
+        site.account.advance(120)
+        execution = site.begins({"instance_ids": [site.ids[0], third]})
+    site.until(lambda: execution.status != "RUNNING")
+    assert (execution.status, site.registered()) == ("SUCCEEDED", before), execution.cause
+    assert f"{third}: registered, but its instance does not run" in site.mails[-1].body
+
+
+def test_an_instance_that_auto_scaling_is_about_to_terminate_at_its_turn_is_left_aside(
+    new_site: Callable[..., Site],
+) -> None:
+    site = new_site()
+    site.scaled(minimum=0)
+    third = site.third()
+    site.deployed(RotationAllowStandby="true")
+    execution = site.begins({"instance_ids": [third, site.ids[0]]})
+    members = site.account.autoscaling.group("asg").instance_states
+    next(each for each in members if each.instance.id == site.ids[0]).lifecycle_state = "Terminating:Wait"
+    site.until(lambda: execution.status != "RUNNING")
+    assert execution.status == "SUCCEEDED", execution.cause
+    assert f"{site.ids[0]}: Terminating:Wait in Auto Scaling group asg when its turn came" in site.mails[-1].body
+
+
+def test_an_instance_that_has_joined_an_auto_scaling_group_leaves_as_it_is_at_its_turn(
+    new_site: Callable[..., Site],
+) -> None:
+    site = new_site()
+    third = site.third()
+    site.deployed()
+    execution = site.begins({"instance_ids": [third, site.ids[0]]})
+    site.scaled(minimum=0)
+    site.until(lambda: execution.status != "RUNNING")
+    assert (execution.status, len(site.writes("DeregisterTargets"))) == ("SUCCEEDED", 1), execution.cause
+    assert f"{site.ids[0]}: in Auto Scaling group asg, RotationAllowStandby being false" in site.mails[-1].body
+
+
+@pytest.mark.parametrize("why", ["stopped", "draining", "Standby"])
+def test_a_target_that_is_not_rotated_refuses_no_command_on_the_others(new_site: Callable[..., Site], why: str) -> None:
+    site = new_site()
+    if why == "Standby":
+        site.scaled(minimum=0)
+        site.account.autoscaling.group("asg").target_group_arns.clear()
+    third, target = site.third(), site.ids[0]
+    site.deployed(RotationAllowStandby="true")
+    site.delay(site.group, 600)
+    if why == "stopped":
+        site.service.stop(target)
+        site.account.advance(120)
+    elif why == "draining":
+        site.elb.deregister_targets(TargetGroupArn=site.group, Targets=[{"Id": target}])
+    else:
+        stands_by(site, target)
+    site.account.advance(10)
+    site.account.commands.deaf.add(target)
+    execution = site.rotates({"hook": HOOKS["ssm-command"]}, seconds=7200)
+    assert execution.status == "SUCCEEDED", execution.cause
+    assert sorted(each for command in site.account.commands.sent for each in command.statuses) == sorted(
+        [site.ids[1], third]
+    )
+
+
 # Bad input: one clear refusal, nothing deregistered.
 
 BAD = [

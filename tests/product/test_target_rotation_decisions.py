@@ -464,7 +464,11 @@ BAD_WORLDS: dict[str, tuple[Request, Observed, str]] = {
     "another execution": (asked(), world(running="nightly"), "the execution nightly rotates the same groups"),
     "a hold": (asked(), world(hold="held until noon: backup"), "held until noon: backup"),
     "the sorry page": (asked(), world(sorry=True), "the sorry page is on"),
-    "a document that does not exist": (asked(), world(document="there is no document Patch"), "no document Patch"),
+    "a document that does not exist": (
+        asked(),
+        world(documents=dict.fromkeys(("i-1", "i-2"), "there is no document Patch")),
+        "no document Patch",
+    ),
     "an agent that is not online": (asked(), world(managed=frozenset({"i-1"})), "Systems Manager does not reach i-2"),
     "an Auto Scaling group without leave for Standby": (
         asked("i-1"),

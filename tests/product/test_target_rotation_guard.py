@@ -331,6 +331,52 @@ def test_a_group_that_refuses_a_target_keeps_it_from_no_other_group(two_ports: S
     assert site.health(max(site.group, second))[site.ids[0]] == "healthy"
 
 
+@pytest.mark.parametrize("apart", ["another group", "another port"])
+def test_a_batch_that_is_not_back_stays_where_it_serves_alone(new_site: Callable[..., Site], apart: str) -> None:
+    site = new_site()
+    third, (a, b) = site.third(), site.ids
+    groups = site.group
+    if apart == "another group":
+        groups += f",{(second := site.another_group(8080))}"
+    else:
+        second = site.group
+    site.elb.register_targets(TargetGroupArn=second, Targets=[{"Id": each, "Port": 8080} for each in (a, b, third)])
+    site.account.advance(60)
+    site.deployed(RotationTargetGroupArns=groups)
+    execution = site.begins({"batch_size": 2, "instance_ids": [a, b], "hook": {"type": "approval"}})
+    site.reaches(execution, "Ask")
+    site.account.targets.broken_ports |= {(a, 8080), (b, 8080)}  # the work broke what listens there
+    if apart == "another group":
+        site.account.targets.broken_ports.add((third, 80))  # and the one that stayed fails here meanwhile
+    site.answers()
+    site.until(lambda: execution.status != "RUNNING")
+    found = site.elb.describe_target_health(TargetGroupArn=site.group)["TargetHealthDescriptions"]
+    serving = [
+        t["Target"]["Id"] for t in found if t["TargetHealth"]["State"] == "healthy" and t["Target"]["Port"] == 80
+    ]
+    assert {a, b} <= set(serving), found
+    sick = site.elb.describe_target_health(TargetGroupArn=second)["TargetHealthDescriptions"]
+    assert [t for t in sick if t["Target"]["Port"] == 8080 and t["TargetHealth"]["State"] == "unhealthy"] == []
+    assert (execution.error, site.claims()) == ("Failed", [])
+    assert all(f"--targets Id={target},Port=8080" in site.mails[-1].body for target in (a, b))
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("late", [0, 40])
+def test_a_target_whose_health_is_not_believed_yet_is_not_sick(
+    new_site: Callable[..., Site], batch: int, late: float
+) -> None:
+    site = new_site()
+    third, group = site.third(), behind_an_alb(site)
+    site.elb.register_targets(TargetGroupArn=group, Targets=[{"Id": third}])
+    site.account.advance(60)
+    site.account.targets.late_seconds = late
+    before = site.registered()
+    site.deployed(RotationTargetGroupArns=group)
+    execution = site.rotates({"healthy_timeout_seconds": 30, "batch_size": batch})
+    assert (execution.status, site.registered()) == ("SUCCEEDED", before), execution.cause
+
+
 def dies(site: Site, target: str) -> None:
     """Let a server stop, and somebody take it out of the group, so that every read shows it."""
     site.service.stop(target)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from rotation_stories import HOOKS, Site
 
 from sandbox import REGION
@@ -677,3 +678,107 @@ def test_a_port_that_was_added_before_its_turn_comes_back_though_the_task_that_t
     assert [target for target in site.registered()[site.group] if site.ids[1] in target] == before
     assert len(before) == 2
     assert (execution.status, site.claims()) == ("SUCCEEDED", [])
+
+
+# What other executions, stacks and owners of a group leave room for.
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_an_execution_works_on_the_groups_of_the_defaults_that_it_was_planned_with(
+    new_site: Callable[..., Site], changed: bool
+) -> None:
+    site = new_site()
+    second = site.another_group(80)
+    both = f"{site.group},{second}"
+    defaults = {"RotationTargetGroupArns": both, "RotationDefaults": json.dumps({"target_group_arns": [site.group]})}
+    site.deployed(**defaults)
+    site.reaches(site.begins({"hook": {"type": "approval"}}), "Ask")
+    if changed:
+        site.updated(**defaults | {"RotationDefaults": json.dumps({"target_group_arns": [second]})})
+    other = site.begins({"target_group_arns": [second]})
+    assert other.error != "Refused", other.cause
+    site.until(lambda: other.status != "RUNNING")
+    assert other.status == "SUCCEEDED", other.cause
+    assert "rotates the same groups" in site.begins({"target_group_arns": [site.group]}).cause
+
+
+def test_an_execution_that_is_too_large_to_be_handed_on_is_refused_with_a_mail(new_site: Callable[..., Site]) -> None:
+    site, groups = new_site(), []
+    for n in range(5):
+        name, vpc = f"g{n}-a-name-as-long-as-it-may-be", site.service.vpc_id
+        made = site.elb.create_target_group(Name=name, Protocol="TCP", Port=80, VpcId=vpc, TargetType="ip")
+        groups.append(made["TargetGroups"][0]["TargetGroupArn"])
+        for port in (8080, 8081, 8082):
+            targets = [{"Id": f"10.0.1.{i}", "Port": port} for i in range(20, 120)]
+            site.elb.register_targets(TargetGroupArn=groups[-1], Targets=targets)
+    site.account.advance(30)
+    site.deployed(RotationTargetGroupArns=",".join(groups))
+    before, execution = site.registered(), site.rotates()
+    assert (execution.error, site.subjects) == ("Refused", ["rotation refused, nothing was changed"])
+    assert "100 targets in 1500 places, and their hook, are" in site.mails[-1].body
+    assert site.registered() == before
+    assert site.rotates({"target_group_arns": groups[:1]}, seconds=20000).status == "SUCCEEDED"
+
+
+def tagged(site: Site, room: int) -> None:
+    """Give the group so many tags of its owner's that no more than these fit."""
+    try:
+        for n in range(50):
+            site.elb.add_tags(ResourceArns=[site.group], Tags=[{"Key": f"Own{n}", "Value": "v"}])
+    except ClientError:
+        site.elb.remove_tags(ResourceArns=[site.group], TagKeys=[f"Own{n}" for n in range(room)])
+
+
+@pytest.mark.parametrize("room", [1, 0])
+def test_a_batch_ends_where_the_tags_of_a_group_leave_no_room(new_site: Callable[..., Site], room: int) -> None:
+    site = new_site()
+    third = site.third()
+    site.deployed()
+    tagged(site, room)
+    before = site.registered()
+    execution = site.rotates({"batch_size": 2, "instance_ids": [*site.ids, third], "healthy_timeout_seconds": 60})
+    expected = ("SUCCEEDED", None) if room else ("FAILED", "Stopped")
+    assert (execution.status, execution.error if not room else None) == expected, execution.cause
+    assert (site.registered(), site.claims()) == (before, [])
+    assert room or "leave no room for its claim" in execution.cause
+    by_hand = site.hand("deregister", instance_id=third)
+    assert by_hand["outcome"] == ("changed" if room else "refused"), by_hand
+
+
+def test_what_comes_back_at_once_counts_as_gone_also_where_no_further_tag_fits(site: Site) -> None:
+    site.account.lag.off("elbv2")
+    site.account.targets.late_seconds = 0
+    tagged(site, 1)
+
+    def dies() -> None:
+        site.service.stop(site.ids[1])
+        site.elb.deregister_targets(TargetGroupArn=site.group, Targets=[{"Id": site.ids[1]}])
+
+    site.account.before("elbv2", "DeregisterTargets", dies)
+    refused = site.hand("deregister", instance_id=site.ids[0])
+    assert (refused["outcome"], "put back at once" in refused["reason"]) == ("refused", True), refused
+    shown = site.elb.describe_tags(ResourceArns=[site.group])["TagDescriptions"][0]["Tags"]
+    assert [tag["Key"] for tag in shown if tag["Key"].startswith("kirikae")] == [f"kirikae:back:{site.ids[0]}"]
+
+
+@pytest.mark.parametrize("how", ["rotation", "by hand"])
+def test_a_target_that_another_stack_is_just_taking_out_is_left_to_it(site: Site, how: str) -> None:
+    other = cloudformation.deploy(site.account, site.build, "other", site._parameters())
+    site.account.settle()
+    site.third()
+    site.account.targets.late_seconds = 4
+    asked = {"hook": {"type": "approval"}, "instance_ids": [site.ids[0]]}
+    execution = site.begins(asked)
+    if how == "by hand":
+        given = {"operation": "deregister", "instance_id": site.ids[0]}
+        answer = site.account.functions.invoke(other.resources["TargetByHandFunction"], given).payload
+        assert (answer["outcome"], "is leaving, by" in answer["reason"]) == ("refused", True)
+    else:
+        theirs = site.account.states.start(other.resources["TargetRotationStateMachine"], asked, "theirs")
+        site.account.settle()
+        assert theirs.states[-1] == "WaitForTurn"
+    site.account.advance(300)
+    assert (execution.status, execution.states[-1]) == ("RUNNING", "Ask"), execution.cause
+    site.answers()
+    site.until(lambda: execution.status != "RUNNING")
+    assert execution.status == "SUCCEEDED"

@@ -306,3 +306,24 @@ def test_auto_scaling_refuses_an_id_that_is_too_long_with_all_others(account, in
     assert client.describe_auto_scaling_instances(InstanceIds=[instance])["AutoScalingInstances"] == []
     asked = lambda: client.describe_auto_scaling_instances(InstanceIds=[instance, f"{instance}0"])  # noqa: E731
     assert error_of(asked) == "ValidationError"
+
+
+@pytest.mark.parametrize("suspended", [False, True])
+def test_standby_makes_zones_uneven_which_auto_scaling_balances(account, ec2, subnet, suspended):
+    client, vpc = account.client("autoscaling"), ec2.describe_subnets(SubnetIds=[subnet])["Subnets"][0]["VpcId"]
+    zone = "ap-northeast-1c"
+    other = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.1.0/24", AvailabilityZone=zone)["Subnet"]["SubnetId"]
+    client.create_launch_configuration(LaunchConfigurationName="lc", ImageId="ami-1", InstanceType="t3.micro")
+    sizes = {"MinSize": 0, "MaxSize": 4, "DesiredCapacity": 0, "LaunchConfigurationName": "lc"}
+    client.create_auto_scaling_group(AutoScalingGroupName="asg", VPCZoneIdentifier=f"{subnet},{other}", **sizes)
+    first, second, alone = launch(ec2, subnet), launch(ec2, subnet), launch(ec2, other)
+    account.advance(60)
+    client.attach_instances(AutoScalingGroupName="asg", InstanceIds=[first, second, alone])
+    if suspended:
+        client.suspend_processes(AutoScalingGroupName="asg", ScalingProcesses=["AZRebalance"])
+    client.enter_standby(AutoScalingGroupName="asg", InstanceIds=[alone], ShouldDecrementDesiredCapacity=True)
+    account.advance(180)
+    [group] = client.describe_auto_scaling_groups(AutoScalingGroupNames=["asg"])["AutoScalingGroups"]
+    zones = sorted(each["AvailabilityZone"][-1] for each in group["Instances"] if each["LifecycleState"] == "InService")
+    assert (zones, state(ec2, second)) == (["a", "a"] if suspended else ["a", "c"], "running")
+    assert state(ec2, first) == ("running" if suspended else "terminated")

@@ -94,15 +94,22 @@ def shown_older(config: Config, execution_arn: str, groups: Collection[str]) -> 
     for other in running(config.state_machine_arn):
         if other == execution_arn:
             return ""
-        if set(_groups(other) or config.rotation_target_group_arns) & set(groups):
+        if set(_groups(config, other) or config.rotation_target_group_arns) & set(groups):
             return name(other)
     return ""
 
 
-def _groups(execution_arn: str) -> list[str]:
-    """Return the target groups that the execution's input names, none if it leaves them to the default."""
+def _groups(config: Config, execution_arn: str) -> list[str]:
+    """Return the target groups that an execution works on, none if it is all.
+
+    Where its input names none, the document says which: RotationDefaults may have changed since it was planned.
+    """
     found = described(execution_arn)
-    named = found.given.get("target_group_arns") if found and isinstance(found.given, dict) else None
+    given = found.given if found and isinstance(found.given, dict) else {}
+    if "target_group_arns" not in given:
+        planned = next((made for made in documents(execution_arn) or () if "groups" in made), None)
+        given = {"target_group_arns": planned["groups"]} if planned else config.defaults
+    named = given.get("target_group_arns") if isinstance(given, dict) else None
     return named if isinstance(named, list) else []
 
 

@@ -97,10 +97,18 @@ def ailing(member: Member, health: Health, terms: Mapping[str, Terms]) -> str:
     found = [
         f"{member['id']}:{place['port']} is {state_of(member, place, health) or 'not registered'} "
         f"in {group_name(place['group'])}"
+        for place in sick(member, health, terms)
+    ]
+    return ", ".join(found)
+
+
+def sick(member: Member, health: Health, terms: Mapping[str, Terms]) -> list[Place]:
+    """Return the places where a target is not healthy; a group that no load balancer uses is skipped."""
+    return [
+        place
         for place in member["places"]
         if not _quiet(member, place["group"], health, terms) and state_of(member, place, health) != "healthy"
     ]
-    return ", ".join(found)
 
 
 def unsettled(member: Member, now: datetime) -> str:

@@ -11,6 +11,8 @@ from kirikae.rotation.claims import BACK, TAG, Found, claim_text, from_tags
 from kirikae.rotation.guard import absent
 from kirikae.rotation.world import Health, Member, Place, by_group, description
 
+FULL = "TooManyTags"  # of a group; it takes fifty, its owner's among them
+
 
 def health(groups: Iterable[str]) -> Health:
     """Return the targets of every group."""
@@ -43,9 +45,18 @@ def claimed(member: Member, by: str, at: datetime, tags: Mapping[str, Mapping[st
 
 
 def mark_back(member: Member, left_at: datetime) -> None:
-    """Tag every group with when a target left that is back before health can have shown it: it counts as gone."""
+    """Tag every group with when a target left that is back before health can have shown it: it counts as gone.
+
+    In a group that takes no further tag, it replaces the claim.
+    """
     for group in by_group(member["places"]):
-        elb.tag(group, {BACK + member["id"]: iso(left_at)})
+        try:
+            elb.tag(group, {BACK + member["id"]: iso(left_at)})
+        except ClientError as error:
+            if error.response["Error"]["Code"] != FULL:
+                raise
+            elb.untag(group, TAG + member["id"])
+            elb.tag(group, {BACK + member["id"]: iso(left_at)})
 
 
 def unclaim(member: Member) -> None:

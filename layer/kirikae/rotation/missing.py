@@ -14,8 +14,8 @@ def missing(config: Config, state: Rotation) -> Words | None:
     gone, away = ([member for member in left if member.get("gone", False) is is_gone] for is_gone in (True, False))
     if commands := list(_commands(config, away)):
         said = Words(
-            "Not in service, and not registered unless its group needs it. When it can serve:",
-            "サービスに戻っていません (グループに必要な場合を除き未登録)。復旧後に実行してください:",
+            "Not in service, and not registered where it is not healthy unless its group needs it. When it can serve:",
+            "サービスに戻っていません (正常でないグループでは、必要な場合を除き未登録)。復旧後に実行してください:",
         )
         return notify.with_commands(notify.lines([*_terminated(gone), *_standing_by(away), said]), commands)
     if gone:

@@ -1,14 +1,14 @@
 """One target out of its groups and back, guarded; and what keeps a rotation from beginning."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from datetime import datetime
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
+from datetime import datetime, timedelta
 
 from botocore.exceptions import ClientError
 
 from kirikae import clock, ec2, elb, hold, listeners, patience
 from kirikae.errors import UnfinishedError
 from kirikae.notify import Words
-from kirikae.rotation import claims, guard, membership, scaling
+from kirikae.rotation import claims, fleet, guard, membership, scaling
 from kirikae.rotation.claims import Found
 from kirikae.rotation.world import Config, Health, Member, Place, Terms, by_group
 
@@ -39,6 +39,8 @@ def leave(
             guard.state_of(claimed, place, seen) == "draining" for place in other.places
         ):
             return f"{member['id']} is out already, by {other.by}"
+        if abs(now - other.at) < timedelta(seconds=claims.CLAIM_SECONDS):  # whatever health shows
+            return f"{member['id']} is leaving, by {other.by}"
     if short := _short(member, seen, terms, {*out, *claims.leaving(found, "", now)}):
         return short
     shown, problem = _claim(member, by, now)
@@ -47,9 +49,10 @@ def leave(
         if not tried and not claims.others(shown, member["id"], by):
             membership.unclaim(member)
         return problem
-    if member["scaling_group"] and (problem := _stand_by(config, member)):
+    ours = tried or guard.absent(member, seen)  # an earlier try may have put it into Standby
+    if member["scaling_group"] and (problem := _stand_by(config, member, terms, ours=bool(ours))):
         if not tried:
-            close(config, [member])
+            close(config, [member], away=[member["id"]])  # not brought out of Standby, where others may have it
         return problem
     membership.take_out(member)
     short = guard.shortfall(member, membership.health(groups), terms, others)
@@ -67,8 +70,15 @@ def undo(config: Config, member: Member, why: str) -> str:
     return f"put back at once: {why}"
 
 
-def _stand_by(config: Config, member: Member) -> str:
-    """Put the instance of a target that is claimed into Standby; return why that is not possible, or ""."""
+def _stand_by(config: Config, member: Member, rotated: Container[str], *, ours: bool) -> str:
+    """Put the instance of a target that is claimed into Standby; return why that is not possible, or "".
+
+    ours: who has begun to take it out may find it there.  Another one has it at work, and would find it in service.
+    """
+    if scaling.standing_by([member["id"]]):
+        return "" if ours else f"{member['id']} is in Standby of Auto Scaling group {member['scaling_group']} already"
+    if harm := next(fleet.harm(config, fleet.read(member["scaling_group"]), member["id"], rotated), ""):
+        return harm
     try:
         scaling.stand_by(config, member["id"], member["scaling_group"])
     except ClientError as error:
@@ -82,7 +92,12 @@ def _claim(member: Member, by: str, now: datetime) -> tuple[Found, str]:
     Return every claim, and why the target may not leave, or "".
     """
     groups = list(by_group(member["places"]))
-    membership.claim(member, by, now)
+    try:
+        membership.claim(member, by, now)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != membership.FULL:
+            raise
+        return membership.claims(groups), f"{member['id']} stays: the tags of its groups leave no room for its claim"
     tags = patience.until(lambda: elb.tags(groups), lambda shown: membership.claimed(member, by, now, shown)) or {}
     found = claims.from_tags(tags)
     if membership.claimed(member, by, now, tags):
@@ -134,6 +149,20 @@ def give_back_running(members: list[Member], seen: Health) -> tuple[dict[str, st
         if member["id"] not in stopped
     }
     return stopped, {target: problem for target, problem in problems.items() if problem}
+
+
+def take_out_again(members: Iterable[Member], terms: Mapping[str, Terms], by: str) -> None:
+    """Deregister targets that did not become healthy from the places where they are not, if that group can spare them.
+
+    Read anew: where they serve alone by now, or others have left meanwhile, they stay.
+    """
+    seen, now = membership.health(terms), clock.now()
+    gone = claims.leaving(membership.claims(terms), by, now)
+    for member in members:
+        for places in by_group(guard.sick(member, seen, terms)).values():
+            there: Member = {**member, "places": places}
+            if not guard.shortfall(there, seen, terms, gone):
+                membership.take_out(there)
 
 
 def close(config: Config, members: list[Member], away: Collection[str] = ()) -> None:

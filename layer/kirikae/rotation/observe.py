@@ -6,7 +6,19 @@ from datetime import timedelta
 
 from kirikae import clock, ec2, elb, env
 from kirikae.errors import InputError
-from kirikae.rotation import claims, commands, executions, guard, known, membership, memory, moves, scaling, terms
+from kirikae.rotation import (
+    claims,
+    commands,
+    executions,
+    fleet,
+    guard,
+    known,
+    membership,
+    memory,
+    moves,
+    scaling,
+    terms,
+)
 from kirikae.rotation.known import Known, Taken
 from kirikae.rotation.request import Request
 from kirikae.rotation.world import Config, Event, Health, Hook, Member, Observed, Terms, members
@@ -18,30 +30,31 @@ def observe(config: Config, asked: Request, execution_arn: str) -> Observed:
         groups, health = elb.target_groups(asked.groups), membership.health(asked.groups)
         registered = {target.id for targets in health.values() for target in targets}
         instances = sorted(filter(ec2.is_id, registered | set(asked.ids)))
-        managed, document = _reach(config, asked.hook, list(filter(ec2.is_id, asked.ids)) or instances)
+        places = scaling.places(instances)
+        managed, documents = _reach(config, asked.hook, list(filter(ec2.is_id, asked.ids)) or instances)
         return Observed(
             groups=groups,
             health=health,
             terms=terms.read(groups, health, config.least, empty_zones=asked.empty_zones),
-            scaling=scaling.places(instances),
+            scaling=places,
+            scaling_groups={name: fleet.read(name) for name in sorted({group for group, _ in places.values()})},
+            states=ec2.instance_states(instances),
             running=executions.older(config, execution_arn, asked.groups),
             hold=moves.held(config, unread=False).en,
             sorry=moves.sorry(config),
-            document=document,
+            documents=documents,
             managed=managed,
         )
 
 
-def _reach(config: Config, hook: Hook, instances: Sequence[str]) -> tuple[frozenset[str] | None, str]:
-    """Return the instances that can run the hook's command (None: it has none), and what is wrong with its document."""
+def _reach(config: Config, hook: Hook, instances: Sequence[str]) -> tuple[frozenset[str] | None, dict[str, str]]:
+    """Return the instances that can run the hook's command (None: it has none), and on which its document cannot be."""
     if commands.parameters(hook) is None:
-        return None, ""
+        return None, {}
     platforms = commands.platforms(instances)
-    problems = (
-        commands.document_problem(config, name)
-        for name in sorted({commands.document(hook, platform) for platform in platforms.values()})
-    )
-    return frozenset(platforms), "; ".join(problems).strip("; ")
+    documents = {instance: commands.document(hook, platform) for instance, platform in platforms.items()}
+    problems = {name: commands.document_problem(config, name) for name in sorted(set(documents.values()))}
+    return frozenset(platforms), {instance: problems[name] for instance, name in documents.items() if problems[name]}
 
 
 @dataclass(frozen=True)

@@ -1,26 +1,28 @@
 """Judge a whole rotation before its first change."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from kirikae.elb import group_name
 from kirikae.notify import Words
-from kirikae.rotation import guard, terms
+from kirikae.rotation import fleet, guard, terms
 from kirikae.rotation.request import Request
 from kirikae.rotation.steps import GRACE_SECONDS, ended
 from kirikae.rotation.world import Config, Member, Observed, Rotation, members
 
 MOST_TARGETS = 100  # of one execution, whose history has 25,000 events
+# Of the document at its beginning, half of what Step Functions hands from state to state: results are added to it.
+# https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html
+MOST_BYTES = 131072
 
 
 def judge(config: Config, asked: Request, seen: Observed, started: datetime) -> Rotation:
     """Return the document of the rotation; its `next` is take-out, or finish where it is refused or a dry run."""
     seen, (drain, tail) = _hopeful(seen), terms.drain_and_tail_seconds(seen.terms)
     queue, skipped, unfit = _queue(config, asked, seen)
-    problems = [*_obstacles(asked, seen), *unfit]
-    if len(queue) > MOST_TARGETS:
-        problems.append(f"{len(queue)} targets are more than one execution takes ({MOST_TARGETS}); name some")
+    problems = [*_obstacles(seen, queue), *unfit]
     if not queue and not problems:
         problems.append("no target is left to rotate: " + "; ".join(f"{s['id']} is {s['reason']}" for s in skipped))
     if 0 < asked.drain_timeout_seconds < drain:
@@ -42,6 +44,8 @@ def judge(config: Config, asked: Request, seen: Observed, started: datetime) -> 
         unused=guard.idle(seen.health, seen.terms),
         next="take-out",
     )
+    if too_large := _too_large(made):
+        problems, made = [*problems, too_large], {**made, "queue": [], "skipped": []}
     if problems:
         return ended(made, "Refused", Words("; ".join(dict.fromkeys(problems))))
     if config.dry_run:
@@ -50,6 +54,15 @@ def judge(config: Config, asked: Request, seen: Observed, started: datetime) -> 
         ja = f"DryRun が true のため、何も変更していません。対象となるターゲット: {ids}"
         return ended(made, "DryRun", Words(en, ja))
     return made
+
+
+def _too_large(made: Rotation) -> str:
+    """Return why Step Functions would not hand the document on to the end, or "": how large it is."""
+    if (size := len(json.dumps(made))) <= MOST_BYTES:
+        return ""
+    places = sum(len(member["places"]) for member in made["queue"])
+    what = f"{len(made['queue'])} targets in {places} places, and their hook, are {size} bytes"
+    return f"{what}, more than one execution takes ({MOST_BYTES}); name some targets, or some groups"
 
 
 def _hopeful(seen: Observed) -> Observed:
@@ -68,11 +81,9 @@ def _queue(config: Config, asked: Request, seen: Observed) -> tuple[list[Member]
     queue, skipped, problems = list[Member](), list[dict[str, str]](), list[str]()
     elsewhere = {target: group_name(group) for group, target in sorted(unplaced) if target not in registered}
     for target in asked.ids or [*registered, *elsewhere]:
-        scaling_group, state = seen.scaling.get(target, ("", ""))
-        if scaling_group and state != "InService":
-            skipped.append({"id": target, "reason": f"{state} in Auto Scaling group {scaling_group}"})
-        elif target in registered and _stopped(target, seen):
-            skipped.append({"id": target, "reason": "registered, but its instance does not run"})
+        scaling_group, life = seen.scaling.get(target, ("", ""))
+        if reason := fleet.unable(scaling_group, life, _state(target, seen) if target in registered else ""):
+            skipped.append({"id": target, "reason": reason})
         elif target in elsewhere:
             reason = f"unused in {elsewhere[target]}: its Availability Zone is not enabled for the load balancer"
             skipped.append({"id": target, "reason": reason})
@@ -81,37 +92,40 @@ def _queue(config: Config, asked: Request, seen: Observed) -> tuple[list[Member]
         else:
             member: Member = {**registered[target], "scaling_group": scaling_group}
             queue.append(member)
-            problems += _unfit(config, member, seen)
+            problems += _unfit(config, asked, member, seen)
     return queue, skipped, problems
 
 
-def _stopped(target: str, seen: Observed) -> bool:
-    """Tell whether load balancing shows an instance as stopped or gone: it comes back registered as it is."""
-    found = [t.reason for targets in seen.health.values() for t in targets if t.id == target and t.state != "draining"]
-    return bool(found) and all(reason == "Target.InvalidState" for reason in found)
+def _state(target: str, seen: Observed) -> str:
+    """Return the state of an instance; stopped also if only load balancing shows it so: EC2 may be late."""
+    found = {t.reason for targets in seen.health.values() for t in targets if t.id == target and t.state != "draining"}
+    return "stopped" if "Target.InvalidState" in found else seen.states.get(target, "")
 
 
-def _unfit(config: Config, member: Member, seen: Observed) -> Iterator[str]:
+def _unfit(config: Config, asked: Request, member: Member, seen: Observed) -> Iterator[str]:
     """Yield why a registered target cannot be rotated."""
     if member["scaling_group"] and not config.rotation_allow_standby:
         yield (
             f"{member['id']} is in Auto Scaling group {member['scaling_group']}, which would replace it; "
             f"RotationAllowStandby=true lets it enter Standby"
         )
+    elif group := seen.scaling_groups.get(member["scaling_group"]):
+        yield from fleet.harm(config, group, member["id"], asked.groups)
     if short := guard.shortfall(member, seen.health, seen.terms):
         yield short
 
 
-def _obstacles(asked: Request, seen: Observed) -> Iterator[str]:
-    """Yield why no rotation may begin now, whichever its targets."""
+def _obstacles(seen: Observed, queue: Sequence[Member]) -> Iterator[str]:
+    """Yield why no rotation may begin now, whichever its targets; of those in the queue each has to be reached."""
     if seen.running:
         yield f"the execution {seen.running} rotates the same groups"
     if seen.hold:
         yield seen.hold
     if seen.sorry:
         yield "the sorry page is on"
-    if seen.document:
-        yield seen.document
+    yield from sorted({seen.documents[member["id"]] for member in queue if member["id"] in seen.documents})
+    if len(queue) > MOST_TARGETS:
+        yield f"{len(queue)} targets are more than one execution takes ({MOST_TARGETS}); name some"
     quiet = guard.idle(seen.health, seen.terms)
     for group in seen.groups:
         targets = seen.health[group.arn]
@@ -122,7 +136,5 @@ def _obstacles(asked: Request, seen: Observed) -> Iterator[str]:
             yield f"{group_name(group.arn)} has no registered target"
         elif group.arn not in quiet and healthy < least:
             yield f"{group_name(group.arn)} has {healthy} healthy targets, needed {least} to begin with"
-    if seen.managed is not None:
-        ids = {target.id for targets in seen.health.values() for target in targets}
-        if deaf := sorted((set(asked.ids) & ids or ids) - seen.managed):
-            yield f"Systems Manager does not reach {', '.join(deaf)}: is the agent online?"
+    if seen.managed is not None and (deaf := sorted({member["id"] for member in queue} - seen.managed)):
+        yield f"Systems Manager does not reach {', '.join(deaf)}: is the agent online?"

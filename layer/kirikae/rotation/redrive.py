@@ -3,7 +3,7 @@
 https://docs.aws.amazon.com/step-functions/latest/dg/redrive-executions.html
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 from kirikae.clock import moment
@@ -62,31 +62,41 @@ def requeued(rotation: Rotation, health: Health) -> tuple[Rotation, Words | None
     return {**rotation, "out": out, "queue": [*queue, *rotation["queue"]]}, None
 
 
-def placed(rotation: Rotation, registered: Mapping[str, Member], found: Found, by: str) -> Rotation:
+def placed(
+    rotation: Rotation,
+    registered: Mapping[str, Member],
+    scaling_groups: Mapping[str, str],
+    aside: Mapping[str, str],
+    claimed: Container[str],
+) -> Rotation:
     """Return it with the targets that wait for their turn as they are registered now; one that has gone is left aside.
 
-    One that this execution has claimed is on its way out, and was registered as its document says.
+    scaling_groups: the Auto Scaling groups that instances are in now.  aside: why some are left as they are.  claimed:
+    those that this execution has claimed; they are on their way out, and were registered as its document says.
     """
     queue, gone = list[Member](), list[dict[str, str]]()
     for member in rotation["queue"]:
-        now = registered.get(member["id"])
-        if mine(found, member["id"], by):
+        target, now = member["id"], registered.get(member["id"])
+        if target in claimed:
             queue.append(member)
-        elif now:
-            queue.append({**member, "places": now["places"]})
+        elif now and target not in aside:
+            queue.append({**member, "places": now["places"], "scaling_group": scaling_groups.get(target, "")})
         else:
-            gone.append({"id": member["id"], "reason": "registered no more when its turn came"})
+            reason = aside[target] if now else "registered no more"
+            gone.append({"id": target, "reason": f"{reason} when its turn came"})
     return {**rotation, "queue": queue, "skipped": [*rotation["skipped"], *gone]} if gone or queue else rotation
 
 
 def moved(before: Rotation, now: Rotation) -> bool:
-    """Tell whether a target that waits for its turn is registered elsewhere than its document said before."""
+    """Tell whether a target that waits for its turn is, or is registered, elsewhere than its document said before."""
     return bool(now["queue"]) and _waiting(before) != _waiting(now)
 
 
-def _waiting(rotation: Rotation) -> set[tuple[str, str, int]]:
-    """Return target, group and port of every registration that waits for its turn."""
-    return {(m["id"], place["group"], place["port"]) for m in rotation["queue"] for place in m["places"]}
+def _waiting(rotation: Rotation) -> set[tuple[str, str, str, int]]:
+    """Return target, Auto Scaling group, group and port of every registration that waits for its turn."""
+    return {
+        (m["id"], m["scaling_group"], place["group"], place["port"]) for m in rotation["queue"] for place in m["places"]
+    }
 
 
 def returned(out: Iterable[Member], found: Found, by: str, health: Health) -> bool:

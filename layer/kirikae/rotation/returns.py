@@ -7,7 +7,7 @@ from typing import Any
 from kirikae.clock import moment
 from kirikae.ec2 import GONE
 from kirikae.notify import Words
-from kirikae.rotation.guard import added
+from kirikae.rotation.guard import SETTLE_SECONDS, added
 from kirikae.rotation.steps import elapsed, ended, pause, timed, wait
 from kirikae.rotation.world import Health, Member, Rotation
 
@@ -50,11 +50,14 @@ def back(
 def _patience(rotation: Rotation, refused: Mapping[str, str]) -> float:
     """Return how many seconds targets have to become healthy, from the beginning of the way back.
 
-    AWS may not take a target back before it has drained: the time of each begins when it is registered, or could be.
+    AWS may not take a target back before it has drained: the time of each begins when it is registered, or could be,
+    and health can be that of the new registration.
     """
     since, drain = moment(rotation["since"]), timedelta(seconds=rotation["drain_seconds"])
     begins = [since, *(moment(member["in_at"]) for member in rotation["out"] if "in_at" in member)]
-    begins += [moment(m["out_at"]) + drain for m in rotation["out"] if m["id"] in refused and "out_at" in m]
+    for member in (member for member in rotation["out"] if "out_at" in member):
+        out_at, settle = moment(member["out_at"]), timedelta(seconds=SETTLE_SECONDS)
+        begins.append(out_at + (max(drain, settle) if member["id"] in refused else settle))
     return rotation["healthy_timeout_seconds"] + (max(begins) - since).total_seconds()
 
 

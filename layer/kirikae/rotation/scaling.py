@@ -42,9 +42,7 @@ def stand_by(config: Config, instance_id: str, group_name: str) -> None:
     answer was lost, and the SDK's repetition of it is refused because the instance is not in service any more.
     https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_EnterStandby.html
     """
-    if standing_by([instance_id]):
-        return
-    group = _group(group_name)
+    group = described(group_name)
     smaller = group["DesiredCapacity"] - 1 if group else 0
     if group and smaller < group["MinSize"]:
         owed = _lowered(config, group_name, group["MinSize"], smaller)
@@ -60,7 +58,7 @@ def stand_by(config: Config, instance_id: str, group_name: str) -> None:
             raise
         if not patience.until(lambda: standing_by([instance_id]), bool):
             raise UnfinishedError(f"{instance_id} may be entering Standby: {error}") from error
-    patience.until(lambda: _group(group_name), lambda shown: instance_id in _away(shown))  # for whoever looks next
+    patience.until(lambda: described(group_name), lambda shown: instance_id in _away(shown))  # for whoever looks next
 
 
 def in_service(instance_id: str, group_name: str) -> str:
@@ -82,7 +80,7 @@ def restore_min_size(config: Config, group_name: str, back: Collection[str] = ()
     replaced then.  While AWS refuses a MinSize it stays owed, or while another stack, as its tag says, owes what this
     one has left.  One that somebody has set since stays.
     """
-    group = _group(group_name)
+    group = described(group_name)
     noted = memory.read(config).min_sizes.get(group_name)
     owed, lowered = noted or (_tagged(group), memory.ANY)
     if owed == memory.ANY:
@@ -93,7 +91,7 @@ def restore_min_size(config: Config, group_name: str, back: Collection[str] = ()
         return shown.get("MinSize") in ours and bool(back or lowered == memory.ANY or _away(shown))
 
     if group and not settled(group):
-        group = patience.until(lambda: _group(group_name), settled) or group
+        group = patience.until(lambda: described(group_name), settled) or group
     away, theirs = _away(group), group.get("MinSize") not in ours and _tagged(group) not in (memory.ANY, owed)
     if theirs or any(state not in ec2.GONE for state in ec2.instance_states(away - set(back)).values()):
         return
@@ -105,7 +103,7 @@ def restore_min_size(config: Config, group_name: str, back: Collection[str] = ()
         try:
             if owed >= group["MinSize"] and group["MinSize"] in ours:
                 aws.client("autoscaling").update_auto_scaling_group(AutoScalingGroupName=group_name, MinSize=owed)
-                patience.until(lambda: _group(group_name), lambda shown: shown.get("MinSize") == owed)
+                patience.until(lambda: described(group_name), lambda shown: shown.get("MinSize") == owed)
             aws.client("autoscaling").delete_tags(Tags=[_tag(group_name, str(owed))])
         except ClientError as error:  # whatever it is: it is remembered, and the next tick tries again
             logger.warning("MinSize cannot be restored", group=group_name, owed=owed, problem=str(error))
@@ -124,7 +122,7 @@ def _away(group: dict[str, Any]) -> set[str]:
     return {i["InstanceId"] for i in group.get("Instances", []) if i["LifecycleState"] in STANDING_BY}
 
 
-def _group(name: str) -> dict[str, Any]:
+def described(name: str) -> dict[str, Any]:
     """Return the group, empty if it was deleted.
 
     https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_DescribeAutoScalingGroups.html

@@ -14,6 +14,7 @@ POLL_SECONDS = 15
 LONGEST_POLL_SECONDS = 120  # while something healthy is waited for
 HELD_POLL_SECONDS = 300  # an execution has 25,000 events of history: a pause must be frugal
 HELD_LIMIT_SECONDS = 86400
+MOST_CHARACTERS = 8000  # of a reason: the table names each target that is not back, too
 GRACE_SECONDS = 300  # beyond what AWS says draining takes
 
 
@@ -24,8 +25,11 @@ def ended(rotation: Rotation, ending: Ending, reason: Words) -> Rotation:
 
 
 def said(words: Words) -> dict[str, str]:
-    """Return words as the document holds them."""
-    return {"en": words.en, "ja": words.ja or words.en}
+    """Return words as the document holds them: no more than it has room for."""
+    return {
+        tongue: text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}…"
+        for tongue, text in (("en", words.en), ("ja", words.ja or words.en))
+    }
 
 
 def timed(rotation: Rotation, phase: Phase, now: datetime) -> Rotation:

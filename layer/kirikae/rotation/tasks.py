@@ -11,6 +11,7 @@ from kirikae.notify import Words
 from kirikae.rotation import (
     claims,
     executions,
+    fleet,
     guard,
     known,
     mail,
@@ -69,7 +70,7 @@ def take_out(config: Config, event: Event) -> Rotation:
     state, lost = redrive.own(state, known.others(config, state["out"], by, seen))
     state, restless = redrive.requeued(state, seen)
     state = claims.adopted(state, found, by, seen)
-    before, state = state, redrive.placed(state, members(seen, groups, guard.unplaced(seen, asked)), found, by)
+    before, state = state, fleet.at_turn(config, state, members(seen, groups, guard.unplaced(seen, asked)), found, by)
     if not state["queue"] and not state["out"] and not lost:
         return steps.ended(state, "Finished", Words("every target is back and healthy", "全ターゲットが正常です"))
     if reason := lost or restless or _why_stop(config, state, execution["Id"]):
@@ -144,9 +145,8 @@ def back(config: Config, event: Event) -> Rotation:
     following = returns.back(state, sick, refused, slow, now)
     still = [member["id"] for member in following["out"]]
     settled = [member for member in state["out"] if member["id"] not in still]
-    for member in settled:
-        if member["id"] in sick and not guard.shortfall(member, seen, asked):
-            membership.take_out(member)
+    if failing := [member for member in settled if member["id"] in sick]:
+        moves.take_out_again(failing, asked, by)
     moves.close(config, settled, stopped.keys() | refused.keys())
     return returns.named(following, settled, seen)
 

@@ -133,6 +133,16 @@ class Terms:
 
 
 @dataclass(frozen=True)
+class ScalingGroup:
+    """An Auto Scaling group, as far as it tells what the Standby of an instance does to others."""
+
+    name: str
+    attached: tuple[str, ...] = ()  # what an instance leaves with Standby: ARNs of target groups, names of others
+    zones: Mapping[str, frozenset[str]] = field(default_factory=dict)  # its instances in service, by zone
+    rebalances: bool = True  # its zones, when their numbers differ
+
+
+@dataclass(frozen=True)
 class Observed:
     """The world as far as the plan of a whole rotation needs it."""
 
@@ -140,10 +150,12 @@ class Observed:
     health: Health
     terms: Mapping[str, Terms]  # by target group ARN
     scaling: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # instance -> group, life cycle state
+    states: Mapping[str, str] = field(default_factory=dict)  # instance -> its state as EC2 says it
+    scaling_groups: Mapping[str, ScalingGroup] = field(default_factory=dict)  # by name
     running: str = ""  # the older execution on the same groups
     hold: str = ""  # why nothing may begin
     sorry: bool = False  # the sorry page is on
-    document: str = ""  # what is wrong with the hook's document
+    documents: Mapping[str, str] = field(default_factory=dict)  # instance -> what is wrong with its hook's document
     managed: frozenset[str] | None = None  # instances that Systems Manager can reach; None: not asked
 
 
