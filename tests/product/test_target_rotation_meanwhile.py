@@ -803,3 +803,25 @@ def test_by_hand_it_is_said_where_a_group_left_the_parameter(new_site: Callable[
     site.account.advance(150)
     assert site.hand("register", instance_id=target)["healthy"] is True
     assert (site.registered(), site.claims()) == (before, [])
+
+
+def test_what_stands_by_comes_back_after_the_parameter_is_off(new_site: Callable[..., Site]) -> None:
+    site = new_site(RotationAllowStandby="true")
+    site.scaled()
+    site.deployed()
+    execution = site.begins({"hook": {"type": "approval", "timeout_seconds": 600}, "instance_ids": [site.ids[0]]})
+    site.reaches(execution, "Ask")
+    site.updated(RotationAllowStandby="false")
+    site.until(lambda: execution.status != "RUNNING", 7200)
+    site.account.advance(900)
+    assert {site.account.autoscaling.state(target) for target in site.ids} == {"InService"}
+
+
+def test_a_command_that_runs_is_waited_for_after_the_parameter_is_emptied(site: Site) -> None:
+    site.account.commands.answer = lambda *_: ("Success", 300)
+    execution = site.begins({"hook": HOOKS["ssm-command"], "instance_ids": [site.ids[0]]})
+    site.reaches(execution, "WaitForResult")
+    site.updated(RotationDocuments="")
+    site.until(lambda: execution.status != "RUNNING", 7200)
+    [command] = site.account.commands.sent
+    assert (execution.status, command.statuses[site.ids[0]]) == ("SUCCEEDED", "Success"), execution.cause
