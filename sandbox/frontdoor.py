@@ -398,12 +398,15 @@ class FrontDoor:
         return answered
 
     def _tags(self, arn: str) -> dict[str, str]:
-        """Return the tags of a resource of EC2 or load balancing; conditions on those of others are not used."""
+        """Return the tags of a resource; conditions on those of services that are not here are not used."""
         match arn.split(":")[2:3]:
             case ["ec2"]:
                 return dict(self.backend("ec2").tags.get(arn.rpartition("/")[2], {}))
             case ["elasticloadbalancing"]:
                 return dict(self.backend("elbv2").tagging_service.get_tag_dict_for_resource(arn))
+            case ["autoscaling"]:
+                group = self.backend("autoscaling").autoscaling_groups.get(arn.rpartition("/")[2])
+                return {tag["Key"]: tag["Value"] for tag in group.tags} if group else {}
         return {}
 
     def _run_before(self, request: wire.Request) -> None:

@@ -87,6 +87,15 @@ class Site:
         self.account.advance(30)
         return str(group)
 
+    def deletes(self, group: str) -> None:
+        """Delete a group that `another_group` made, with the listener in front of it."""
+        listeners = self.elb.describe_listeners(LoadBalancerArn=self.service.nlb_arn)["Listeners"]
+        for listener in listeners:
+            if listener["Port"] == 8443:
+                self.elb.delete_listener(ListenerArn=listener["ListenerArn"])
+        self.elb.delete_target_group(TargetGroupArn=group)
+        self.account.lag.catch_up("elbv2")
+
     def third(self) -> str:
         """Add an instance to the group."""
         ran = self.account.client("ec2").run_instances(

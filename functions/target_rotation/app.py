@@ -13,11 +13,13 @@ from kirikae.errors import InputError
 from kirikae.rotation import (
     by_hand,
     claims,
+    cut_off,
+    elsewhere,
     executions,
     guard,
     hook,
     known,
-    mail,
+    leftovers,
     membership,
     memory,
     restoration,
@@ -44,7 +46,7 @@ def restore(config: Config, ended: object = None) -> dict[str, Any]:
     if isinstance(ended, str) and ended == executions.arn(config, executions.name(ended)):
         executions.see_end(ended)
     telling.owed(config)
-    now, seen = clock.now(), membership.health(config.rotation_target_group_arns)
+    now, seen = clock.now(), membership.there(config.rotation_target_group_arns)
     remembered = memory.read_if_possible(config)
     found = known.known(config, seen, remembered or memory.Memory())
     left = restoration.left_out(found)
@@ -56,8 +58,7 @@ def restore(config: Config, ended: object = None) -> dict[str, Any]:
     back = restoration.worth_telling(found, closed, seen)
     lost = gone | gone_by_hand
     if back or lost:
-        added = [place for taken in back.values() for place in guard.added(taken.member, seen)]
-        telling.once(config, "restored", restoration.listed(back | lost), mail.restored(config, back, lost, added))
+        _tell(config, back, lost, found, seen)
     restoration.close(config, closed, gone, now)
     _forget(config, back_by_hand, gone_by_hand, seen)
     out = {target: problem for target, problem in problems.items() if problem and target not in gone}
@@ -67,7 +68,7 @@ def restore(config: Config, ended: object = None) -> dict[str, Any]:
         stuck = {left[target].by for target in out} | {one.by for one in found.hidden if one.member["id"] in out}
         _remember(config, found, remembered, stuck, closed | gone)
         if again := restoration.tag_again(found, {*back, *lost}, seen):
-            telling.once(config, "tagged", restoration.listed(again), mail.tagged_again(config, again))
+            telling.once(config, "tagged", restoration.listed(again), leftovers.tagged_again(config, again))
     if remembered and found.doubts:
         log.count("DoubtfulClaims")
     if ended is None and notify.nobody_hears(config.topic_arn):
@@ -81,11 +82,21 @@ def restore(config: Config, ended: object = None) -> dict[str, Any]:
     }
 
 
+def _tell(
+    config: Config, back: Mapping[str, known.Taken], lost: Mapping[str, known.Taken], found: known.Known, seen: Health
+) -> None:
+    """Mail what is back, and what never will be; what is not back everywhere has a further mail."""
+    added = [place for taken in back.values() for place in guard.added(taken.member, seen)]
+    partly = sorted({one.member["id"] for one in found.elsewhere if one.ended} & back.keys())
+    letter = leftovers.restored(config, back, lost, added, partly)
+    telling.once(config, "restored", restoration.listed({**back, **lost}), letter)
+
+
 def _forget(config: Config, back: Mapping[str, known.Taken], gone: Mapping[str, known.Taken], seen: Health) -> None:
     """Close what was taken out by hand and serves again, or never will; nobody was told of what is on other ports."""
     back = restoration.into_service(back)
     if moved := restoration.moved(back, seen):
-        telling.once(config, "moved", restoration.listed(moved), mail.moved(config, moved))
+        telling.once(config, "moved", restoration.listed(moved), leftovers.moved(config, moved))
     restoration.forget(config, {**back, **gone})
 
 
@@ -101,10 +112,11 @@ def _remember(
     stuck: how executions sign whose targets cannot come back yet; closed: what has come
     back, or never will, also of these.
     """
+    elsewhere.settle(config, found)
     over = frozenset(name for name in found.over if claims.mark(config, name) not in stuck)
     if over:
         for name in sorted(over):
-            tasks.cut_off(config, name)
+            cut_off.tell(config, name)
         memory.over(config, over)
     returned = {
         name: frozenset(target for target, taken in closed.items() if taken.by == claims.mark(config, name))

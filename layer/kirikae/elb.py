@@ -1,9 +1,12 @@
 """Target groups, their targets, and tags: reads return plain values, writes name their end state."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import batched
 from typing import Any, NamedTuple
+
+from botocore.exceptions import ClientError
 
 from kirikae import aws
 from kirikae.errors import one, part
@@ -66,6 +69,19 @@ class TargetGroup(NamedTuple):
 def group_name(target_group_arn: str) -> str:
     """Return the name in a target group's ARN."""
     return target_group_arn.split("/")[1]
+
+
+@contextmanager
+def unless_deleted() -> Iterator[None]:
+    """Pass over a call about a target group that does not exist any more.
+
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTargetHealth.html
+    """
+    try:
+        yield
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "TargetGroupNotFound":
+            raise
 
 
 def target_groups(target_group_arns: Iterable[str]) -> tuple[TargetGroup, ...]:

@@ -9,7 +9,7 @@ import pytest
 
 from kirikae import notify
 from kirikae.notify import Mail
-from kirikae.rotation import mail
+from kirikae.rotation import leftovers, mail
 from kirikae.rotation.known import Taken
 from kirikae.rotation.world import Config, Member, Place, Rotation
 
@@ -99,10 +99,10 @@ MAILS: dict[str, tuple[Mail, int, list[str]]] = {
     "failed, one is still out": (ended("Failed", out=[FIRST]), 0, ["What happened", "What to check"]),
     "refused": (ended("Refused", queue=[SECOND]), 0, ["What happened"]),
     "a dry run": (ended("DryRun", queue=[SECOND], **ASIDE), 0, ["What happened", "Left aside"]),
-    "left out before": (mail.restored(CONFIG, {"i-1": LEFT}, {}), 0, ["What happened", "What to check"]),
-    "left out before, and gone": (mail.restored(CONFIG, {}, {"i-1": LEFT}), 0, ["What happened"]),
-    "back on another port": (mail.moved(CONFIG, {"i-1": LEFT}), 0, ["What happened"]),
-    "out, without its tag": (mail.tagged_again(CONFIG, {"i-1": LEFT}), 0, ["What happened", "What to check"]),
+    "left out before": (leftovers.restored(CONFIG, {"i-1": LEFT}, {}), 0, ["What happened", "What to check"]),
+    "left out before, and gone": (leftovers.restored(CONFIG, {}, {"i-1": LEFT}), 0, ["What happened"]),
+    "back on another port": (leftovers.moved(CONFIG, {"i-1": LEFT}), 0, ["What happened"]),
+    "out, without its tag": (leftovers.tagged_again(CONFIG, {"i-1": LEFT}), 0, ["What happened", "What to check"]),
 }
 
 

@@ -18,6 +18,18 @@ def asked(site: Site, target: str) -> Callable[[], bool]:
     return lambda: f"your turn on {target}" in site.subjects[-1]
 
 
+def pasted(site: Site, command: str) -> None:
+    """Do what a person does who pastes a command of a mail."""
+    words = shlex.split(command)
+    given = dict(zip(words[3::2], words[4::2], strict=True))
+    if words[2] == "register-targets":
+        pairs = dict(part.split("=") for part in given["--targets"].split(","))
+        target = {key: int(value) if key == "Port" else value for key, value in pairs.items()}
+        site.elb.register_targets(TargetGroupArn=given["--target-group-arn"], Targets=[target])
+    else:
+        site.elb.remove_tags(ResourceArns=[given["--resource-arns"]], TagKeys=[given["--tag-keys"]])
+
+
 def test_a_target_that_somebody_deregistered_meanwhile_is_not_registered(site: Site) -> None:
     third = site.third()
     execution = site.begins({"hook": {"type": "approval"}, "instance_ids": [site.ids[0], third]})
@@ -782,3 +794,142 @@ def test_a_target_that_another_stack_is_just_taking_out_is_left_to_it(site: Site
     site.answers()
     site.until(lambda: execution.status != "RUNNING")
     assert execution.status == "SUCCEEDED"
+
+
+# What a group is no more, or no more named.
+
+
+@pytest.mark.parametrize("ends", ["answer", "abort"])
+def test_a_group_that_was_deleted_keeps_no_target_out_of_the_others_and_is_named(
+    new_site: Callable[..., Site], ends: str
+) -> None:
+    site = new_site()
+    second = site.another_group(8080)
+    site.deployed(RotationTargetGroupArns=f"{site.group},{second}")
+    execution = site.begins({"hook": {"type": "approval"}})
+    site.reaches(execution, "Ask")
+    site.deletes(second)
+    if ends == "answer":
+        site.answers()
+    else:
+        site.aborted(execution)
+    site.until(lambda: execution.status != "RUNNING")
+    site.account.advance(900)
+    assert site.health() == dict.fromkeys(site.ids, "healthy")
+    assert site.claims() == []
+    assert any("deleted" in mail.body and "second" in mail.body for mail in site.mails[2:])
+    told = len(site.mails)
+    site.account.advance(3600)  # the parameter names it still
+    assert len(site.mails) == told
+    tick = site.stack.resources["TargetRotationFunction"]
+    assert site.account.functions.invoke(tick, {"source": "aws.events"}).error is None
+
+
+def test_a_group_that_was_deleted_before_its_hook_ends_the_rotation(new_site: Callable[..., Site]) -> None:
+    site = new_site()
+    second = site.another_group(8080)
+    site.deployed(RotationTargetGroupArns=f"{site.group},{second}")
+    execution = site.begins({"hook": {"type": "approval"}})
+    site.reaches(execution, "WaitUntilDrained")
+    site.deletes(second)
+    site.until(lambda: execution.status != "RUNNING")
+    assert (execution.error, "Ask" in execution.states) == ("Stopped", False)
+    assert execution.cause == "second was deleted"
+    assert site.health() == dict.fromkeys(site.ids, "healthy")
+
+
+@pytest.mark.parametrize("left", [[], [8080]], ids=["of both groups", "of the deleted one only"])
+def test_a_group_that_was_deleted_refuses_no_registration_by_hand(
+    new_site: Callable[..., Site], left: list[int]
+) -> None:
+    site = new_site(RotationAllowStandby="true")
+    second = site.another_group(8080)
+    site.scaled()
+    site.account.autoscaling.group("asg").target_group_arns.clear()  # the targets were registered one by one
+    site.deployed(RotationTargetGroupArns=f"{site.group},{second}")
+    groups = {"target_group_arns": [second]} if left else {}
+    assert site.hand("deregister", instance_id=site.ids[0], **groups)["outcome"] == "changed"
+    site.account.advance(150)
+    site.deletes(second)
+    assert site.hand("status")["deleted"] == ["second"]
+    answer = site.hand("register", instance_id=site.ids[0])
+    assert answer["outcome"] == "changed", answer
+    assert "second was deleted" in answer["reason"]
+    site.account.advance(150)
+    assert site.hand("register", instance_id=site.ids[0])["healthy"] is True
+    assert site.hand("status")["out"] == {}
+    assert site.account.autoscaling.state(site.ids[0]) == "InService"
+
+
+@pytest.mark.parametrize("ends", ["answer", "abort"])
+def test_where_a_group_left_the_parameter_a_person_is_told_how_to_register(
+    new_site: Callable[..., Site], ends: str
+) -> None:
+    site = new_site()
+    second = site.another_group(8080)
+    site.deployed(RotationTargetGroupArns=f"{site.group},{second}")
+    before, target = site.registered(), site.ids[0]
+    execution = site.begins({"hook": {"type": "approval"}})
+    site.reaches(execution, "Ask")
+    site.updated(RotationTargetGroupArns=site.group)
+    if ends == "answer":
+        site.answers()
+    else:
+        site.aborted(execution)
+    site.until(lambda: execution.status != "RUNNING")
+    site.account.advance(3600)
+    lines = [line for mail in site.mails for line in mail.body.splitlines()]
+    commands = [line for line in lines if line.startswith("aws ") and second in line]
+    assert [line.split()[2] for line in commands] == ["register-targets", "remove-tags"]  # once
+    assert "registered as they were" not in "".join(mail.body for mail in site.mails)
+    assert site.health() == dict.fromkeys(site.ids, "healthy")
+    assert list(site.hand("status")["elsewhere"]) == [target]  # it is not forgotten
+    for line in commands:
+        pasted(site, line)
+    site.account.advance(900)
+    assert site.registered() == before
+    assert site.hand("status")["elsewhere"] == {}
+
+
+def test_by_hand_it_is_said_where_a_group_left_the_parameter(new_site: Callable[..., Site]) -> None:
+    site = new_site()
+    second, target = site.another_group(8080), site.ids[0]
+    site.deployed(RotationTargetGroupArns=f"{site.group},{second}")
+    before = site.registered()
+    site.hand("deregister", instance_id=target)
+    site.account.advance(150)
+    site.updated(RotationTargetGroupArns=site.group)
+    assert (
+        f"--target-group-arn {second} --targets Id={target},Port=8080"
+        in site.hand("register", instance_id=target)["reason"]
+    )
+    site.account.advance(900)
+    site.updated(RotationTargetGroupArns=f"{site.group},{second}")
+    assert list(site.hand("status")["out"]) == [target]
+    assert not site.hand("status")["not_believed"]
+    site.hand("register", instance_id=target)
+    site.account.advance(150)
+    assert site.hand("register", instance_id=target)["healthy"] is True
+    assert (site.registered(), site.claims()) == (before, [])
+
+
+def test_what_stands_by_comes_back_after_the_parameter_is_off(new_site: Callable[..., Site]) -> None:
+    site = new_site(RotationAllowStandby="true")
+    site.scaled()
+    site.deployed()
+    execution = site.begins({"hook": {"type": "approval", "timeout_seconds": 600}, "instance_ids": [site.ids[0]]})
+    site.reaches(execution, "Ask")
+    site.updated(RotationAllowStandby="false")
+    site.until(lambda: execution.status != "RUNNING", 7200)
+    site.account.advance(900)
+    assert {site.account.autoscaling.state(target) for target in site.ids} == {"InService"}
+
+
+def test_a_command_that_runs_is_waited_for_after_the_parameter_is_emptied(site: Site) -> None:
+    site.account.commands.answer = lambda *_: ("Success", 300)
+    execution = site.begins({"hook": HOOKS["ssm-command"], "instance_ids": [site.ids[0]]})
+    site.reaches(execution, "WaitForResult")
+    site.updated(RotationDocuments="")
+    site.until(lambda: execution.status != "RUNNING", 7200)
+    [command] = site.account.commands.sent
+    assert (execution.status, command.statuses[site.ids[0]]) == ("SUCCEEDED", "Success"), execution.cause

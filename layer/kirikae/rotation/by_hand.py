@@ -6,7 +6,7 @@ from typing import Any
 
 from kirikae import clock, ec2, elb
 from kirikae.errors import InputError
-from kirikae.rotation import claims, executions, guard, known, membership, memory, moves, steps, terms
+from kirikae.rotation import claims, elsewhere, executions, guard, known, membership, memory, moves, steps, terms
 from kirikae.rotation.claims import Claim
 from kirikae.rotation.known import Taken
 from kirikae.rotation.observe import Case, observe_one
@@ -94,7 +94,7 @@ def register(config: Config, event: Event) -> dict[str, Any]:
         memory.returned(config, member)
     state = {"id": member["id"], "healthy": not ailing, "wait_seconds": steps.POLL_SECONDS if ailing else 0}
     others = "".join(f"; others have registered it elsewhere: {place}" for place in guard.added(left, case.seen))
-    said = (ailing or f"{member['id']} is healthy") + others
+    said = "; ".join([(ailing or f"{member['id']} is healthy") + others, *case.elsewhere])
     return {"outcome": "changed" if changes else "unchanged", "reason": said, **state}
 
 
@@ -136,7 +136,7 @@ def _why_not(config: Config, event: Event, member: Member) -> str:
 def status(config: Config, event: Event) -> dict[str, Any]:  # noqa: ARG001 (every operation takes both)
     """Return what is registered where, what is out, and who is at work."""
     groups = config.rotation_target_group_arns
-    seen = membership.health(groups)
+    seen = membership.there(groups)
     found = known.known(config, seen, memory.read(config))
     return {
         "operation": "status",
@@ -145,6 +145,8 @@ def status(config: Config, event: Event) -> dict[str, Any]:  # noqa: ARG001 (eve
             for group, targets in seen.items()
         },
         "out": {target: {"by": one.by, "since": one.at.isoformat()} for target, one in found.taken.items()},
+        "elsewhere": elsewhere.problems(config, found.elsewhere),
+        "deleted": [elb.group_name(group) for group in groups if group not in seen],
         "of_other_stacks": {target: {"by": c.by, "since": c.at.isoformat()} for target, c in found.foreign.items()},
         "not_believed": dict(found.doubts),
         "running": executions.shown_older(config, "", groups),

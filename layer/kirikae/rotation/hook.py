@@ -4,14 +4,15 @@ import re
 
 from kirikae import clock, notify
 from kirikae.errors import InputError, ServingError, UnfinishedError
-from kirikae.rotation import claims, commands, known, mail, membership, redrive, steps
+from kirikae.rotation import claims, commands, deleted, known, mail, membership, redrive, steps
 from kirikae.rotation.world import Config, Event, Rotation
 
 
 def _see_out(config: Config, event: Event) -> None:
     """Raise ServingError unless what the document says is out is out: an execution may be redriven much later."""
     state: Rotation = event["rotation"]
-    seen, by = membership.health(state["groups"]), claims.mark(config, event["execution"]["Name"])
+    seen, by = membership.there(state["groups"]), claims.mark(config, event["execution"]["Name"])
+    state = deleted.without(state, seen)
     others = known.others(config, state["out"], by, seen)
     if problem := redrive.serving(state["out"], others, seen):
         raise ServingError(problem)

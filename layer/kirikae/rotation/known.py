@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from kirikae import clock, elb
 from kirikae.clock import moment
-from kirikae.rotation import claims, executions, memory
+from kirikae.rotation import claims, deleted, executions, memory
 from kirikae.rotation.claims import Claim
 from kirikae.rotation.executions import Execution
 from kirikae.rotation.memory import Memory
@@ -44,6 +44,7 @@ class Known:
     over: frozenset[str] = frozenset()  # executions in the memory that have ended, and long enough ago
     tags: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # by group, read after `seen`
     hidden: tuple[Taken, ...] = ()  # what an ended execution has out of other groups than who took the target last
+    elsewhere: tuple[Taken, ...] = ()  # what is out of groups that were not seen
 
     def tagged(self, group: str, target: str) -> bool:
         """Tell whether a tag on the group says that the target is out."""
@@ -74,13 +75,15 @@ def known(config: Config, seen: Health, remembered: Memory) -> Known:
     ordered = sorted(taken, key=lambda one: one.at)
     latest = _draining(signed, seen) | {one.member["id"]: one for one in ordered}
     here = {target: _within(one, seen) for target, one in latest.items()}
+    hidden = list(_hidden(ordered, latest))
     return Known(
         taken={target: one for target, one in here.items() if one.member["places"]},
         foreign=_foreign(signed),
         doubts=claims.unreadable(tags) | dict(_doubts(config, signed, latest, now)),
         over=frozenset(n for n in remembered.executions if settled(found[n], now)),
         tags=tags,
-        hidden=tuple(_within(one, seen) for one in _hidden(ordered, latest) if _within(one, seen).member["places"]),
+        hidden=tuple(_within(one, seen) for one in hidden if _within(one, seen).member["places"]),
+        elsewhere=tuple(_beyond((*latest.values(), *hidden), seen)),
     )
 
 
@@ -141,9 +144,15 @@ def _hidden(ordered: Iterable[Taken], latest: Mapping[str, Taken]) -> Iterator[T
 
 
 def _within(taken: Taken, seen: Health) -> Taken:
-    """Return it without places in other groups, or in such as the stack's parameters no longer name."""
-    places = [place for place in taken.member["places"] if place["group"] in seen]
-    return replace(taken, member={**taken.member, "places": places})
+    """Return it without places in other groups, in such as the stack's parameters no longer name, or were deleted."""
+    return replace(taken, member=deleted.within(taken.member, seen))
+
+
+def _beyond(out: Iterable[Taken], seen: Health) -> Iterator[Taken]:
+    """Yield what is out of other groups than those that were seen, with its places there only."""
+    for taken in out:
+        if places := [place for place in taken.member["places"] if place["group"] not in seen]:
+            yield replace(taken, member={**taken.member, "places": places})
 
 
 def _draining(signed: Iterable[tuple[str, Claim, str]], seen: Health) -> dict[str, Taken]:

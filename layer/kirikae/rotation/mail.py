@@ -1,6 +1,6 @@
 """The mails of a target rotation."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from shlex import quote
 from typing import assert_never
@@ -10,7 +10,6 @@ from kirikae.clock import moment
 from kirikae.elb import group_name
 from kirikae.notify import Mail, Section, Words
 from kirikae.rotation import missing, terms
-from kirikae.rotation.known import Taken
 from kirikae.rotation.world import Config, Member, Rotation
 
 
@@ -93,81 +92,6 @@ def ended(config: Config, state: Rotation, execution: str, now: datetime) -> Mai
         more=more,
         check=missing.missing(config, state),
     )
-
-
-def restored(config: Config, back: Mapping[str, Taken], gone: Mapping[str, Taken], added: Sequence[str] = ()) -> Mail:
-    """Return the mail about what ended executions had left out; added: where others have registered it besides."""
-    what = [
-        Words(
-            f"An execution that has ended had left these out. They are registered as they were:\n{_lines(back, 'en')}",
-            f"終了した実行が切り離したままのターゲットを、元どおり再登録しました:\n{_lines(back, 'ja')}",
-        ),
-        Words(
-            f"These stay out, because their instances are terminated:\n{_lines(gone, 'en')}\nIf Standby had "
-            f"lowered a MinSize for them, it is restored by itself; Auto Scaling launches what it asks for.",
-            f"次のインスタンスは終了 (terminated) しているため、再登録しません:\n{_lines(gone, 'ja')}\nStandby の"
-            f"ために下げた MinSize は自動で元に戻り、必要に応じて Auto Scaling が代わりのインスタンスを起動します。",
-        ),
-    ]
-    others = "\n".join(added)
-    what.append(
-        Words(f"Others have registered these besides; they stay:\n{others}", f"他から追加登録されています:\n{others}")
-    )
-    what_became = f"{len(back)} targets left out are registered again"
-    if not back:
-        what_became = f"{len(gone)} targets left out stay out, terminated"
-    return notify.mail(
-        config,
-        f"rotation: {what_became}",
-        happened=notify.lines(words for words, those in zip(what, (back, gone, added), strict=True) if those),
-        check=Words(
-            "That they become healthy, and whether their maintenance was complete.",
-            "正常になること、および保守作業が完了していたかを確認してください。",
-        )
-        if back
-        else None,
-    )
-
-
-def tagged_again(config: Config, out: Mapping[str, Taken]) -> Mail:
-    """Return the mail about targets that are out and had lost the tags that say so."""
-    return notify.mail(
-        config,
-        f"rotation: {len(out)} targets are out, their tags had been removed",
-        happened=Words(
-            f"Something removed the tags kirikae:out:… that say so. They are written again:\n{_lines(out, 'en')}",
-            f"切り離し中を示すタグ kirikae:out:… が削除されていたため、再度付与しました:\n{_lines(out, 'ja')}",
-        ),
-        check=Words(
-            "What removes tags that it does not know. Terraform leaves them alone with ignore_tags "
-            '{ key_prefixes = ["kirikae:"] } in its provider. The targets come back all the same.',
-            "タグを削除した仕組みを確認してください。Terraform では provider に ignore_tags "
-            '{ key_prefixes = ["kirikae:"] } を設定します。タグがなくてもターゲットは元に戻ります。',
-        ),
-    )
-
-
-def moved(config: Config, back: Mapping[str, Taken]) -> Mail:
-    """Return the mail about targets, taken out by hand, that somebody has registered on other ports since."""
-    return notify.mail(
-        config,
-        f"rotation: {len(back)} targets are back on other ports",
-        happened=Words(
-            f"They were taken out by hand and serve again, but where they were not before. They count as back, and how "
-            f"they were registered is forgotten:\n{_lines(back, 'en')}",
-            f"手動で切り離したターゲットが、以前と異なるポートで登録され正常です。"
-            f"復帰したものとして扱い、以前の登録内容は破棄しました:\n{_lines(back, 'ja')}",
-        ),
-    )
-
-
-def _lines(out: Mapping[str, Taken], language: str) -> str:
-    """Return a line for each target: who took it out, since when, from where."""
-    lines = []
-    for target, taken in out.items():
-        places = ", ".join(f"{group_name(place['group'])}:{place['port']}" for place in taken.member["places"])
-        lines.append(f"{target}: {taken.by.rpartition(':')[2]} {notify.at(taken.at).of(language)}, {places}")
-    return "\n".join(lines)
 
 
 def _table(state: Rotation) -> list[Section]:

@@ -19,6 +19,15 @@ def health(groups: Iterable[str]) -> Health:
     return {group: elb.target_health(group) for group in groups}
 
 
+def there(groups: Iterable[str]) -> Health:
+    """Return the targets of every group that exists: one that was deleted keeps no target out of the others."""
+    found = {}
+    for group in groups:
+        with elb.unless_deleted():
+            found[group] = elb.target_health(group)
+    return found
+
+
 def health_without(member: Member, groups: Collection[str]) -> Health:
     """Look until health shows that a target has left, or the patience is over; return what it shows."""
     places = len(member["places"])
@@ -74,12 +83,14 @@ def take_out(member: Member) -> None:
 def put_back(member: Member, places: list[Place]) -> str:
     """Register the target exactly as it was, group by group; return why Elastic Load Balancing does not take it, or "".
 
-    A group that refuses it keeps it from no other group.  To register what is registered changes nothing.
+    A group that refuses it keeps it from no other group; one that was deleted, from none at all.  To register what is
+    registered changes nothing.
     """
     problems = list[str]()
     for group, of_group in by_group(places).items():
         try:
-            elb.register_targets(group, [description(member, place) for place in of_group])
+            with elb.unless_deleted():
+                elb.register_targets(group, [description(member, place) for place in of_group])
         except ClientError as error:  # whatever it is: each target and each group by itself, and all are named
             said = f"{error.response['Error']['Code']}: {error.response['Error']['Message']}"
             problems.append(f"{member['id']} cannot be registered in {elb.group_name(group)}: {said}")

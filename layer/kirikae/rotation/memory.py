@@ -4,37 +4,22 @@ The tags on the groups say the same to people, but whoever may tag a group write
 executions are named only: which targets they have out, they know themselves.
 """
 
-import contextlib
-import json
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from kirikae import aws, log, patience, ssm
-from kirikae.clock import iso, moment
-from kirikae.errors import InputError
 from kirikae.rotation.claims import Claim
-from kirikae.rotation.world import Config, Member, Place
-
-ANY = -1  # nobody has noted which MinSize
-_MOST_CHARACTERS = 4096  # of a standard parameter's value
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Executions that may have targets out, by name, what operations by hand took out, and what Standby lowered."""
-
-    executions: frozenset[str] = frozenset()
-    by_hand: Mapping[str, Claim] = field(default_factory=dict)
-    returned: Mapping[str, frozenset[str]] = field(default_factory=dict)  # of executions that have others out still
-    min_sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # Auto Scaling group -> owed, lowered to
+from kirikae.rotation.stored import ANY as ANY
+from kirikae.rotation.stored import Memory as Memory
+from kirikae.rotation.stored import meant, text_of
+from kirikae.rotation.world import Config, Member
 
 
 def read(config: Config) -> Memory:
     """Return what is remembered; nothing if the parameter does not exist yet, or holds what was never written here."""
-    return _meant(config, _read(config.rotation_parameter)[0])
+    return meant(config, _read(config.rotation_parameter)[0])
 
 
 def read_if_possible(config: Config) -> Memory | None:
@@ -53,14 +38,14 @@ def change(config: Config, edit: Callable[[Memory], Memory], wrote: int = 0) -> 
     """
     name = config.rotation_parameter
     text, version = _read(f"{name}:{wrote}" if wrote else name)
-    before = _meant(config, text)
+    before = meant(config, text)
     if (after := edit(before)) == before:
         return version
     while True:  # Systems Manager has no conditional write: what others wrote since the read has this change put on top
-        written = ssm.put(name, text := _text(name, after))
+        written = ssm.put(name, text := text_of(name, after))
         if (last := ssm.replaced(name, text, version, written)) == version:
             return written
-        after, version = edit(_meant(config, _read(f"{name}:{last}")[0])), written
+        after, version = edit(meant(config, _read(f"{name}:{last}")[0])), written
 
 
 def begun(config: Config, execution: str) -> None:
@@ -134,67 +119,3 @@ def _read(name: str) -> tuple[str, int]:
             raise
         return "{}", 0
     return found["Value"], found["Version"]
-
-
-def _text(name: str, memory: Memory) -> str:
-    """Return it as the parameter holds it; raise InputError if there is no room for it."""
-    held = {target: [iso(claim.at), claim.by, *map(_stored, claim.places)] for target, claim in memory.by_hand.items()}
-    stored: dict[str, Any] = {"executions": sorted(memory.executions), "by_hand": held}
-    if memory.returned:
-        stored["returned"] = {name: sorted(targets) for name, targets in memory.returned.items()}
-    stored |= {"min_sizes": dict(memory.min_sizes)} if memory.min_sizes else {}
-    text = json.dumps(stored, separators=(",", ":"))
-    if len(text) > _MOST_CHARACTERS:
-        raise InputError(f"{name} has no room for more targets that are out by hand; register some of them first")
-    return text
-
-
-def _stored(place: Place) -> list[str | int]:
-    return [_short(place["group"]), place["port"], place["zone"], place["quic_server_id"]]
-
-
-def _meant(config: Config, text: str) -> Memory:
-    """Return what a text means; of what is not understood, or concerns another group now, nothing."""
-    try:
-        known = json.loads(text)
-    except ValueError:  # written by hand: the tags and the executions must do
-        known = None
-    known = known if isinstance(known, dict) else {}
-    told = _each(known.get("by_hand"), lambda parts: _claim(config, *parts))
-    executions = known.get("executions")
-    return Memory(
-        executions=frozenset(map(str, executions if isinstance(executions, list) else [])),
-        by_hand={target: claim for target, claim in told.items() if claim.places},
-        returned=_each(known.get("returned"), lambda ids: frozenset(map(str, ids))),
-        min_sizes=_each(known.get("min_sizes"), _sizes),
-    )
-
-
-def _each[T](entries: Any, meaning: Callable[[Any], T]) -> dict[str, T]:
-    """Return what the entries mean, without those that are not understood: a person may have written one."""
-    meant: dict[str, T] = {}
-    for name, entry in entries.items() if isinstance(entries, dict) else ():
-        with contextlib.suppress(ValueError, TypeError, AttributeError):
-            meant[name] = meaning(entry)
-    return meant
-
-
-def _claim(config: Config, at: str, by: str, *places: Any) -> Claim:
-    groups = {_short(arn): arn for arn in config.rotation_target_group_arns}
-    ours = tuple(
-        Place(group=groups[group], port=int(port), zone=zone, quic_server_id=quic_server_id)
-        for group, port, zone, quic_server_id in places
-        if group in groups
-    )
-    return Claim(moment(at), by, ours)
-
-
-def _sizes(noted: Any) -> tuple[int, int]:
-    """Return what is owed and lowered to; earlier releases noted only what is owed."""
-    owed, smaller = noted if isinstance(noted, list) else (noted, ANY)
-    return int(owed), int(smaller)
-
-
-def _short(target_group_arn: str) -> str:
-    """Return what tells a target group from the others of the account: name and id."""
-    return target_group_arn.partition(":targetgroup/")[2]

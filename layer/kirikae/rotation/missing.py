@@ -5,7 +5,8 @@ from shlex import quote
 
 from kirikae import notify
 from kirikae.notify import Words
-from kirikae.rotation.world import Config, Member, Rotation, description
+from kirikae.rotation.claims import TAG
+from kirikae.rotation.world import Config, Member, Rotation, by_group, description
 
 
 def missing(config: Config, state: Rotation) -> Words | None:
@@ -35,10 +36,18 @@ def _commands(config: Config, away: Iterable[Member]) -> Iterator[str]:
         if member["scaling_group"] and "in_at" not in member:
             arguments = f"--auto-scaling-group-name {quote(member['scaling_group'])} --instance-ids {member['id']}"
             yield notify.aws_command(config, "autoscaling exit-standby", arguments)
-        for place in member["places"]:
-            target = ",".join(f"{key}={value}" for key, value in description(member, place).items())
-            arguments = f"--target-group-arn {place['group']} --targets {target}"
-            yield notify.aws_command(config, "elbv2 register-targets", arguments)
+        yield from registrations(config, member)
+
+
+def registrations(config: Config, member: Member, *, tagged: bool = False) -> Iterator[str]:
+    """Yield the commands that register a target in its places, and remove the tags that say that it is out, if any."""
+    for place in member["places"]:
+        target = ",".join(f"{key}={value}" for key, value in description(member, place).items())
+        arguments = f"--target-group-arn {place['group']} --targets {target}"
+        yield notify.aws_command(config, "elbv2 register-targets", arguments)
+    for group in by_group(member["places"]) if tagged else ():
+        arguments = f"--resource-arns {group} --tag-keys {TAG}{member['id']}"
+        yield notify.aws_command(config, "elbv2 remove-tags", arguments)
 
 
 def _terminated(gone: Iterable[Member]) -> Iterator[Words]:

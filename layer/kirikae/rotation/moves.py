@@ -9,7 +9,7 @@ from kirikae import clock, ec2, elb, hold, listeners, patience
 from kirikae.errors import UnfinishedError
 from kirikae.notify import Words
 from kirikae.rotation import claims, fleet, guard, membership, scaling
-from kirikae.rotation.claims import Found
+from kirikae.rotation.claims import Claim, Found
 from kirikae.rotation.world import Config, Health, Member, Place, Terms, by_group
 
 # Auto Scaling terminates what it finds so when it is in service; nothing that has gone for good is lost by that.
@@ -33,14 +33,8 @@ def leave(
     groups = list(by_group(member["places"]))
     now, seen, found = clock.now(), membership.health(groups), membership.claims(groups)
     tried = claims.mine(found, member["id"], by)
-    for other in claims.others(found, member["id"], by):
-        claimed: Member = {**member, "places": list(other.places)}  # believed as far as health shows it
-        if guard.absent(member, seen) or any(
-            guard.state_of(claimed, place, seen) == "draining" for place in other.places
-        ):
-            return f"{member['id']} is out already, by {other.by}"
-        if abs(now - other.at) < timedelta(seconds=claims.CLAIM_SECONDS):  # whatever health shows
-            return f"{member['id']} is leaving, by {other.by}"
+    if problem := _taken(member, seen, claims.others(found, member["id"], by), now):
+        return problem
     if short := _short(member, seen, terms, {*out, *claims.leaving(found, "", now)}):
         return short
     shown, problem = _claim(member, by, now)
@@ -49,8 +43,8 @@ def leave(
         if not tried and not claims.others(shown, member["id"], by):
             membership.unclaim(member)
         return problem
-    ours = tried or guard.absent(member, seen)  # an earlier try may have put it into Standby
-    if member["scaling_group"] and (problem := _stand_by(config, member, terms, ours=bool(ours))):
+    ours = bool(tried or guard.absent(member, seen))  # an earlier try may have put it into Standby
+    if member["scaling_group"] and (problem := _stand_by(config, member, terms, ours=ours)):
         if not tried:
             close(config, [member], away=[member["id"]])  # not brought out of Standby, where others may have it
         return problem
@@ -59,6 +53,18 @@ def leave(
     if not short and wanted():
         return ""
     return undo(config, member, short or "the execution was aborted")
+
+
+def _taken(member: Member, seen: Health, others: Iterable[Claim], now: datetime) -> str:
+    """Return by whom else the target is out or, whatever health shows, about to leave; "" if nobody has it."""
+    for other in others:
+        # A claim is believed as far as health shows it.
+        drains = "draining" in [guard.state_of(member, place, seen) for place in other.places]
+        if drains or guard.absent(member, seen):
+            return f"{member['id']} is out already, by {other.by}"
+        if abs(now - other.at) < timedelta(seconds=claims.CLAIM_SECONDS):
+            return f"{member['id']} is leaving, by {other.by}"
+    return ""
 
 
 def undo(config: Config, member: Member, why: str) -> str:
@@ -71,10 +77,7 @@ def undo(config: Config, member: Member, why: str) -> str:
 
 
 def _stand_by(config: Config, member: Member, rotated: Container[str], *, ours: bool) -> str:
-    """Put the instance of a target that is claimed into Standby; return why that is not possible, or "".
-
-    ours: who has begun to take it out may find it there.  Another one has it at work, and would find it in service.
-    """
+    """Put the instance of a claimed target into Standby, or find it there if it is ours; return why not, or ""."""
     if scaling.standing_by([member["id"]]):
         return "" if ours else f"{member['id']} is in Standby of Auto Scaling group {member['scaling_group']} already"
     if harm := next(fleet.harm(config, fleet.read(member["scaling_group"]), member["id"], rotated), ""):

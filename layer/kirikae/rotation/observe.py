@@ -1,7 +1,7 @@
 """Read what a whole rotation is judged by, and what a single operation by hand is."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from kirikae import clock, ec2, elb, env
@@ -9,6 +9,7 @@ from kirikae.errors import InputError
 from kirikae.rotation import (
     claims,
     commands,
+    elsewhere,
     executions,
     fleet,
     guard,
@@ -67,6 +68,7 @@ class Case:
     seen: Health
     asked: Mapping[str, Terms]
     standing_by: bool  # it was taken out, and its instance is in Standby, or on its way there
+    elsewhere: Sequence[str]  # where it cannot be registered any more, and how a person can
 
     @property
     def fresh(self) -> bool:
@@ -81,9 +83,11 @@ def observe_one(config: Config, event: Event) -> Case:
         raise InputError(f"instance_id is {target!r}, expected the id of a target, like i-0123456789abcdef0")
     if not isinstance(groups, list) or not groups or any(g not in config.rotation_target_group_arns for g in groups):
         raise InputError(f"target_group_arns is {groups!r}, expected groups of RotationTargetGroupArns")
-    described = elb.target_groups(groups)
-    seen = membership.health(groups)
+    seen = membership.there(groups)
+    described = elb.target_groups(seen)
     found = known.known(config, seen, memory.read(config))
+    away = _elsewhere(config, found, target, groups)
+    said = elsewhere.problems(config, away).get(target, ())
     taken, foreign = found.taken.get(target), found.foreign.get(target)
     theirs = Member(id=target, places=list(foreign.places), scaling_group="") if foreign else None
     empty_zones = event.get("empty_zones") is True
@@ -91,11 +95,23 @@ def observe_one(config: Config, event: Event) -> Case:
     placed = members(seen, described, guard.unplaced(seen, asked)).get(target)
     member = claims.whole(placed, taken.member if taken else theirs) or members(seen, described).get(target)
     if member is None:
-        why = found.doubts.get(claims.TAG + target) or "nothing says that it was"
+        why = "; ".join(said) or found.doubts.get(claims.TAG + target) or "nothing says that it was"
         raise InputError(f"{target} is registered in none of {', '.join(groups)}, and {why}")
     scaling_group, state = scaling.places([target]).get(target, ("", "")) if ec2.is_id(target) else ("", "")
-    member, standing_by = {**member, "scaling_group": scaling_group}, state in scaling.STANDING_BY and bool(taken)
-    return Case(member, taken, _owner(found, member, seen), seen, asked, standing_by)
+    standing_by = state in scaling.STANDING_BY and bool(taken or away)
+    member = {**member, "scaling_group": scaling_group}
+    return Case(member, taken, _owner(found, member, seen), seen, asked, standing_by, said)
+
+
+def _elsewhere(config: Config, found: Known, target: str, groups: Collection[str]) -> list[Taken]:
+    """Return what is out of groups that were deleted, or that RotationTargetGroupArns no longer names, of a target."""
+    others = set(config.rotation_target_group_arns).difference(groups)  # which were not asked for
+    beyond = ((one, [p for p in one.member["places"] if p["group"] not in others]) for one in found.elsewhere)
+    return [
+        replace(one, member={**one.member, "places": places})
+        for one, places in beyond
+        if places and one.member["id"] == target
+    ]
 
 
 def _owner(found: Known, member: Member, seen: Health) -> str:

@@ -20,6 +20,9 @@ def left_out(found: Known) -> dict[str, Taken]:
     left = {target: taken for target, taken in found.taken.items() if taken.ended}
     for one in found.hidden:
         left[one.member["id"]] = _both(one, left.get(one.member["id"]))
+    for one in found.elsewhere:  # nothing can be registered there, but nothing is out for it any more either
+        if one.ended:
+            left.setdefault(one.member["id"], replace(one, member={**one.member, "places": []}))
     places = scaling.places(filter(ec2.is_id, left))
     at_work = {target for target, taken in found.taken.items() if target in left and not taken.ended}
     scaled = {target: "" if target in at_work else group for target, (group, _) in places.items()}  # let it stand by

@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import cast
 
-from kirikae import clock, ec2, elb, log
+from kirikae import clock, elb, log
 from kirikae.elb import TargetGroup
 from kirikae.notify import Words
 from kirikae.rotation import (
     claims,
+    deleted,
     executions,
     fleet,
     guard,
@@ -46,16 +46,16 @@ def _seen(
     config: Config, state: Rotation, groups: Sequence[TargetGroup] = ()
 ) -> tuple[Health, Mapping[str, Terms], Found]:
     """Read the health of the rotation's targets, what their groups ask, and who has what out."""
-    groups, seen = groups or elb.target_groups(state["groups"]), membership.health(state["groups"])
+    seen = membership.there(state["groups"])
     asked = terms.read(
-        groups,
+        groups or elb.target_groups(seen),
         seen,
         config.least,
         ids=[member["id"] for member in (*state["queue"], *state["out"])],
         unused=state["unused"],
         empty_zones=state.get("empty_zones", False),
     )
-    return seen, asked, membership.claims(state["groups"])
+    return seen, asked, membership.claims(seen)
 
 
 def take_out(config: Config, event: Event) -> Rotation:
@@ -116,6 +116,8 @@ def drained(config: Config, event: Event) -> Rotation:
     """See whether everything that is out is drained; what was put back meanwhile leaves anew."""
     state: Rotation = redrive.timed_anew(event["rotation"], event["execution"])
     seen, asked, found = _seen(config, state)
+    if "ending" in (state := deleted.without(state, seen)):
+        return state
     if redrive.returned(state["out"], found, claims.mark(config, event["execution"]["Name"]), seen):
         return {**state, "next": "take-out"}
     return _drained(state, seen, asked, found)
@@ -134,6 +136,7 @@ def back(config: Config, event: Event) -> Rotation:
     now, by = clock.now(), claims.mark(config, event["execution"]["Name"])
     state = steps.failed(redrive.timed_anew(event["rotation"], event["execution"]))
     seen, asked, found = _seen(config, state)
+    state = deleted.without(state, seen)
     state, lost = redrive.own(state, known.others(config, state["out"], by, seen))
     state = claims.adopted(state, found, by, seen)
     if lost and "ending" not in state:
@@ -165,34 +168,3 @@ def finish(config: Config, event: Event) -> Rotation:
     if state["ending"] == "Refused":
         log.count("Refused")
     return state
-
-
-def cut_off(config: Config, name: str) -> None:
-    """Mail how an execution ended that Step Functions has ended, like one whose history was full, before `finish`."""
-    arn = executions.arn(config, name)
-    found = executions.described(arn)
-    if found is None or found.stopped is None or not found.problem:
-        return
-    about = f"{name}, {(found.redriven or found.started).isoformat()}"
-    if telling.knows(config, "ended", about):
-        return
-    empty: Rotation = {"groups": [], "out": [], "done": []}
-    documents = executions.documents(arn) or ()
-    state: Rotation = next((cast("Rotation", each) for each in documents if "out" in each and "queue" in each), empty)
-    seen, ja = membership.health(state["groups"]), "Step Functions が実行を終了しました"
-    states = ec2.instance_states(member["id"] for member in state["out"] if member["id"].startswith("i-"))
-    out: list[Member] = [
-        {**member, "gone": True}
-        if states.get(member["id"]) in ec2.GONE
-        else {**member, "scaling_group": ""}  # brought out of Standby since
-        for member in state["out"]
-    ]
-    rows = [
-        returns.row(member, "put back", "not registered" if guard.absent(member, seen) else "", found.stopped)
-        for member in out
-    ]
-    reason = Words(f"Step Functions ended it: {found.problem}", f"{ja}: {found.problem}")
-    ended: Rotation = {**state, "out": [], "done": [*state["done"], *rows]}
-    made = steps.finished(steps.ended(ended, "Failed", reason))
-    made = returns.named(made, state["out"], seen)
-    telling.once(config, "ended", about, mail.ended(config, made, name, found.stopped))

@@ -1,0 +1,142 @@
+"""The mails about what was left out: what is back, what is not everywhere, and what had lost its tags."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from kirikae import notify
+from kirikae.elb import group_name
+from kirikae.notify import Mail, Words
+from kirikae.rotation import missing
+from kirikae.rotation.known import Taken
+from kirikae.rotation.world import Config, by_group
+
+
+def restored(
+    config: Config,
+    back: Mapping[str, Taken],
+    gone: Mapping[str, Taken],
+    added: Sequence[str] = (),
+    partly: Collection[str] = (),
+) -> Mail:
+    """Return the mail about what ended executions had left out.
+
+    added: where others have registered it besides.  partly: targets that are not back everywhere, of which another mail
+    tells.
+    """
+    what = [
+        _registered(back, partly),
+        Words(
+            f"These stay out, because their instances are terminated:\n{_lines(gone, 'en')}\nIf Standby had "
+            f"lowered a MinSize for them, it is restored by itself; Auto Scaling launches what it asks for.",
+            f"次のインスタンスは終了 (terminated) しているため、再登録しません:\n{_lines(gone, 'ja')}\nStandby の"
+            f"ために下げた MinSize は自動で元に戻り、必要に応じて Auto Scaling が代わりのインスタンスを起動します。",
+        ),
+    ]
+    others = "\n".join(added)
+    what.append(
+        Words(f"Others have registered these besides; they stay:\n{others}", f"他から追加登録されています:\n{others}")
+    )
+    what_became = f"{len(back)} targets left out are registered again"
+    if not back:
+        what_became = f"{len(gone)} targets left out stay out, terminated"
+    return notify.mail(
+        config,
+        f"rotation: {what_became}",
+        happened=notify.lines(words for words, those in zip(what, (back, gone, added), strict=True) if those),
+        check=Words(
+            "That they become healthy, and whether their maintenance was complete.",
+            "正常になること、および保守作業が完了していたかを確認してください。",
+        )
+        if back
+        else None,
+    )
+
+
+def tagged_again(config: Config, out: Mapping[str, Taken]) -> Mail:
+    """Return the mail about targets that are out and had lost the tags that say so."""
+    return notify.mail(
+        config,
+        f"rotation: {len(out)} targets are out, their tags had been removed",
+        happened=Words(
+            f"Something removed the tags kirikae:out:… that say so. They are written again:\n{_lines(out, 'en')}",
+            f"切り離し中を示すタグ kirikae:out:… が削除されていたため、再度付与しました:\n{_lines(out, 'ja')}",
+        ),
+        check=Words(
+            "What removes tags that it does not know. Terraform leaves them alone with ignore_tags "
+            '{ key_prefixes = ["kirikae:"] } in its provider. The targets come back all the same.',
+            "タグを削除した仕組みを確認してください。Terraform では provider に ignore_tags "
+            '{ key_prefixes = ["kirikae:"] } を設定します。タグがなくてもターゲットは元に戻ります。',
+        ),
+    )
+
+
+def moved(config: Config, back: Mapping[str, Taken]) -> Mail:
+    """Return the mail about targets, taken out by hand, that somebody has registered on other ports since."""
+    return notify.mail(
+        config,
+        f"rotation: {len(back)} targets are back on other ports",
+        happened=Words(
+            f"They were taken out by hand and serve again, but where they were not before. They count as back, and how "
+            f"they were registered is forgotten:\n{_lines(back, 'en')}",
+            f"手動で切り離したターゲットが、以前と異なるポートで登録され正常です。"
+            f"復帰したものとして扱い、以前の登録内容は破棄しました:\n{_lines(back, 'ja')}",
+        ),
+    )
+
+
+def names(taken: Taken) -> list[str]:
+    """Return the names of the groups that a target was taken out of."""
+    return [group_name(group) for group in by_group(taken.member["places"])]
+
+
+def _lines(out: Mapping[str, Taken], language: str) -> str:
+    """Return a line for each target: who took it out, since when, from where."""
+    lines = []
+    for target, taken in out.items():
+        places = ", ".join(f"{group_name(place['group'])}:{place['port']}" for place in taken.member["places"])
+        lines.append(f"{target}: {taken.by.rpartition(':')[2]} {notify.at(taken.at).of(language)}, {places}")
+    return "\n".join(lines)
+
+
+def _registered(back: Mapping[str, Taken], partly: Collection[str]) -> Words:
+    """Return what was registered again; a further mail says where that is not possible."""
+    en, ja = _lines(back, "en"), _lines(back, "ja")
+    if not partly:
+        return Words(
+            f"An execution that has ended had left these out. They are registered as they were:\n{en}",
+            f"終了した実行が切り離したままのターゲットを、元どおり再登録しました:\n{ja}",
+        )
+    but = ", ".join(partly)
+    return Words(
+        f"An execution that has ended had left these out. They are registered again where the stack may do it; "
+        f"a further mail names the groups where {but} is not back:\n{en}",
+        f"終了した実行が切り離したままのターゲットを、可能なグループに再登録しました。"
+        f"{but} が戻っていないグループは別のメールで通知します:\n{ja}",
+    )
+
+
+def elsewhere(config: Config, out: Mapping[str, Taken], deleted: Mapping[str, Taken]) -> Mail:
+    """Return the mail about targets that the stack cannot register everywhere where they were: a person has to."""
+    said = [
+        Words(
+            f"These are out of groups that RotationTargetGroupArns no longer names, so the stack may not register them "
+            f"there, nor remove the tags that say so:\n{_lines(out, 'en')}",
+            f"次のターゲットは、RotationTargetGroupArns から外れたグループから切り離されたままです。"
+            f"このスタックには再登録もタグの削除もできません:\n{_lines(out, 'ja')}",
+        )
+    ]
+    said = said if out else []
+    if deleted:
+        said.append(
+            Words(
+                f"The groups of these were deleted, so nothing is registered there:\n{_lines(deleted, 'en')}",
+                f"次のグループは削除されたため、再登録しません:\n{_lines(deleted, 'ja')}",
+            )
+        )
+    undo = Words("To register them as they were:", "元どおり再登録するコマンド:")
+    commands = [line for taken in out.values() for line in missing.registrations(config, taken.member, tagged=True)]
+    return notify.mail(
+        config,
+        f"rotation: {len(out.keys() | deleted.keys())} targets are not back in every group",
+        happened=notify.lines(said),
+        undo=notify.with_commands(undo, commands) if commands else None,
+    )
