@@ -2084,6 +2084,79 @@ def test_a_schedules_start_does_not_shorten_the_window_of_a_person(
     assert [subject[:14] for subject in site.subjects] == ["maintenance ON", "maintenance OF"]
 
 
+LONGER = {"type": "start", "window": "scheduled", "minutes": 60}
+
+
+def _scheduled(new_site: Callable[..., Site], **more: str) -> Site:
+    """Return a site whose window is to begin in five minutes, and to end in fifteen."""
+    site = new_site()
+    local = site.now().astimezone(ZoneInfo("Asia/Tokyo")).replace(tzinfo=None, microsecond=0)
+    start, end = (f"at({(local + timedelta(minutes=n)).isoformat()})" for n in (5, 15))
+    return site.deployed(MaintenanceStart=start, MaintenanceEnd=end, **more)
+
+
+@pytest.mark.parametrize("reads", [1, 2, 3, 4])  # that the schedule's end has made when the person's start comes
+def test_a_person_who_prolongs_while_the_schedules_end_looks_is_not_overruled(
+    new_site: Callable[..., Site], reads: int
+) -> None:
+    site = _scheduled(new_site, ReconcileExpression="rate(5 minutes)")
+    site.account.lag.off()
+    site.minutes(14.9)
+    left = [reads]
+
+    def look() -> None:
+        if left[0]:
+            left[0] -= 1
+            site.account.before("ssm", "GetParameter", look)
+        else:
+            site.account.functions.invoke(site.stack.resources[FUNCTION], LONGER)
+
+    site.account.before("ssm", "GetParameter", look)
+    site.minutes(5)
+    assert site.statuses() == PAGE
+
+
+@pytest.mark.parametrize("fields", [{"minutes": 60}, {"until": None}])
+@pytest.mark.parametrize(("service", "operation"), [("ssm", "PutParameter"), ("elbv2", "AddTags")])
+def test_a_schedules_start_does_not_shorten_the_window_of_a_person_of_the_same_moment(
+    new_site: Callable[..., Site], service: str, operation: str, fields: dict[str, Any]
+) -> None:
+    site = _scheduled(new_site)
+    site.account.lag.off()
+    site.minutes(4.9)
+    wish = {"type": "start", "window": "scheduled", **fields}
+    site.account.before(service, operation, lambda: site.account.functions.invoke(site.stack.resources[FUNCTION], wish))
+    site.minutes(13.1)
+    assert site.statuses() == PAGE
+
+
+def test_a_schedules_end_that_is_shown_the_window_of_before_it_was_prolonged_leaves_it(
+    new_site: Callable[..., Site],
+) -> None:
+    site = _scheduled(new_site)
+    site.account.lag.exactly("ssm", 1.0)
+    site.minutes(15 - 0.4 / 60)
+    site.wish("start", window="scheduled", minutes=60)
+    site.minutes(5)
+    assert site.statuses() == PAGE
+
+
+def test_a_schedules_earlier_end_that_is_shown_the_window_of_before_a_person_took_it_over_leaves_it(
+    new_site: Callable[..., Site],
+) -> None:
+    site = new_site()
+    local = site.now().astimezone(ZoneInfo("Asia/Tokyo")).replace(tzinfo=None, microsecond=0)
+    start, earlier, end = (f"at({(local + timedelta(minutes=n)).isoformat()})" for n in (5, 20, 60))
+    site.deployed(MaintenanceStart=start, MaintenanceEnd=end)
+    site.minutes(8)
+    site.updated(MaintenanceStart=start, MaintenanceEnd=earlier)
+    site.account.lag.exactly("ssm", 1.0)
+    site.minutes(20 - 8 - 0.4 / 60)
+    site.wish("start", window="scheduled", minutes=120)
+    site.minutes(5)
+    assert site.statuses() == PAGE
+
+
 @pytest.mark.parametrize("key", ["", KEY], ids=["without a key", "with a key"])
 def test_a_schedule_that_cannot_deliver_is_told_of(new_site: Callable[..., Site], key: str) -> None:
     site = new_site(KmsKeyArn=key)
