@@ -1908,6 +1908,82 @@ def test_the_end_says_what_a_parked_rule_of_ones_own_hides_by_then(
     assert len(site.alarm_mails("RefusedAlarm")) == 1
 
 
+@pytest.mark.parametrize("parked", ["49999", "500"])
+def test_a_rule_of_ones_own_whose_parked_number_the_application_has_is_parked_behind_it(
+    new_site: Callable[..., Site], parked: str
+) -> None:
+    site, number = new_site(), int(parked)
+    to_the_application = parts.forward(site.alb.group_arns["/a"])
+    parts.rule(site.account, site.alb.listener_arn, number, ["/*"], to_the_application)
+    own = site.alb.add_catch_all(number + 1)  # behind it: takes nothing
+    site.deployed(MaintenanceRuleArn=own, ParkedPriority=parked)
+    site.minutes(3)
+    before = site.statuses("/", "/a", "/zzz")
+    site.wish("start", minutes=10)
+    site.minutes(5)
+    assert site.statuses("/", "/a", "/zzz") == [503] * 3
+    site.minutes(10)
+    assert (site.statuses("/", "/a", "/zzz"), site.alb.priorities()) == (before, site.before)
+    assert not site.alarm_mails("RefusedAlarm")
+
+
+def test_a_rule_that_takes_the_parked_number_of_ones_own_in_mid_window_is_not_hidden(
+    new_site: Callable[..., Site],
+) -> None:
+    site = new_site(10, 20, 30)
+    own = site.alb.add_catch_all(49999)
+    site.deployed(MaintenanceRuleArn=own)
+    site.wish("start", minutes=10)
+    site.minutes(2)
+    late = site.alb.add_rule(49999, "/late")
+    site.minutes(15)
+    assert (site.statuses("/late"), site.alb.priorities()[own]) == ([200], 50000)
+    site.wish("start", minutes=10)
+    site.minutes(2)
+    site.alb.move((late, 50000))
+    site.minutes(15)
+    assert (site.statuses("/late", "/zzz"), site.alb.priorities()[own]) == ([503, 503], 49999)
+    assert site.subjects[-1] == "maintenance OFF, but your parked rule takes requests"
+
+
+def test_a_rule_of_ones_own_that_would_hide_others_at_the_next_free_number_is_refused(
+    new_site: Callable[..., Site],
+) -> None:
+    site = new_site()
+    site.alb.add_rule(500, "/late")
+    to_the_application = parts.forward(site.alb.group_arns["/a"])
+    parts.rule(site.account, site.alb.listener_arn, 502, ["/*"], to_the_application)
+    site.deployed(MaintenanceRuleArn=site.alb.add_catch_all(40000), ParkedPriority="500")
+    site.minutes(3)
+    refused = site.wish("start", minutes=10)
+    assert (refused["outcome"], "parked at 501 (500 is taken)" in refused["reason"]) == ("refused", True)
+    assert len(site.alarm_mails("RefusedAlarm")) == 1
+    assert site.statuses("/", "/late") == [200, 200]
+
+
+def test_a_rule_of_ones_own_that_an_end_had_to_leave_before_others_is_told_of_until_it_is_moved(
+    new_site: Callable[..., Site],
+) -> None:
+    site = new_site(10, 20, 30)
+    own = site.alb.add_catch_all(49999)
+    site.deployed(MaintenanceRuleArn=own)
+    site.wish("start", minutes=10)
+    site.minutes(2)
+    site.alb.add_rule(49999, "/late")
+    last = site.alb.add_rule(50000, "/last")
+    site.minutes(15)
+    assert (site.statuses("/late", "/last"), site.alb.priorities()[own]) == ([503, 503], 49998)
+    assert site.subjects[-1] == "maintenance OFF, but your parked rule takes requests"
+    site.alb.delete_rule(last)
+    site.account.sns.messages.clear()
+    site.minutes(10)
+    assert (site.statuses("/late"), site.alarm_mails("RefusedAlarm", "OK")) == ([503], [])
+    assert "stands at 49998" in site.decisions(FUNCTION)[-1]["reason"]
+    site.alb.move((own, 50000))
+    site.minutes(10)
+    assert (site.statuses("/late"), len(site.alarm_mails("RefusedAlarm", "OK"))) == ([200], 1)
+
+
 @pytest.mark.parametrize("at", [49999, 40000])
 def test_from_a_rule_of_ones_own_to_the_stacks_as_the_documents_say(new_site: Callable[..., Site], at: int) -> None:
     site = new_site()
@@ -2106,6 +2182,79 @@ def test_a_schedules_start_does_not_shorten_the_window_of_a_person(
     assert site.statuses() == PAGE
     site.wish("end", window="scheduled")
     assert [subject[:14] for subject in site.subjects] == ["maintenance ON", "maintenance OF"]
+
+
+LONGER = {"type": "start", "window": "scheduled", "minutes": 60}
+
+
+def _scheduled(new_site: Callable[..., Site], **more: str) -> Site:
+    """Return a site whose window is to begin in five minutes, and to end in fifteen."""
+    site = new_site()
+    local = site.now().astimezone(ZoneInfo("Asia/Tokyo")).replace(tzinfo=None, microsecond=0)
+    start, end = (f"at({(local + timedelta(minutes=n)).isoformat()})" for n in (5, 15))
+    return site.deployed(MaintenanceStart=start, MaintenanceEnd=end, **more)
+
+
+@pytest.mark.parametrize("reads", [1, 2, 3, 4])  # that the schedule's end has made when the person's start comes
+def test_a_person_who_prolongs_while_the_schedules_end_looks_is_not_overruled(
+    new_site: Callable[..., Site], reads: int
+) -> None:
+    site = _scheduled(new_site, ReconcileExpression="rate(5 minutes)")
+    site.account.lag.off()
+    site.minutes(14.9)
+    left = [reads]
+
+    def look() -> None:
+        if left[0]:
+            left[0] -= 1
+            site.account.before("ssm", "GetParameter", look)
+        else:
+            site.account.functions.invoke(site.stack.resources[FUNCTION], LONGER)
+
+    site.account.before("ssm", "GetParameter", look)
+    site.minutes(5)
+    assert site.statuses() == PAGE
+
+
+@pytest.mark.parametrize("fields", [{"minutes": 60}, {"until": None}])
+@pytest.mark.parametrize(("service", "operation"), [("ssm", "PutParameter"), ("elbv2", "AddTags")])
+def test_a_schedules_start_does_not_shorten_the_window_of_a_person_of_the_same_moment(
+    new_site: Callable[..., Site], service: str, operation: str, fields: dict[str, Any]
+) -> None:
+    site = _scheduled(new_site)
+    site.account.lag.off()
+    site.minutes(4.9)
+    wish = {"type": "start", "window": "scheduled", **fields}
+    site.account.before(service, operation, lambda: site.account.functions.invoke(site.stack.resources[FUNCTION], wish))
+    site.minutes(13.1)
+    assert site.statuses() == PAGE
+
+
+def test_a_schedules_end_that_is_shown_the_window_of_before_it_was_prolonged_leaves_it(
+    new_site: Callable[..., Site],
+) -> None:
+    site = _scheduled(new_site)
+    site.account.lag.exactly("ssm", 1.0)
+    site.minutes(15 - 0.4 / 60)
+    site.wish("start", window="scheduled", minutes=60)
+    site.minutes(5)
+    assert site.statuses() == PAGE
+
+
+def test_a_schedules_earlier_end_that_is_shown_the_window_of_before_a_person_took_it_over_leaves_it(
+    new_site: Callable[..., Site],
+) -> None:
+    site = new_site()
+    local = site.now().astimezone(ZoneInfo("Asia/Tokyo")).replace(tzinfo=None, microsecond=0)
+    start, earlier, end = (f"at({(local + timedelta(minutes=n)).isoformat()})" for n in (5, 20, 60))
+    site.deployed(MaintenanceStart=start, MaintenanceEnd=end)
+    site.minutes(8)
+    site.updated(MaintenanceStart=start, MaintenanceEnd=earlier)
+    site.account.lag.exactly("ssm", 1.0)
+    site.minutes(20 - 8 - 0.4 / 60)
+    site.wish("start", window="scheduled", minutes=120)
+    site.minutes(5)
+    assert site.statuses() == PAGE
 
 
 @pytest.mark.parametrize("key", ["", KEY], ids=["without a key", "with a key"])

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from kirikae import aws, patience
 from kirikae.errors import InputError, UnfinishedError
 from kirikae.maintenance import schedules, windows, wishes
+from kirikae.maintenance.store import store_merged
 from kirikae.maintenance.windows import Stored, Window, Wish
 from sandbox.account import Account
 from sandbox.services.schedules import occurrences
@@ -238,7 +239,7 @@ def start(name: str, hours: int = 1) -> Wish:
 
 
 def store(asked: Wish, *, dry_run: bool = False) -> Stored:
-    return windows.store(NAME, asked, NOW, dry_run=dry_run)
+    return store_merged(NAME, asked, NOW, dry_run=dry_run)
 
 
 def test_a_start_is_written_even_if_its_window_shows(parameter: Parameter) -> None:

@@ -100,7 +100,7 @@ def _moved_by_others(config: Config, seen: Observed) -> bool:
         return seen.memory.state == "left"
     if config.rule in seen.order.nothing or left_there(config, seen):
         return False
-    parked = back(seen.order.priorities, seen.memory, config.places, config.homes)
+    parked = back(config, seen.order.priorities, seen.memory)
     ended = config.rule not in parked.priorities and seen.stored.version > seen.memory.version
     return config.rule in config.live or not ended
 
@@ -153,13 +153,21 @@ def before(config: Config, seen: Observed, moves: Mapping[str, int]) -> list[str
 
 
 def harm(config: Config, seen: Observed) -> str:
-    """Return what a rule of the user's own would do to visitors while it is parked, nothing if it does none."""
-    home = config.homes[config.rule]
-    if not (hidden := hides(config, seen, home)):
+    """Return what a rule of the user's own would do to visitors while it is parked, nothing if it does none.
+
+    Or does to them by now, where the last end, or a person, has put it: the end of a new window puts it elsewhere.
+    """
+    stands = seen.order.priorities[config.rule]
+    number = back(config, seen.order.priorities, seen.memory).priorities.get(config.rule, stands)
+    if not (hidden := hides(config, seen, number)) and seen.memory.state == "parked" and not seen.stored.open(seen.now):
+        number, hidden = stands, hides(config, seen, stands)
+    if not hidden:
         return ""
+    taken = "" if number == config.parked_priority else f" ({config.parked_priority} is taken)"
+    does = f"it stands at {number} and takes" if number == stands else f"parked at {number}{taken} it would take"
     return (
-        f"MaintenanceRuleArn: rule {config.rule} matches every request; parked at {home} it would take those meant for "
-        f"{hidden}. Expected one for some paths or hosts, or none: the stack's own rule takes nothing. It is made at "
+        f"MaintenanceRuleArn: rule {config.rule} matches every request; {does} those meant for {hidden}. "
+        f"Expected one for some paths or hosts, or none: the stack's own rule takes nothing. It is made at "
         f"ParkedPriority, so let no rule of yours stand there"
     )
 

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Mapping
 
 from kirikae.maintenance.rules import LAST, OURS, RULES_PER_TAG, TAGS, Memory
-from kirikae.maintenance.world import GoLive, Park
+from kirikae.maintenance.world import Config, GoLive, Park
 from kirikae.notify import Words
 
 
@@ -30,18 +30,21 @@ def front(priorities: Mapping[str, int], memory: Memory, places: Mapping[str, in
     return GoLive(_moves(priorities, {**room, **places}), numbers)
 
 
-def back(priorities: Mapping[str, int], memory: Memory, places: Mapping[str, int], homes: Mapping[str, int]) -> Park:
-    """Plan the moves that park our rules at `homes` and give those that made room their numbers back.
+def back(config: Config, priorities: Mapping[str, int], memory: Memory) -> Park:
+    """Plan the moves that park our rules at their homes and give those that made room their numbers back.
 
-    A rule that others moved meanwhile, or whose number they took, stays where it is. If a home is taken, our rule gets
-    the next free number below it, as long as that is not live.
+    A rule that others moved meanwhile, or whose number they took, stays where it is. If a home is taken, a rule of the
+    user's own, which goes on matching, gets the next free number behind it, so that it hides nothing of who took it.
+    The stack's, which match nothing, get the next one before it, as long as that is not live: the last are for others.
     """
+    homes = config.homes
     final, notes = _restored(priorities, memory, set(homes))
     for rule_id, home in homes.items():
         if rule_id in priorities:
-            below, above = range(home, max(places.values()), -1), range(home + 1, LAST + 1)
+            below, above = range(home - 1, max(config.places.values()), -1), range(home + 1, LAST + 1)
+            rest = (below, above) if rule_id in config.live else (above, below)
             taken = set(final.values())
-            final[rule_id] = next(number for number in itertools.chain(below, above) if number not in taken)
+            final[rule_id] = next(number for number in itertools.chain([home], *rest) if number not in taken)
             if final[rule_id] != home:
                 behind = [other for other, number in final.items() if number > final[rule_id] and other not in homes]
                 notes.append(

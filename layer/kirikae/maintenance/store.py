@@ -6,7 +6,7 @@ https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.htm
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
@@ -14,7 +14,7 @@ from functools import partial
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from kirikae import elb, notify
+from kirikae import elb, notify, patience, ssm
 from kirikae.clock import iso, moment_if_any
 from kirikae.errors import InputError, UnfinishedError
 from kirikae.events import Request
@@ -25,6 +25,7 @@ from kirikae.maintenance.world import Config
 from kirikae.notify import Mail, Words
 
 TAG = "kirikae:maintenance-unstored"
+ATTEMPTS = 10
 REMEMBERED = 6  # ids of 36 characters, of the 256 that a tag's value can have
 
 
@@ -45,11 +46,74 @@ def store_wish(request_id: str, config: Config, request: Request, now: datetime)
         return replace(windows.read(config.maintenance_parameter), note=f"delivered again, and too late: {error}")
     dry_run = config.dry_run or request.dry_run
     repeated = partial(attempts.repeated, config, asked, wish, now)
+    overruled = partial(wishes.overruled, event, wish)
     with _telling(config, request_id, wish, dry_run=dry_run):
-        known = windows.read(config.maintenance_parameter) if at else None
-        if known and (note := wishes.overruled(event, wish, known.open(now))):
-            return replace(known, note=note)
-        return windows.store(config.maintenance_parameter, wish, now, dry_run=dry_run, repeated=repeated)
+        return store_merged(
+            config.maintenance_parameter, wish, now, dry_run=dry_run, repeated=repeated, overruled=overruled
+        )
+
+
+def store_merged(
+    name: str,
+    wanted: Wish,
+    now: datetime,
+    *,
+    dry_run: bool,
+    repeated: Callable[[Stored], Stored | None] = lambda _last: None,
+    overruled: Callable[[Mapping[str, Window]], str] = lambda _open: "",
+) -> Stored:
+    """Store the wish and return the parameter as it is then; raise InputError if it cannot be understood.
+
+    `repeated` takes the parameter as it is and returns it if this wish is a repetition that is not to be stored again.
+    `overruled` takes open windows and returns why the wish gives way to them: to those that show, whenever they do.
+    A start is written even if its window shows: what shows may be from before an end.
+    """
+    first = _understood(name)
+    if wanted.window is None and wanted.name not in first.open(now):  # just started, maybe: an end must not be lost
+        first = patience.until(lambda: _understood(name), lambda shown: wanted.name in shown.open(now)) or first
+    if why := overruled(first.open(now)):
+        return replace(first, note=why)
+    if not dry_run and (again := repeated(first)):
+        return again
+    unknown = wanted.window is None and wanted.name not in first.open(now)
+    note = f"no window {wanted.name!r} is open, so there is nothing to end" if unknown else ""
+    if dry_run or unknown:
+        result, starts = windows.after(first.windows, wanted, now), bool(wanted.window)
+        return Stored(result, first.written, first.version, note=note, started=starts, rehearsed=dry_run)
+    return _written(name, wanted, now, first, overruled)
+
+
+def _written(
+    name: str, wanted: Wish, now: datetime, first: Stored, overruled: Callable[[Mapping[str, Window]], str]
+) -> Stored:
+    """Write the wish, merged with those of the same moment, and return the parameter as it is then.
+
+    Systems Manager has no conditional write, but it numbers the versions. A write that does not get the next number has
+    overwritten those of others in between: these versions are read, merged with ours and written again, so that of two
+    wishes at the same moment none is lost. One of them may overrule ours: then it is written again without ours.
+    https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html
+    """
+    base, ended, starts, why = first, not first.open(now), bool(wanted.window), ""
+    result = windows.after(first.windows, wanted, now)
+    for _ in range(ATTEMPTS):
+        version = ssm.put(name, windows.write(result))
+        others = [_understood(f"{name}:{number}") for number in range(base.version + 1, version)]
+        ended = ended or not all(other.open(now) for other in others)
+        why = why or next((said for other in others if (said := overruled(other.open(now)))), "")
+        starts = starts and not why
+        base = Stored(result, now, version, note=why, started=starts, first=starts and ended)
+        merged = windows.merge(result, first.windows, [other.windows for other in others])
+        result = merged if why else windows.after(merged, wanted, now)
+        if result == base.windows:
+            return base
+    raise UnfinishedError(f"{name} is being written by others all the time; the wish for {wanted.name!r} may be lost")
+
+
+def _understood(name: str) -> Stored:
+    stored = windows.read(name)
+    if stored.problem:
+        raise InputError(f"{name}: {stored.problem}")
+    return stored
 
 
 @contextmanager

@@ -7,21 +7,20 @@ the parameter: the first wish makes it.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 
 from botocore.exceptions import ClientError
 
-from kirikae import aws, patience, ssm
+from kirikae import aws
 from kirikae.clock import moment
-from kirikae.errors import InputError, UnfinishedError
+from kirikae.errors import InputError
 from kirikae.notify import Words
 
 EXPECTED = 'expected {} or {"<window>": {"until": "2026-12-01T06:00:00+09:00", "reason": "..."}}'
 REMINDER = timedelta(hours=1)
 SIZE_BYTES = 4096  # of a standard parameter
-ATTEMPTS = 10
 
 
 @dataclass(frozen=True)
@@ -128,53 +127,6 @@ def read(name: str) -> Stored:
         return Stored(parse(found["Value"]), found["LastModifiedDate"], found["Version"])
     except ValueError as error:
         return Stored({}, found["LastModifiedDate"], found["Version"], str(error))
-
-
-def store(
-    name: str,
-    wanted: Wish,
-    now: datetime,
-    *,
-    dry_run: bool,
-    repeated: Callable[[Stored], Stored | None] = lambda _last: None,
-) -> Stored:
-    """Store the wish and return the parameter as it is then; raise InputError if it cannot be understood.
-
-    `repeated` takes the parameter as it is and returns it if this wish is a repetition that is not to be stored again.
-    A start is written even if its window shows: what shows may be from before an end.
-
-    Systems Manager has no conditional write, but it numbers the versions. A write that does not get the next number has
-    overwritten those of others in between: these versions are read, merged with ours and written again, so that of two
-    wishes at the same moment none is lost.
-    https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html
-    """
-    first = _understood(name)
-    if wanted.window is None and wanted.name not in first.open(now):  # just started, maybe: an end must not be lost
-        first = patience.until(lambda: _understood(name), lambda shown: wanted.name in shown.open(now)) or first
-    if not dry_run and (again := repeated(first)):
-        return again
-    base, unknown = first, wanted.window is None and wanted.name not in first.open(now)
-    note = f"no window {wanted.name!r} is open, so there is nothing to end" if unknown else ""
-    result, starts = after(first.windows, wanted, now), bool(wanted.window)
-    if dry_run or unknown:
-        return Stored(result, first.written, first.version, note=note, started=starts, rehearsed=dry_run)
-    ended = not first.open(now)
-    for _ in range(ATTEMPTS):
-        version = ssm.put(name, write(result))
-        others = [_understood(f"{name}:{number}") for number in range(base.version + 1, version)]
-        ended = ended or not all(other.open(now) for other in others)
-        base = Stored(result, now, version, started=starts, first=starts and ended)
-        result = after(merge(result, first.windows, [other.windows for other in others]), wanted, now)
-        if result == base.windows:
-            return base
-    raise UnfinishedError(f"{name} is being written by others all the time; the wish for {wanted.name!r} may be lost")
-
-
-def _understood(name: str) -> Stored:
-    stored = read(name)
-    if stored.problem:
-        raise InputError(f"{name}: {stored.problem}")
-    return stored
 
 
 def reminds(stored: Stored, now: datetime) -> bool:
