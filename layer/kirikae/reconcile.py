@@ -7,7 +7,6 @@ so that every change is told once, whatever dies, and an outage that may not be 
 """
 
 import gc
-import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,7 +18,7 @@ from typing import Any, NamedTuple
 from kirikae import aws, clock, env, events, hold, log, notify, tell
 from kirikae.decision import Change, Decision, Made, Result, plain, unkept
 from kirikae.errors import OtherRunError, UnfinishedError
-from kirikae.notify import Mail, Times, Words
+from kirikae.notify import Mail, Times
 from kirikae.tell import Tells, Withheld
 from kirikae.told import State
 
@@ -121,7 +120,7 @@ def _tell_of_no_change[C: env.Stack, S, X: Change, D](
         if withheld:
             return
     if verdict.outcome == "dry-run" and config.dry_run and request.hint.kind in ("alarm", "wish"):
-        notify.announce(config, _rehearsal(config, decision.reason, change))
+        notify.announce(config, tell.rehearsal(config, decision.reason, change))
 
 
 def _gate(
@@ -154,7 +153,7 @@ def _carry_out[X: Change, D](
     change: X,
     act: Callable[[X], D],
     mail: Callable[[Result[X, D]], Mail | None],
-    telling: tuple[Callable[[Result[X, D]], State | None], Callable[[Decision[X], None], None]] | None,
+    telling: tuple[Callable[[Result[X, D] | None], State | None], Callable[[Decision[X], None], None]] | None,
     caused: datetime | None,
     began: datetime,
 ) -> dict[str, Any]:
@@ -175,8 +174,8 @@ def _carry_out[X: Change, D](
     result = Result(change, decision.reason, done, times, forced=decision.change is None)
     made = done if isinstance(done, Made) else Made(change=change, reason=decision.reason)
     standing, owed = telling or (None, None)
-    state = standing(result) if standing else None
-    first = tell.made(config, state, mail(result), None if made.found or decision.unseen else began)
+    state, before = (standing(result), standing(None)) if standing else (None, None)
+    first = tell.made(config, state, before, mail(result), None if made.found or decision.unseen else began)
     if owed and made.lasts:
         owed(decision, None)
     if made.change and decision.counts and first:
@@ -188,13 +187,3 @@ def _carry_out[X: Change, D](
         raise unfinished
     outcome = "changed" if made.change else "unchanged"
     return {"outcome": outcome, "reason": made.reason.en, "change": plain(made.change)}
-
-
-def _rehearsal(config: env.Stack, reason: Words, change: Change | None) -> Mail:
-    """Return the mail about what would be done; only alarms and wishes bring this mail, not every tick."""
-    text = json.dumps(plain(change))
-    would = Words(
-        f"DryRun is true, so nothing was written. Would be done: {text}",
-        f"DryRun が true のため、何も変更していません。実行される予定だった変更: {text}",
-    )
-    return notify.mail(config, "dry run: a change is due", happened=would, why=reason)

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -47,9 +47,13 @@ class Withheld:
         return f"{self.outcome}: {self.about}"
 
 
-def made(config: env.Stack, state: State | None, letter: Mail | None, began: datetime | None) -> bool:
+def made(
+    config: env.Stack, state: State | None, before: State | None, letter: Mail | None, began: datetime | None
+) -> bool:
     """Tell a change that this run has made; return False if another run made it too and was first to tell it.
 
+    before: what stood before the change, to be noted as known where nothing is: with it the next run finds the change
+    if this mail fails.  A note that cannot be read is left as it is, for the same reason.
     began: when the run did, None if it has only found the change: then whoever told it, whenever, was first.
     """
     if state is None or letter is None:
@@ -57,8 +61,10 @@ def made(config: env.Stack, state: State | None, letter: Mail | None, began: dat
         return True
     now, name = clock.now(), config.told_parameter
     since = began - told.STALE_READS if began else told.EVER
-    note = told.read(name) or told.Note()
-    if note.says(state, since) or not told.claim(name, note, state, since, now):
+    note = told.read(name)
+    if (note or told.Note()).says(state, since):
+        return False
+    if note and not told.claim(name, replace(note, known=note.known or before or {}), state, since, now):
         return False
     if notify.announce(config, letter):
         told.close(name, state, clock.now())
@@ -169,3 +175,13 @@ def _unanswered(config: env.Stack, decision: Decision[Any], withheld: Withheld) 
         why=why,
         check=lift.get(withheld.outcome),
     )
+
+
+def rehearsal(config: env.Stack, reason: Words, change: Change | None) -> Mail:
+    """Return the mail about what would be done; only alarms and wishes bring this mail, not every tick."""
+    text = json.dumps(plain(change))
+    would = Words(
+        f"DryRun is true, so nothing was written. Would be done: {text}",
+        f"DryRun が true のため、何も変更していません。実行される予定だった変更: {text}",
+    )
+    return notify.mail(config, "dry run: a change is due", happened=would, why=reason)
