@@ -652,6 +652,23 @@ def test_an_elastic_ip_that_is_not_declared_keeps_its_place(inside: Callable[...
     assert not world.writes()
 
 
+@pytest.mark.parametrize("before", [False, True], ids=["the holder stops", "it is down before the first run"])
+def test_an_elastic_ip_that_is_not_declared_stays_on_an_address_that_moves(
+    inside: Callable[..., Inside], before: bool
+) -> None:
+    world = inside(elastic=1)
+    ec2, [other] = world.account.client("ec2"), world.service.allocation_ids  # on 10.0.0.50
+    world.declare(ElasticIpAllocationIds=ec2.allocate_address(Domain="vpc")["AllocationId"])  # associated with nothing
+    if not before:
+        world.run()
+    world.service.stop(0)
+    world.passes(1)
+    world.run()
+    found = {each["AllocationId"]: each.get("PrivateIpAddress") for each in ec2.describe_addresses()["Addresses"]}
+    assert world.where["10.0.0.50"] == 1
+    assert found[other] == "10.0.0.50"
+
+
 def test_a_dry_run_writes_nothing(inside: Callable[..., Inside]) -> None:
     world = inside(**EVERYTHING)
     world.service.stop(0)

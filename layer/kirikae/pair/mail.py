@@ -6,8 +6,8 @@ from kirikae import ec2, hold, notify
 from kirikae.decision import Result
 from kirikae.notify import Mail, Words
 from kirikae.pair.move import Done
-from kirikae.pair.plan import is_ipv4, is_ipv6, is_route, plan
-from kirikae.pair.world import Config, Move, Observed
+from kirikae.pair.plan import plan
+from kirikae.pair.world import Config, Move, Observed, is_ipv4, is_ipv6, is_route
 
 
 def why(seen: Observed, change: Move) -> Words:

@@ -12,8 +12,8 @@ from kirikae.decision import Made
 from kirikae.errors import UnfinishedError
 from kirikae.notify import Words
 from kirikae.pair import addresses, refusals, writes
-from kirikae.pair.plan import Plan, is_ipv4, is_ipv6, is_route, led_to, places, plan
-from kirikae.pair.world import Config, Move, Observed, told_of
+from kirikae.pair.plan import Plan, led_to, places, plan
+from kirikae.pair.world import Config, Move, Observed, is_ipv4, is_ipv6, is_route, told_of
 
 _BY_OTHERS = Words("everything is there by now: another run moved it, or somebody else")
 

@@ -8,22 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from kirikae.notify import aws_command
-from kirikae.pair.world import Config, Observed
-
-
-def is_ipv6(name: str) -> bool:
-    """Tell an IPv6 address from the other names."""
-    return ":" in name and " " not in name
-
-
-def is_ipv4(name: str) -> bool:
-    """Tell an IPv4 address from the other names."""
-    return name[0].isdigit() and ":" not in name
-
-
-def is_route(name: str) -> bool:
-    """Tell an overlay route from the other names."""
-    return " " in name
+from kirikae.pair.world import Config, Observed, is_ipv4, is_ipv6, is_route
 
 
 def routes(config: Config) -> list[str]:
@@ -180,7 +165,10 @@ def _landings(config: Config, seen: Observed, to: str, wrong: Iterable[str]) -> 
     """
     arriving, target = {name for name in wrong if is_ipv4(name)}, seen.interfaces[to]
     free = {address for address in target.addresses if not target.addresses[address] and not is_ipv6(address)}
-    free |= arriving - {elastic.private_ip for elastic in seen.elastic.values()}
+    others = {
+        a for each in seen.interfaces.values() for a, ip in each.addresses.items() if ip and ip not in seen.elastic
+    }
+    free |= arriving - others - {elastic.private_ip for elastic in seen.elastic.values()}
     floating = [address for address in config.floating_ip_addresses if not is_ipv6(address)]
     own = [*target.primary, *(address for address in target.addresses if address not in floating)]
     chosen = dict[str, str]()

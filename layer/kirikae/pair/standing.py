@@ -6,8 +6,8 @@ from kirikae import notify
 from kirikae.decision import Result
 from kirikae.notify import Mail, Words
 from kirikae.pair.move import Done
-from kirikae.pair.plan import impaired, is_ipv6, places, sides, up
-from kirikae.pair.world import IMPAIRED, NOWHERE, REFUSED, Config, Move, Observed, to_tell, told_of
+from kirikae.pair.plan import impaired, places, sides, up
+from kirikae.pair.world import IMPAIRED, NOWHERE, REFUSED, Config, Move, Observed, is_ipv6, to_tell, told_of
 from kirikae.told import State
 
 

@@ -17,6 +17,21 @@ REST = "all others"  # instead of hundreds of names
 _LONG = 1000  # characters, of the 4,096 that a parameter holds
 
 
+def is_ipv6(name: str) -> bool:
+    """Tell an IPv6 address from the other names."""
+    return ":" in name and " " not in name
+
+
+def is_ipv4(name: str) -> bool:
+    """Tell an IPv4 address from the other names."""
+    return name[0].isdigit() and ":" not in name
+
+
+def is_route(name: str) -> bool:
+    """Tell an overlay route from the other names."""
+    return " " in name
+
+
 @dataclass(frozen=True, kw_only=True)
 class Config(env.Stack):
     """The pair, and the addresses and routes that belong on its running instance."""
