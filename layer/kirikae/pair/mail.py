@@ -105,7 +105,7 @@ def _happened(config: Config, seen: Observed, result: Result[Move, Done], down: 
             "注意: 次は EC2 に拒否されたため移動していません (時刻の記載がないものは実行のたびに再試行します):",
         )
     yield from (Words(f"  {name}: {problem}") for name, problem in done.refused.items())
-    if left := plan(config, seen).left.values():
+    if left := [*plan(config, seen).left.values(), *seen.unread.values()]:
         yield Words("Not moved:", "移動していないもの:")
         yield from (Words(f"  {reason}") for reason in left)
 

@@ -14,9 +14,10 @@ from kirikae.told import State
 def standing(config: Config, seen: Observed, result: Result[Move, Done] | None) -> State | None:
     """Return what is on which interface, interface -> names, and which holder is impaired.
 
-    None while the parameters cannot be right.  After a move the old holder counts only for what it still has.
+    None while the parameters cannot be right or not everything is read.  After a move the old holder counts only for
+    what it still has.
     """
-    if not seen.instances:
+    if not seen.instances or (seen.unread and not result):
         return None
     here, refused = places(config, seen), list[str]()
     if result:

@@ -11,6 +11,7 @@ from kirikae.decision import Change
 from kirikae.pair.addresses import ElasticIp, Interface, RouteTable
 
 NOWHERE = "nowhere"
+ELASTIC_IPS, ROUTES = "Elastic IPs", "route tables"  # kinds that are read apart from the rest
 IMPAIRED = "impaired"  # the key of the holders that run and fail a status check
 REFUSED = "refused"  # the key of the IPv6 addresses that EC2 refused to bring away from such a holder
 REST = "all others"  # instead of hundreds of names
@@ -65,6 +66,7 @@ class Observed:
     subnets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # asked only for addresses outside the pair
     elastic: Mapping[str, ElasticIp] = field(default_factory=dict)
     tables: Mapping[str, RouteTable] = field(default_factory=dict)
+    unread: Mapping[str, str] = field(default_factory=dict)  # ELASTIC_IPS or ROUTES -> why EC2 did not tell them
     statuses: Mapping[str, Status] = field(default_factory=dict)  # of what runs; asked only while nothing else is due
     alarms: Mapping[str, str] = field(
         default_factory=dict
