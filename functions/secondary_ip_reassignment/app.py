@@ -18,7 +18,7 @@ from kirikae.pair.move import Done, move
 from kirikae.pair.parameters import checks, missing_side, of_sides, problems, static_problems
 from kirikae.pair.plan import impaired, plan
 from kirikae.pair.standing import found, standing, why_it_stays
-from kirikae.pair.world import Config, Move, Observed
+from kirikae.pair.world import NOWHERE, Config, Move, Observed
 from kirikae.tell import Tells
 
 
@@ -43,7 +43,8 @@ def decide(config: Config, seen: Observed) -> Decision[Move]:
         return Decision(Words(stays), lasting=("PairDown",))
     if due.moves:
         change = Move(due.to, due.moves)
-        return Decision(why(seen, change), change, urgent=True, about=f"to {due.to}", counts="AddressesMoved")
+        about = f"to {due.to} from {' '.join(sorted({place or NOWHERE for place in due.moves.values()}))}"
+        return Decision(why(seen, change), change, urgent=True, about=about, counts="AddressesMoved")
     if odd := [*due.left.values(), *checks(config, seen), *missing_side(config, seen)]:
         return Decision(Words("; ".join(odd)), refused=True, urgent=bool(due.left), about=" ".join(sorted(due.left)))
     if weak := impaired(config, seen):

@@ -72,8 +72,7 @@ def reconcile[C: env.Stack, S, X: Change, D](
     hint = request.hint
     if store_wish and request.wish:
         hint = replace(hint, wish=store_wish(config, request, began))
-    seen = observe(config, hint)
-    made = decide(config, seen)
+    seen, made = _judged(config, hint, observe, decide)
     decision = unkept(made) if hint.wish is not None and (config.dry_run or request.dry_run) else made
     change = decision.change or (decision.forced if request.force else None)
     verdict = _gate(config, request, decision, change, began)
@@ -90,17 +89,26 @@ def reconcile[C: env.Stack, S, X: Change, D](
             report["outcome"] = verdict.outcome
             _tell_of_no_change(config, request, seen, tells, decision, change, verdict)
     finally:
-        nobody = ("NobodyHears",) if hint.kind == "tick" and notify.nobody_hears(config.topic_arn) else ()
-        _record(report, request.reason, decision.lasting + _LASTING.get(verdict.outcome, ()) + nobody)
+        log.logger.info("decision", decision=report, forced=request.reason)
+        log.flush(*decision.lasting, *_LASTING.get(verdict.outcome, ()), *_unheard(config, hint))
     return report
 
 
-def _record(report: dict[str, Any], forced: str, conditions: tuple[str, ...]) -> None:
-    """Log the decision in one line, and count the conditions that last."""
-    log.logger.info("decision", decision=report, forced=forced)
-    for condition in conditions:
-        log.count(condition)
-    log.flush()
+def _judged[C: env.Stack, S, X: Change](
+    config: C, hint: events.Hint, observe: Callable[[C, events.Hint], S], decide: Callable[[C, S], Decision[X]]
+) -> tuple[S, Decision[X]]:
+    """Return what is seen and decided; if that fails, count that nobody hears of it."""
+    try:
+        seen = observe(config, hint)
+        return seen, decide(config, seen)
+    except Exception:
+        log.flush(*_unheard(config, hint))
+        raise
+
+
+def _unheard(config: env.Stack, hint: events.Hint) -> tuple[str, ...]:
+    """Return the condition that nobody hears of this stack, for a tick, whatever becomes of its run."""
+    return ("NobodyHears",) if hint.kind == "tick" and notify.nobody_hears(config.topic_arn) else ()
 
 
 def _tell_of_no_change[C: env.Stack, S, X: Change, D](

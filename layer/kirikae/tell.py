@@ -1,5 +1,6 @@
 """Who tells what: a change is told once, by the run that made it or, if that died, by the next one that finds it."""
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ from kirikae.notify import Mail, Words
 from kirikae.told import State
 
 UNANSWERED = "not answered"  # the key of an outage that may not be answered, in what people know
+_LONGEST = 500  # characters of an outage, of the 4,096 that a parameter holds
 # Whoever finds a change that nobody has told gives the run that made it this long to tell it, which it does better.
 _PATIENCE_SECONDS = (1, 2, 3, 4)
 
@@ -43,8 +45,9 @@ class Withheld:
 
     @property
     def known(self) -> str:
-        """What people know once they were told."""
-        return f"{self.outcome}: {self.about}"
+        """What people know once they were told; of what is too long to be noted, a digest."""
+        short = len(self.about) <= _LONGEST
+        return f"{self.outcome}: {self.about if short else hashlib.sha256(self.about.encode()).hexdigest()}"
 
 
 def made(
@@ -85,7 +88,7 @@ def owed[C: env.Stack, S, X: Change, D](
     letters = []
     if _without(note.known) != _without(state):
         # Who looks so soon after another one told something may have been shown the world before that.
-        if note.telling is None and (now - note.at < told.STALE_READS or not _still_untold(name, note)):
+        if note.telling is None and (note.younger(told.STALE_READS, now) or not _still_untold(name, note)):
             return
         letters.append(tells.found(config, seen, _without(note.known)))
     if withheld and note.known.get(UNANSWERED) not in (withheld.known, withheld.outcome):  # as versions before noted it
