@@ -6,19 +6,19 @@ Symmetric: no side is the active one.  What is on a running instance stays there
 from dataclasses import replace
 from typing import Any
 
-from kirikae import alarms, ec2, reconcile
-from kirikae.checks import instance_statuses
+from kirikae import ec2, reconcile
 from kirikae.decision import Decision, Result
 from kirikae.events import Hint
 from kirikae.log import logger
 from kirikae.notify import Mail, Words
 from kirikae.pair import addresses
+from kirikae.pair.look import look, with_checks
 from kirikae.pair.mail import moved, why
-from kirikae.pair.move import Done, look, move
+from kirikae.pair.move import Done, move
 from kirikae.pair.parameters import checks, missing_side, of_sides, problems, static_problems
-from kirikae.pair.plan import impaired, plan, sides, up
+from kirikae.pair.plan import impaired, plan
 from kirikae.pair.standing import found, standing, why_it_stays
-from kirikae.pair.world import Config, Move, Observed
+from kirikae.pair.world import NOWHERE, Config, Move, Observed
 from kirikae.tell import Tells
 
 
@@ -28,20 +28,7 @@ def observe(config: Config, hint: Hint) -> Observed:
         return Observed({}, {})
     said_of = hint.stopped_instance or hint.running_instance
     states = ec2.instance_states(config.pair_instance_ids, said_of, hint.state)
-    seen = look(config, Observed(states, {}))
-    both = sum(interface in up(config, seen) for _, interface in sides(config)) > 1
-    return seen if plan(config, seen).moves and not both else with_checks(config, seen)
-
-
-def with_checks(config: Config, seen: Observed) -> Observed:
-    """Read the status checks of what runs, too: nothing that is due without them waits for it."""
-    running = [instance for instance, interface in sides(config) if interface in up(config, seen)]
-    seen = replace(seen, statuses={status.instance_id: status for status in instance_statuses(running)})
-    if not config.impaired_alarm_names or not impaired(config, seen):
-        return seen
-    found = alarms.read(*config.impaired_alarm_names, removed_by="PairMoveWhenImpaired=false")
-    states = [alarms.calling(found[name]) for name in config.impaired_alarm_names]
-    return replace(seen, alarms=dict(zip(config.pair_instance_ids, states, strict=False)))
+    return with_checks(config, look(config, Observed(states, {})))
 
 
 def decide(config: Config, seen: Observed) -> Decision[Move]:
@@ -56,7 +43,8 @@ def decide(config: Config, seen: Observed) -> Decision[Move]:
         return Decision(Words(stays), lasting=("PairDown",))
     if due.moves:
         change = Move(due.to, due.moves)
-        return Decision(why(seen, change), change, urgent=True, about=f"to {due.to}", counts="AddressesMoved")
+        about = f"to {due.to} from {' '.join(sorted({place or NOWHERE for place in due.moves.values()}))}"
+        return Decision(why(seen, change), change, urgent=True, about=about, counts="AddressesMoved")
     if odd := [*due.left.values(), *checks(config, seen), *missing_side(config, seen)]:
         return Decision(Words("; ".join(odd)), refused=True, urgent=bool(due.left), about=" ".join(sorted(due.left)))
     if weak := impaired(config, seen):

@@ -15,6 +15,8 @@ from kirikae.errors import AnswerError, part
 
 # Two seconds to connect, five to answer, three attempts: an endpoint out of reach fails well inside the timeout.
 _CONFIG = Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 3})
+# Systems Manager is asked beside a change, for the hold and for what people know: one that hangs must leave it time.
+_ANSWER_SECONDS = {"ssm": 2}
 _PAGES = (b"<html", b"<!doctype")
 # Both are made by the layer's build and absent in the source tree.
 _MODELS = Path(__file__).with_name("models")  # cut down to the operations called here: EC2's client in 5 ms, not 100
@@ -97,6 +99,8 @@ def client(service: str, attempts: int = 3) -> Any:
     make a client of the reduced models, this and all further ones are made of its own: slower, but they are made.
     """
     config = _CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": attempts}))
+    if service in _ANSWER_SECONDS:
+        config = config.merge(Config(read_timeout=_ANSWER_SECONDS[service]))
     try:
         return _session().create_client(service, config=config)
     except Exception as error:  # noqa: BLE001 (raised again below if it is not the models)

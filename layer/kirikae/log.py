@@ -11,7 +11,9 @@ def count(metric: str) -> None:
     metrics.add_metric(metric, "Count", 1)
 
 
-def flush() -> None:
-    """Write the metrics that were added, if any."""
+def flush(*conditions: str) -> None:
+    """Count the conditions that last, and write the metrics that were added, if any."""
+    for condition in conditions:
+        count(condition)
     if metrics.metric_set:
         metrics.flush_metrics()

@@ -143,7 +143,7 @@ def announce(config: env.Stack, mail: Mail | None) -> bool:
 
 
 def nobody_hears(topic_arn: str) -> bool:
-    """Tell whether the topic has no confirmed subscription; not if it cannot be asked.
+    """Tell whether the topic has no confirmed subscription, or is gone; not if it cannot be asked.
 
     A subscription by mail counts once its link was followed, and until somebody follows the link that ends it.
     https://docs.aws.amazon.com/sns/latest/api/API_GetTopicAttributes.html
@@ -151,6 +151,8 @@ def nobody_hears(topic_arn: str) -> bool:
     try:
         found = aws.client("sns").get_topic_attributes(TopicArn=topic_arn)["Attributes"]
     except (ClientError, BotoCoreError) as error:
+        if isinstance(error, ClientError) and error.response["Error"]["Code"] == "NotFound":
+            return True
         log.logger.warning("the topic cannot be asked", topic=topic_arn, problem=str(error))
         return False
     return bool(found.get("SubscriptionsConfirmed") == "0")

@@ -7,7 +7,6 @@ so that every change is told once, whatever dies, and an outage that may not be 
 """
 
 import gc
-import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,7 +18,7 @@ from typing import Any, NamedTuple
 from kirikae import aws, clock, env, events, hold, log, notify, tell
 from kirikae.decision import Change, Decision, Made, Result, plain, unkept
 from kirikae.errors import OtherRunError, UnfinishedError
-from kirikae.notify import Mail, Times, Words
+from kirikae.notify import Mail, Times
 from kirikae.tell import Tells, Withheld
 from kirikae.told import State
 
@@ -73,8 +72,7 @@ def reconcile[C: env.Stack, S, X: Change, D](
     hint = request.hint
     if store_wish and request.wish:
         hint = replace(hint, wish=store_wish(config, request, began))
-    seen = observe(config, hint)
-    made = decide(config, seen)
+    seen, made = _judged(config, hint, observe, decide)
     decision = unkept(made) if hint.wish is not None and (config.dry_run or request.dry_run) else made
     change = decision.change or (decision.forced if request.force else None)
     verdict = _gate(config, request, decision, change, began)
@@ -91,17 +89,26 @@ def reconcile[C: env.Stack, S, X: Change, D](
             report["outcome"] = verdict.outcome
             _tell_of_no_change(config, request, seen, tells, decision, change, verdict)
     finally:
-        nobody = ("NobodyHears",) if hint.kind == "tick" and notify.nobody_hears(config.topic_arn) else ()
-        _record(report, request.reason, decision.lasting + _LASTING.get(verdict.outcome, ()) + nobody)
+        log.logger.info("decision", decision=report, forced=request.reason)
+        log.flush(*decision.lasting, *_LASTING.get(verdict.outcome, ()), *_unheard(config, hint))
     return report
 
 
-def _record(report: dict[str, Any], forced: str, conditions: tuple[str, ...]) -> None:
-    """Log the decision in one line, and count the conditions that last."""
-    log.logger.info("decision", decision=report, forced=forced)
-    for condition in conditions:
-        log.count(condition)
-    log.flush()
+def _judged[C: env.Stack, S, X: Change](
+    config: C, hint: events.Hint, observe: Callable[[C, events.Hint], S], decide: Callable[[C, S], Decision[X]]
+) -> tuple[S, Decision[X]]:
+    """Return what is seen and decided; if that fails, count that nobody hears of it."""
+    try:
+        seen = observe(config, hint)
+        return seen, decide(config, seen)
+    except Exception:
+        log.flush(*_unheard(config, hint))
+        raise
+
+
+def _unheard(config: env.Stack, hint: events.Hint) -> tuple[str, ...]:
+    """Return the condition that nobody hears of this stack, for a tick, whatever becomes of its run."""
+    return ("NobodyHears",) if hint.kind == "tick" and notify.nobody_hears(config.topic_arn) else ()
 
 
 def _tell_of_no_change[C: env.Stack, S, X: Change, D](
@@ -121,7 +128,7 @@ def _tell_of_no_change[C: env.Stack, S, X: Change, D](
         if withheld:
             return
     if verdict.outcome == "dry-run" and config.dry_run and request.hint.kind in ("alarm", "wish"):
-        notify.announce(config, _rehearsal(config, decision.reason, change))
+        notify.announce(config, tell.rehearsal(config, decision.reason, change))
 
 
 def _gate(
@@ -154,7 +161,7 @@ def _carry_out[X: Change, D](
     change: X,
     act: Callable[[X], D],
     mail: Callable[[Result[X, D]], Mail | None],
-    telling: tuple[Callable[[Result[X, D]], State | None], Callable[[Decision[X], None], None]] | None,
+    telling: tuple[Callable[[Result[X, D] | None], State | None], Callable[[Decision[X], None], None]] | None,
     caused: datetime | None,
     began: datetime,
 ) -> dict[str, Any]:
@@ -175,8 +182,8 @@ def _carry_out[X: Change, D](
     result = Result(change, decision.reason, done, times, forced=decision.change is None)
     made = done if isinstance(done, Made) else Made(change=change, reason=decision.reason)
     standing, owed = telling or (None, None)
-    state = standing(result) if standing else None
-    first = tell.made(config, state, mail(result), None if made.found or decision.unseen else began)
+    state, before = (standing(result), standing(None)) if standing else (None, None)
+    first = tell.made(config, state, before, mail(result), None if made.found or decision.unseen else began)
     if owed and made.lasts:
         owed(decision, None)
     if made.change and decision.counts and first:
@@ -188,13 +195,3 @@ def _carry_out[X: Change, D](
         raise unfinished
     outcome = "changed" if made.change else "unchanged"
     return {"outcome": outcome, "reason": made.reason.en, "change": plain(made.change)}
-
-
-def _rehearsal(config: env.Stack, reason: Words, change: Change | None) -> Mail:
-    """Return the mail about what would be done; only alarms and wishes bring this mail, not every tick."""
-    text = json.dumps(plain(change))
-    would = Words(
-        f"DryRun is true, so nothing was written. Would be done: {text}",
-        f"DryRun が true のため、何も変更していません。実行される予定だった変更: {text}",
-    )
-    return notify.mail(config, "dry run: a change is due", happened=would, why=reason)

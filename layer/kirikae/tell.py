@@ -1,9 +1,10 @@
 """Who tells what: a change is told once, by the run that made it or, if that died, by the next one that finds it."""
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +14,7 @@ from kirikae.notify import Mail, Words
 from kirikae.told import State
 
 UNANSWERED = "not answered"  # the key of an outage that may not be answered, in what people know
+_LONGEST = 500  # characters of an outage, of the 4,096 that a parameter holds
 # Whoever finds a change that nobody has told gives the run that made it this long to tell it, which it does better.
 _PATIENCE_SECONDS = (1, 2, 3, 4)
 
@@ -43,13 +45,18 @@ class Withheld:
 
     @property
     def known(self) -> str:
-        """What people know once they were told."""
-        return f"{self.outcome}: {self.about}"
+        """What people know once they were told; of what is too long to be noted, a digest."""
+        short = len(self.about) <= _LONGEST
+        return f"{self.outcome}: {self.about if short else hashlib.sha256(self.about.encode()).hexdigest()}"
 
 
-def made(config: env.Stack, state: State | None, letter: Mail | None, began: datetime | None) -> bool:
+def made(
+    config: env.Stack, state: State | None, before: State | None, letter: Mail | None, began: datetime | None
+) -> bool:
     """Tell a change that this run has made; return False if another run made it too and was first to tell it.
 
+    before: what stood before the change, to be noted as known where nothing is: with it the next run finds the change
+    if this mail fails.  A note that cannot be read is left as it is, for the same reason.
     began: when the run did, None if it has only found the change: then whoever told it, whenever, was first.
     """
     if state is None or letter is None:
@@ -57,8 +64,10 @@ def made(config: env.Stack, state: State | None, letter: Mail | None, began: dat
         return True
     now, name = clock.now(), config.told_parameter
     since = began - told.STALE_READS if began else told.EVER
-    note = told.read(name) or told.Note()
-    if note.says(state, since) or not told.claim(name, note, state, since, now):
+    note = told.read(name)
+    if (note or told.Note()).says(state, since):
+        return False
+    if note and not told.claim(name, replace(note, known=note.known or before or {}), state, since, now):
         return False
     if notify.announce(config, letter):
         told.close(name, state, clock.now())
@@ -79,7 +88,7 @@ def owed[C: env.Stack, S, X: Change, D](
     letters = []
     if _without(note.known) != _without(state):
         # Who looks so soon after another one told something may have been shown the world before that.
-        if note.telling is None and (now - note.at < told.STALE_READS or not _still_untold(name, note)):
+        if note.telling is None and (note.younger(told.STALE_READS, now) or not _still_untold(name, note)):
             return
         letters.append(tells.found(config, seen, _without(note.known)))
     if withheld and note.known.get(UNANSWERED) not in (withheld.known, withheld.outcome):  # as versions before noted it
@@ -169,3 +178,13 @@ def _unanswered(config: env.Stack, decision: Decision[Any], withheld: Withheld) 
         why=why,
         check=lift.get(withheld.outcome),
     )
+
+
+def rehearsal(config: env.Stack, reason: Words, change: Change | None) -> Mail:
+    """Return the mail about what would be done; only alarms and wishes bring this mail, not every tick."""
+    text = json.dumps(plain(change))
+    would = Words(
+        f"DryRun is true, so nothing was written. Would be done: {text}",
+        f"DryRun が true のため、何も変更していません。実行される予定だった変更: {text}",
+    )
+    return notify.mail(config, "dry run: a change is due", happened=would, why=reason)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any, TypeIs
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -45,7 +46,11 @@ class Note:
 
     def unheard_of(self, now: datetime) -> bool:
         """Tell whether the run that was about to tell something must have ended without saying that it did."""
-        return self.telling is not None and now - self.at >= UNHEARD_OF
+        return self.telling is not None and not self.younger(UNHEARD_OF, now)
+
+    def younger(self, than: timedelta, now: datetime) -> bool:
+        """Tell whether the note is younger; one of the future is somebody else's, who keeps nothing from being told."""
+        return -STALE_READS < now - self.at < than
 
 
 def read(name: str) -> Note | None:
@@ -68,11 +73,16 @@ def read(name: str) -> Note | None:
         return Note(version)
 
 
-def _note(version: int, value: dict[str, dict[str, str] | str]) -> Note:
+def _note(version: int, value: dict[str, Any]) -> Note:
     known, telling = value["known"], value.get("telling")
-    if not isinstance(known, dict) or not isinstance(telling, dict | None):
+    at = moment(value["at"])
+    if not _words(known) or not (telling is None or _words(telling)):
         raise TypeError(f"{value!r} is not what kirikae writes")
-    return Note(version, known, telling, moment(value["at"]), str(value.get("by", "")))
+    return Note(version, known, telling, at, str(value.get("by", "")))
+
+
+def _words(state: object) -> TypeIs[dict[str, str]]:
+    return isinstance(state, dict) and all(isinstance(said, str) for said in state.values())
 
 
 def claim(name: str, note: Note, state: State, since: datetime, now: datetime) -> Note | None:

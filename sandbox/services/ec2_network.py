@@ -3,6 +3,7 @@
 import ipaddress
 import itertools
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from moto.ec2.models.elastic_ip_addresses import ElasticAddress
@@ -81,6 +82,18 @@ def _route_state(self: Any) -> str:
 Route.instance_id = property(_route_instance_id)
 Route.network_interface_id = property(_route_interface_id)
 Route.state = property(_route_state)
+
+
+class _Propagated(Route):
+    """A route that a virtual private gateway advertises, beside a static one of the same network, which has priority.
+
+    https://docs.aws.amazon.com/vpc/latest/userguide/route-tables-priority.html
+    """
+
+    origin = "EnableVgwRoutePropagation"  # type: ignore[assignment]  # a property of moto's
+
+    def __init__(self, table: Any, cidr: str, gateway_id: str) -> None:
+        super().__init__(table, cidr, None, gateway=SimpleNamespace(id=gateway_id))  # type: ignore[arg-type]
 
 
 _attachment_of_moto = NetworkInterface.attachment.fget
@@ -356,6 +369,15 @@ class Network:
         finally:
             enis.update(hidden)
         return status, headers, body.replace(b"<privateIpAddressesSet/>", b"")  # S11
+
+    def propagate(self, table_id: str, cidr: str, gateway_id: str, *, first: bool = False) -> None:
+        """Let a gateway advertise an IPv4 network into a route table; in which order rows are shown is not documented.
+
+        https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_EnableVgwRoutePropagation.html
+        """
+        table = self._backend.route_tables[table_id]
+        row = {f"{table_id}~{cidr}~{gateway_id}": _Propagated(table, cidr, gateway_id)}
+        table._routes = row | table._routes if first else table._routes | row
 
     # Attributes of instances.
 

@@ -648,6 +648,23 @@ def test_an_elastic_ip_that_is_not_declared_keeps_its_place(inside: Callable[...
     assert not world.writes()
 
 
+@pytest.mark.parametrize("before", [False, True], ids=["the holder stops", "it is down before the first run"])
+def test_an_elastic_ip_that_is_not_declared_stays_on_an_address_that_moves(
+    inside: Callable[..., Inside], before: bool
+) -> None:
+    world = inside(elastic=1)
+    ec2, [other] = world.account.client("ec2"), world.service.allocation_ids  # on 10.0.0.50
+    world.declare(ElasticIpAllocationIds=ec2.allocate_address(Domain="vpc")["AllocationId"])  # associated with nothing
+    if not before:
+        world.run()
+    world.service.stop(0)
+    world.passes(1)
+    world.run()
+    found = {each["AllocationId"]: each.get("PrivateIpAddress") for each in ec2.describe_addresses()["Addresses"]}
+    assert world.where["10.0.0.50"] == 1
+    assert found[other] == "10.0.0.50"
+
+
 def test_a_dry_run_writes_nothing(inside: Callable[..., Inside]) -> None:
     world = inside(**EVERYTHING)
     world.service.stop(0)
@@ -893,3 +910,52 @@ def test_a_dry_run_stack_says_at_once_and_once_what_it_would_move(deployed: Call
     world.passes(10)
     assert world.sides == {0}
     assert [mail.subject.split(": ", 1)[1] for mail in world.mails] == expected
+
+
+# What cannot be read keeps nothing else where it is.
+
+
+def test_a_check_of_the_parameters_that_cannot_be_made_stops_no_move(deployed: Callable[..., Deployed]) -> None:
+    world = deployed()
+    world.hold(5)
+    world.service.terminate(0)
+    world.passes(3)
+    world.account.faults.add("ec2", "DescribeSubnets", "RequestLimitExceeded", status=503)
+    world.passes(6)
+    assert world.sides == {1}
+
+
+@pytest.mark.parametrize(
+    ("call", "kind"), [("DescribeAddresses", "Elastic IPs"), ("DescribeRouteTables", "route tables")]
+)
+@pytest.mark.parametrize("fails", ["at once", "after the decision", "after the write"])
+def test_a_kind_that_cannot_be_read_keeps_no_other_and_follows_later(
+    account: Account, build: Path, call: str, kind: str, fails: str
+) -> None:
+    world = Deployed(account, build, elastic=1, overlay=(CIDR,)).deploy()
+    world.passes(6)
+    skipped = iter(range({"at once": 0, "after the decision": 1, "after the write": 2}[fails]))
+    given = {"status": 503, "role": "SecondaryIp", "when": lambda _params: next(skipped, None) is None}
+    account.faults.add("ec2", call, "RequestLimitExceeded", **given)
+    world.stops(0)
+    world.passes(10)
+    assert world.where["10.0.0.50"] == 1
+    told = len(world.mails)
+    assert told == 1
+    if fails == "at once":
+        assert f"the {kind} cannot be read" in world.mails[0].body
+    assert account.alarms.state(world.stack.resources["SecondaryIpReassignmentErrorsAlarm"]).value == "ALARM"
+    account.faults.clear()
+    world.passes(10)
+    assert world.sides == {1}
+    assert len(world.mails) <= told + 1
+
+
+def test_status_checks_that_cannot_be_read_delay_no_move(deployed: Callable[..., Deployed]) -> None:
+    world = deployed(parameters={"PairMoveWhenImpaired": "true"})
+    world.passes(6)
+    world.account.faults.add("ec2", "DescribeInstanceStatus", "RequestLimitExceeded", status=503)
+    given = {"NetworkInterfaceId": world.service.interface_ids[0], "PrivateIpAddresses": ["10.0.0.50"]}
+    world.account.client("ec2").unassign_private_ip_addresses(**given)
+    world.passes(2)
+    assert world.sides == {0}

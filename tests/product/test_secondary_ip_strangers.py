@@ -293,3 +293,14 @@ def test_an_ipv6_address_is_not_lost_when_the_look_between_fails(inside: Callabl
     with pytest.raises(Exception, match="PrivateIpAddressLimitExceeded"):
         world.run()
     assert world.sides == {0}
+
+
+@pytest.mark.parametrize("first", [False, True], ids=["shown last", "shown first"])
+def test_a_route_that_a_vpn_advertises_too_moves_as_if_it_did_not(inside: Callable[..., Inside], first: bool) -> None:
+    world = inside(ipv4=(), overlay=(CIDR,))
+    world.account.network.propagate(world.service.table_ids[0], CIDR, "vgw-0123456789abcdef0", first=first)
+    assert world.run()["outcome"] == "unchanged"
+    world.service.stop(0)
+    world.passes(1)
+    assert world.run()["outcome"] == "changed"
+    assert world.run()["outcome"] == "unchanged"

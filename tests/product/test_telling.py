@@ -448,3 +448,64 @@ def test_after_a_hold_the_next_outage_under_a_hold_is_told_again(account: Accoun
         shop.service.start()
         shop.minutes(5)
     assert len(subjects(account, "NOT answered (held)")) == 2
+
+
+# A note that is not there, or cannot be read, hides no change.
+
+
+def test_the_first_move_of_a_stack_is_told_though_its_mail_fails_for_some_minutes(
+    account: Account, build: Path
+) -> None:
+    pair = Deployed(account, build)
+    pair.service.stop(0)
+    account.advance(60)
+    account.faults.add("sns", "Publish", "KMSAccessDenied", role="SecondaryIp")
+    pair.deploy()
+    pair.passes(4)
+    account.faults.clear()
+    pair.passes(10)
+    assert pair.sides == {1}
+    assert len(pair.mails) == 1
+
+
+@pytest.mark.parametrize(
+    "mail", [{"code": "InternalError", "status": 500, "times": 3}, {"code": None, "kills": True, "times": 1}]
+)
+def test_a_move_is_told_though_its_note_is_not_read_and_its_mail_does_not_leave(
+    mail: dict[str, Any], account: Account, build: Path
+) -> None:
+    pair = _pair(account, build)
+    account.faults.add("ssm", "GetParameter", "InternalServerError", status=500, role="SecondaryIp")
+    account.faults.add("sns", "Publish", role="SecondaryIp", **mail)
+    pair.stops(0)
+    account.faults.clear()
+    pair.passes(10)
+    assert pair.sides == {1}
+    assert len(pair.mails) == 1
+
+
+def test_sorry_off_is_told_though_its_note_is_not_read_and_its_run_dies(account: Account, build: Path) -> None:
+    shop = _on_sorry(account, build)
+    told = {"when": lambda params: "/told/" in params["Name"]}
+    account.faults.add("ssm", "GetParameter", "InternalServerError", status=500, role="NlbSwitchback", **told)
+    account.faults.add("sns", "Publish", None, kills=True, times=1, role="NlbSwitchback")
+    for _ in range(12):
+        shop.minutes(1)
+        if shop.serves == ["primary"]:
+            break
+    account.faults.clear()
+    shop.minutes(10)
+    assert shop.serves == ["primary"]
+    assert len(subjects(account, "sorry page OFF")) == 1
+
+
+@pytest.mark.skipif(not SOAK, reason="takes a minute of real time")
+def test_a_move_is_told_though_systems_manager_hangs(account: Account, build: Path) -> None:
+    pair = _pair(account, build)
+    for operation in ("GetParameter", "PutParameter"):
+        account.faults.add("ssm", operation, None, latency=5.5)
+    pair.stops(0)
+    assert len(pair.mails) == 1
+    account.faults.clear()
+    pair.passes(10)
+    assert pair.sides == {1}

@@ -331,3 +331,17 @@ def test_an_ipv6_only_subnet_gives_no_private_address(ec2):  # S11
     assert "PrivateIpAddress" not in shown
     assert "PrivateIpAddresses" not in shown
     assert shown["Ipv6Addresses"]
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_a_propagated_route_is_shown_beside_the_static_one_of_its_network(account, ec2, vpc, second, first):
+    (table,) = ec2.describe_route_tables(Filters=[{"Name": "vpc-id", "Values": [vpc]}])["RouteTables"]
+    network = {"RouteTableId": table["RouteTableId"], "DestinationCidrBlock": "192.168.99.0/24"}
+    ec2.create_route(**network, NetworkInterfaceId=second)
+    account.network.propagate(table["RouteTableId"], "192.168.99.0/24", "vgw-0123456789abcdef0", first=first)
+    ec2.replace_route(**network, NetworkInterfaceId=second)
+    (shown,) = ec2.describe_route_tables(RouteTableIds=[table["RouteTableId"]])["RouteTables"]
+    rows = [row for row in shown["Routes"] if row["DestinationCidrBlock"] == "192.168.99.0/24"]
+    origins = ["CreateRoute", "EnableVgwRoutePropagation"]
+    assert [row["Origin"] for row in rows] == (origins[::-1] if first else origins)
+    assert {row.get("NetworkInterfaceId", row.get("GatewayId")) for row in rows} == {second, "vgw-0123456789abcdef0"}

@@ -129,13 +129,23 @@ def route_tables(table_ids: Iterable[str]) -> dict[str, RouteTable]:
     return {described["RouteTableId"]: _table(described) for described in found}
 
 
+_STATIC = "CreateRoute"  # the origin of a route that is not propagated, besides those of the table itself
+
+
 def _table(described: Mapping[str, Any]) -> RouteTable:
+    """Read a route table; of two routes for one network, the static one counts, and the propagated one is idle.
+
+    https://docs.aws.amazon.com/vpc/latest/userguide/route-tables-priority.html
+    """
     routes, local, blackholes = dict[str, str](), list[str](), set[str]()
-    for route in described.get("Routes", []):
+    for route in sorted(
+        described.get("Routes", []), key=lambda row: row.get("Origin", _STATIC) in ("CreateRouteTable", _STATIC)
+    ):
         destination = route.get("DestinationCidrBlock") or route.get("DestinationIpv6CidrBlock", "")
         routes[destination] = _target(route)
         if route.get("Origin") == "CreateRouteTable":
             local.append(destination)
+        blackholes.discard(destination)
         if route.get("State") == "blackhole":
             blackholes.add(destination)
     vpc_id = described.get("VpcId", "")

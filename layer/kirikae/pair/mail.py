@@ -6,8 +6,8 @@ from kirikae import ec2, hold, notify
 from kirikae.decision import Result
 from kirikae.notify import Mail, Words
 from kirikae.pair.move import Done
-from kirikae.pair.plan import is_ipv4, is_ipv6, is_route, plan
-from kirikae.pair.world import Config, Move, Observed
+from kirikae.pair.plan import plan
+from kirikae.pair.world import Config, Move, Observed, is_ipv4, is_ipv6, is_route
 
 
 def why(seen: Observed, change: Move) -> Words:
@@ -105,7 +105,7 @@ def _happened(config: Config, seen: Observed, result: Result[Move, Done], down: 
             "注意: 次は EC2 に拒否されたため移動していません (時刻の記載がないものは実行のたびに再試行します):",
         )
     yield from (Words(f"  {name}: {problem}") for name, problem in done.refused.items())
-    if left := plan(config, seen).left.values():
+    if left := [*plan(config, seen).left.values(), *seen.unread.values()]:
         yield Words("Not moved:", "移動していないもの:")
         yield from (Words(f"  {reason}") for reason in left)
 
@@ -138,6 +138,11 @@ def _undo(config: Config, seen: Observed, result: Result[Move, Done]) -> Words:
             "移動をまだ確認できていないため、元に戻す操作はありません。",
         )
     back = [notify.aws_command(config, *command) for command in _back(seen, moved, result.change.to)]
+    if not any(moved.values()):
+        return Words(
+            "There is nowhere to go back to: it was on no interface.",
+            "移動前はどのインターフェイスにも割り当てられていなかったため、元に戻す先はありません。",
+        )
     if not back:
         return Words(
             "There is nowhere to go back to: the instance it was on is gone.",
@@ -165,6 +170,8 @@ def _back(seen: Observed, moved: Mapping[str, str], now_on: str) -> Iterator[tup
             yield "ec2 assign-ipv6-addresses", f"{to} --ipv6-addresses {ipv6}"
         for allocation in filter(seen.elastic.__contains__, names):
             private_ip = seen.elastic[allocation].private_ip
+            if private_ip not in (*holder.addresses, *ipv4):  # a run before this one had moved it
+                private_ip = next(iter(holder.primary), private_ip)
             if private_ip not in ipv4:  # it goes with its address
                 given = f"--allocation-id {allocation} {to} --private-ip-address {private_ip}"
                 yield "ec2 associate-address", f"--allow-reassociation {given}"

@@ -1,6 +1,6 @@
 """Look where everything declared is, move it, and look until it has arrived."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -11,9 +11,10 @@ from kirikae import patience, told
 from kirikae.decision import Made
 from kirikae.errors import UnfinishedError
 from kirikae.notify import Words
-from kirikae.pair import addresses, refusals, writes
-from kirikae.pair.plan import Plan, is_ipv4, is_ipv6, is_route, led_to, places, plan
-from kirikae.pair.world import Config, Move, Observed, told_of
+from kirikae.pair import refusals, writes
+from kirikae.pair.look import look
+from kirikae.pair.plan import Plan, places, plan, unread
+from kirikae.pair.world import Config, Move, Observed, is_ipv4, is_ipv6, is_route, told_of
 
 _BY_OTHERS = Words("everything is there by now: another run moved it, or somebody else")
 
@@ -36,29 +37,6 @@ class Done(Made):
     earlier: Mapping[str, str] = field(default_factory=dict)
 
 
-def look(config: Config, seen: Observed) -> Observed:
-    """Read where everything declared is; ask for other interfaces only when something is not on the pair.
-
-    What is seen of the instances stays as it is.
-    """
-    found = addresses.interfaces("network-interface-id", config.pair_interface_ids)
-    elastic = addresses.elastic_ips(config.elastic_ip_allocation_ids)
-    tables = addresses.route_tables(config.overlay_route_table_ids)
-    subnets = dict[str, tuple[str, ...]]()
-    held = {address for interface in found.values() for address in interface.addresses}
-    elsewhere = [address for address in config.floating_ip_addresses if address not in held]
-    if found and elsewhere:
-        subnets = addresses.subnet_cidrs({interface.subnet_id for interface in found.values()})
-        vpc_id = next(iter(found.values())).vpc_id
-        ipv4, ipv6 = filter(is_ipv4, elsewhere), filter(is_ipv6, elsewhere)
-        found |= addresses.interfaces("addresses.private-ip-address", ipv4, vpc_id)
-        found |= addresses.interfaces("ipv6-addresses.ipv6-address", ipv6, vpc_id)
-    seen = replace(seen, interfaces=found, subnets=subnets, elastic=elastic, tables=tables)
-    known = (*found, *config.pair_interface_ids)  # those of the pair were asked for: one that is missing is gone
-    others = {place for place in led_to(config, seen).values() if place.startswith("eni-") and place not in known}
-    return replace(seen, interfaces=found | addresses.interfaces("network-interface-id", others))
-
-
 def move(config: Config, seen: Observed, change: Move) -> Done:
     """Look again, move what still has to move, and look until it has arrived.
 
@@ -73,18 +51,18 @@ def move(config: Config, seen: Observed, change: Move) -> Done:
     refused |= cuts.waiting.keys()
     last = patience.until(lambda: look(config, seen), lambda shown: _missing(config, shown, due) <= refused)
     missing = _missing(config, last, due) if last else set(due.moves)
-    default = f"EC2 accepted it, but it was not seen on {due.to}"
-    if last is None:
-        default = "written, not yet seen: EC2 could not be asked"
-    said = {name: cuts.waiting.get(name) or _why(now, name, problems) or default for name in due.moves}
+    open_ = {name for name in due.moves if last is None or unread(last, name)}
+    asked = dict.fromkeys(due.moves, f"EC2 accepted it, but it was not seen on {due.to}")
+    asked |= dict.fromkeys(open_, "written, not yet seen: EC2 could not be asked")
+    said = {name: cuts.waiting.get(name) or _why(now, name, problems) or asked[name] for name in due.moves}
     said |= {name: said[name] + refusals.later() for name in cuts.names & refused - cuts.waiting.keys()}
     why = {name: text for name, text in said.items() if name in missing}
     done = _done(change, due, why, refused, _earlier(config, now, change))
-    if missing:
+    if missing or now.unread:
         named = "; ".join(f"{name}: {text}" for name, text in why.items())
-        news = refusals.remember(config, cuts, refused) or _changed(done, problems, last)
-        text = f"{len(missing)} of {len(due.moves)} did not arrive on {due.to}: {named}"
-        raise UnfinishedError(text, done if news else None)
+        news = refusals.remember(config, cuts, refused) or _changed(done, problems.keys() - open_, problems)
+        text = f"{len(missing)} of {len(due.moves)} did not arrive on {due.to}: {named}" if missing else ""
+        raise UnfinishedError("; ".join(filter(None, [text, *now.unread.values()])), done if news else None)
     return done
 
 
@@ -112,14 +90,15 @@ def _earlier(config: Config, now: Observed, change: Move) -> dict[str, str]:
     }
 
 
-def _changed(done: Done, problems: Mapping[str, Exception], last: Observed | None) -> bool:
+def _changed(done: Done, settled: Set[str], problems: Mapping[str, Exception]) -> bool:
     """Tell whether anything was, or may have been, written that nobody tells later.
 
     An error alone is no change; but an address that was taken from its holder is, and so is whatever was written and
     cannot be looked at.
     """
-    open_ = done.unseen.keys() - (problems.keys() if last else frozenset())
-    return bool(done.moved or open_) or any(isinstance(error, UnfinishedError) for error in problems.values())
+    return bool(done.moved or done.unseen.keys() - settled) or any(
+        isinstance(error, UnfinishedError) for error in problems.values()
+    )
 
 
 def _due(config: Config, now: Observed, change: Move) -> Plan:

@@ -8,22 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from kirikae.notify import aws_command
-from kirikae.pair.world import Config, Observed
-
-
-def is_ipv6(name: str) -> bool:
-    """Tell an IPv6 address from the other names."""
-    return ":" in name and " " not in name
-
-
-def is_ipv4(name: str) -> bool:
-    """Tell an IPv4 address from the other names."""
-    return name[0].isdigit() and ":" not in name
-
-
-def is_route(name: str) -> bool:
-    """Tell an overlay route from the other names."""
-    return " " in name
+from kirikae.pair.world import ELASTIC_IPS, ROUTES, Config, Observed, is_ipv4, is_ipv6, is_route
 
 
 def routes(config: Config) -> list[str]:
@@ -112,6 +97,12 @@ def _blackhole(seen: Observed, name: str) -> bool:
     return table in seen.tables and cidr in seen.tables[table].blackholes
 
 
+def unread(seen: Observed, name: str) -> str:
+    """Return why it is not known where an Elastic IP or a route is, nothing if it is."""
+    kind = ROUTES if is_route(name) else ELASTIC_IPS if name.startswith("eipalloc-") else ""
+    return seen.unread.get(kind, "")
+
+
 @dataclass(frozen=True)
 class Plan:
     """What moves to the interface `to`, from where, and what else is declared but cannot or may not move, and why."""
@@ -161,6 +152,8 @@ def _left(config: Config, seen: Observed, here: Mapping[str, str]) -> Iterator[t
     """Yield each name that does not exist, or is on something outside the pair, with the reason to leave it."""
     own = ("", *config.pair_interface_ids)
     for name in (*config.floating_ip_addresses, *config.elastic_ip_allocation_ids, *routes(config)):
+        if unread(seen, name):  # it may be anywhere
+            continue
         if name not in here:
             table, _, cidr = name.partition(" ")
             exists = f"{table} has no route for {cidr}; create it, to either interface" if table in seen.tables else ""
@@ -180,7 +173,10 @@ def _landings(config: Config, seen: Observed, to: str, wrong: Iterable[str]) -> 
     """
     arriving, target = {name for name in wrong if is_ipv4(name)}, seen.interfaces[to]
     free = {address for address in target.addresses if not target.addresses[address] and not is_ipv6(address)}
-    free |= arriving - {elastic.private_ip for elastic in seen.elastic.values()}
+    others = {
+        a for each in seen.interfaces.values() for a, ip in each.addresses.items() if ip and ip not in seen.elastic
+    }
+    free |= arriving - others - {elastic.private_ip for elastic in seen.elastic.values()}
     floating = [address for address in config.floating_ip_addresses if not is_ipv6(address)]
     own = [*target.primary, *(address for address in target.addresses if address not in floating)]
     chosen = dict[str, str]()

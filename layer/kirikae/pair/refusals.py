@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from kirikae import clock, told
-from kirikae.pair.plan import is_ipv6, up
-from kirikae.pair.world import REFUSED, Config, Observed
+from kirikae.pair.plan import up
+from kirikae.pair.world import REFUSED, Config, Observed, is_ipv6
 
 AGAIN = timedelta(minutes=15)
 

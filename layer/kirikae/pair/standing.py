@@ -6,17 +6,18 @@ from kirikae import notify
 from kirikae.decision import Result
 from kirikae.notify import Mail, Words
 from kirikae.pair.move import Done
-from kirikae.pair.plan import impaired, is_ipv6, places, sides, up
-from kirikae.pair.world import IMPAIRED, NOWHERE, REFUSED, Config, Move, Observed, to_tell, told_of
+from kirikae.pair.plan import impaired, places, sides, up
+from kirikae.pair.world import IMPAIRED, NOWHERE, REFUSED, Config, Move, Observed, is_ipv6, to_tell, told_of
 from kirikae.told import State
 
 
 def standing(config: Config, seen: Observed, result: Result[Move, Done] | None) -> State | None:
     """Return what is on which interface, interface -> names, and which holder is impaired.
 
-    None while the parameters cannot be right.  After a move the old holder counts only for what it still has.
+    None while the parameters cannot be right or not everything is read.  After a move the old holder counts only for
+    what it still has.
     """
-    if not seen.instances:
+    if not seen.instances or (seen.unread and not result):
         return None
     here, refused = places(config, seen), list[str]()
     if result:

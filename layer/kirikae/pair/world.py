@@ -11,10 +11,26 @@ from kirikae.decision import Change
 from kirikae.pair.addresses import ElasticIp, Interface, RouteTable
 
 NOWHERE = "nowhere"
+ELASTIC_IPS, ROUTES = "Elastic IPs", "route tables"  # kinds that are read apart from the rest
 IMPAIRED = "impaired"  # the key of the holders that run and fail a status check
 REFUSED = "refused"  # the key of the IPv6 addresses that EC2 refused to bring away from such a holder
 REST = "all others"  # instead of hundreds of names
 _LONG = 1000  # characters, of the 4,096 that a parameter holds
+
+
+def is_ipv6(name: str) -> bool:
+    """Tell an IPv6 address from the other names."""
+    return ":" in name and " " not in name
+
+
+def is_ipv4(name: str) -> bool:
+    """Tell an IPv4 address from the other names."""
+    return name[0].isdigit() and ":" not in name
+
+
+def is_route(name: str) -> bool:
+    """Tell an overlay route from the other names."""
+    return " " in name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +66,7 @@ class Observed:
     subnets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # asked only for addresses outside the pair
     elastic: Mapping[str, ElasticIp] = field(default_factory=dict)
     tables: Mapping[str, RouteTable] = field(default_factory=dict)
+    unread: Mapping[str, str] = field(default_factory=dict)  # ELASTIC_IPS or ROUTES -> why EC2 did not tell them
     statuses: Mapping[str, Status] = field(default_factory=dict)  # of what runs; asked only while nothing else is due
     alarms: Mapping[str, str] = field(
         default_factory=dict
