@@ -437,6 +437,24 @@ def test_a_weighted_action_refused_in_the_middle_of_an_outage_falls_back_in_the_
     assert "replace mode is in force" in mail.body
 
 
+@pytest.mark.parametrize("code", ["TooManyTargets", "UnsupportedProtocol", "OperationNotPermitted"])
+def test_whatever_aws_has_against_both_groups_one_is_set(new_shop: Any, code: str) -> None:
+    shop = new_shop()
+    both = {
+        "when": lambda params: len(params["DefaultActions"][0].get("ForwardConfig", {}).get("TargetGroups", [])) > 1
+    }
+    shop.account.faults.add("elbv2", "ModifyListener", code, status=400, **both)
+    shop.deployed()
+    shop.minutes(5)
+    assert shop.subjects == ["weighted switching refused by AWS, replace mode in force"]
+    assert f"AWS says {code}: " in shop.mails[0].body
+    shop.stops()
+    shop.minutes(2)
+    assert shop.weights == [{"sorry": 1}]
+    shop.comes_back()
+    assert shop.weights == [{"primary": 1}]
+
+
 def test_several_listeners_are_switched_as_one_unit(new_shop: Any) -> None:
     shop = new_shop(ports=(443, 8443)).deployed()
     shop.minutes(5)
