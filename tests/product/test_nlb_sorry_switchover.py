@@ -163,6 +163,12 @@ def test_a_refusal_names_the_parameter_and_what_was_found(words: str, world: Obs
     assert words in decided.reason.en
 
 
+@pytest.mark.parametrize("listed", [{"ruled": (LISTENER,)}, {"elsewhere": {SORRY: "lb"}}, {}], ids=str)
+def test_the_conditions_that_last_are_told_whatever_is_decided(listed: dict[str, Any]) -> None:
+    world = seen("unused", listener=ON_SORRY, sorry=ILL_SORRY, **listed)
+    assert decide(CONFIG, world).lasting == ("OnSorryPage", "SorryUnhealthy")
+
+
 @pytest.mark.parametrize("declared", [(), ("i-1", "i-2")])
 def test_healthy_servers_are_not_taken_away_because_more_are_wanted_than_there_are(declared: tuple[str, ...]) -> None:
     config = replace(CONFIG, min_healthy_targets=3, primary_instance_ids=declared)
@@ -349,6 +355,15 @@ def test_a_sorry_page_that_is_down_itself_is_known_before_it_is_needed_and_named
     shop.stops()
     assert shop.serves == ["sorry"]
     assert "ATTENTION" in shop.mails[0].body
+
+
+def test_a_refusal_does_not_hide_a_dead_sorry_page(shop: Shop) -> None:
+    shop.deployed_again(PrimaryInstanceIds=",".join([*shop.service.instance_ids, "i-0123456789abcdef0"]))
+    shop.minutes(5)
+    shop.account.targets.broken_albs.add(shop.service.alb_arn)
+    shop.minutes(10)
+    assert shop.decisions(FUNCTION)[-1]["outcome"] == "refused"
+    assert len(shop.alarm_mails("SorryUnhealthy")) == 1
 
 
 @pytest.mark.parametrize(
