@@ -77,7 +77,14 @@ def _servers(config: Config, seen: Observed, hint: Hint, missed: list[Exception]
 
 
 def decide(config: Config, seen: Observed) -> Decision[Switch | Adopt]:
-    """Switch when the primary cannot serve and a sorry page is there; else attach both groups, or do nothing."""
+    """Switch when the primary cannot serve and a sorry page is there; else attach both groups, or do nothing.
+
+    The conditions that last are told whatever is decided.
+    """
+    return replace(_decided(config, seen), lasting=_lasting(config, seen))
+
+
+def _decided(config: Config, seen: Observed) -> Decision[Switch | Adopt]:
     if reason := hands_off(config, seen.switches):
         unanswered = outage(config, seen) if _in_use(config, seen) else None
         if unanswered:
@@ -106,14 +113,14 @@ def decide(config: Config, seen: Observed) -> Decision[Switch | Adopt]:
     calm, adopt = _no_outage(config, seen), adoption(config, seen.switches)
     if adopt:
         calm = Words(f"attaching both groups to the listeners without moving their traffic; {calm.en}")
-    return Decision(calm, adopt, lasting=_lasting(config, seen))
+    return Decision(calm, adopt)
 
 
 def _lasting(config: Config, seen: Observed) -> tuple[str, ...]:
     """Return the conditions that an alarm tells about."""
     attached = {group for listener in seen.switches.listeners for group in listener.weights}
     ill = any(elb.known_unhealthy(targets, group in attached) for group, targets in seen.sorry.items())
-    away = not due(config, seen.switches, "sorry")
+    away = bool(seen.switches.listeners) and not due(config, seen.switches, "sorry")
     return (*(("OnSorryPage",) if away else ()), *(("SorryUnhealthy",) if ill else ()))
 
 

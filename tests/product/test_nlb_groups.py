@@ -303,13 +303,14 @@ def drains_for(shop: Shop, seconds: str) -> None:
     )
 
 
-def outside(shop: Shop, delay: str = "0") -> None:
-    """Put one address outside the VPC in the place of the targets, which drain for so many seconds."""
+def outside(shop: Shop, delay: str = "0", targets: int = 1) -> None:
+    """Put addresses outside the VPC in the place of the targets, which drain for so many seconds."""
     elb, group = shop.account.client("elbv2"), shop.service.primary_arn
     held = elb.describe_target_health(TargetGroupArn=group)["TargetHealthDescriptions"]
     drains_for(shop, delay)
     elb.deregister_targets(TargetGroupArn=group, Targets=[described["Target"] for described in held])
-    elb.register_targets(TargetGroupArn=group, Targets=[{"Id": "192.168.7.7", "AvailabilityZone": "all"}])
+    far = [{"Id": f"192.168.7.{7 + number}", "AvailabilityZone": "all"} for number in range(targets)]
+    elb.register_targets(TargetGroupArn=group, Targets=far)
     shop.account.lag.catch_up()
 
 
@@ -387,6 +388,42 @@ def test_replace_mode_does_not_leave_a_primary_whose_health_still_shows_that_nob
     assert said["outcome"] == "unchanged", said["reason"]
     shop.minutes(5)
     assert (shop.serves, shop.subjects) == (["primary"], [ON, OFF])
+
+
+@pytest.mark.parametrize(
+    ("world", "needed", "named"),
+    [
+        pytest.param({}, "1", "{stays}", id="the one that stays stopped is named"),
+        pytest.param({}, "2", "{back},i-0123456789abcdef0", id="a replaced server is named"),
+        pytest.param({"addresses": True}, "2", "{back},i-0123456789abcdef0", id="a replaced server, by addresses"),
+    ],
+)
+def test_replace_mode_counts_registered_servers_whether_or_not_they_are_declared(
+    new_shop: Callable[..., Shop], world: dict[str, Any], needed: str, named: str
+) -> None:
+    shop = new_shop(SwitchMode="replace", MinHealthyTargets=needed, **world)
+    stays, back = shop.service.instance_ids
+    shop.deployed(PrimaryInstanceIds=named.format(stays=stays, back=back))
+    shop.minutes(5)
+    shop.stops()
+    shop.minutes(1)
+    shop.service.start(*([back] if needed == "1" else []))
+    shop.minutes(12)
+    assert shop.serves == ["primary"]
+
+
+def test_declared_servers_that_are_too_few_are_no_way_back_where_nobody_knows_the_others(
+    new_shop: Callable[..., Shop],
+) -> None:
+    shop = new_shop(
+        addresses=True, SwitchMode="replace", MinHealthyTargets="2", PrimaryInstanceIds="i-0123456789abcdef0"
+    )
+    outside(shop, targets=2)
+    shop.deployed()
+    shop.minutes(10)
+    decided = shop.decisions(FUNCTION)[-1]
+    assert decided["outcome"] == "refused"
+    assert "192.168.7.7" in decided["reason"]
 
 
 def test_replace_mode_does_not_go_back_to_a_group_that_is_empty(new_shop: Callable[..., Shop]) -> None:

@@ -163,6 +163,12 @@ def test_a_refusal_names_the_parameter_and_what_was_found(words: str, world: Obs
     assert words in decided.reason.en
 
 
+@pytest.mark.parametrize("listed", [{"ruled": (LISTENER,)}, {"elsewhere": {SORRY: "lb"}}, {}], ids=str)
+def test_the_conditions_that_last_are_told_whatever_is_decided(listed: dict[str, Any]) -> None:
+    world = seen("unused", listener=ON_SORRY, sorry=ILL_SORRY, **listed)
+    assert decide(CONFIG, world).lasting == ("OnSorryPage", "SorryUnhealthy")
+
+
 @pytest.mark.parametrize("declared", [(), ("i-1", "i-2")])
 def test_healthy_servers_are_not_taken_away_because_more_are_wanted_than_there_are(declared: tuple[str, ...]) -> None:
     config = replace(CONFIG, min_healthy_targets=3, primary_instance_ids=declared)
@@ -351,6 +357,15 @@ def test_a_sorry_page_that_is_down_itself_is_known_before_it_is_needed_and_named
     assert "ATTENTION" in shop.mails[0].body
 
 
+def test_a_refusal_does_not_hide_a_dead_sorry_page(shop: Shop) -> None:
+    shop.deployed_again(PrimaryInstanceIds=",".join([*shop.service.instance_ids, "i-0123456789abcdef0"]))
+    shop.minutes(5)
+    shop.account.targets.broken_albs.add(shop.service.alb_arn)
+    shop.minutes(10)
+    assert shop.decisions(FUNCTION)[-1]["outcome"] == "refused"
+    assert len(shop.alarm_mails("SorryUnhealthy")) == 1
+
+
 @pytest.mark.parametrize(
     "weights",
     [
@@ -435,6 +450,24 @@ def test_a_weighted_action_refused_in_the_middle_of_an_outage_falls_back_in_the_
     shop.minutes(5)
     [mail] = shop.mails  # though the run of the other instance's event may be shown a listener without the tag
     assert "replace mode is in force" in mail.body
+
+
+@pytest.mark.parametrize("code", ["TooManyTargets", "UnsupportedProtocol", "OperationNotPermitted"])
+def test_whatever_aws_has_against_both_groups_one_is_set(new_shop: Any, code: str) -> None:
+    shop = new_shop()
+    both = {
+        "when": lambda params: len(params["DefaultActions"][0].get("ForwardConfig", {}).get("TargetGroups", [])) > 1
+    }
+    shop.account.faults.add("elbv2", "ModifyListener", code, status=400, **both)
+    shop.deployed()
+    shop.minutes(5)
+    assert shop.subjects == ["weighted switching refused by AWS, replace mode in force"]
+    assert f"AWS says {code}: " in shop.mails[0].body
+    shop.stops()
+    shop.minutes(2)
+    assert shop.weights == [{"sorry": 1}]
+    shop.comes_back()
+    assert shop.weights == [{"primary": 1}]
 
 
 def test_several_listeners_are_switched_as_one_unit(new_shop: Any) -> None:

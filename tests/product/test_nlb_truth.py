@@ -238,7 +238,12 @@ class Site(Handler):
     def do_GET(self) -> None:  # noqa: N802 (the name of http.server)
         """Answer."""
         self.asked.append(self.path)
-        pages = {"/long": "<p>" + "x" * 100_000, "/ja": "<h1>メンテナンス中 &amp; 復旧作業中</h1>", "/old": "moved"}
+        pages = {
+            "/long": "<p>" + "x" * 100_000,
+            "/ja": "<h1>メンテナンス中 &amp; 復旧作業中</h1>",
+            "/old": "moved",
+            "/%E9%80%9A": "ok",
+        }
         body = f"<style>p {{}}</style>{pages[self.path]}".encode()
         self.send_response(302 if self.path == "/old" else 503)
         if self.path == "/old":
@@ -270,6 +275,11 @@ def test_a_probe_tells_the_status_and_the_first_words_and_follows_nothing(site: 
     assert said.en == f"ProbeUrl {site}{path}, asked once now: {found}."
     assert found.removeprefix("status ") in said.ja
     assert Site.asked == [path]
+
+
+def test_a_probe_asks_for_a_page_with_a_japanese_name_as_a_browser_does(site: str) -> None:
+    assert probe.look(f"{site}/通").en == f"ProbeUrl {site}/通, asked once now: status 503 «ok»."
+    assert Site.asked == ["/%E9%80%9A"]
 
 
 def test_a_probe_ends_after_its_time_however_slow_the_site_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,14 @@
 
 import html
 import re
+import string
 import threading
 import urllib.request
 from collections.abc import Callable
 from http.client import HTTPException, HTTPResponse
 from typing import Any, override
 from urllib.error import HTTPError
+from urllib.parse import quote
 
 from kirikae.notify import Words
 
@@ -39,7 +41,8 @@ def look(url: str, get: Callable[[str], Words] | None = None) -> Words:
 
 def _get(url: str) -> Words:
     """Return the status and the first words of the page, or why there is none."""
-    request = urllib.request.Request(url, headers={"User-Agent": "kirikae"})  # noqa: S310 (the setting is http or https)
+    asked = quote(url, safe=string.punctuation)  # as a browser does: a request line holds ASCII only
+    request = urllib.request.Request(asked, headers={"User-Agent": "kirikae"})  # noqa: S310 (the setting is http or https)
     opener = urllib.request.build_opener(_NoRedirect)
     try:
         with opener.open(request, timeout=SECONDS) as response:

@@ -9,12 +9,12 @@ from kirikae.notify import Words
 
 
 def checked(config: Config, seen: Observed, group: str) -> set[str]:
-    """Return the instances of a group whose status checks count: those declared, else those registered; no others."""
+    """Return the instances of a group whose status checks count: those registered, and those declared behind it."""
     primary = servers.staying(seen.primary)
     if not (found := servers.registered(primary[group], seen.behind)):
         return set()  # nobody would answer there
-    declared = servers.declared(config, primary, seen.behind, group)
-    return declared or {server for server in found if server.startswith("i-")}
+    known = {server for server in found if server.startswith("i-")}
+    return known | servers.declared(config, primary, seen.behind, group)
 
 
 def fit(config: Config, seen: Observed, group: str) -> int:

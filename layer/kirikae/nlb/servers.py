@@ -105,13 +105,15 @@ def nobodys(target: Target, instances: Mapping[str, str] | None) -> bool:
 def no_way_back(config: Config, primary: Health, instances: Mapping[str, str] | None) -> Words | None:
     """Return why replace mode could never see that the primary is back, or None.
 
-    A group without traffic is not health-checked, and then only the status checks of instances tell.
+    A group without traffic is not health-checked, and then only the status checks of instances tell.  Each declared
+    instance that no target shows may have one of the addresses of which nobody knows the instance.
     """
-    if instances is None or config.primary_instance_ids:
+    if instances is None:
         return None
-    for group, targets in staying(primary).items():
+    for group, targets in (held := staying(primary)).items():
         unknown = [target.id for target in targets if is_address(target) and not instances.get(target.id)]
-        if unknown and len(targets) - len(unknown) < config.min_healthy_targets:
+        named = declared(config, held, instances, group) - registered(targets, instances).keys()
+        if len(named) < len(unknown) and len(targets) - len(unknown) + len(named) < config.min_healthy_targets:
             name, listed = config.names("primary"), ", ".join(unknown)
             return Words(
                 f"{name}: no instance of EC2 in the VPC of {group} has the address {listed}, and in replace mode only "

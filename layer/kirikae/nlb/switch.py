@@ -1,5 +1,6 @@
 """The write that both directions share, and what AWS shows of it."""
 
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -12,16 +13,10 @@ from kirikae.listeners import Listener
 from kirikae.nlb.look import REFUSED_TAG
 from kirikae.nlb.world import Adopt, Config, Done, Side, Switch, Switches, serving
 
-# What AWS may answer when it does not take an instance group and an ALB-type group in one weighted action.
-_REFUSALS = frozenset(
-    {
-        "IncompatibleProtocols",
-        "InvalidConfigurationRequest",
-        "InvalidLoadBalancerAction",
-        "TooManyActions",
-        "TooManyUniqueTargetGroupsPerLoadBalancer",
-        "ValidationError",
-    }
+# What AWS says of the caller or of the moment, not of the action that it was asked to take: the words of its codes.
+# https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/CommonErrors.html
+_NOT_OF_THE_ACTION = re.compile(
+    r"NotFound$|Throttl|LimitExceeded$|Denied|Unauthorized|NotAuthorized|Expired|Timeout|Token"
 )
 
 
@@ -118,7 +113,7 @@ def _forward(config: Config, listener: Listener, side: Side, mode: str, *, adopt
     try:
         listeners.forward(arn, both, kept)
     except ClientError as error:
-        if mode == "replace" or error.response["Error"]["Code"] not in _REFUSALS:
+        if mode == "replace" or not _of_the_action(error):
             raise
         refusal = f"{error.response['Error']['Code']}: {error.response['Error']['Message']}"
     else:
@@ -129,6 +124,13 @@ def _forward(config: Config, listener: Listener, side: Side, mode: str, *, adopt
             return _Written(listener.kept | sticky)
     listeners.forward(arn, weights(config, arn, side, "replace"), listener.kept)
     return _Written(listener.kept, refusal)
+
+
+def _of_the_action(error: ClientError) -> bool:
+    """Tell whether AWS may have refused the action itself, by whichever code: one group alone then shows it."""
+    found = error.response
+    bad = found["ResponseMetadata"]["HTTPStatusCode"] == 400
+    return bad and not _NOT_OF_THE_ACTION.search(found["Error"]["Code"])
 
 
 def _stickiness(groups: Iterable[str]) -> dict[str, Any]:
