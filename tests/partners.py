@@ -32,7 +32,7 @@ STATES = re.compile(r"\b(Observed|Health|Order|Known|Switches|Target|Memory|Stor
 SOURCES = [*ROOT.glob("functions/*/app.py"), *ROOT.glob("layer/kirikae/*/**/*.py")]
 # "file: text of the line -> text of the next one" -> why no run that observes gets there
 LISTED = {
-    "layer/kirikae/maintenance/windows.py: for _ in range(ATTEMPTS): -> raise UnfinishedError("
+    "layer/kirikae/maintenance/store.py: for _ in range(ATTEMPTS): -> raise UnfinishedError("
     'f"{name} is being written by others all the time; the wish for {wanted.name!r} may be lost")': "ten others would "
     "have to write, each between two calls of one run",
     "layer/kirikae/nlb/parameters.py: if listener.protocol not in NLB_PROTOCOLS: -> yield "

@@ -338,6 +338,7 @@ def test_the_oldest_execution_on_the_same_groups_goes_on(
             "status": "RUNNING",
             "startDate": NOW,
         },
+        get_execution_history=lambda **_: {"events": []},
     )
     monkeypatch.setattr(aws, "client", lambda *_, **__: client)
     monkeypatch.setattr(patience, "PAUSES", ())  # nothing changes between two looks

@@ -265,27 +265,6 @@ def test_what_a_dead_task_took_out_is_not_forgotten_by_its_repetition_that_sees_
     assert "1 of 1 targets" in site.subjects[-1]
 
 
-def test_what_a_dead_task_took_out_of_one_group_comes_back_though_another_stack_has_it_out_of_the_other(
-    two_ports: Site,
-) -> None:
-    site = two_ports
-    [second] = [group for group in site.registered() if "second" in group]
-    given = {"RotationTargetGroupArns": second, "ReconcileExpression": "rate(1 minute)"}
-    other = cloudformation.deploy(site.account, site.build, "other", given)
-    machine, before = other.resources["TargetRotationStateMachine"], site.registered()
-    asked = {"hook": {"type": "approval"}, "instance_ids": [site.ids[0]]}
-    only = {"when": lambda given: given["TargetGroupArn"] == second}
-    site.account.faults.add("elbv2", "DeregisterTargets", None, role="TargetRotation", times=1, kills=True, **only)
-    execution = site.begins(asked)
-    assert (site.ids[0] in site.health(), site.ids[0] in site.health(second)) == (True, True)
-    theirs = site.account.states.start(machine, asked, "theirs")
-    site.reaches(theirs, "Ask")
-    site.until(lambda: execution.status != "RUNNING", 300)
-    site.aborted(theirs)
-    site.account.advance(900)
-    assert site.registered() == before, (execution.cause, site.subjects)
-
-
 # Each by itself on the way back.
 
 
