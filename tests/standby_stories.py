@@ -25,7 +25,7 @@ class Batch:
             "ActiveInstanceId": self.active,
             "StandbyInstanceIds": f"{self.one},{self.two}",
             "NotificationEmail": "oncall@example.com",
-        } | parameters
+        } | {name: value.format(one=self.one, two=self.two) for name, value in parameters.items()}
         if self.given.get("StandbyTargetGroupArn") == "its own":
             self.given["StandbyTargetGroupArn"] = self.service.group_arn
         self.stack = cloudformation.deploy(account, build, "batch", self.given)

@@ -123,6 +123,7 @@ class World:
                 "modify_instance_attribute",
             ),
             "cloudwatch": ("describe_alarms", "list_alarm_mute_rules"),
+            "ssm": ("get_parameter",),
         }[service]
         return SimpleNamespace(**{name: self._gate(getattr(self, f"_{name}")) for name in operations})
 
@@ -150,6 +151,9 @@ class World:
             for name, instance in found
         ]
         return {"Reservations": [{"Instances": described}]}
+
+    def _get_parameter(self, **_params: Any) -> Any:  # of what people were told: nothing that a start must know
+        raise _error("ParameterNotFound", "GetParameter")
 
     def _list_alarm_mute_rules(self, **_params: Any) -> Any:
         return {"AlarmMuteRuleSummaries": []}

@@ -13,7 +13,7 @@ from kirikae.ec2 import Instance
 from kirikae.events import Hint
 from kirikae.log import logger
 from kirikae.notify import Mail, Words
-from kirikae.standby import ask, fence, follow, lineup, look, notes, outage, start, world
+from kirikae.standby import ask, fence, follow, last_told, lineup, look, notes, outage, start, world
 from kirikae.standby.mail import of_start, of_step
 from kirikae.standby.notes import FAILED, STARTED, left_out
 from kirikae.standby.outage import Outage
@@ -47,7 +47,7 @@ def observe(config: Config, hint: Hint) -> Observed:
         if running and hint.running_instance == seen.up[0].id:
             seen = replace(seen, ran=hint.at)
         if outage.of(seen):
-            return look.without_muted(config, hint, seen)
+            return last_told.recall(config, look.without_muted(config, hint, seen))
         if group:
             [found] = elb.target_groups([group])
             seen = replace(seen, target_type=found.target_type)
@@ -119,6 +119,9 @@ def bring_up(config: Config, seen: Observed, found: Outage) -> Decision[Start | 
     """No standby is up: start the next candidate, or return what that must wait for."""
     every = tuple(standby.id for standby in seen.standbys if standby.state == "stopped" and not left_out(standby))
     forced = Start(every, fence=world.to_fence(config, seen)) if every else None
+    if other := seen.dropped:
+        reason = f"{found.reason.en}; {last_told.stands_in(other)}"
+        return Decision(Words(reason), refused=True, urgent=True, about="dropped", forced=forced)
     if by_hand := lineup.undone(seen):
         named = ", ".join(f"{standby.id}: {standby.reason}" for standby in by_hand)
         reason = f"a standby of this outage was stopped by a person, so none is started ({named}); {found.reason.en}"
@@ -155,7 +158,8 @@ def retry(config: Config, seen: Observed, found: Outage, forced: Start | None) -
         change = Start(due, (), world.to_fence(config, seen), retry=True)
         return Decision(found.reason, change, urgent=True, lasting=NOT_SERVING)
     again = lineup.next_try(seen, found.began)
-    failed = "; ".join(f"{standby.id} {standby.tags[FAILED]}" for standby in seen.standbys if standby.tags.get(FAILED))
+    notes = [(standby.id, standby.tags.get(FAILED)) for standby in seen.standbys]
+    failed = "; ".join(f"{name} {note or 'not noted'}" for name, note in notes if note or name in seen.unnoted)
     when = f"tried again at {iso(again)}" if again else "not tried again; force it, or remove the tags"
     reason = f"{found.reason.en}; every standby has failed: {failed}; {when}"
     untold = not lineup.exhausted(seen)  # such as when a person has left out every one

@@ -710,3 +710,94 @@ def test_types_are_changed_only_for_candidates(batch: World) -> None:
     world.service.lacks(CAPACITY, "t3.micro")
     world.dies()
     assert {name for _, name in world.calls(TYPE)} == {world.one}
+
+
+# Notes that cannot be written: what EC2 itself remembers, and what people were told, stand in for them.
+
+
+def test_a_candidate_whose_notes_cannot_be_written_is_not_started_for_ever(batch: World) -> None:
+    world = batch()
+    full = {"role": "ColdStandby", "when": lambda params: params["Resources"] == [world.one]}
+    world.account.faults.add("ec2", "CreateTags", "TagLimitExceeded", **full)  # ONE has its 50 tags
+    world.account.ec2.falls_back[world.one] = "Server.InternalError: on launch"
+    world.dies()
+    world.minutes(10)
+    assert world.states[1] == "running"
+    assert world.subjects == ["standby ONE started", "standby TWO started", "standby TWO is serving"]
+    assert world.calls(START) == [(START, world.one), (START, world.two)]
+
+
+@pytest.mark.parametrize("ends", ["stopped", "terminated"])
+def test_starts_that_fall_back_without_notes_are_made_once_each(batch: World, ends: str) -> None:
+    world = batch()
+    world.account.faults.add("ec2", "CreateTags", "UnauthorizedOperation", status=403, role="ColdStandby")
+    world.account.ec2.falls_back |= dict.fromkeys((world.one, world.two), "Server.InternalError: on launch")
+    world.service.stop() if ends == "stopped" else world.service.terminate()
+    world.minutes(60)
+    assert world.calls(START) == [(START, world.one), (START, world.two)]
+    assert world.subjects == ["standby ONE started", "standby TWO started", "no standby started"]
+    world.account.ec2.falls_back.clear()
+    world.invoke({"action": "reconcile", "force": True, "reason": "mended"})
+    assert world.states[0] == "pending"
+
+
+def test_nothing_to_be_had_is_told_once_and_tried_ever_less_often_without_notes(batch: World) -> None:
+    world = batch()
+    world.account.faults.add("ec2", "CreateTags", "UnauthorizedOperation", status=403, role="ColdStandby")
+    world.service.lacks(CAPACITY, world.one, world.two)
+    world.dies()
+    world.minutes(60)
+    assert world.subjects == ["no standby started"]
+    assert 5 <= len(world.calls(START)) / 2 <= 8
+    world.account.faults.clear()
+    world.minutes(31)
+    assert world.states[0] == "running"
+    assert world.subjects == ["no standby started", "standby ONE started", "standby ONE is serving"]
+
+
+def test_one_of_two_that_cannot_be_noted_is_tried_as_often_as_the_other(batch: World) -> None:
+    world = batch()
+    full = {"role": "ColdStandby", "when": lambda params: params["Resources"] == [world.one]}
+    world.account.faults.add("ec2", "CreateTags", "TagLimitExceeded", **full)
+    world.service.lacks(CAPACITY, world.one, world.two)
+    world.dies()
+    world.minutes(60)
+    assert world.subjects == ["no standby started"]
+    assert len(world.calls(START)) <= 16
+
+
+def test_a_standby_that_is_added_when_none_could_be_noted_is_started_at_once(batch: World) -> None:
+    world = batch(StandbyInstanceIds="{one}")
+    world.account.faults.add("ec2", "CreateTags", "UnauthorizedOperation", status=403, role="ColdStandby")
+    world.service.lacks(CAPACITY, world.one)
+    world.dies()
+    world.minutes(40)
+    world.deployed_again(StandbyInstanceIds=f"{world.one},{world.two}")
+    world.minutes(2)
+    assert world.states[1] == "running"
+
+
+def test_an_active_that_cannot_be_stopped_is_told_once_without_notes(batch: World) -> None:
+    world = batch(FenceActive="true")
+    world.account.faults.add("ec2", "CreateTags", "UnauthorizedOperation", status=403, role="ColdStandby")
+    world.account.faults.add("ec2", STOP, "OperationNotPermitted", status=400, role="ColdStandby")
+    heartbeat(world)
+    world.sets("heartbeat", "ALARM")
+    world.minutes(10)
+    assert world.subjects == ["active ACTIVE not fenced, no standby started"]
+
+
+@pytest.mark.parametrize("fence", ["true", "strict"])
+def test_the_standby_that_serves_leaves_the_list_and_no_second_one_runs(batch: World, fence: str) -> None:
+    world = batch(FenceActive=fence)
+    world.dies()
+    world.minutes(8)
+    assert world.subjects[-1] == "standby ONE is serving"
+    world.deployed_again(StandbyInstanceIds=world.two)
+    world.minutes(10)
+    assert world.states == ["running", "stopped"]
+    assert world.subjects[-1] == "NOT answered (refused): a change is due"
+    assert f"{world.one} is running and stands in" in world.mails[-1].body
+    world.service.stop(world.one)
+    world.minutes(3)
+    assert world.states[1] == "running"

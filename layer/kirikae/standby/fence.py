@@ -53,11 +53,12 @@ def _unfenced(run: Run, name: str, problem: str) -> Done:
     """Note that it could not be stopped, so that the next run does not mail it again."""
     seen = run.seen
     known = any(UNFENCED in seen.notes(standby) for standby in seen.standbys)
+    noted = not known
     if not known:
         note = outage.note(seen) | {UNFENCED: value(iso(seen.now), f"{name}: {problem}")}
         for standby in seen.standbys:
             if standby.state not in GONE:
-                record.note(standby.id, note, over(standby, seen.active))
+                noted = record.note(standby.id, note, over(standby, seen.active)) and noted
     without = f"{run.beside} does not take its place" if run.beside else "no standby is started"
     text = f"{name} could not be stopped, so {without}: {problem}"
-    return run.came_to(text, unfenced=f"{name}: {problem}", news=not known, lasts=known)
+    return run.came_to(text, unfenced=f"{name}: {problem}", news=not known, lasts=known, found=not noted)

@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from kirikae import clock, ec2, patience
 from kirikae.clock import iso
-from kirikae.ec2 import Instance
+from kirikae.ec2 import GONE, Instance
 from kirikae.errors import OtherRunError
 from kirikae.log import logger
 from kirikae.standby import ask, outage, record
@@ -19,7 +19,6 @@ from kirikae.standby.notes import (
     AGAIN,
     FAILED,
     FIRST,
-    REFUSED,
     SKEW,
     STARTED,
     TRIED,
@@ -42,6 +41,7 @@ class Climb:
     started: Instance | None = None  # as it is right afterwards
     problems: str = ""  # EC2's words for each type that it does not start
     through: bool = True  # False: time is up, and the next run tries the other types
+    noted: bool = True  # what came of it
 
 
 def climb(config: Config, seen: Observed, candidate: Instance, again: bool, ends: datetime) -> Climb:
@@ -76,16 +76,18 @@ def climb(config: Config, seen: Observed, candidate: Instance, again: bool, ends
         if before != "stopped":
             raise OtherRunError(f"{candidate.id} was {before} already: another run has started it")
         old = [*([TRIED] if tried or TRIED in candidate.tags else []), *over(candidate, seen.active)]
-        return Climb(_accepted(seen, replace(candidate, type=kind), asked, how, old), ", ".join(problems))
+        started, noted = _accepted(seen, replace(candidate, type=kind), asked, how, old)
+        return Climb(started, ", ".join(problems), noted=noted)
     if current != own:
         _restore(candidate, own)
-    why = ", ".join(problems)
-    note_failed(seen, candidate, REFUSED, why)
-    return Climb(problems=why)
+    return Climb(problems=", ".join(problems))
 
 
-def _accepted(seen: Observed, candidate: Instance, asked: datetime, how: str, old: list[str]) -> Instance:
-    """Note the start that EC2 has accepted, and return the candidate as it is, whatever EC2 shows of it yet."""
+def _accepted(seen: Observed, candidate: Instance, asked: datetime, how: str, old: list[str]) -> tuple[Instance, bool]:
+    """Note the start that EC2 has accepted; return the candidate as it is now, and whether that could be noted.
+
+    Since when the outage lasts is noted on the others then: a start that falls back is known by its launch time.
+    """
     now = replace(candidate, state="pending", launched=asked, reason="")
     try:
         [shown] = ec2.instances([candidate.id])
@@ -94,8 +96,12 @@ def _accepted(seen: Observed, candidate: Instance, asked: datetime, how: str, ol
     except (ClientError, BotoCoreError):  # what is known is enough for the note and the mail
         pass
     note = outage.note(seen) | {STARTED: value(iso(now.launched or asked), candidate.type, how)}
-    record.note(candidate.id, note, old)
-    return now
+    if noted := record.note(candidate.id, note, old):
+        return now, noted
+    for other in seen.standbys:
+        if other.id != candidate.id and other.state not in GONE:
+            record.note(other.id, outage.note(seen), over(other, seen.active))
+    return now, noted
 
 
 def _restore(candidate: Instance, own: str) -> None:
@@ -121,7 +127,7 @@ def refusal(candidate: Instance, error: ClientError) -> str:
     return f"{code}: {message[:200]}" if tells else code
 
 
-def note_failed(seen: Observed, candidate: Instance, how: str, why: str, *gone: str) -> bool:
+def note_failed(seen: Observed, candidate: Instance, how: str, why: str, *gone: str, patient: bool = True) -> bool:
     """Note that the candidate failed, unless another run has; tell whether it could be noted.
 
     IAM denies the next start while it stands, and another such note over it: of runs that overlap, one goes on.
@@ -131,7 +137,9 @@ def note_failed(seen: Observed, candidate: Instance, how: str, why: str, *gone: 
     old = [key for key in (*gone, TRIED) if key in present.tags]
     if record.note(candidate.id, note, [*old, *over(candidate, seen.active)]):
         return True
-    # Denied because another run has, perhaps, which may not show yet.
+    # Denied because another run has, perhaps, which may not show yet; not so if the one before was denied in vain.
+    if not patient:
+        return False
     shown = patience.until(lambda: ec2.instances([candidate.id])[0], lambda present: _counted(candidate, present))
     _unless_counted(candidate, shown or candidate)
     return False

@@ -21,6 +21,7 @@ from kirikae.standby.notes import (
     stack_of,
     time_of,
 )
+from kirikae.standby.outage import began
 from kirikae.standby.world import UP, Observed
 
 # Told after the start was accepted, but as passing as a refusal: Server.InsufficientInstanceCapacity, and limits.
@@ -29,12 +30,25 @@ LACKING = re.compile(r"\w+\.(Insufficient\w*Capacity|\w*LimitExceeded)\b")
 SHORTEST, LONGEST = timedelta(minutes=1), timedelta(minutes=30)
 # A start whose answer was lost shows within this time, or was not accepted.
 SHOWN = timedelta(minutes=1)
+# A start that is not older is of an outage of which nobody knows when it began.
+RECENT = timedelta(hours=1)
 
 
 def down_again(seen: Observed) -> list[Instance]:
     """Return the candidates that were up in this outage, are not any more, and have not been counted as failed."""
     down = [standby for standby in seen.standbys if standby.state in ("stopping", "stopped")]
-    return [standby for standby in down if STARTED in (noted := seen.notes(standby)) and FAILED not in noted]
+    untold = [standby for standby in down if FAILED not in seen.notes(standby) and standby.id not in seen.unnoted]
+    return [standby for standby in untold if STARTED in seen.notes(standby) or fell_unnoted(seen, standby)]
+
+
+def fell_unnoted(seen: Observed, standby: Instance) -> bool:
+    """Tell whether EC2 alone remembers its start in this outage, which fell back: no note of it could be written."""
+    fell = standby.state == "stopped" and standby.reason and not by_a_person(standby)
+    unnoted = OUTAGE not in seen.notes(standby)  # what carries that can be noted: a person has removed the rest
+    since = began(seen)
+    if since == seen.now:  # EC2 does not say when the active went down
+        since = max(seen.active.launched or since - RECENT, since - RECENT)
+    return bool(fell and unnoted and standby.launched and standby.launched >= since)
 
 
 def undone(seen: Observed) -> list[Instance]:
@@ -70,7 +84,7 @@ def candidates(seen: Observed) -> tuple[str, ...]:
     """Return those to try now, in order: up to the first that is still stopping, or may be starting unseen."""
     chosen, out = [], fallen(seen)
     for candidate in seen.standbys:
-        if candidate.state in GONE | UP or candidate.id in out or FAILED in seen.notes(candidate):
+        if candidate.state in GONE | UP or candidate.id in (*out, *seen.unnoted) or FAILED in seen.notes(candidate):
             continue
         if candidate.state != "stopped" or candidate.id in unanswered(seen):
             break
@@ -97,13 +111,17 @@ def refused(seen: Observed) -> dict[str, datetime]:
         match candidate.state, failure(seen.notes(candidate).get(FAILED, "")):
             case "stopped", (at, how) if how == REFUSED:
                 found[candidate.id] = at
+            case "stopped", None if candidate.id in seen.unnoted and not fell_unnoted(seen, candidate):
+                found[candidate.id] = seen.told_at or seen.now
     return found
 
 
 def exhausted(seen: Observed) -> bool:
     """Tell whether none is left to start, and EC2 did not start one of them: people should know that."""
-    notes = [seen.notes(standby).get(FAILED, "") for standby in seen.standbys if standby.state not in GONE]
-    return all(notes) and any(found and found[1] != GAVE_UP for found in map(failure, notes))
+    there = [standby for standby in seen.standbys if standby.state not in GONE and standby.id not in seen.unnoted]
+    notes = [seen.notes(standby).get(FAILED, "") for standby in there]
+    ours = bool(seen.unnoted) or any(found and found[1] != GAVE_UP for found in map(failure, notes))
+    return all(notes) and ours
 
 
 def next_try(seen: Observed, began: datetime) -> datetime | None:

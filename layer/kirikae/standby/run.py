@@ -27,6 +27,7 @@ class Done(Made):
     before: str = ""  # EC2's words for the types of the started standby that it did not start
     failed: Mapping[str, str] = field(default_factory=dict)  # candidate -> why, those of this run
     left: Mapping[str, str] = field(default_factory=dict)  # standby -> what of it does not serve, those of this run
+    unnoted: tuple[str, ...] = ()  # of the failed ones, those of which no note could be written
     news: bool = True  # not mailed yet
 
 
@@ -42,6 +43,7 @@ class Run:
     fenced: str | None = None  # the active, if this run has stopped it
     failed: dict[str, str] = field(default_factory=dict)
     left: dict[str, str] = field(default_factory=dict)
+    unnoted: list[str] = field(default_factory=list)
 
     def came_to(self, text: str, **more: object) -> Done:
         """Return what came of it, with what is known by now."""
@@ -52,5 +54,7 @@ class Run:
             "failed": self.failed,
             "left": self.left,
             "beside": self.beside,
+            "unnoted": tuple(self.unnoted),
+            "found": bool(self.unnoted),  # the next run finds the same again, and people know it then
         }
         return Done(**(known | more))  # type: ignore[arg-type]  # the fields of Done by name

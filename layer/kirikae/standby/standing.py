@@ -5,14 +5,13 @@ from kirikae.decision import Result
 from kirikae.notify import Mail, Times, Words
 from kirikae.standby import lineup, mail, outage, words, world
 from kirikae.standby.follow import Step
+from kirikae.standby.last_told import NONE, STANDBY, none_started
 from kirikae.standby.notes import FAILED, SERVING, STARTED, UNFENCED, since_start
 from kirikae.standby.run import Done
 from kirikae.standby.world import Close, Config, Note, Observed, Start
 from kirikae.tell import Tells
 from kirikae.told import State
 
-STANDBY = "standby"
-NONE = "none could be started"
 _SAID = {
     "started": Words("has started", "起動しました"),
     "serving": Words("is serving", "稼働しています"),
@@ -38,7 +37,7 @@ def standing(config: Config, seen: Observed, result: Result[Start | Note | Close
         return None
     if name := _unfenced(config, seen).partition(":")[0]:
         return {STANDBY: f"{NONE}, {name} not fenced"}
-    return {STANDBY: NONE} if lineup.exhausted(seen) else None
+    return none_started(seen.unnoted) if lineup.exhausted(seen) else None
 
 
 def _after(result: Result[Start | Note | Close, Done | Step]) -> State | None:
@@ -49,7 +48,7 @@ def _after(result: Result[Start | Note | Close, Done | Step]) -> State | None:
             return {STANDBY: f"{done.started.id} started"}
         if done.unfenced:
             return {STANDBY: f"{NONE}, {done.unfenced.partition(':')[0]} not fenced"}
-        return {STANDBY: NONE} if done.failed and done.through else None
+        return none_started(done.unnoted) if done.failed and done.through else None
     match done.change:
         case Note(kind="note", standby=standby):
             return {STANDBY: f"{standby} started"}

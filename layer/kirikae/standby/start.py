@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from kirikae import clock, ec2, patience
 from kirikae.ec2 import GONE, Instance
 from kirikae.errors import OtherRunError, UnfinishedError
-from kirikae.standby import ask, fence, ladder, record
+from kirikae.standby import ask, fence, ladder, last_told, record
 from kirikae.standby.follow import evidence
 from kirikae.standby.notes import (
     FAILED,
@@ -69,8 +69,7 @@ def _try(run: Run, candidate: Instance) -> Done | None:
             ask.permission(candidate.id)
         except ClientError as error:
             why = ladder.refusal(candidate, error)
-            ladder.note_failed(run.seen, candidate, REFUSED, why)
-            run.failed[candidate.id] = why
+            _count(run, candidate, REFUSED, why)
             return None
         if done := fence.fence(run):
             return done
@@ -80,18 +79,31 @@ def _try(run: Run, candidate: Instance) -> Done | None:
         made = Started(run.fenced, now.id, now.type)
         text = f"the start of {now.id} was accepted"
         return run.came_to(
-            text, change=made, started=now, own_type=own if own != now.type else "", before=climbed.problems
+            text,
+            change=made,
+            started=now,
+            own_type=own if own != now.type else "",
+            before=climbed.problems,
+            found=not climbed.noted,
         )
-    run.failed[candidate.id] = climbed.problems
     if climbed.through:
+        _count(run, candidate, REFUSED, climbed.problems)
         return None
+    run.failed[candidate.id] = climbed.problems
     return run.came_to("time is up; the next run tries the other types", through=False, news=False)
+
+
+def _count(run: Run, candidate: Instance, how: str, why: str, *gone: str) -> None:
+    """Count the candidate as failed, in its notes if they can be written."""
+    if not ladder.note_failed(run.seen, candidate, how, why, *gone, patient=not run.unnoted):
+        run.unnoted.append(candidate.id)
+    run.failed[candidate.id] = why
 
 
 def _note_fallen(run: Run, fallen: list[Instance]) -> None:
     """Count candidates whose start fell back to `stopped` as failed, with EC2's own reason."""
     for standby in fallen:
-        ladder.note_failed(run.seen, standby, FELL_BACK, standby.reason or "no reason given", *OF_START)
+        _count(run, standby, FELL_BACK, standby.reason or "no reason given", *OF_START)
         run.failed[standby.id] = f"its start was accepted and fell back: {standby.reason}"
 
 
@@ -156,7 +168,9 @@ def _look_again(run: Run, candidate_id: str) -> None:
     for standby in shown.values():
         earlier = order.index(standby.id) < order.index(candidate_id)
         out = (
-            standby.state in GONE or standby.tags.get(FAILED) or standby.id in (*run.failed, *(run.change.leave or ()))
+            standby.state in GONE
+            or standby.tags.get(FAILED)
+            or standby.id in (*run.failed, *(run.change.leave or ()), *run.seen.unnoted)
         )
         if earlier and not out:
             raise OtherRunError(f"another run tries {standby.id}")
@@ -171,4 +185,6 @@ def _nothing(run: Run) -> Done:
     news = bool(run.fenced) or bool(run.left) or not (change.retry or waiting)
     if news and clock.now() < seen.now + TRYING:  # EC2 may not show yet what another run has just started
         patience.until(lambda: _look(run), lambda _shown: False)
+    if change.retry and run.unnoted:
+        last_told.tried_again(run.config, tuple(run.unnoted))
     return run.came_to(f"no standby was started: {named}", news=news)

@@ -65,6 +65,9 @@ class Observed:
     told: bool = False  # that this outage may not be answered, asked when EC2 does not know the active
     stack: str = ""  # the own one
     taken: tuple[Instance, ...] = ()  # standbys that carry the notes of an outage of another stack
+    unnoted: tuple[str, ...] = ()  # candidates of which people know that they failed, where no note could say so
+    told_at: datetime | None = None  # when these were tried last
+    dropped: Instance | None = None  # a standby of this outage that is up and that StandbyInstanceIds names no more
 
     @property
     def up(self) -> list[Instance]:
