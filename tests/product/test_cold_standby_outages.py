@@ -733,7 +733,7 @@ def test_starts_that_fall_back_without_notes_are_made_once_each(batch: World, en
     world.account.faults.add("ec2", "CreateTags", "UnauthorizedOperation", status=403, role="ColdStandby")
     world.account.ec2.falls_back |= dict.fromkeys((world.one, world.two), "Server.InternalError: on launch")
     world.service.stop() if ends == "stopped" else world.service.terminate()
-    world.minutes(60)
+    world.minutes(50)
     assert world.calls(START) == [(START, world.one), (START, world.two)]
     assert world.subjects == ["standby ONE started", "standby TWO started", "no standby started"]
     world.account.ec2.falls_back.clear()
