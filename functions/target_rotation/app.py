@@ -27,6 +27,7 @@ from kirikae.rotation import (
     telling,
     trust,
 )
+from kirikae.rotation.stored import Memory
 from kirikae.rotation.world import Config, Event, Health
 
 TASKS: Mapping[str, Callable[[Config, Event], Any]] = {
@@ -48,7 +49,7 @@ def restore(config: Config, ended: object = None) -> dict[str, Any]:
     telling.owed(config)
     now, seen = clock.now(), membership.there(config.rotation_target_group_arns)
     remembered = memory.read_if_possible(config)
-    found = known.known(config, seen, remembered or memory.Memory())
+    found = known.known(config, seen, remembered or Memory())
     left = restoration.left_out(found)
     problems = restoration.give_back(config, left, found, seen)
     gone = restoration.gone(left, problems, now) if not config.dry_run else {}
@@ -103,7 +104,7 @@ def _forget(config: Config, back: Mapping[str, known.Taken], gone: Mapping[str, 
 def _remember(
     config: Config,
     found: known.Known,
-    remembered: memory.Memory,
+    remembered: Memory,
     stuck: Collection[str],
     closed: Mapping[str, known.Taken],
 ) -> None:

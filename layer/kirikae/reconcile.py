@@ -101,7 +101,7 @@ def _judged[C: env.Stack, S, X: Change](
     try:
         seen = observe(config, hint)
         return seen, decide(config, seen)
-    except Exception:
+    except Exception:  # whatever it is: it is raised again
         log.flush(*_unheard(config, hint))
         raise
 

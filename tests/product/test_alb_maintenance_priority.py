@@ -2093,10 +2093,15 @@ def test_schedules_open_and_close_a_window_over_midnight_in_their_time_zone(
     assert len(site.mails) == 2
 
 
+def _once(site: Site, *minutes: int) -> list[str]:
+    """Return the schedule expressions of moments in so many minutes from now."""
+    local = site.now().astimezone(ZoneInfo("Asia/Tokyo")).replace(tzinfo=None, microsecond=0)
+    return [f"at({(local + timedelta(minutes=number)).isoformat()})" for number in minutes]
+
+
 def test_a_scheduled_window_ends_without_its_end(new_site: Callable[..., Site]) -> None:
     site = new_site()
-    local = site.now().astimezone(ZoneInfo("Asia/Tokyo")).replace(tzinfo=None, microsecond=0)
-    start, end = (f"at({(local + timedelta(minutes=n)).isoformat()})" for n in (5, 15))
+    start, end = _once(site, 5, 15)
     site.deployed(MaintenanceStart=start, MaintenanceEnd=end)
     site.account.scheduler.delete_schedule(site.stack.resources["MaintenanceEndSchedule"])
     site.minutes(6)
@@ -2107,8 +2112,7 @@ def test_a_scheduled_window_ends_without_its_end(new_site: Callable[..., Site]) 
 
 def test_a_scheduled_window_that_is_prolonged_outlives_its_schedule(new_site: Callable[..., Site]) -> None:
     site = new_site()
-    local = site.now().astimezone(ZoneInfo("Asia/Tokyo")).replace(tzinfo=None, microsecond=0)
-    start, end = (f"at({(local + timedelta(minutes=n)).isoformat()})" for n in (5, 15))
+    start, end = _once(site, 5, 15)
     site.deployed(MaintenanceStart=start, MaintenanceEnd=end)
     site.minutes(10)
     site.wish("start", window="scheduled", minutes=60, reason="takes longer")
@@ -2126,8 +2130,7 @@ def test_an_update_that_makes_the_schedule_end_earlier_ends_an_open_window_that_
     new_site: Callable[..., Site], by_hand: bool
 ) -> None:
     site = new_site()
-    local = site.now().astimezone(ZoneInfo("Asia/Tokyo")).replace(tzinfo=None, microsecond=0)
-    start, earlier, end = (f"at({(local + timedelta(minutes=n)).isoformat()})" for n in (5, 20, 60))
+    start, earlier, end = _once(site, 5, 20, 60)
     site.deployed(MaintenanceStart=start, MaintenanceEnd=end)
     site.minutes(8)
     if by_hand:  # as a person does who copies what is stored: the rest of it stays as it was
@@ -2147,8 +2150,7 @@ def test_a_schedules_start_that_is_delivered_again_overrules_nobody(
     new_site: Callable[..., Site], meanwhile: str
 ) -> None:
     site = new_site()
-    local = site.now().astimezone(ZoneInfo("Asia/Tokyo")).replace(tzinfo=None, microsecond=0)
-    start, end = (f"at({(local + timedelta(minutes=n)).isoformat()})" for n in (5, 15))
+    start, end = _once(site, 5, 15)
     site.deployed(MaintenanceStart=start, MaintenanceEnd=end)
     again = {"type": "start", "window": "scheduled", "until": "MaintenanceEnd"}
     again["at"] = site.now(minutes=5).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -2174,8 +2176,7 @@ def test_a_schedules_start_does_not_shorten_the_window_of_a_person(
     new_site: Callable[..., Site], fields: dict[str, Any]
 ) -> None:
     site = new_site()
-    local = site.now().astimezone(ZoneInfo("Asia/Tokyo")).replace(tzinfo=None, microsecond=0)
-    start, end = (f"at({(local + timedelta(minutes=n)).isoformat()})" for n in (5, 15))
+    start, end = _once(site, 5, 15)
     site.deployed(MaintenanceStart=start, MaintenanceEnd=end)
     site.wish("start", window="scheduled", **fields)
     site.minutes(20)
@@ -2190,8 +2191,7 @@ LONGER = {"type": "start", "window": "scheduled", "minutes": 60}
 def _scheduled(new_site: Callable[..., Site], **more: str) -> Site:
     """Return a site whose window is to begin in five minutes, and to end in fifteen."""
     site = new_site()
-    local = site.now().astimezone(ZoneInfo("Asia/Tokyo")).replace(tzinfo=None, microsecond=0)
-    start, end = (f"at({(local + timedelta(minutes=n)).isoformat()})" for n in (5, 15))
+    start, end = _once(site, 5, 15)
     return site.deployed(MaintenanceStart=start, MaintenanceEnd=end, **more)
 
 
@@ -2245,8 +2245,7 @@ def test_a_schedules_earlier_end_that_is_shown_the_window_of_before_a_person_too
     new_site: Callable[..., Site],
 ) -> None:
     site = new_site()
-    local = site.now().astimezone(ZoneInfo("Asia/Tokyo")).replace(tzinfo=None, microsecond=0)
-    start, earlier, end = (f"at({(local + timedelta(minutes=n)).isoformat()})" for n in (5, 20, 60))
+    start, earlier, end = _once(site, 5, 20, 60)
     site.deployed(MaintenanceStart=start, MaintenanceEnd=end)
     site.minutes(8)
     site.updated(MaintenanceStart=start, MaintenanceEnd=earlier)
@@ -2260,8 +2259,7 @@ def test_a_schedules_earlier_end_that_is_shown_the_window_of_before_a_person_too
 @pytest.mark.parametrize("key", ["", KEY], ids=["without a key", "with a key"])
 def test_a_schedule_that_cannot_deliver_is_told_of(new_site: Callable[..., Site], key: str) -> None:
     site = new_site(KmsKeyArn=key)
-    local = site.now().astimezone(ZoneInfo("Asia/Tokyo")).replace(tzinfo=None, microsecond=0)
-    start, end = (f"at({(local + timedelta(minutes=n)).isoformat()})" for n in (5, 15))
+    start, end = _once(site, 5, 15)
     site.deployed(MaintenanceStart=start, MaintenanceEnd=end)
     site.account.functions.delete(site.stack.resources[FUNCTION])
     site.minutes(8)

@@ -434,6 +434,20 @@ def test_whoever_has_a_target_out_tags_that_were_removed_are_written_again_and_t
     assert (site.registered(), site.claims()) == (before, [])
 
 
+def test_a_tag_that_cannot_be_written_again_fails_no_tick(site: Site) -> None:
+    asking(site, instance_ids=[site.ids[0]])
+    stripped(site)
+    site.account.faults.add("elbv2", "AddTags", "TooManyTags", role="TargetRotation")
+    since = len(site.account.functions.runs)
+    site.account.advance(600)
+    assert [run.invocation.payload for run in site.account.functions.runs[since:] if run.invocation.error] == []
+    assert [subject for subject in site.subjects if "tags had been removed" in subject] == []
+    site.account.faults.clear()
+    site.account.advance(600)
+    assert site.claims() == [site.ids[0]]
+    assert site.subjects.count("rotation: 1 targets are out, their tags had been removed") == 1
+
+
 def test_what_cannot_come_back_yet_is_not_forgotten_with_its_tag(site: Site) -> None:
     before = site.registered()
     execution = asking(site, instance_ids=[site.ids[0]])

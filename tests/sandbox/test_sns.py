@@ -1,6 +1,7 @@
 """SNS in the sandbox: what it takes, what it refuses, and the mails that come of it."""
 
 import json
+from contextlib import nullcontext
 
 import boto3
 import pytest
@@ -175,6 +176,17 @@ def test_the_key_of_aws_admits_everybody_and_an_alias_is_not_looked_up(account: 
     assert kms.missing(account, role, account.arn("sqs", "not-there")) is None
     with pytest.raises(NotImplementedError, match="alias/mine"):
         kms.missing(account, role, account.arn("sqs", "alias"))
+
+
+@pytest.mark.parametrize(("key", "arrives"), [("", True), ("alias/aws/sns", False)])
+def test_no_service_may_use_the_key_of_aws_for_topics(account: Account, key: str, arrives: bool) -> None:
+    attributes = {"KmsMasterKeyId": key} if key else {}
+    topic = account.client("sns").create_topic(Name="ops", Attributes=attributes)["TopicArn"]
+    with nullcontext() if arrives else pytest.raises(DeliveryError, match="no authorization to access the key"):
+        account.sns.deliver(
+            topic, "s", "m", service="cloudwatch.amazonaws.com", source_arn=account.arn("cloudwatch", "a")
+        )
+    assert len(account.sns.messages) == arrives
 
 
 def test_a_queue_takes_from_a_service_only_what_its_policy_allows(account: Account) -> None:

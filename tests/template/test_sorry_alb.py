@@ -80,19 +80,24 @@ def test_the_sorry_page_is_open_to_the_networks_given_and_nobody_else(count: int
     assert balancer["Subnets"] == SORRY_ALB["SorrySubnetIds"].split(",")
 
 
-@pytest.mark.parametrize(("port", "listens_on"), [("443", 443), ("80", 80)])
-def test_visitors_of_a_dead_service_get_the_page_of_the_sorry_alb(
-    new_shop: Callable[..., Shop], port: str, listens_on: int
-) -> None:
-    shop = new_shop(ports=(listens_on,))
+def _with_its_sorry_alb(shop: Shop, **parameters: str) -> None:
+    """Deploy the stack with a sorry ALB of its own."""
     shop.deployed(
         SorryTargetGroupArns="",
         SorryVpcId=shop.service.vpc_id,
         SorrySubnetIds=",".join(shop.service.subnet_ids),
         SorryIngressCidrs="0.0.0.0/0",
         SorryCertificateArn=next(iter(shop.account.elb.certificates)),
-        SorryPort=port,
+        **parameters,
     )
+
+
+@pytest.mark.parametrize(("port", "listens_on"), [("443", 443), ("80", 80)])
+def test_visitors_of_a_dead_service_get_the_page_of_the_sorry_alb(
+    new_shop: Callable[..., Shop], port: str, listens_on: int
+) -> None:
+    shop = new_shop(ports=(listens_on,))
+    _with_its_sorry_alb(shop, SorryPort=port)
     shop.minutes(3)
     made = shop.stack.outputs["SorryTargetGroupArn"]
     assert list(shop.account.targets.health(made).values()) == ["healthy"]
@@ -108,13 +113,7 @@ def test_visitors_of_a_dead_service_get_the_page_of_the_sorry_alb(
 
 def test_the_stack_with_its_sorry_alb_is_removed_as_the_readme_says(new_shop: Callable[..., Shop]) -> None:
     shop = new_shop()
-    shop.deployed(
-        SorryTargetGroupArns="",
-        SorryVpcId=shop.service.vpc_id,
-        SorrySubnetIds=",".join(shop.service.subnet_ids),
-        SorryIngressCidrs="0.0.0.0/0",
-        SorryCertificateArn=next(iter(shop.account.elb.certificates)),
-    )
+    _with_its_sorry_alb(shop)
     shop.minutes(5)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     [typed] = re.findall(r"`aws elbv2 modify-listener (--listener-arn LISTENER --default-actions Type=[^`]+)`", readme)

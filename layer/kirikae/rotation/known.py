@@ -12,7 +12,7 @@ from kirikae.clock import moment
 from kirikae.rotation import claims, deleted, executions, memory
 from kirikae.rotation.claims import Claim
 from kirikae.rotation.executions import Execution
-from kirikae.rotation.memory import Memory
+from kirikae.rotation.stored import Memory
 from kirikae.rotation.world import Config, Health, Member
 
 _SETTLED = timedelta(seconds=claims.CLAIM_SECONDS)  # by then no task of an execution that has ended is under way

@@ -11,9 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from kirikae import aws, log, patience, ssm
 from kirikae.rotation.claims import Claim
-from kirikae.rotation.stored import ANY as ANY
-from kirikae.rotation.stored import Memory as Memory
-from kirikae.rotation.stored import meant, text_of
+from kirikae.rotation.stored import Memory, meant, text_of
 from kirikae.rotation.world import Config, Member
 
 

@@ -11,7 +11,7 @@ from kirikae.clock import iso
 from kirikae.log import logger
 from kirikae.rotation import claims, guard, known, membership, memory, moves, scaling
 from kirikae.rotation.known import Known, Taken
-from kirikae.rotation.memory import Memory
+from kirikae.rotation.stored import Memory
 from kirikae.rotation.world import Config, Health, Place, by_group
 
 
@@ -53,15 +53,18 @@ def give_back(config: Config, left: Mapping[str, Taken], found: Known, seen: Hea
         return dict.fromkeys(left, "DryRun is true")
     for taken in left.values():
         if guard.absent(taken.member, seen) and not found.told(taken.member):
-            _claim(taken)
+            _claim(taken, taken.member["places"])
     return {target: moves.give_back(taken.member) for target, taken in left.items()}
 
 
-def _claim(taken: Taken) -> None:
+def _claim(taken: Taken, places: list[Place]) -> bool:
+    """Tag the groups of these places with who has the target out; return whether that was possible."""
     try:
-        membership.claim(taken.member, taken.by, taken.at)
+        membership.claim({**taken.member, "places": places}, taken.by, taken.at)
     except (ClientError, BotoCoreError) as error:  # whatever it is: a tag that cannot be written keeps nobody out
         logger.warning("what is out cannot be tagged", target=taken.member["id"], problem=str(error))
+        return False
+    return True
 
 
 def closed(left: Mapping[str, Taken], problems: Mapping[str, str], seen: Health, now: datetime) -> dict[str, Taken]:
@@ -190,7 +193,6 @@ def tag_again(found: Known, but: Collection[str], seen: Health) -> dict[str, Tak
     again = {}
     for target, taken in found.taken.items():
         places = [place for place in guard.absent(taken.member, seen) if not found.tagged(place["group"], target)]
-        if taken.left and places and target not in but:
-            membership.claim({**taken.member, "places": places}, taken.by, taken.at)
+        if taken.left and places and target not in but and _claim(taken, places):
             again[target] = taken
     return again

@@ -11,6 +11,7 @@ from kirikae import aws, ec2, patience
 from kirikae.errors import UnfinishedError
 from kirikae.log import logger
 from kirikae.rotation import memory
+from kirikae.rotation.stored import ANY
 from kirikae.rotation.world import Config
 
 TAG = "kirikae:min-size"  # on an Auto Scaling group, for people: the MinSize to go back to; the memory is what counts
@@ -82,17 +83,17 @@ def restore_min_size(config: Config, group_name: str, back: Collection[str] = ()
     """
     group = described(group_name)
     noted = memory.read(config).min_sizes.get(group_name)
-    owed, lowered = noted or (_tagged(group), memory.ANY)
-    if owed == memory.ANY:
+    owed, lowered = noted or (_tagged(group), ANY)
+    if owed == ANY:
         return
-    ours = (group.get("MinSize"),) if lowered == memory.ANY else (lowered, owed)  # owed: or it is shown as before
+    ours = (group.get("MinSize"),) if lowered == ANY else (lowered, owed)  # owed: or it is shown as before
 
     def settled(shown: dict[str, Any]) -> bool:  # else perhaps as it was between two Standbys, or before the first
-        return shown.get("MinSize") in ours and bool(back or lowered == memory.ANY or _away(shown))
+        return shown.get("MinSize") in ours and bool(back or lowered == ANY or _away(shown))
 
     if group and not settled(group):
         group = patience.until(lambda: described(group_name), settled) or group
-    away, theirs = _away(group), group.get("MinSize") not in ours and _tagged(group) not in (memory.ANY, owed)
+    away, theirs = _away(group), group.get("MinSize") not in ours and _tagged(group) not in (ANY, owed)
     if theirs or any(state not in ec2.GONE for state in ec2.instance_states(away - set(back)).values()):
         return
     most = group["DesiredCapacity"] + len(away) if group else 0
@@ -114,7 +115,7 @@ def restore_min_size(config: Config, group_name: str, back: Collection[str] = ()
 def _tagged(group: dict[str, Any]) -> int:
     """Return the MinSize to go back to as a release before the memory began has noted it, ANY if none has."""
     tagged = next((str(tag["Value"]) for tag in group.get("Tags", []) if tag["Key"] == TAG), "")
-    return int(tagged) if tagged.isdecimal() else memory.ANY
+    return int(tagged) if tagged.isdecimal() else ANY
 
 
 def _away(group: dict[str, Any]) -> set[str]:
@@ -138,7 +139,7 @@ def _tag(group_name: str, value: str) -> dict[str, Any]:
 def _lowered(config: Config, scaling_group: str, min_size: int, smaller: int) -> int:
     """Remember a group's MinSize before Standby makes it smaller; return the one to go back to, perhaps of before."""
     owed, last = memory.read(config).min_sizes.get(scaling_group, (min_size, min_size))
-    owed = max(min_size, owed) if last in (min_size, memory.ANY) else min_size  # else somebody has set it since
+    owed = max(min_size, owed) if last in (min_size, ANY) else min_size  # else somebody has set it since
     memory.change(config, lambda known: replace(known, min_sizes={**known.min_sizes, scaling_group: (owed, smaller)}))
     return owed
 

@@ -4,7 +4,9 @@ Only one candidate is started for one outage, also when runs overlap.  A run tri
 one is gone or carries FAILED, and after that looks again at all of them.  Another run can start an earlier one only
 before it carries FAILED, and is seen by this look; or not at all, because IAM denies the function the start of an
 instance that carries FAILED.  FAILED is removed by value only, and only by a run that begins longer after it was
-written than any run lives.  A FAILED that EC2 does not let us write protects nothing, but keeps no standby down.
+written than any run lives.  A FAILED that EC2 does not let us write protects nothing, but keeps no standby down: a run
+then passes an earlier one of which people were told that it failed (`last_told`), or whose start EC2 itself shows to
+have fallen back.
 """
 
 from botocore.exceptions import BotoCoreError, ClientError
