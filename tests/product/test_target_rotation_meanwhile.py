@@ -796,6 +796,24 @@ def test_a_target_that_another_stack_is_just_taking_out_is_left_to_it(site: Site
     assert execution.status == "SUCCEEDED"
 
 
+def test_a_target_that_another_stack_took_out_after_the_first_look_is_left_to_it(site: Site) -> None:
+    other = cloudformation.deploy(site.account, site.build, "other", site._parameters())
+    site.account.settle()
+    site.third()
+    site.account.lag.off("elbv2")
+    site.account.targets.late_seconds = 0
+    given = {"operation": "deregister", "instance_id": site.ids[0]}
+
+    def theirs() -> None:
+        taken = site.account.functions.invoke(other.resources["TargetByHandFunction"], given).payload
+        assert taken["outcome"] == "changed"
+
+    site.account.before("ssm", "PutParameter", theirs)
+    answer = site.hand("deregister", instance_id=site.ids[0])
+    assert (answer["outcome"], "is out already, by kirikae-" in answer["reason"]) == ("refused", True), answer
+    assert site.health()[site.ids[0]] == "draining"
+
+
 # What a group is no more, or no more named.
 
 
