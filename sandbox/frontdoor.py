@@ -56,6 +56,7 @@ type Around = Callable[[dict[str, Any], Callable[[], Answer]], Answer]
 _session = boto3.Session(region_name=REGION)
 # moto looks for its methods anew for each request.
 responses.method_names_from_class = functools.cache(responses.method_names_from_class)
+responses.XFormedAttributePicker = wire.Picker
 
 
 @functools.cache

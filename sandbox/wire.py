@@ -11,7 +11,8 @@ from moto.core.parse import PROTOCOL_PARSERS
 from moto.core.request import Request as MotoRequest
 from moto.core.request import determine_request_protocol
 from moto.core.routing import get_service_router
-from moto.core.serialize import XFormedAttributePicker, get_serializer_class
+from moto.core.serialize import AttributePickerContext, XFormedAttributePicker, get_serializer_class
+from moto.core.utils import MISSING, get_value
 from werkzeug.exceptions import NotFound
 
 type Answer = tuple[int, dict[str, str], bytes]
@@ -20,6 +21,31 @@ type Answer = tuple[int, dict[str, str], bytes]
 _SIGNED_AS = {"elasticloadbalancing": "elbv2", "monitoring": "cloudwatch", "states": "stepfunctions"}
 _CREDENTIAL = re.compile(r"Credential=([^/]+)/[^/]+/([^/]+)/([^/]+)/aws4_request")
 _REQUEST_ID = "00000000-0000-4000-8000-000000000000"
+
+
+# Service, class of the object, structure and member -> the names that the member may have in such an object, and what
+# moto does to the value at the end of which path.
+_NAMES: dict[tuple[str, type, str, str], tuple[tuple[str, ...], dict[str, Any]]] = {}
+
+
+class Picker(XFormedAttributePicker):
+    """moto's reader of its own objects, which would work out the names of each member of each answer anew."""
+
+    def __call__(self, context: AttributePickerContext) -> Any:
+        """Return what a member of an answer is in moto's object, or None."""
+        within = getattr(getattr(context.shape, "parent", None), "name", "")
+        what = context.service_model.service_name, type(context.obj), within, context.key
+        if what not in _NAMES:
+            ends = {p: t for p, t in self.response_transformers.items() if context.key.endswith(p.rpartition(".")[2])}
+            _NAMES[what] = tuple(dict.fromkeys(self.get_possible_keys(context))), ends
+        names, ends = _NAMES[what]
+        found = (value for name in names if (value := get_value(context.obj, name, MISSING)) is not MISSING)
+        value = next(found, None)
+        if ends:
+            path = f"{context.key_path}.{context.key}"
+            transform = next((transform for end, transform in ends.items() if path.endswith(end)), None)
+            return transform(value) if transform else value
+        return value
 
 
 class Refusal(Exception):  # noqa: N818 (AWS's answer, not the sandbox's error)
@@ -83,7 +109,7 @@ def answer(request: Request, result: dict[str, Any]) -> Answer:
     moto's objects may stand in it as they are.
     """
     serializer = get_serializer_class(request.service, request.protocol)
-    written = serializer(request.model, value_picker=XFormedAttributePicker()).serialize(result)
+    written = serializer(request.model, value_picker=Picker()).serialize(result)
     body = written["body"]
     return written["status_code"], dict(written["headers"]), body.encode() if isinstance(body, str) else body
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError
 from samcli.yamlhelper import yaml_parse
 from samtranslator.model.exceptions import InvalidDocumentException
 from samtranslator.parser.parser import Parser
-from samtranslator.translator.translator import Translator
+from samtranslator.translator import translator as sam
 from samtranslator.utils.py27hash_fix import to_py27_compatible_template, undo_mark_unicode_str_in_template
 
 from sandbox import ACCOUNT_ID, REGION
@@ -37,6 +37,9 @@ from sandbox.stack.intrinsics import (
 )
 from sandbox.stack.resources import Resource
 from sandbox.wire import Refusal
+
+# The translator checks its own templates of policies, which are always the same, at each translation.
+sam.make_policy_template_for_function_plugin = cache(sam.make_policy_template_for_function_plugin)
 
 _SECTIONS = {
     "AWSTemplateFormatVersion",
@@ -309,7 +312,7 @@ def _transformed(text: str, directory: str, parameters: tuple[tuple[str, str], .
     given = dict(parameters)
     to_py27_compatible_template(template, given)  # the transform hashes as Python 2.7 did
     try:
-        translator = Translator(None, Parser(), boto_session=boto3.Session(region_name=REGION))
+        translator = sam.Translator(None, Parser(), boto_session=boto3.Session(region_name=REGION))
         translated = translator.translate(template, given, get_managed_policy_map=dict)
         translator.metrics.publish()  # to nowhere; without it the translator complains when it is collected
     except InvalidDocumentException as error:
