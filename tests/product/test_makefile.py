@@ -303,6 +303,17 @@ def test_a_capability_is_switched_off_with_a_command_that_sam_takes() -> None:
         assert CfnParameterOverridesType().convert(tuple(shlex.split(typed)), None, None) == {"NlbListenerArns": ""}
 
 
+def test_each_mail_of_the_japanese_readme_has_an_entry_in_the_runbook() -> None:
+    mails = (ROOT / "README.ja.md").read_text(encoding="utf-8").split("## 届くメール")[1].split("\n## ")[0]
+    subjects = re.findall(
+        r"`([^`]+)`", "".join(row.split("|")[1] for row in mails.splitlines() if row.startswith("| `"))
+    )
+    assert len(subjects) >= 10
+    runbook = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
+    headings = "\n".join(line for line in runbook.splitlines() if line.startswith("#"))
+    assert [subject for subject in subjects if subject not in headings] == []
+
+
 def test_cleaning_up_deletes_what_kirikae_writes_and_nothing_else_of_that_name() -> None:
     [named] = re.findall(
         r"`aws ssm delete-parameters --names ([^`]*)`", (ROOT / "README.md").read_text(encoding="utf-8")
