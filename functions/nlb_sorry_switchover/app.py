@@ -3,6 +3,7 @@
 One direction only: the way back is `functions/nlb_switchback`.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, assert_never
 
@@ -13,7 +14,7 @@ from kirikae.log import logger
 from kirikae.nlb import servers
 from kirikae.nlb.look import due, later, look
 from kirikae.nlb.mail import to_sorry
-from kirikae.nlb.outage import few, healthy, known, outage, too_many_down
+from kirikae.nlb.outage import dead, few, healthy, in_outage, kept, known, outage, settled
 from kirikae.nlb.parameters import hands_off
 from kirikae.nlb.standing import COUNTS, adopted, found, standing
 from kirikae.nlb.switch import adoption, make
@@ -61,14 +62,14 @@ def _health(config: Config, seen: Observed, missed: list[Exception]) -> Observed
 
 def _servers(config: Config, seen: Observed, hint: Hint, missed: list[Exception]) -> Observed:
     """Read what the health of the primary does not tell: who is stopped, and whether the alarms agree."""
-    if not due(config, seen.switches, "sorry") or any(too_many_down(config, seen, group) for group in seen.primary):
+    if not due(config, seen.switches, "sorry") or settled(config, seen):
         return seen
     with later(missed):
         seen = replace(seen, behind=servers.behind(config, seen.primary))
         if asked := known(config, seen):
             seen = replace(seen, instances=ec2.instance_states(asked, hint.stopped_instance))
     ill = [group for group in seen.primary if healthy(seen, group) < config.min_healthy_targets]
-    if ill and not any(too_many_down(config, seen, group) for group in seen.primary):
+    if ill and not settled(config, seen):
         with later(missed):
             names = {group: name for group, name in by_group(config, config.outage_alarm_name).items() if group in ill}
             found = alarms.read(*names.values(), removed_by="'NlbListenerArns=\"\"'")
@@ -95,11 +96,10 @@ def _decided(config: Config, seen: Observed) -> Decision[Switch | Adopt]:
     if uncounted := servers.not_counted(config, seen.primary):
         why = Words(f"{uncounted.en}; {reason.en}", f"{uncounted.of('ja')}。{reason.of('ja')}") if reason else uncounted
         return Decision(why, refused=True, urgent=bool(reason), about="not counted")
-    sorry = servers.staying(seen.sorry)
-    served = tuple(arn for arn in to_switch if sorry.get(config.group("sorry", arn)) != ())
+    stay = kept(config, seen) if reason else {}
+    served = tuple(arn for arn in to_switch if arn not in stay)
     if reason and not served:
-        nobody = f"but {config.names('sorry')} has no registered target: nobody would answer there either"
-        return Decision(Words(f"{reason.en}; {nobody}"), refused=True, urgent=True, about="no sorry target")
+        return _kept(config, seen, reason, stay)
     if reason and (mistaken := few(config, seen)):
         return Decision(mistaken, refused=True, urgent=True, about="MinHealthyTargets")
     no_way = servers.no_way_back(config, seen.primary, seen.behind) if seen.switches.mode == "replace" else None
@@ -110,16 +110,24 @@ def _decided(config: Config, seen: Observed) -> Decision[Switch | Adopt]:
     if missing := [instance for instance, state in (seen.instances or {}).items() if state == ec2.MISSING]:
         expected = "which EC2 does not know; expected instances of this account and region"
         return Decision(Words(f"PrimaryInstanceIds names {', '.join(missing)}, {expected}"), refused=True)
-    calm, adopt = _no_outage(config, seen), adoption(config, seen.switches)
+    unfit = [group for group in seen.sorry if dead(seen, group)]
+    calm, adopt = _no_outage(config, seen), adoption(config, seen.switches, unfit)
     if adopt:
         calm = Words(f"attaching both groups to the listeners without moving their traffic; {calm.en}")
     return Decision(calm, adopt)
 
 
+def _kept(config: Config, seen: Observed, reason: Words, stay: Mapping[str, Words]) -> Decision[Switch | Adopt]:
+    """Refuse to move any listener; that is urgent if the primary of one of them is itself in an outage."""
+    why_en, why_ja = ("; ".join(dict.fromkeys(w.of(language) for w in stay.values())) for language in ("en", "ja"))
+    said = Words(f"{reason.en}; but {why_en}", f"{reason.of('ja')}。ただし、{why_ja}")
+    about = "no sorry target" if not any(servers.staying(seen.sorry).values()) else "sorry page dead"
+    return Decision(said, refused=True, urgent=any(in_outage(config, seen, arn) for arn in stay), about=about)
+
+
 def _lasting(config: Config, seen: Observed) -> tuple[str, ...]:
     """Return the conditions that an alarm tells about."""
-    attached = {group for listener in seen.switches.listeners for group in listener.weights}
-    ill = any(elb.known_unhealthy(targets, group in attached) for group, targets in seen.sorry.items())
+    ill = any(dead(seen, group) for group in seen.sorry)
     away = bool(seen.switches.listeners) and not due(config, seen.switches, "sorry")
     return (*(("OnSorryPage",) if away else ()), *(("SorryUnhealthy",) if ill else ()))
 
@@ -156,7 +164,7 @@ def mail(config: Config, seen: Observed, result: Result[Switch | Adopt, Done]) -
             return adopted(config, seen, result)
         case Switch():
             by_hand = servers.no_way_back(config, seen.primary, seen.behind) if result.done.mode == "replace" else None
-            return to_sorry(config, seen.switches, seen.sorry, by_hand, result)
+            return to_sorry(config, seen.switches, seen.sorry, kept(config, seen), by_hand, result)
         case _:
             assert_never(result.change)
 

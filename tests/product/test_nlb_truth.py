@@ -410,6 +410,123 @@ def test_a_sorry_group_that_is_in_no_listener_is_not_called_ill(new_shop: Callab
     assert shop.alarm_mails("SorryUnhealthy") == []
 
 
+def dies(shop: Shop, *ports: int) -> None:
+    """Let the sorry page answer no health check any more, on some ports or on all."""
+    elb = shop.account.client("elbv2")
+    for listener in elb.describe_listeners(LoadBalancerArn=shop.service.alb_arn)["Listeners"]:
+        if not ports or listener["Port"] in ports:
+            for rule in elb.describe_rules(ListenerArn=listener["ListenerArn"])["Rules"]:
+                if not rule["IsDefault"]:
+                    elb.delete_rule(RuleArn=rule["RuleArn"])
+    shop.minutes(3)
+
+
+def leave(shop: Shop, group: str) -> None:
+    """Take every target out of a group, and wait until they have left."""
+    elb = shop.account.client("elbv2")
+    found = elb.describe_target_health(TargetGroupArn=group)["TargetHealthDescriptions"]
+    elb.deregister_targets(TargetGroupArn=group, Targets=[described["Target"] for described in found])
+    shop.minutes(6)
+
+
+def across_zones(shop: Shop) -> None:
+    """Let every node of the load balancer send to all targets."""
+    on = [{"Key": "load_balancing.cross_zone.enabled", "Value": "true"}]
+    elb = shop.account.client("elbv2")
+    elb.modify_load_balancer_attributes(LoadBalancerArn=shop.service.nlb_arn, Attributes=on)
+
+
+def test_a_healthy_pair_is_not_sent_to_a_sorry_page_that_is_known_dead(new_shop: Callable[..., Shop]) -> None:
+    shop = new_shop(ports=(443, 80), each=True).deployed()
+    shop.minutes(5)
+    dies(shop)
+    leave(shop, shop.service.primary_arns[1])
+    shop.minutes(4)
+    assert set(shop.account.targets.health(shop.service.primary_arns[0]).values()) == {"healthy"}
+    assert shop.serves == ["primary", "sorry"]
+    [told] = shop.mails
+    assert "sorry page ON for 1 of 2 listeners" in told.subject
+    assert f"NOT switched: TCP:443 {shop.service.listener_arns[0]}: no target of SorryTargetGroupArns" in told.body
+    shop.stops()  # now it has nothing to lose either
+    shop.minutes(2)
+    assert shop.serves == ["sorry", "sorry"]
+
+
+def test_a_healthy_pair_stays_where_the_other_one_would_get_no_sorry_page(new_shop: Callable[..., Shop]) -> None:
+    shop = new_shop(ports=(443, 80), each=True).deployed()
+    shop.minutes(5)
+    leave(shop, shop.service.sorry_arns[1])
+    leave(shop, shop.service.primary_arns[1])
+    shop.minutes(4)
+    assert (shop.serves, shop.subjects) == (["primary", "primary"], ["NOT answered (refused): a change is due"])
+    assert "its own primary is well" in shop.mails[0].body
+
+
+def test_a_dead_sorry_page_is_no_better_than_one_of_two_servers(new_shop: Callable[..., Shop]) -> None:
+    shop = new_shop(MinHealthyTargets="2")
+    across_zones(shop)
+    shop.deployed()
+    shop.minutes(8)
+    dies(shop)
+    shop.stops(shop.service.instance_ids[0])
+    shop.minutes(3)
+    assert (shop.serves, shop.subjects) == (["primary"], ["NOT answered (refused): a change is due"])
+    assert "no target of SorryTargetGroupArns can serve" in shop.mails[0].body
+    shop.stops(shop.service.instance_ids[1])  # the target is still healthy: EC2 tells
+    assert (shop.serves, shop.subjects[1:]) == (["sorry"], [ON])
+
+
+def test_a_switch_for_fewer_servers_than_are_needed_does_not_say_that_none_is_left(
+    new_shop: Callable[..., Shop],
+) -> None:
+    shop = new_shop(MinHealthyTargets="2")
+    across_zones(shop)
+    shop.deployed()
+    shop.minutes(8)
+    shop.stops(shop.service.instance_ids[0])
+    assert (shop.serves, shop.subjects) == (["sorry"], [ON])
+    assert "at most 1 of 2 primary targets can serve, needed 2: " in shop.mails[0].body
+
+
+def test_the_mail_of_a_switch_names_the_listener_that_stays_and_its_empty_sorry_group(
+    new_shop: Callable[..., Shop],
+) -> None:
+    shop = new_shop(ports=(443, 80), each=True).deployed()
+    shop.minutes(5)
+    leave(shop, shop.service.sorry_arns[1])
+    shop.stops()
+    assert shop.serves == ["sorry", "primary"]
+    assert shop.subjects[0] == "sorry page ON for 1 of 2 listeners, the primary cannot serve"
+    stays, group = shop.service.listener_arns[1], shop.service.sorry_arns[1]
+    said = f"NOT switched: TCP:80 {stays}: SorryTargetGroupArns {group} has no registered target"
+    assert said in shop.mails[0].body
+    assert "The sorry page is healthy: " in shop.mails[0].body
+
+
+def test_a_sorry_page_with_one_group_that_cannot_be_read_is_not_called_healthy(new_shop: Callable[..., Shop]) -> None:
+    shop = new_shop(ports=(443, 80), each=True).deployed()
+    shop.minutes(5)
+    unread = shop.service.sorry_arns[1]
+    shop.account.faults.add(
+        "elbv2", "DescribeTargetHealth", "Throttling", when=lambda params: params["TargetGroupArn"] == unread
+    )
+    shop.stops()
+    assert (shop.serves, shop.subjects) == (["sorry", "sorry"], [ON])
+    assert "ATTENTION: the sorry page is not known to be healthy: " in shop.mails[0].body
+
+
+def test_a_sorry_group_that_is_empty_is_attached_when_it_has_a_target(new_shop: Callable[..., Shop]) -> None:
+    shop = new_shop()
+    leave(shop, shop.service.sorry_arn)
+    shop.deployed()
+    shop.minutes(7)
+    assert (shop.weights, len(shop.alarm_mails("SorryUnhealthy"))) == ([{"primary": 1}], 1)
+    alb = {"Id": shop.service.alb_arn, "Port": 443}
+    shop.account.client("elbv2").register_targets(TargetGroupArn=shop.service.sorry_arn, Targets=[alb])
+    shop.minutes(2)
+    assert shop.weights == [{"primary": 1, "sorry": 0}]
+
+
 # Parameters that do not fit the service.
 
 

@@ -1,20 +1,31 @@
 """The mails of the NLB switch."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from kirikae import hold, listeners, notify
 from kirikae.decision import Result
+from kirikae.elb import Target
 from kirikae.nlb import switch
 from kirikae.nlb.look import REFUSED_TAG
 from kirikae.nlb.servers import Health
-from kirikae.nlb.world import Config, Done, Side, Switch, Switches
+from kirikae.nlb.world import Config, Done, Side, Switch, Switches, serving
 from kirikae.notify import Mail, Times, Words
 
 
-def to_sorry(config: Config, seen: Switches, sorry: Health, by_hand: Words | None, result: Result[Any, Done]) -> Mail:
-    """Return the mail of a switch to the sorry page with these targets; `by_hand` is why it will not end by itself."""
+def to_sorry(
+    config: Config,
+    seen: Switches,
+    sorry: Health,
+    kept: Mapping[str, Words],
+    by_hand: Words | None,
+    result: Result[Any, Done],
+) -> Mail:
+    """Return the mail of a switch to the sorry page with these targets.
+
+    kept: the listeners that stay as they are, with the reason.  by_hand: why the switch will not end by itself.
+    """
     primary = Words(
         "The primary: instance state, system log, application log. The listeners go back by "
         "themselves when the primary is healthy again, unless AutoSwitchback is false.",
@@ -31,13 +42,14 @@ def to_sorry(config: Config, seen: Switches, sorry: Health, by_hand: Words | Non
             f'{by_hand.ja}。プライマリが復旧したら、切り戻し関数を {{"action": "reconcile", "force": true, '
             f'"reason": "..."}} で実行してください。',
         )
+    used = dict.fromkeys(config.group("sorry", arn) for arn in result.done.made)
     return notify.mail(
         config,
-        f"sorry page ON{_part(seen, result)}, the primary cannot serve",
-        happened=_switched(config, seen, "sorry", result.done),
+        f"sorry page ON{_part(config, seen, result)}, the primary cannot serve",
+        happened=_switched(config, seen, result.change, result.done, kept),
         why=result.reason,
         since=notify.since(result.times),
-        check=notify.lines([_sorry_path(sorry), primary]),
+        check=notify.lines([_sorry_path([sorry.get(group) for group in used]), primary]),
         undo=_undo(config, seen, "primary", result.done, result.times),
     )
 
@@ -47,8 +59,8 @@ def to_primary(config: Config, seen: Switches, why: Words, result: Result[Switch
     by_hand = Words("; forced by hand", "。手動で強制的に切り戻しました") if result.forced else Words("")
     return notify.mail(
         config,
-        f"sorry page OFF{_part(seen, result)}, back on the primary",
-        happened=_switched(config, seen, "primary", result.done),
+        f"sorry page OFF{_part(config, seen, result)}, back on the primary",
+        happened=_switched(config, seen, result.change, result.done, {}),
         why=Words(f"{why.en}{by_hand.en}", f"{why.ja}{by_hand.ja}"),
         since=notify.since(result.times),
         check=Words("The site itself, from outside.", "外部からサイトの表示を確認してください。"),
@@ -56,9 +68,11 @@ def to_primary(config: Config, seen: Switches, why: Words, result: Result[Switch
     )
 
 
-def _part(seen: Switches, result: Result[Any, Done]) -> str:
-    """Return how many of the listeners were switched, if others failed."""
-    return f" for {len(result.done.made)} of {len(seen.listeners)} listeners" if result.done.failed else ""
+def _part(config: Config, seen: Switches, result: Result[Switch, Done]) -> str:
+    """Return how many of the listeners were switched, if others are not where these are."""
+    made, side = result.done.made, result.change.to
+    there = all(each.arn in made or serving(config, each) == side for each in seen.listeners)
+    return "" if there else f" for {len(made)} of {len(seen.listeners)} listeners"
 
 
 def refused(config: Config, done: Done) -> Mail:
@@ -89,25 +103,25 @@ def replace_mode(config: Config, refusal: Words) -> Mail:
     )
 
 
-def _sorry_path(sorry: Health) -> Words:
-    """Return whether the sorry page itself is known to answer."""
-    targets = [target for of_group in sorry.values() for target in of_group]
-    found = "; ".join(f"{target.id} {target.state} {target.reason}".strip() for target in targets)
-    if sorry and all(any(target.healthy for target in of_group) for of_group in sorry.values()):
+def _sorry_path(groups: Sequence[tuple[Target, ...] | None]) -> Words:
+    """Return whether the sorry page itself is known to answer, by the targets of its groups, None where not read."""
+    found = "; ".join(f"{each.id} {each.state} {each.reason}".strip() for targets in groups for each in targets or ())
+    if all(any(target.healthy for target in targets or ()) for targets in groups):
         return Words(f"The sorry page is healthy: {found}.", f"sorry ページは正常です: {found}。")
-    if not found:
-        found = "its target health could not be read, or it has no target"
+    if None in groups or not found:
+        found = "; ".join(filter(None, [found, "its target health could not be read, or it has no target"]))
     return Words(
         f"ATTENTION: the sorry page is not known to be healthy: {found}. Open the site from outside.",
         f"注意: sorry ページの正常性を確認できていません: {found}。外部からサイトを開いて確認してください。",
     )
 
 
-def _switched(config: Config, seen: Switches, side: Side, done: Done) -> Words:
+def _switched(config: Config, seen: Switches, change: Switch, done: Done, kept: Mapping[str, Words]) -> Words:
     """Return which listeners now go where, as far as it is known, and what a visitor gets."""
     named = {listener.arn: f"{listener.protocol}:{listener.port} {listener.arn}" for listener in seen.listeners}
     ports = ", ".join(named[arn] for arn in done.made)
-    place = {"primary": Words("the primary", "プライマリ"), "sorry": Words("the sorry page", " sorry ページ")}[side]
+    places = {"primary": Words("the primary", "プライマリ"), "sorry": Words("the sorry page", " sorry ページ")}
+    place = places[change.to]
     said = [
         Words(
             f"These listeners now forward to {place.en}: {ports}. The NLB itself can take some minutes to send new "
@@ -115,6 +129,10 @@ def _switched(config: Config, seen: Switches, side: Side, done: Done) -> Words:
             f"次のリスナーの転送先を{place.ja}に変更しました: {ports}。"
             f"NLB が新しい接続を実際に振り向けるまで数分かかることがあります。",
         )
+    ]
+    said += [
+        Words(f"NOT switched: {named[arn]}: {why.en}", f"切り替えていません: {named[arn]}: {why.of('ja')}")
+        for arn, why in kept.items()
     ]
     return notify.lines([*said, *_besides(named, done), *probed(config)])
 

@@ -1,10 +1,11 @@
-"""Whether the primary can serve: who is down, what target health says, and what the alarms say."""
+"""Whether the primary can serve: who is down, what health and alarms say, and whom a sorry page would help."""
 
 from datetime import timedelta
 
-from kirikae import ec2, notify
+from kirikae import ec2, elb, notify
 from kirikae.elb import Target
 from kirikae.nlb import servers
+from kirikae.nlb.look import due
 from kirikae.nlb.world.switchover import Config, Observed
 from kirikae.notify import Words
 
@@ -39,14 +40,18 @@ def _down_in(config: Config, seen: Observed, group: str) -> dict[str, str]:
 
 def too_many_down(config: Config, seen: Observed, group: str) -> bool:
     """Tell whether too few targets of a group are left that traffic can reach, whatever their health checks say."""
+    return bool(_down_in(config, seen, group)) and _left(config, seen, group) < config.min_healthy_targets
+
+
+def _left(config: Config, seen: Observed, group: str) -> int:
+    """Count the targets of a group that traffic may reach."""
     unknown = {instance for instance, state in (seen.instances or {}).items() if state == ec2.MISSING}
-    gone = _down_in(config, seen, group)
     found = servers.registered(seen.primary[group], seen.behind)
     unseen = servers.declared(config, seen.primary, seen.behind, group) - found.keys()  # each may be one of the targets
-    lost = unknown | gone.keys()
+    lost = unknown | _down_in(config, seen, group).keys()
     held = [target for server, targets in found.items() if server not in lost for target in targets]
     useless = [t for t in held if servers.gets_nothing(seen.switches, t) or servers.nobodys(t, seen.behind)]
-    return bool(gone) and len(held) - len(useless) + len(unseen - lost) < config.min_healthy_targets
+    return len(held) - len(useless) + len(unseen - lost)
 
 
 def few(config: Config, seen: Observed) -> Words | None:
@@ -69,12 +74,19 @@ def outage(config: Config, seen: Observed) -> Words | None:
 
 
 def _outage(config: Config, seen: Observed, group: str) -> Words | None:
+    targets, least = seen.primary[group], config.min_healthy_targets
     if too_many_down(config, seen, group):
         states = sorted(_down_in(config, seen, group).items())
         named = ", ".join(f"{instance} is {state}" for instance, state in states)
         named_ja = "、".join(f"{instance} ({ec2.DOWN_JA.get(state, '停止または終了')})" for instance, state in states)
+        if left := _left(config, seen, group):
+            return Words(
+                f"at most {left} of {len(targets)} primary targets can serve, needed {least}: {named}",
+                f"応答できるプライマリターゲットは {len(targets)} 台中、多くても {left} 台です "
+                f"(必要数 {least} 台): {named_ja}",
+            )
         return Words(f"no primary target can serve: {named}", f"プライマリが応答できる状態にありません: {named_ja}")
-    targets, alarm, least = seen.primary[group], seen.alarms.get(group), config.min_healthy_targets
+    alarm = seen.alarms.get(group)
     count = healthy(seen, group)
     if count >= least or alarm is None or alarm.state != "ALARM" or _not_checked(seen, group, targets):
         return None
@@ -99,3 +111,68 @@ def _not_checked(seen: Observed, group: str, targets: tuple[Target, ...]) -> boo
     return all(target.state == "unused" for target in targets) and any(
         servers.just_attached(seen.switches, target) for target in targets
     )
+
+
+def dead(seen: Observed, group: str) -> bool:
+    """Tell whether it is known that no target of a sorry group can serve; of one that could not be read it is not."""
+    attached = any(group in listener.weights for listener in seen.switches.listeners)
+    return group in seen.sorry and elb.known_unhealthy(seen.sorry[group], attached)
+
+
+def settled(config: Config, seen: Observed) -> bool:
+    """Tell whether target health and instances show already that all listeners go to the sorry page."""
+    return any(too_many_down(config, seen, group) for group in seen.primary) and not kept(config, seen)
+
+
+def kept(config: Config, seen: Observed) -> dict[str, Words]:
+    """Return the listeners that stay on the primary in an outage, each with the reason: the sorry page is no better.
+
+    An empty sorry group replaces nobody, and one that is known to be dead only a primary that is known to be.  Whoever
+    is well goes with the others where one of them gets a sorry page by that.
+    """
+    ill = {listener.arn for listener in seen.switches.listeners if in_outage(config, seen, listener.arn)}
+    helped = any(not dead(seen, config.group("sorry", arn)) for arn in ill)
+    return {
+        arn: why
+        for arn in due(config, seen.switches, "sorry")
+        if (why := _no_better(config, seen, arn, helped=helped, ill=arn in ill))
+    }
+
+
+def in_outage(config: Config, seen: Observed, listener_arn: str) -> bool:
+    """Tell whether the listener's own primary group is known to be in an outage."""
+    group = config.group("primary", listener_arn)
+    return group in seen.primary and _outage(config, seen, group) is not None
+
+
+def _no_better(config: Config, seen: Observed, listener_arn: str, *, helped: bool, ill: bool) -> Words | None:
+    """Return why the sorry page is no better for the visitors of a listener than its primary, or None."""
+    name, group = config.names("sorry"), config.group("sorry", listener_arn)
+    of, of_ja = (f" {group}", f" {group} ") if len(config.groups("sorry")) > 1 else ("", " ")
+    if servers.staying(seen.sorry).get(group) == ():
+        return Words(
+            f"{name}{of} has no registered target: nobody would answer there either",
+            f"{name}{of_ja}に登録済みのターゲットがなく、切り替えても応答できません",
+        )
+    if ill and not _serves(config, seen, listener_arn):
+        return None
+    if dead(seen, group):
+        found = "; ".join(f"{target.id} {target.state} {target.reason}".strip() for target in seen.sorry[group])
+        return Words(
+            f"no target of {name}{of} can serve ({found}), and the primary is not known to be as dead",
+            f"{name}{of_ja}に応答できるターゲットがなく ({found})、プライマリはまだ応答している可能性があります",
+        )
+    if not helped:
+        return Words(
+            "its own primary is well, and no other listener would get a sorry page by its switch",
+            "自身のプライマリは正常で、切り替えても他のリスナーに sorry ページを表示できません",
+        )
+    return None
+
+
+def _serves(config: Config, seen: Observed, listener_arn: str) -> bool:
+    """Tell whether a target of the listener's own primary group, which was read, is healthy and not down."""
+    group = config.group("primary", listener_arn)
+    found = servers.registered(seen.primary[group], seen.behind)
+    lost = _down_in(config, seen, group)
+    return any(target.healthy for server in found.keys() - lost.keys() for target in found[server])

@@ -1,7 +1,7 @@
 """The write that both directions share, and what AWS shows of it."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -20,12 +20,17 @@ _NOT_OF_THE_ACTION = re.compile(
 )
 
 
-def adoption(config: Config, seen: Switches) -> Adopt | None:
-    """Return the change that attaches both groups to every listener without moving its traffic, if one needs it."""
+def adoption(config: Config, seen: Switches, unfit: Collection[str] = ()) -> Adopt | None:
+    """Return the change that attaches both groups to every listener without moving its traffic, if one needs it.
+
+    Not a sorry group that is unfit: one unhealthy group takes the whole load balancer out of DNS.
+    https://docs.aws.amazon.com/Route53/latest/APIReference/API_AliasTarget.html
+    """
     sides = {
         listener.arn: side
         for listener in seen.listeners
         if seen.mode == "weighted" and len(listener.weights) < 2 and (side := serving(config, listener))
+        if side == "sorry" or config.group("sorry", listener.arn) not in unfit
     }
     return Adopt(sides) if sides else None
 
