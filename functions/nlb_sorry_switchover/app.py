@@ -15,10 +15,10 @@ from kirikae.nlb import servers
 from kirikae.nlb.look import due, later, look
 from kirikae.nlb.mail import to_sorry
 from kirikae.nlb.outage import dead, few, healthy, in_outage, kept, known, outage, settled
-from kirikae.nlb.parameters import hands_off
+from kirikae.nlb.parameters import gone, hands_off
 from kirikae.nlb.standing import COUNTS, adopted, found, standing
 from kirikae.nlb.switch import adoption, make
-from kirikae.nlb.world import SIDES, Adopt, Done, Side, Switch, by_group
+from kirikae.nlb.world import SIDES, Adopt, Done, Side, Switch, by_group, used
 from kirikae.nlb.world.switchover import Config, Observed
 from kirikae.notify import Mail, Words
 from kirikae.tell import Tells
@@ -52,10 +52,10 @@ def _health(config: Config, seen: Observed, missed: list[Exception]) -> Observed
     """Read the health of every group; one that cannot be read is absent, not empty."""
     found: dict[Side, dict[str, tuple[elb.Target, ...]]] = {"primary": {}, "sorry": {}}
     for side in SIDES:
-        for group in dict.fromkeys(config.groups(side)):
+        for group in used(config, seen.switches, side):
             with later(missed), env.naming(config.names(side), group):
                 found[side][group] = elb.target_health(group)
-        if not found["primary"]:
+        if missed and not found["primary"]:
             raise missed[0]  # nothing can be decided
     return replace(seen, primary=found["primary"], sorry=found["sorry"])
 
@@ -65,7 +65,7 @@ def _servers(config: Config, seen: Observed, hint: Hint, missed: list[Exception]
     if not due(config, seen.switches, "sorry") or settled(config, seen):
         return seen
     with later(missed):
-        seen = replace(seen, behind=servers.behind(config, seen.primary))
+        seen = replace(seen, behind=servers.behind(seen.primary))
         if asked := known(config, seen):
             seen = replace(seen, instances=ec2.instance_states(asked, hint.stopped_instance))
     ill = [group for group in seen.primary if healthy(seen, group) < config.min_healthy_targets]
@@ -114,7 +114,8 @@ def _decided(config: Config, seen: Observed) -> Decision[Switch | Adopt]:
     calm, adopt = _no_outage(config, seen), adoption(config, seen.switches, unfit)
     if adopt:
         calm = Words(f"attaching both groups to the listeners without moving their traffic; {calm.en}")
-    return Decision(calm, adopt)
+    lost = None if adopt else gone(seen.switches)
+    return Decision(lost or calm, adopt, refused=bool(lost))
 
 
 def _kept(config: Config, seen: Observed, reason: Words, stay: Mapping[str, Words]) -> Decision[Switch | Adopt]:
@@ -173,7 +174,7 @@ TELLS: Tells[Config, Observed, Switch | Adopt, Done] = Tells(standing, found, ou
 
 reconcile.warm_up(
     Config,
-    lambda config: listeners.read(config.nlb_listener_arns),
+    lambda config: listeners.there(config.nlb_listener_arns),
     lambda config: ec2.instance_states(config.primary_instance_ids),
 )
 

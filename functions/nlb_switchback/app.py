@@ -15,11 +15,11 @@ from kirikae.log import logger
 from kirikae.nlb import servers
 from kirikae.nlb.look import due, look
 from kirikae.nlb.mail import to_primary
-from kirikae.nlb.parameters import hands_off
+from kirikae.nlb.parameters import gone, hands_off
 from kirikae.nlb.recovery import checked, enough, evidence, few, unsure, why
 from kirikae.nlb.standing import COUNTS, found, known_seconds, standing
 from kirikae.nlb.switch import make
-from kirikae.nlb.world import Done, Switch, by_group
+from kirikae.nlb.world import Done, Switch, by_group, used
 from kirikae.nlb.world.switchback import Config, Observed
 from kirikae.notify import Mail, Words
 from kirikae.tell import Tells
@@ -35,7 +35,7 @@ def observe(config: Config, hint: Hint) -> Observed:
     if hands_off(config, seen.switches):
         return seen
     if due(config, seen.switches, "primary"):
-        for group in dict.fromkeys(config.groups("primary")):
+        for group in used(config, seen.switches, "primary"):
             with env.naming(config.names("primary"), group):
                 seen = replace(seen, primary={**seen.primary, group: elb.target_health(group)})
         seen = _evidence_of_mode(config, seen)
@@ -51,7 +51,7 @@ def observe(config: Config, hint: Hint) -> Observed:
 def _evidence_of_mode(config: Config, seen: Observed) -> Observed:
     """Ask EC2 for the status checks in replace mode; in weighted mode whether healthy instances have begun to stop."""
     if seen.switches.mode == "replace":
-        seen = replace(seen, behind=servers.behind(config, seen.primary))
+        seen = replace(seen, behind=servers.behind(seen.primary))
         asked = sorted({server for group in seen.primary for server in checked(config, seen, group)})
         running = [instance for instance in ec2.instances(asked) if instance.state == "running"]
         found = checks.instance_statuses(instance.id for instance in running)
@@ -65,7 +65,7 @@ def _evidence_of_mode(config: Config, seen: Observed) -> Observed:
         return seen
     # An instance that has begun to stop passes its health checks until its application ends, and the recovery alarm
     # is still OK from before: without this look a switch would be taken back while the servers go down.
-    seen = replace(seen, behind=servers.behind(config, seen.primary))
+    seen = replace(seen, behind=servers.behind(seen.primary))
     healthy = {seen.behind.get(t.id, t.id) for targets in seen.primary.values() for t in targets if t.healthy}
     return replace(seen, instances=ec2.instance_states(sorted(server for server in healthy if server.startswith("i-"))))
 
@@ -73,7 +73,8 @@ def _evidence_of_mode(config: Config, seen: Observed) -> Observed:
 def _alarms(config: Config, seen: Observed) -> Observed:
     """Ask CloudWatch for how long the primary has been back, and how often the listeners have moved."""
     replaced = seen.switches.mode == "replace"
-    names = [config.ready_alarm_name] if replaced else [*by_group(config, config.recovery_alarm_name).values()]
+    recovery = by_group(config, config.recovery_alarm_name)
+    names = [config.ready_alarm_name] if replaced else [recovery[group] for group in seen.primary]
     found = alarms.read(*names, config.flapping_alarm_name, removed_by="'NlbListenerArns=\"\"'")
     return replace(seen, recovery=tuple(found[name] for name in names), flapping=found[config.flapping_alarm_name])
 
@@ -84,7 +85,8 @@ def decide(config: Config, seen: Observed) -> Decision[Switch]:
         return Decision(reason, refused=True)
     to_switch = due(config, seen.switches, "primary")
     if not to_switch:
-        return Decision(Words("every listener is on the primary"))
+        lost = gone(seen.switches)
+        return Decision(lost or Words("every listener is on the primary"), refused=bool(lost))
     said, back = evidence(config, seen), Switch("primary", to_switch)
     replaced = seen.switches.mode == "replace"
     lost = servers.no_way_back(config, seen.primary, seen.behind) if replaced else None
@@ -133,7 +135,7 @@ TELLS: Tells[Config, Observed, Switch, Done] = Tells(standing, found, counts=COU
 
 reconcile.warm_up(
     Config,
-    lambda config: listeners.read(config.nlb_listener_arns),
+    lambda config: listeners.there(config.nlb_listener_arns),
     lambda config: ec2.instance_states(config.primary_instance_ids),
     lambda config: alarms.read(config.recovery_alarm_name, removed_by="'NlbListenerArns=\"\"'"),
 )

@@ -1,8 +1,11 @@
 """Listeners of load balancers and their rules: reads return plain values, writes name their end state."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+
+from botocore.exceptions import ClientError
 
 from kirikae import aws
 from kirikae.errors import AnswerError, part
@@ -30,6 +33,30 @@ def read(listener_arns: Iterable[str]) -> tuple[Listener, ...]:
     answer = aws.client("elbv2").describe_listeners(ListenerArns=wanted)["Listeners"]
     found = {described["ListenerArn"]: described for described in answer}
     return tuple(_listener(part(found, arn, "elbv2 DescribeListeners")) for arn in wanted)
+
+
+def there(listener_arns: Iterable[str]) -> tuple[Listener, ...]:
+    """Return those of the listeners that exist; raise ListenerNotFound, as AWS does, if none of them does.
+
+    AWS refuses a question about several as a whole if one of them does not exist.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeListeners.html
+    """
+    wanted, found = list(listener_arns), list[Listener]()
+    with _unless_deleted():
+        found += read(wanted)
+    for arn in wanted if not found else ():
+        with _unless_deleted():
+            found += read([arn])
+    return tuple(found) if found else read(wanted)
+
+
+@contextmanager
+def _unless_deleted() -> Iterator[None]:
+    try:
+        yield
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ListenerNotFound":
+            raise
 
 
 def _listener(described: Mapping[str, Any]) -> Listener:

@@ -256,7 +256,9 @@ class Elb:
             self._late = self.late_reads
             self._shown[listener.arn] = list(listener.default_actions)
 
-    def _describe_listeners(self, _params: dict[str, Any], serve: Callable[[], Answer]) -> Answer:
+    def _describe_listeners(self, params: dict[str, Any], serve: Callable[[], Answer]) -> Answer:
+        for arn in params.get("ListenerArns", []):
+            self.listener(arn)  # Q10: one that does not exist is a refusal, whatever else is asked
         if not self._late:
             self._shown.clear()
             return serve()

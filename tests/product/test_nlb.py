@@ -11,7 +11,7 @@ from kirikae import elb
 from kirikae.errors import InputError, UnfinishedError
 from kirikae.nlb import look, switch
 from kirikae.nlb.look import due
-from kirikae.nlb.parameters import hands_off
+from kirikae.nlb.parameters import gone, hands_off
 from kirikae.nlb.world import Adopt, Config, Switch, Switches
 from sandbox.account import Account
 from sandbox.estates import nlb as estate
@@ -246,6 +246,26 @@ def test_what_is_gone_is_named_by_its_parameter(config: Config) -> None:
         looked(replace(config, nlb_listener_arns=(listener,)))
     with pytest.raises(InputError, match=f"SorryTargetGroupArn.*{group}"):
         looked(replace(config, sorry_target_group_arn=group))
+
+
+def test_a_listener_that_is_gone_is_left_out_and_named(ours: Account, service: NlbService, config: Config) -> None:
+    first, second = service.listener_arns
+    ours.client("elbv2").delete_listener(ListenerArn=second)
+    seen = looked(config)
+    assert ([each.arn for each in seen.listeners], seen.gone) == ([first], (second,))
+    ours.elb.refuse_mixed_weighted_action = True
+    assert switch.make(config, seen, Switch("sorry", (first,))).mode == "replace"
+    assert elb.tags([first])[first][look.REFUSED_TAG] == "refused"
+    lost = gone(seen)
+    assert lost is not None
+    assert f"NlbListenerArns: {second} does not exist" in lost.en
+
+
+def test_listeners_that_are_all_gone_are_an_input_error(ours: Account, service: NlbService, config: Config) -> None:
+    for arn in service.listener_arns:
+        ours.client("elbv2").delete_listener(ListenerArn=arn)
+    with pytest.raises(InputError, match=r"^NlbListenerArns is "):
+        looked(config)
 
 
 def test_a_read_that_is_not_permitted_is_no_input_error(ours: Account, config: Config) -> None:

@@ -77,6 +77,16 @@ def test_an_outage_that_the_alarm_tells_needs_no_ec2(shop: Shop) -> None:
     assert (shop.serves, shop.subjects) == (["sorry"], [ON])
 
 
+def test_rules_that_cannot_be_read_stop_no_switch_in_either_direction(shop: Shop) -> None:
+    shop.account.faults.add("elbv2", "DescribeRules", "AccessDenied", status=403)
+    shop.stops()
+    assert (shop.serves, shop.subjects) == (["sorry"], [ON])
+    shop.comes_back()
+    assert (shop.serves, shop.subjects) == (["primary"], [ON, OFF])
+    shop.minutes(6)  # without a due switch it is an error
+    assert len(shop.alarm_mails("NlbSorrySwitchoverErrors")) == 1
+
+
 def test_a_cut_answer_is_no_answer(shop: Shop) -> None:
     shop.account.override("elbv2", "DescribeTargetHealth", lambda _params, _principal: {})
     done = shop.account.functions.invoke(shop.stack.resources[FUNCTION], {})
@@ -293,6 +303,46 @@ def test_a_probe_ends_after_its_time_however_slow_the_site_is(monkeypatch: pytes
     said = probe.look("http://example.com/", late)
     ends.set()
     assert "asked once now: no answer within" in said.en
+
+
+# A listener that is deleted.
+
+
+@pytest.mark.parametrize("mode", ["weighted", "replace"])
+@pytest.mark.parametrize("on_sorry", [False, True], ids=["at rest", "on the sorry page"])
+def test_a_deleted_listener_keeps_the_other_neither_from_its_sorry_page_nor_there(
+    new_shop: Callable[..., Shop], mode: str, on_sorry: bool
+) -> None:
+    shop = new_shop(ports=(443, 80), each=True, SwitchMode=mode).deployed()
+    shop.minutes(5)
+    if on_sorry:
+        shop.stops()
+        shop.minutes(1)
+    elb, (first, second) = shop.account.client("elbv2"), shop.service.listener_arns
+    elb.delete_listener(ListenerArn=second)
+    for group in (shop.service.primary_arns[1], shop.service.sorry_arns[1]):
+        elb.delete_target_group(TargetGroupArn=group)
+    if not on_sorry:
+        shop.minutes(6)
+        assert f"NlbListenerArns: {second} does not exist" in shop.decisions(FUNCTION)[-1]["reason"]
+        assert len(shop.alarm_mails("Refused")) == 1
+        shop.stops()
+        shop.minutes(1)
+    assert shop.account.elb.weights(first)[shop.service.sorry_arns[0]] == 1
+    shop.service.start()
+    shop.minutes(10)
+    assert shop.account.elb.weights(first)[shop.service.primary_arns[0]] == 1
+    assert shop.subjects == [ON, OFF]
+
+
+def test_a_group_of_a_deleted_listener_takes_nothing_from_the_other(new_shop: Callable[..., Shop]) -> None:
+    shop = new_shop(ports=(443, 80), each=True).deployed()
+    shop.minutes(5)
+    shop.account.client("elbv2").delete_listener(ListenerArn=shop.service.listener_arns[1])
+    leave(shop, shop.service.primary_arns[1])
+    first = shop.service.listener_arns[0]
+    assert shop.account.elb.weights(first) == {shop.service.primary_arns[0]: 1, shop.service.sorry_arns[0]: 0}
+    assert shop.subjects == []
 
 
 # What is not ours stays.

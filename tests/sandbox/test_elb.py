@@ -110,6 +110,8 @@ def test_unknown_things(service, elb):
     modify = elb.modify_listener
     assert error_of(modify, ListenerArn=service.listener_arn, DefaultActions=actions) == "TargetGroupNotFound"
     assert error_of(modify, ListenerArn=service.listener_arn + "0", DefaultActions=actions) == "ListenerNotFound"
+    several = [service.listener_arn, service.listener_arn + "0"]
+    assert error_of(elb.describe_listeners, ListenerArns=several) == "ListenerNotFound"  # Q10
 
 
 def test_an_nlb_listener_only_forwards(service, elb):

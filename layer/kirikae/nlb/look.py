@@ -10,7 +10,7 @@ from kirikae import elb, env, listeners
 from kirikae.errors import InputError
 from kirikae.listeners import Listener
 from kirikae.nlb.parameters import static_problems
-from kirikae.nlb.world import Config, Side, Switches, serving
+from kirikae.nlb.world import Config, Side, Switches, serving, used
 
 REFUSED_TAG = "kirikae:weighted"  # on a listener, value `refused`: AWS did not take both groups in one action
 
@@ -33,12 +33,15 @@ def look(config: Config, missed: list[Exception], *, guess_mode: bool = False) -
     if any(static_problems(config)):
         return Switches((), (), config.switch_mode, {})
     with env.naming("NlbListenerArns", ", ".join(config.nlb_listener_arns)):
-        found = listeners.read(config.nlb_listener_arns)
-        ruled = tuple(each.arn for each in found if any(rule.priority for rule in listeners.rules(each.arn)))
-    seen = Switches(found, ruled, config.switch_mode, {})
+        found = listeners.there(config.nlb_listener_arns)
+    ruled, gone = list[str](), {*config.nlb_listener_arns} - {listener.arn for listener in found}
+    for listener in found:
+        with later(missed):  # a listener's rules are not touched by a switch of its default action
+            ruled += [listener.arn] if any(rule.priority for rule in listeners.rules(listener.arn)) else []
+    seen = Switches(found, tuple(ruled), config.switch_mode, {}, gone=tuple(sorted(gone)))
     if plain := [listener for listener in found if len(listener.weights) < 2]:
         with later(missed):
-            elsewhere, albs = _groups(config, plain)
+            elsewhere, albs = _groups(config, seen, plain)
             seen = replace(seen, elsewhere=elsewhere, alb_groups=albs)
         before = len(missed)
         with later(missed) if guess_mode else nullcontext():
@@ -53,9 +56,9 @@ def _mode(config: Config, plain: Iterable[Listener]) -> str:
     return "replace" if any(of.get(REFUSED_TAG) == "refused" for of in tags) else config.switch_mode
 
 
-def _groups(config: Config, plain: Iterable[Listener]) -> tuple[dict[str, str], tuple[str, ...]]:
+def _groups(config: Config, seen: Switches, plain: Iterable[Listener]) -> tuple[dict[str, str], tuple[str, ...]]:
     """Return which of the groups another load balancer uses (a group belongs to one), and which have an ALB."""
-    arns = tuple(dict.fromkeys(config.groups("primary") + config.groups("sorry")))
+    arns = tuple(dict.fromkeys(used(config, seen, "primary") + used(config, seen, "sorry")))
     with env.naming(f"{config.names('primary')}, {config.names('sorry')}", ", ".join(arns)):
         found = elb.target_groups(arns)
     own = {listener.load_balancer_arn for listener in plain}

@@ -15,6 +15,21 @@ def hands_off(config: Config, seen: Switches) -> Words | None:
     return Words(reason) if reason else None
 
 
+def gone(seen: Switches) -> Words | None:
+    """Return which listeners do not exist, or None: the others are switched without them."""
+    listed = ", ".join(seen.gone)
+    return (
+        Words(
+            f"NlbListenerArns: {listed} does not exist, and the other listeners are switched without it; expected "
+            f"listeners of this account and region",
+            f"NlbListenerArns: リスナー {listed} が存在しません。残りのリスナーだけを切り替えます。"
+            f"このアカウントとリージョンのリスナーを指定してください",
+        )
+        if seen.gone
+        else None
+    )
+
+
 def static_problems(config: Config) -> Iterator[str]:
     """Yield errors in the parameters that show without calling AWS."""
     count, known = len(config.nlb_listener_arns), True

@@ -10,11 +10,11 @@ from kirikae.notify import Words
 type Health = Mapping[str, tuple[Target, ...]]  # by target group
 
 
-def behind(config: Config, primary: Health) -> dict[str, str]:
+def behind(primary: Health) -> dict[str, str]:
     """Return the instance behind each target that is an address of an interface in the groups' VPC, "" if none is."""
     if not (addresses := {target.id for targets in primary.values() for target in targets if is_address(target)}):
         return {}
-    [group] = elb.target_groups(config.groups("primary")[:1])  # all are of the load balancer's VPC
+    [group] = elb.target_groups([*primary][:1])  # all are of the load balancer's VPC
     return ec2.instances_behind(sorted(addresses), group.vpc_id)
 
 

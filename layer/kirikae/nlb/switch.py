@@ -68,7 +68,7 @@ def make(config: Config, seen: Switches, change: Switch | Adopt) -> Done:
     if mode != seen.mode:
         # A switch is mailed whatever happens here: the next run adopts, meets the refusal again and remembers it then.
         with suppress(*() if isinstance(change, Adopt) else (ClientError, BotoCoreError)):
-            for arn in config.nlb_listener_arns:
+            for arn in before:
                 elb.tag(arn, {REFUSED_TAG: "refused"})
     refusal = next((one.refusal for one in written.values() if one.refusal), "")
     kept = {arn: written[arn].kept if arn in written else before[arn].kept for arn in made}

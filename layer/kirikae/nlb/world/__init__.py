@@ -77,7 +77,13 @@ class Switches:
     mode: str  # weighted or replace, as in force
     elsewhere: Mapping[str, str]  # target group ARN -> a load balancer that uses it and is not the listeners' own
     alb_groups: tuple[str, ...] = ()  # those of the groups whose target is an ALB; asked while a listener is plain
+    gone: tuple[str, ...] = ()  # listeners of the parameter that do not exist
     guessed: bool = False  # nobody knows whether AWS refused both groups: `mode` is only what the parameter says
+
+
+def used(config: Config, seen: Switches, side: Side) -> tuple[str, ...]:
+    """Return the groups of a side that belong to listeners that exist."""
+    return tuple(dict.fromkeys(config.group(side, listener.arn) for listener in seen.listeners))
 
 
 @dataclass(frozen=True)
