@@ -13,7 +13,7 @@ from kirikae.decision import Decision, Result
 from kirikae.events import Hint
 from kirikae.log import logger
 from kirikae.nlb import servers
-from kirikae.nlb.look import due, look
+from kirikae.nlb.look import due, later, look
 from kirikae.nlb.mail import to_primary
 from kirikae.nlb.parameters import gone, hands_off
 from kirikae.nlb.recovery import checked, enough, evidence, few, unsure, why
@@ -38,17 +38,18 @@ def observe(config: Config, hint: Hint) -> Observed:
         for group in used(config, seen.switches, "primary"):
             with env.naming(config.names("primary"), group):
                 seen = replace(seen, primary={**seen.primary, group: elb.target_health(group)})
-        seen = _evidence_of_mode(config, seen)
+        seen = _evidence_of_mode(config, seen, missed)
         if enough(config, seen):
             seen = _alarms(config, seen)
-        if decide(config, seen).change:
+        if decide(config, replace(seen, unread="")).change:
             seen = replace(seen, known_seconds=known_seconds(config.told_parameter))
-    if missed and decide(config, seen).change is None:
+    decided = decide(config, seen)
+    if missed and not (decided.change or decided.forced or decided.lasting):  # else a switch comes, or may be forced
         raise missed[0]
     return seen
 
 
-def _evidence_of_mode(config: Config, seen: Observed) -> Observed:
+def _evidence_of_mode(config: Config, seen: Observed, missed: list[Exception]) -> Observed:
     """Ask EC2 for the status checks in replace mode; in weighted mode whether healthy instances have begun to stop."""
     if seen.switches.mode == "replace":
         seen = replace(seen, behind=servers.behind(seen.primary))
@@ -58,16 +59,21 @@ def _evidence_of_mode(config: Config, seen: Observed) -> Observed:
         seen = replace(seen, statuses={status.instance_id: status for status in found})
         if not enough(config, seen):
             return seen
-        # No health tells where a target is while its group is in no listener.
-        zones = elb.zones(seen.switches.listeners[0].load_balancer_arn)
+        zones = frozenset[str]()
+        with later(missed):  # no health tells where a target is while its group is in no listener
+            zones = elb.zones(seen.switches.listeners[0].load_balancer_arn)
         return replace(seen, outside=tuple(instance.id for instance in running if zones and instance.zone not in zones))
     if not enough(config, seen):
         return seen
     # An instance that has begun to stop passes its health checks until its application ends, and the recovery alarm
     # is still OK from before: without this look a switch would be taken back while the servers go down.
-    seen = replace(seen, behind=servers.behind(seen.primary))
-    healthy = {seen.behind.get(t.id, t.id) for targets in seen.primary.values() for t in targets if t.healthy}
-    return replace(seen, instances=ec2.instance_states(sorted(server for server in healthy if server.startswith("i-"))))
+    unread: list[Exception] = []
+    with later(unread):
+        seen = replace(seen, behind=servers.behind(seen.primary))
+        healthy = {seen.behind.get(t.id, t.id) for targets in seen.primary.values() for t in targets if t.healthy}
+        asked = sorted(server for server in healthy if server.startswith("i-"))
+        seen = replace(seen, instances=ec2.instance_states(asked))
+    return replace(seen, unread="; ".join(map(str, unread)))
 
 
 def _alarms(config: Config, seen: Observed) -> Observed:
@@ -113,6 +119,10 @@ def decide(config: Config, seen: Observed) -> Decision[Switch]:
     if not config.auto_switchback:
         ask = f"AutoSwitchback is false and the primary is ready: {said.en}"
         return Decision(Words(ask), forced=back, counts="SwitchedToPrimary", lasting=("WaitingForPerson", *ready))
+    if seen.unread and seen.known_seconds is None:
+        nobody = f"nobody knows whether they have begun to stop: {seen.unread}"
+        waits = Words(f"staying on the sorry page: {said.en}, but {nobody}")
+        return Decision(waits, refused=True, forced=back, counts="SwitchedToPrimary")
     # An alarm counts whole minutes, and an outage of less than two may have been in none of them.
     if seen.known_seconds is not None and seen.known_seconds < 60 * config.recovery_minutes:
         soon = f"{seen.known_seconds:.0f} s since people were told of it, RecoveryMinutes is {config.recovery_minutes}"

@@ -43,7 +43,7 @@ CONFIG = Config(
 
 def seen(states: str = "", recovery: str = "", flapping: str = "OK", **world: Any) -> Observed:
     """Build a world on the sorry page: states of the targets i-1, i-2, …, then the alarms."""
-    known, outside = world.pop("known_seconds", None), world.pop("outside", ())
+    known, outside, unread = world.pop("known_seconds", None), world.pop("outside", ()), world.pop("unread", "")
     weights = MappingProxyType(world.pop("weights", {PRIMARY: 0, SORRY: 1}))
     listener = Listener(LISTENER, "nlb", "TCP", 443, "forward", weights)
     mode = world.get("mode", "weighted")
@@ -55,7 +55,9 @@ def seen(states: str = "", recovery: str = "", flapping: str = "OK", **world: An
     alarms = (Alarm(name, recovery, NOW),) if recovery else ()
     switches = {"listeners": (listener,), "ruled": (), "mode": mode, "elsewhere": {}} | world
     flaps = Alarm("shop-nlb-flapping", flapping, NOW)
-    return Observed(Switches(**switches), {PRIMARY: targets}, {}, states, statuses, outside, alarms, flaps, known)
+    return Observed(
+        Switches(**switches), {PRIMARY: targets}, {}, states, statuses, outside, alarms, flaps, known, unread
+    )
 
 
 BACK = Switch("primary", (LISTENER,))
@@ -81,6 +83,15 @@ WORLDS = {
     "nobody knows how often": (BACK, seen("healthy", "OK", "INSUFFICIENT_DATA")),
     "people were told just now that the page is on": (STAY, seen("healthy", "OK", known_seconds=179.0)),
     "people have known it for RecoveryMinutes": (BACK, seen("healthy", "OK", known_seconds=180.0)),
+    "EC2 does not answer, and people have known it for RecoveryMinutes": (
+        BACK,
+        seen("healthy", "OK", known_seconds=180.0, unread="RequestLimitExceeded"),
+    ),
+    "EC2 does not answer, and people were told just now": (
+        STAY,
+        seen("healthy", "OK", known_seconds=179.0, unread="RequestLimitExceeded"),
+    ),
+    "EC2 does not answer, and nobody knows since when": (STAY, seen("healthy", "OK", unread="RequestLimitExceeded")),
     "replace mode: fit for long enough": (BACK, seen(recovery="ALARM", statuses=(FIT,), **REPLACED)),
     "replace mode: fit, not for long enough": (STAY, seen(recovery="OK", statuses=(FIT,), **REPLACED)),
     "replace mode: impaired": (STAY, seen(recovery="ALARM", statuses=(ILL,), **REPLACED)),
@@ -115,6 +126,7 @@ def test_enough_means_min_healthy_targets() -> None:
     ("config", "world", "refused", "lasting"),
     [
         pytest.param(CONFIG, seen("healthy", "OK", "ALARM"), True, (), id="switched too often"),
+        pytest.param(CONFIG, seen("healthy", "OK", unread="RequestLimitExceeded"), True, (), id="EC2 does not answer"),
         pytest.param(
             replace(CONFIG, auto_switchback=False),
             seen("healthy", "OK"),
@@ -294,6 +306,71 @@ def test_only_force_goes_back_before_recovery_minutes_have_passed(shop: Shop) ->
     assert "s since people were told of it, RecoveryMinutes is 3" in said["reason"]
     shop.switchback({"action": "reconcile", "force": True, "reason": "it is known to be well"})
     assert shop.serves == ["primary"]
+
+
+@pytest.mark.parametrize("addresses", [False, True], ids=["instances", "addresses"])
+def test_a_healthy_primary_is_used_though_ec2_does_not_answer(new_shop: Any, addresses: bool) -> None:
+    shop = new_shop(addresses=addresses).deployed()
+    shop.minutes(5)
+    shop.stops()
+    shop.minutes(1)
+    shop.service.start()
+    for operation in ("DescribeInstances", "DescribeNetworkInterfaces"):
+        shop.account.faults.add("ec2", operation, "InternalError", status=500)
+    shop.minutes(10)
+    assert (shop.serves, shop.subjects) == (["primary"], [ON, OFF])
+
+
+def test_without_ec2_and_without_a_note_only_force_goes_back(shop: Shop) -> None:
+    shop.stops()
+    shop.minutes(1)
+    shop.service.start()
+    shop.account.faults.add("ec2", "DescribeInstances", "InternalError", status=500)
+    shop.account.faults.add("ssm", "GetParameter", "InternalServerError", status=500)
+    shop.minutes(8)
+    assert (shop.serves, shop.switchback()["outcome"]) == (["sorry"], "refused")
+    shop.switchback({"action": "reconcile", "force": True, "reason": "seen from outside"})
+    assert shop.serves == ["primary"]
+
+
+@pytest.mark.parametrize("operation", ["DescribeLoadBalancers", "DescribeTargetGroups", "DescribeRules"])
+def test_replace_mode_goes_back_without_what_only_informs(new_shop: Any, operation: str) -> None:
+    shop = new_shop(SwitchMode="replace").deployed()
+    shop.minutes(5)
+    shop.stops()
+    shop.minutes(1)
+    shop.service.start()
+    shop.account.faults.add("elbv2", operation, "Throttling", status=400)
+    shop.minutes(10)
+    assert (shop.serves, shop.subjects) == (["primary"], [ON, OFF])
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "TooManyTags"])
+def test_a_refusal_that_cannot_be_remembered_is_no_way_to_stay_for_good(new_shop: Any, code: str) -> None:
+    shop = new_shop()
+    shop.account.elb.refuse_mixed_weighted_action = True
+    shop.account.faults.add("elbv2", "AddTags", code, status=400)
+    shop.deployed()
+    shop.minutes(6)
+    [error] = {run.invocation.payload["errorMessage"] for run in shop.runs("NlbSorrySwitchoverFunction")}
+    assert "AWS refused both groups in one action (InvalidLoadBalancerAction: " in error
+    shop.stops()
+    shop.minutes(2)
+    assert shop.serves == ["sorry"]
+    shop.comes_back()
+    shop.minutes(10)
+    assert (shop.serves, shop.subjects) == (["primary"], [ON, OFF])
+
+
+def test_a_refusal_is_remembered_by_whichever_listener_can_be_tagged(new_shop: Any) -> None:
+    shop = new_shop(ports=(443, 8443))
+    shop.account.elb.refuse_mixed_weighted_action = True
+    first = shop.service.listener_arns[0]
+    shop.account.faults.add("elbv2", "AddTags", "TooManyTags", status=400, when=lambda p: first in p["ResourceArns"])
+    shop.deployed()
+    shop.minutes(3)
+    assert shop.subjects == ["weighted switching refused by AWS, replace mode in force"]
+    assert len(shop.writes()) == 3  # the refused one, and one for each listener
 
 
 def test_a_primary_that_is_ill_for_one_of_the_recovery_minutes_starts_anew(shop: Shop) -> None:

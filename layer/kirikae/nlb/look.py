@@ -27,8 +27,8 @@ def later(missed: list[Exception]) -> Iterator[None]:
 def look(config: Config, missed: list[Exception], *, guess_mode: bool = False) -> Switches:
     """Read the listeners, and what is needed to know that they are ours to change.
 
-    What only lets us refuse earlier than AWS would goes to `missed` if it fails; so does the mode, for
-    who may `guess_mode`.
+    What only lets us refuse earlier than AWS would goes to `missed` if it fails; so does the mode, for who may
+    `guess_mode`.  For others it is that of the evidence that there is.
     """
     if any(static_problems(config)):
         return Switches((), (), config.switch_mode, {})
@@ -43,11 +43,25 @@ def look(config: Config, missed: list[Exception], *, guess_mode: bool = False) -
         with later(missed):
             elsewhere, albs = _groups(config, seen, plain)
             seen = replace(seen, elsewhere=elsewhere, alb_groups=albs)
-        before = len(missed)
-        with later(missed) if guess_mode else nullcontext():
+        before, alone = len(missed), not guess_mode and _alone(config, found)
+        with later(missed) if guess_mode or alone else nullcontext():
             seen = replace(seen, mode=_mode(config, plain))
+        if alone and seen.mode == "weighted":
+            return replace(seen, mode="replace", guessed=True)
         seen = replace(seen, guessed=len(missed) > before)
     return seen
+
+
+def _alone(config: Config, found: Iterable[Listener]) -> bool:
+    """Tell whether a listener is on the sorry page and its primary group in no listener, so that no health tells of it.
+
+    So where AWS refused both groups and the tag could not be written: the way back then is that of replace mode.
+    """
+    attached = {group for listener in found for group in listener.weights}
+    return any(
+        serving(config, listener) == "sorry" and config.group("primary", listener.arn) not in attached
+        for listener in found
+    )
 
 
 def _mode(config: Config, plain: Iterable[Listener]) -> str:

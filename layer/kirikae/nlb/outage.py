@@ -91,8 +91,9 @@ def _outage(config: Config, seen: Observed, group: str) -> Words | None:
     if count >= least or alarm is None or alarm.state != "ALARM" or _not_checked(seen, group, targets):
         return None
     # In replace mode the alarm is in ALARM for as long as the group is in no listener: its age means nothing then.
-    replaced = seen.switches.mode == "replace" or seen.switches.guessed
-    if (replaced or seen.now - alarm.since < INITIAL_PATIENCE) and any(target.state == "initial" for target in targets):
+    if (seen.switches.replaced or seen.now - alarm.since < INITIAL_PATIENCE) and any(
+        target.state == "initial" for target in targets
+    ):
         return None
     found = "; ".join(f"{target.id} {target.state} {target.reason}".strip() for target in targets) or "no targets"
     since = notify.at(alarm.since)

@@ -54,8 +54,7 @@ def just_attached(switches: Switches, target: Target) -> bool:
     `Target.NotInUse` has two meanings: its zone is not enabled, or nobody uses the group.  In replace mode the second
     one is still shown for a moment after the switch.
     """
-    replaced = switches.mode == "replace" or switches.guessed
-    return replaced and target.reason == "Target.NotInUse" and "Availability Zone" not in target.description
+    return switches.replaced and target.reason == "Target.NotInUse" and "Availability Zone" not in target.description
 
 
 def gets_nothing(switches: Switches, target: Target) -> bool:

@@ -65,12 +65,13 @@ def make(config: Config, seen: Switches, change: Switch | Adopt) -> Done:
             problems.setdefault(arn, f"reads back as {dict(listener.weights)}")
     made = tuple(arn for arn in wanted if arn not in problems)
     unseen = tuple(arn for arn in made if arn not in shown or serving(config, shown[arn]) != wanted[arn])
-    if mode != seen.mode:
-        # A switch is mailed whatever happens here: the next run adopts, meets the refusal again and remembers it then.
-        with suppress(*() if isinstance(change, Adopt) else (ClientError, BotoCoreError)):
-            for arn in before:
-                elb.tag(arn, {REFUSED_TAG: "refused"})
     refusal = next((one.refusal for one in written.values() if one.refusal), "")
+    forgotten = _remember(before) if refusal else None
+    if forgotten and isinstance(change, Adopt):  # a switch is mailed: the next run adopts, and meets the refusal again
+        untold = (
+            f"AWS refused both groups in one action ({refusal}), so one is set; the tag {REFUSED_TAG} that tells so"
+        )
+        raise UnfinishedError(f"{untold} cannot be written: {forgotten}")
     kept = {arn: written[arn].kept if arn in written else before[arn].kept for arn in made}
     unsure = tuple(arn for arn in problems if arn in errors and not _refused(errors[arn]))
     done = Done(mode, made, kept, refusal, unseen, problems, unsure)
@@ -79,6 +80,17 @@ def make(config: Config, seen: Switches, change: Switch | Adopt) -> Done:
         told = done if made and isinstance(change, Switch) else None
         raise UnfinishedError(f"{len(problems)} of {len(wanted)} listeners are not as they should be: {named}", told)
     return done
+
+
+def _remember(listener_arns: Collection[str]) -> Exception | None:
+    """Write the tag on the listeners that AWS refused; return the error if none of them could get it."""
+    errors = list[Exception]()
+    for arn in listener_arns:
+        try:
+            elb.tag(arn, {REFUSED_TAG: "refused"})
+        except (ClientError, BotoCoreError) as error:
+            errors.append(error)
+    return errors[0] if len(errors) == len(listener_arns) else None
 
 
 class _Written(NamedTuple):

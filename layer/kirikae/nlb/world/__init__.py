@@ -78,7 +78,12 @@ class Switches:
     elsewhere: Mapping[str, str]  # target group ARN -> a load balancer that uses it and is not the listeners' own
     alb_groups: tuple[str, ...] = ()  # those of the groups whose target is an ALB; asked while a listener is plain
     gone: tuple[str, ...] = ()  # listeners of the parameter that do not exist
-    guessed: bool = False  # nobody knows whether AWS refused both groups: `mode` is only what the parameter says
+    guessed: bool = False  # nobody knows whether AWS refused both groups: `mode` is what fits the listeners
+
+    @property
+    def replaced(self) -> bool:
+        """Tell whether a group may have been in no listener until just now: its health and its alarm may be of then."""
+        return self.mode == "replace" or self.guessed or any(len(listener.weights) < 2 for listener in self.listeners)
 
 
 def used(config: Config, seen: Switches, side: Side) -> tuple[str, ...]:

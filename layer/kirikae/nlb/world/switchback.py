@@ -36,3 +36,4 @@ class Observed:
     recovery: tuple[Alarm, ...] = ()  # of the mode in force: in weighted mode one of each group
     flapping: Alarm | None = None
     known_seconds: float | None = None  # since people know that the page is on; asked when a way back is due
+    unread: str = ""  # why nobody knows, in weighted mode, whether the healthy targets have begun to stop
