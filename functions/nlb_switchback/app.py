@@ -119,16 +119,22 @@ def decide(config: Config, seen: Observed) -> Decision[Switch]:
     if not config.auto_switchback:
         ask = f"AutoSwitchback is false and the primary is ready: {said.en}"
         return Decision(Words(ask), forced=back, counts="SwitchedToPrimary", lasting=("WaitingForPerson", *ready))
-    if seen.unread and seen.known_seconds is None:
-        nobody = f"nobody knows whether they have begun to stop: {seen.unread}"
-        waits = Words(f"staying on the sorry page: {said.en}, but {nobody}")
-        return Decision(waits, refused=True, forced=back, counts="SwitchedToPrimary")
-    # An alarm counts whole minutes, and an outage of less than two may have been in none of them.
-    if seen.known_seconds is not None and seen.known_seconds < 60 * config.recovery_minutes:
-        soon = f"{seen.known_seconds:.0f} s since people were told of it, RecoveryMinutes is {config.recovery_minutes}"
-        waits = Words(f"staying on the sorry page: {said.en}, but only {soon}")
-        return Decision(waits, forced=back, counts="SwitchedToPrimary", lasting=ready)
+    if soon := _too_soon(config, seen):
+        waits, asks = Words(f"staying on the sorry page: {said.en}, but {soon}"), seen.known_seconds is None
+        return Decision(waits, refused=asks, forced=back, counts="SwitchedToPrimary", lasting=ready)
     return Decision(said, back, counts="SwitchedToPrimary", lasting=ready)
+
+
+def _too_soon(config: Config, seen: Observed) -> str:
+    """Return why the way back may come too soon after the switch, or "".
+
+    An alarm counts whole minutes, and an outage of less than two may have been in none of them.
+    """
+    if seen.known_seconds is None:
+        return f"nobody knows whether they have begun to stop: {seen.unread}" if seen.unread else ""
+    if seen.known_seconds >= 60 * config.recovery_minutes:
+        return ""
+    return f"only {seen.known_seconds:.0f} s since people were told of it, RecoveryMinutes is {config.recovery_minutes}"
 
 
 def act(config: Config, seen: Observed, change: Switch) -> Done:

@@ -1,25 +1,32 @@
 """The hold: an operator's wish that nothing is changed until a time, kept in the parameter `/<stack>/hold`."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from kirikae import aws, env
 from kirikae.clock import moment
-from kirikae.notify import aws_command
+from kirikae.notify import Words, aws_command
 
-EXPECTED = 'expected off or {"until": "2026-12-01T06:00:00+09:00", "reason": "..."}'
+_FORM = '{"until": "2026-12-01T06:00:00+09:00", "reason": "..."}'
+EXPECTED = f"expected off or {_FORM}"
+_EXPECTED_JA = f"off または {_FORM} の形式で指定してください"
 
 
 @dataclass(frozen=True)
 class Hold:
-    """`on` while the wish is in force; `problem` says why a stored wish cannot be understood."""
+    """`on` while the wish is in force; `problem` says why a stored wish cannot be read; `ja` is either in Japanese."""
 
     on: bool = False
     reason: str = ""
     problem: str = ""
+    ja: str = field(default="", compare=False)
+
+    def why(self, name: str) -> Words:
+        """Return why nothing may be changed while the wish stands in the parameter of this name."""
+        return Words(f"{name}: {self.problem}", f"{name}: {self.ja}") if self.problem else Words(self.reason, self.ja)
 
 
 def parse(text: str, written: datetime, now: datetime) -> Hold:
@@ -33,11 +40,14 @@ def parse(text: str, written: datetime, now: datetime) -> Hold:
         wish = json.loads(text)
         until, reason = moment(wish["until"], "until"), str(wish["reason"])
     except (ValueError, KeyError, TypeError) as error:
-        return Hold(problem=f"{text!r} is not a hold ({error}); {EXPECTED}")
+        wrong = f"{text!r} を保留の指定として解釈できません ({error})。{_EXPECTED_JA}"
+        return Hold(problem=f"{text!r} is not a hold ({error}); {EXPECTED}", ja=wrong)
     if until <= written:
         past = f"until {wish['until']} was already past when it was written at {written:%FT%TZ}"
-        return Hold(problem=f"{past}; {EXPECTED}")
-    return Hold(on=now < until, reason=f"held until {wish['until']}: {reason}")
+        over = f"until の {wish['until']} は、書き込んだ時点 ({written:%FT%TZ}) で過ぎていました。{_EXPECTED_JA}"
+        return Hold(problem=f"{past}; {EXPECTED}", ja=over)
+    held = f"held until {wish['until']}: {reason}"
+    return Hold(on=now < until, reason=held, ja=f"{wish['until']} まで保留中です: {reason}")
 
 
 def command(config: env.Stack, now: datetime) -> str:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from kirikae import aws, clock, env, events, hold, log, notify, tell
 from kirikae.decision import Change, Decision, Made, Result, plain, unkept
 from kirikae.errors import OtherRunError, UnfinishedError
-from kirikae.notify import Mail, Times
+from kirikae.notify import Mail, Times, Words
 from kirikae.tell import Tells, Withheld
 from kirikae.told import State
 
@@ -30,7 +30,11 @@ class _Verdict(NamedTuple):
     """The expected outcome, and why a change that is due is withheld."""
 
     outcome: str
-    why_not: str = ""
+    why_not: Words = Words("")
+
+    def reason(self, due: str) -> str:
+        """Return the reason of the run's outcome, for the report."""
+        return f"{self.why_not.en}; due otherwise: {due}" if self.why_not.en else due
 
 
 def warm_up[C: env.Stack](kind: type[C], *reads: Callable[[C], object]) -> None:
@@ -76,7 +80,7 @@ def reconcile[C: env.Stack, S, X: Change, D](
     decision = unkept(made) if hint.wish is not None and (config.dry_run or request.dry_run) else made
     change = decision.change or (decision.forced if request.force else None)
     verdict = _gate(config, request, decision, change, began)
-    report = {"hint": hint.text, "seen": plain(seen), "reason": verdict.why_not or decision.reason.en}
+    report = {"hint": hint.text, "seen": plain(seen), "reason": verdict.reason(decision.reason.en)}
     report |= {"change": plain(change), "outcome": "failed"}  # so in the log, if the act raises
     try:
         if verdict.outcome == "changed" and change is not None:
@@ -148,10 +152,8 @@ def _gate(
     if wish is None:
         log.logger.warning("the hold cannot be read; going on", parameter=config.hold_parameter)
         return _Verdict("changed")
-    if wish.problem:
-        return _Verdict("refused", f"{config.hold_parameter}: {wish.problem}; due otherwise: {decision.reason.en}")
-    if wish.on:
-        return _Verdict("held", f"{wish.reason}; due otherwise: {decision.reason.en}")
+    if wish.problem or wish.on:
+        return _Verdict("refused" if wish.problem else "held", wish.why(config.hold_parameter))
     return _Verdict("changed")
 
 

@@ -40,7 +40,7 @@ class Withheld:
     """A change that an outage needs and that a hold, DryRun or a refusal forbids."""
 
     outcome: str  # held, dry-run or refused
-    why: str
+    why: Words
     about: str  # the outage, so that people are told of the next one, too
 
     @property
@@ -154,7 +154,7 @@ def _unanswered(config: env.Stack, decision: Decision[Any], withheld: Withheld) 
     if decision.change:
         text = json.dumps(plain(decision.change))
         happened = Words(f"{happened.en} Would be done: {text}", f"{happened.ja} 実行されるはずの変更: {text}")
-    why = notify.lines([decision.reason, Words(withheld.why)]) if withheld.why else decision.reason
+    why = notify.lines([decision.reason, withheld.why]) if withheld.why.en else decision.reason
     lift = {
         "held": notify.with_commands(
             Words("To end the hold now:", "保留を今すぐ解除するには:"),

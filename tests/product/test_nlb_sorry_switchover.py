@@ -761,6 +761,47 @@ def test_a_broken_event_is_one_clear_error_and_writes_nothing(shop: Shop, event:
     assert len(shop.writes()) == before
 
 
+def held_for_an_hour(shop: Shop) -> None:
+    shop.held(60)
+
+
+def hold_that_is_none(shop: Shop) -> None:
+    shop.hold("on")
+
+
+def without_a_sorry_target(shop: Shop) -> None:
+    alb = {"Id": shop.service.alb_arn, "Port": 443}
+    shop.account.client("elbv2").deregister_targets(TargetGroupArn=shop.service.sorry_arn, Targets=[alb])
+    shop.minutes(6)
+
+
+def split_by_somebody(shop: Shop) -> None:
+    shop.service.forward({shop.service.primary_arn: 2, shop.service.sorry_arn: 1})
+    shop.minutes(1)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "said"),
+    [
+        (held_for_an_hour, "まで保留中です: database work"),
+        (hold_that_is_none, "保留の指定として解釈できません"),
+        (without_a_sorry_target, "に登録済みのターゲットがなく、切り替えても応答できません"),
+        (split_by_somebody, "のデフォルトアクションが想定外のため、変更しません"),
+    ],
+)
+def test_why_an_outage_is_not_answered_is_in_japanese_when_asked(
+    new_shop: Any, prepare: Callable[[Shop], None], said: str
+) -> None:
+    shop = new_shop(NotificationLanguage="ja").deployed()
+    shop.minutes(5)
+    prepare(shop)
+    shop.stops()
+    why = shop.mails[0].body.split("■ ")[2]
+    assert said in why
+    for word in ("held until", "is not a hold", "due otherwise", "expected", "has no registered"):
+        assert word not in why
+
+
 def test_the_mail_is_in_japanese_when_asked(new_shop: Any) -> None:
     shop = new_shop(NotificationLanguage="ja").deployed()
     shop.stops()

@@ -1,9 +1,9 @@
 """Why the listeners are not ours to change: errors in the parameters, one sentence each, and somebody else's work."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from kirikae.listeners import Listener
-from kirikae.nlb.world import SIDES, Config, Switches, serving
+from kirikae.nlb.world import SIDES, Config, Side, Switches, serving
 from kirikae.notify import Words
 
 NLB_PROTOCOLS = frozenset({"TCP", "TLS", "UDP", "TCP_UDP", "QUIC", "TCP_QUIC"})
@@ -11,8 +11,7 @@ NLB_PROTOCOLS = frozenset({"TCP", "TLS", "UDP", "TCP_UDP", "QUIC", "TCP_QUIC"})
 
 def hands_off(config: Config, seen: Switches) -> Words | None:
     """Return why the listeners are not ours to change, or None."""
-    reason = next(_obstacles(config, seen), None)
-    return Words(reason) if reason else None
+    return next(_obstacles(config, seen), None)
 
 
 def gone(seen: Switches) -> Words | None:
@@ -30,56 +29,87 @@ def gone(seen: Switches) -> Words | None:
     )
 
 
-def static_problems(config: Config) -> Iterator[str]:
+def static_problems(config: Config) -> Iterator[Words]:
     """Yield errors in the parameters that show without calling AWS."""
-    count, known = len(config.nlb_listener_arns), True
+    count = len(config.nlb_listener_arns)
     for side in SIDES:
         name, groups = f"{side.capitalize()}TargetGroupArn", config.groups(side)
         old = {"primary": config.primary_target_group_arn, "sorry": config.sorry_target_group_arn}[side]
-        known = known and bool(groups)
         if not groups:
-            yield f"{name}s is not set (nor its older name {name}), but NlbListenerArns is; expected target groups"
-        elif old and set(groups) != {old}:
-            yield f"{name} is {old}, but {name}s is {', '.join(groups)}; expected only one of the two, or the same"
-        elif len(groups) not in (1, count):
-            yield (
-                f"NlbListenerArns names {count} listeners and {name}s {len(groups)} target groups; "
-                f"expected one group for all of them, or one for each in the same order"
+            yield Words(
+                f"{name}s is not set (nor its older name {name}), but NlbListenerArns is; expected target groups",
+                f"NlbListenerArns が指定されていますが、{name}s (旧名 {name}) がありません。指定してください",
             )
-    if both := set(config.groups("primary")) & set(config.groups("sorry")):
-        yield (
-            f"{config.names('primary')} and {config.names('sorry')} name the same target group, "
-            f"{', '.join(sorted(both))}; expected different ones"
+        elif old and set(groups) != {old}:
+            listed = ", ".join(groups)
+            yield Words(
+                f"{name} is {old}, but {name}s is {listed}; expected only one of the two, or the same",
+                f"{name} は {old} ですが、{name}s は {listed} です。一方だけを指定するか、同じ値にしてください",
+            )
+        elif len(groups) not in (1, count):
+            yield Words(
+                f"NlbListenerArns names {count} listeners and {name}s {len(groups)} target groups; "
+                f"expected one group for all of them, or one for each in the same order",
+                f"NlbListenerArns のリスナーは {count} 個、{name}s のターゲットグループは {len(groups)} 個です。"
+                f"全リスナー共通の 1 個か、リスナーと同じ順で同数を指定してください",
+            )
+    if both := ", ".join(sorted(set(config.groups("primary")) & set(config.groups("sorry")))):
+        names = config.names("primary"), config.names("sorry")
+        yield Words(
+            f"{names[0]} and {names[1]} name the same target group, {both}; expected different ones",
+            f"{names[0]} と {names[1]} に同じターゲットグループ {both} があります。別のものを指定してください",
         )
 
 
-def _obstacles(config: Config, seen: Switches) -> Iterator[str]:
+def _obstacles(config: Config, seen: Switches) -> Iterator[Words]:
     yield from static_problems(config)
     if len({listener.load_balancer_arn for listener in seen.listeners}) > 1:
-        yield "NlbListenerArns names listeners of several load balancers, expected those of one NLB"
+        yield Words(
+            "NlbListenerArns names listeners of several load balancers, expected those of one NLB",
+            "NlbListenerArns に複数のロードバランサーのリスナーがあります。1 つの NLB のリスナーを指定してください",
+        )
     for listener in seen.listeners:
         yield from _on_listener(config, seen, listener)
     for group, user in seen.elsewhere.items():
         name = config.names("primary" if group in config.groups("primary") else "sorry")
-        yield f"{name}: {group} is used by another load balancer, {user}; expected a group of the listeners' own"
+        yield Words(
+            f"{name}: {group} is used by another load balancer, {user}; expected a group of the listeners' own",
+            f"{name}: {group} は別のロードバランサー {user} で使われています。"
+            f"このリスナー専用のターゲットグループを指定してください",
+        )
 
 
-def _on_listener(config: Config, seen: Switches, listener: Listener) -> Iterator[str]:
-    where, own = f"listener {listener.arn}", {side: config.group(side, listener.arn) for side in SIDES}
-    albs = [group for group in own.values() if group in seen.alb_groups]
+def _on_listener(config: Config, seen: Switches, listener: Listener) -> Iterator[Words]:
+    arn, own = listener.arn, {side: config.group(side, listener.arn) for side in SIDES}
     if listener.protocol not in NLB_PROTOCOLS:
-        yield f"NlbListenerArns: {where} is {listener.protocol}, a listener of an ALB; expected one of an NLB"
-    if listener.protocol != "TCP" and albs:
-        yield (
-            f"NlbListenerArns: {where} is {listener.protocol}, but {', '.join(albs)} has an ALB as its "
-            f"target, to which only a TCP listener can forward; expected a TCP listener or a group of instances"
+        yield Words(
+            f"NlbListenerArns: listener {arn} is {listener.protocol}, a listener of an ALB; expected one of an NLB",
+            f"NlbListenerArns: リスナー {arn} は ALB の {listener.protocol} リスナーです。NLB のものを指定してください",
         )
-    if listener.arn in seen.ruled:
-        yield f"hands off: {where} has listener rules besides its default action"
+    if listener.protocol != "TCP" and (albs := ", ".join(group for group in own.values() if group in seen.alb_groups)):
+        yield Words(
+            f"NlbListenerArns: listener {arn} is {listener.protocol}, but {albs} has an ALB as its "
+            f"target, to which only a TCP listener can forward; expected a TCP listener or a group of instances",
+            f"NlbListenerArns: リスナー {arn} は {listener.protocol} ですが、{albs} のターゲットは ALB です。"
+            f"ALB に転送できるのは TCP リスナーだけです。"
+            f"TCP リスナーか、インスタンスのターゲットグループを指定してください",
+        )
+    if arn in seen.ruled:
+        yield Words(
+            f"hands off: listener {arn} has listener rules besides its default action",
+            f"リスナー {arn} にデフォルトアクション以外のルールがあるため、変更しません",
+        )
     if serving(config, listener) is None:
-        found = f"{listener.action} {dict(listener.weights)}"
-        yield (
-            f"hands off: {where} has a default action of somebody else: {found}; expected all of the weight on "
-            f"{own['primary']} ({config.names('primary')}) or on {own['sorry']} ({config.names('sorry')}) "
-            f"and no third group"
-        )
+        yield _of_somebody(config, listener, own)
+
+
+def _of_somebody(config: Config, listener: Listener, own: Mapping[Side, str]) -> Words:
+    """Return that the default action of a listener is not one of ours."""
+    found = f"{listener.action} {dict(listener.weights)}"
+    sides = {side: f"{group} ({config.names(side)})" for side, group in own.items()}
+    return Words(
+        f"hands off: listener {listener.arn} has a default action of somebody else: {found}; expected all of the "
+        f"weight on {sides['primary']} or on {sides['sorry']} and no third group",
+        f"リスナー {listener.arn} のデフォルトアクションが想定外のため、変更しません: {found}。"
+        f"{sides['primary']} または {sides['sorry']} にすべての重みを置き、第三のグループを含めないでください",
+    )

@@ -188,9 +188,7 @@ def held(config: Config, *, unread: bool = True) -> Words:
     if wish is None:
         words = Words(f"{config.hold_parameter} cannot be read", f"{config.hold_parameter} を読み取れません")
         return words if unread else Words("")
-    if wish.problem:
-        return Words(f"{config.hold_parameter}: {wish.problem}")
-    return Words(wish.reason) if wish.on else Words("")
+    return wish.why(config.hold_parameter) if wish.problem or wish.on else Words("")
 
 
 def sorry(config: Config) -> bool:
