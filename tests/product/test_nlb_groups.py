@@ -641,7 +641,8 @@ def test_not_in_use_is_no_capacity_only_where_it_can_mean_the_zone(mode: str, de
     config = with_groups(primary_target_group_arn=PRIMARY, sorry_target_group_arn=SORRY)
     stopped = Target("i-1", 80, "unused", "Target.InvalidState")
     other = Target("i-2", 80, "unused", "Target.NotInUse", description=description)
-    seen = Switches(plain({PRIMARY: 1}, {PRIMARY: 1}), (), mode, {})
+    weights = {PRIMARY: 1} if mode == "replace" else {PRIMARY: 1, SORRY: 0}
+    seen = Switches(plain(weights, weights), (), mode, {})
     page = {SORRY: (Target("alb", 443, "healthy"),)}
     decided = decide(config, Observed(NOW, seen, {PRIMARY: (stopped, other)}, page))
     assert (getattr(decided.change, "to", "") == "sorry") == switches
