@@ -16,6 +16,7 @@ from kirikae.errors import UnfinishedError
 from kirikae.events import Hint
 from kirikae.log import logger
 from kirikae.maintenance import ours, rules, windows
+from kirikae.maintenance.attempts import followed
 from kirikae.maintenance.look import as_seen, patiently, reopened
 from kirikae.maintenance.mail import closed, ended, left, started
 from kirikae.maintenance.priorities import back, front
@@ -164,10 +165,8 @@ def act(config: Config, seen: Observed, change: Changes) -> Made:
 def mail(config: Config, seen: Observed, result: Result[Changes, Any]) -> Mail | None:
     """Return the mail of a start, an end, a rule that had to be closed, or one that others moved."""
     match result.change:
-        case GoLive() as change if ours.for_testers(config, change):
-            return None  # visitors have had the page before
-        case GoLive() as change:
-            return started(config, seen, change, result)
+        case GoLive() as change:  # for testers only, it changes nothing for visitors
+            return None if ours.for_testers(config, change) else started(config, seen, change, result)
         case Park() as change:
             return ended(config, seen, change, result)
         case Close():
@@ -195,6 +194,7 @@ def lambda_handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         return patience.anew(lambda: reconcile.reconcile(event, Config, observe, decide, act, mail, store, TELLS))
 
     report = run(event, observe, partial(store_wish, str(getattr(context, "aws_request_id", ""))))
+    followed(report)
     while later := reopened(report):
         report = run({"action": "reconcile"}, partial(observe, newer=later), None)
     return report

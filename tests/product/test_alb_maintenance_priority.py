@@ -628,6 +628,62 @@ def test_a_new_start_takes_the_rule_back_from_others(site: Site) -> None:
     assert site.alb.priorities() == site.before
 
 
+@pytest.mark.parametrize("moved", [True, False])
+@pytest.mark.parametrize("first", ["others", "the hold"])
+def test_a_new_start_under_a_hold_takes_the_rule_back_when_the_hold_is_over(
+    site: Site, first: str, moved: bool
+) -> None:
+    site.wish("start", minutes=60)
+    site.minutes(2)
+    if first == "the hold":
+        site.held(15)
+    if moved:
+        site.alb.move((site.rule, 40000))
+    else:
+        site.account.client("elbv2").modify_rule(RuleArn=site.rule, **CHANGES["conditions"])
+    site.minutes(3 if first == "others" else 0.1)
+    if first == "others":
+        site.held(12)
+    assert site.wish("start", minutes=90)["outcome"] == "held"
+    site.minutes(5)
+    assert site.subjects[-1] == "NOT answered (held): a change is due"
+    told = len(site.mails)
+    site.minutes(15)
+    assert (site.statuses(), site.number, len(site.mails)) == (PAGE, 1, told + 1)
+    site.alb.move((site.rule, 40000))
+    site.minutes(3)
+    assert (site.number, len(site.mails)) == (40000, told + 2)
+    site.wish("end")
+    assert (site.statuses(), site.alb.priorities()) == (SERVICE, site.before)
+
+
+def test_a_new_start_that_dies_before_it_takes_the_rule_back_from_others_is_followed(site: Site) -> None:
+    site.wish("start", minutes=60)
+    site.alb.move((site.rule, 40000))
+    site.minutes(2)
+    site.account.faults.add("elbv2", "DescribeRules", "InternalFailure", times=9, status=500)
+    site.account.functions.invoke(site.stack.resources[FUNCTION], {"type": "start", "minutes": 60})  # not repeated
+    site.account.faults.clear()
+    site.minutes(3)
+    assert (site.number, site.statuses()) == (1, PAGE)
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_a_start_that_prolongs_is_no_reason_to_take_the_rule_from_who_moves_it_later(site: Site, held: bool) -> None:
+    site.wish("start", minutes=30)
+    site.minutes(2)
+    if held:
+        site.held(10)
+    assert site.wish("start", minutes=60)["outcome"] == "unchanged"
+    site.minutes(1)
+    site.alb.move((site.rule, 40000))
+    site.minutes(20)
+    assert (site.number, site.statuses()) == (40000, SERVICE)
+    assert "the maintenance rule was moved by others, it is left alone" in site.subjects
+    site.wish("end")
+    assert (site.statuses(), site.alb.priorities()) == (SERVICE, site.before)
+
+
 def test_what_others_do_to_the_other_rules_is_left_alone_and_mentioned(site: Site) -> None:
     rules = site.alb.rule_arns
     site.wish("start", minutes=60)

@@ -9,13 +9,15 @@ https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.htm
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from itertools import pairwise
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from kirikae import elb
+from kirikae import elb, env
 from kirikae.maintenance import windows
 from kirikae.maintenance.rules import VERSION_TAG
 from kirikae.maintenance.windows import Stored, Window, Wish
@@ -47,9 +49,26 @@ def known(config: Config, request_id: str, kind: str) -> bool:
     return request_id in _known(elb.tags([rule])[rule], TAG.format(kind))
 
 
-def _known(tags: Mapping[str, str], tag: str) -> dict[str, str]:
+def last_start(tags: Mapping[str, str]) -> int:
+    """Return the first version of the parameter that can hold the last start, 0 if none is remembered."""
+    return 1 + max(_known(tags, TAG.format("start")).values(), default=-1)
+
+
+def followed(report: Mapping[str, Any]) -> None:
+    """Remember of a start that it found the page on: so what others do to the rule from now on is newer than it.
+
+    Otherwise it counts as one that is still to be followed: one under a hold, or of a run that died.
+    """
+    stored, memory = report["seen"]["stored"], report["seen"]["memory"]
+    if report["outcome"] == "unchanged" and stored["started"] and stored["version"] > memory["version"]:
+        with suppress(ClientError, BotoCoreError):  # then a rule that others move is taken back from them, once
+            elb.tag(env.load(Config).maintenance_rule_arn, {VERSION_TAG: str(stored["version"])})
+
+
+def _known(tags: Mapping[str, str], tag: str) -> dict[str, int]:
     """Return the attempts that a tag remembers: request id -> the version before the first."""
-    return dict(entry.split("@", 1) for entry in tags.get(tag, "").split() if "@" in entry)
+    entries = (entry.partition("@") for entry in tags.get(tag, "").split())
+    return {request_id: int(version) for request_id, _, version in entries if version.isdecimal()}
 
 
 def _changes(held: Iterable[Window | None], now: datetime) -> list[Window | None]:
@@ -67,8 +86,8 @@ def _first_version(rule_arn: str, request_id: str, wish: Wish, version: int) -> 
     try:
         tags = elb.tags([rule_arn])[rule_arn] if request_id else {}
         before = _known(tags, tag)
-        if before.get(request_id, "").isdecimal():
-            return int(before[request_id])
+        if request_id in before:
+            return before[request_id]
         if request_id:
             acted = tags.get(VERSION_TAG, "")  # no older than what a run has acted on, whatever the read showed
             newest = max(version, int(acted)) if acted.isdecimal() else version
@@ -78,7 +97,7 @@ def _first_version(rule_arn: str, request_id: str, wish: Wish, version: int) -> 
     return None
 
 
-def _fitting(known: list[tuple[str, object]]) -> str:
+def _fitting(known: list[tuple[str, int]]) -> str:
     """Return the tag's value with the last few attempts."""
     entries = [f"{request_id}@{version}" for request_id, version in known]
     while len(" ".join(entries)) > LONGEST:

@@ -7,11 +7,11 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from kirikae import clock, env, patience, told
+from kirikae import clock, elb, env, patience, told
 from kirikae.decision import Change, Decision
 from kirikae.errors import OutdatedError
 from kirikae.events import Hint
-from kirikae.maintenance import ours, rules, standing, windows
+from kirikae.maintenance import attempts, ours, rules, standing, windows
 from kirikae.maintenance.rules import Memory
 from kirikae.maintenance.windows import Stored
 from kirikae.maintenance.world import Config, Observed
@@ -22,12 +22,15 @@ def look(config: Config, hint: Hint) -> Observed:
     stored: Stored = hint.wish or windows.read(config.maintenance_parameter)
     with env.naming("MaintenanceListenerArn", config.maintenance_listener_arn):
         order = rules.read(config.maintenance_listener_arn)
-    memory = rules.recall(config.maintenance_rule_arn) if config.rule in order.priorities else Memory()
+    arn = config.maintenance_rule_arn
+    tags = elb.tags([arn])[arn] if config.rule in order.priorities else {}
+    memory = rules.recall(tags)
     if hint.wish and _overtaken(stored, memory):
         later = windows.read(config.maintenance_parameter)
         stored = max(stored, replace(later, note=stored.note, started=stored.started), key=lambda one: one.version)
     now, began = clock.now(), not stored.started and bool(stored.open(clock.now()))
-    return Observed(now, stored, order, memory, forgotten=began and not memory.state and _told_on(config))
+    forgotten = began and not memory.state and _told_on(config)
+    return Observed(now, stored, order, memory, forgotten=forgotten, start=attempts.last_start(tags))
 
 
 def _told_on(config: Config) -> bool:

@@ -25,7 +25,7 @@ def shown(config: Config, seen: Observed) -> bool:
 def to_open(config: Config, seen: Observed) -> tuple[str, ...]:
     """Return the rules that the stack made and that match nothing, or the testers of before; the page's last."""
     clients = frozenset(config.maintenance_bypass_cidrs)
-    again = {config.rule} if seen.stored.started and changed(config, seen) else set[str]()
+    again = {config.rule} if seen.started and changed(config, seen) else set[str]()
     there = seen.order.priorities.keys() & config.live.keys() - {config.rule}
     others = {rule for rule in there if seen.order.addresses.get(rule) != clients}
     return tuple(rule for rule in config.live if rule in seen.order.nothing | again | others)
@@ -73,7 +73,7 @@ def unasked(seen: Observed, change: Change) -> bool:
 
 def taken_over(config: Config, seen: Observed) -> Words | None:
     """Return what others did to the maintenance rule in a window, to be left so; None if nothing, or after a start."""
-    if seen.stored.started:
+    if seen.started:
         return None
     number = seen.order.priorities[config.rule]
     if not placed(config, seen):

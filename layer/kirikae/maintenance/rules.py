@@ -70,12 +70,11 @@ def read(listener_arn: str) -> Order:
     )
 
 
-def recall(rule_arn: str) -> Memory:
+def recall(tags: Mapping[str, str]) -> Memory:
     """Return the memory in the rule's tags."""
-    found = elb.tags([rule_arn])[rule_arn]
-    texts = [found.get(tag, "") for tag in (VERSION_TAG, PLACE_TAG, CLOSED_TAG)]
+    texts = [tags.get(tag, "") for tag in (VERSION_TAG, PLACE_TAG, CLOSED_TAG)]
     version, place, closed = (int(text) if text.isdecimal() else 0 for text in texts)
-    return replace(decoded(found), version=version, place=place, closed=closed)
+    return replace(decoded(tags), version=version, place=place, closed=closed)
 
 
 def remember(rule_arn: str, memory: Memory) -> None:

@@ -96,6 +96,15 @@ class Observed:
     order: Order
     memory: Memory
     forgotten: bool = False  # people know that the page is on, and no rule remembers the numbers of before
+    start: int = 0  # the first version of the windows that can hold the last start; 0 if that is not known
+
+    @property
+    def started(self) -> bool:
+        """Tell whether a start is to be followed whatever others made of the rule.
+
+        That of this run, or one that no run has followed yet: it was held, or its run died.
+        """
+        return self.stored.started or self.memory.version < self.start <= self.stored.version
 
 
 @dataclass(frozen=True)
