@@ -15,7 +15,7 @@ from kirikae.decision import Decision, Made, Result
 from kirikae.errors import UnfinishedError
 from kirikae.events import Hint
 from kirikae.log import logger
-from kirikae.maintenance import ours, rules, windows
+from kirikae.maintenance import missing, ours, rules, windows
 from kirikae.maintenance.attempts import followed
 from kirikae.maintenance.look import as_seen, patiently, reopened
 from kirikae.maintenance.mail import closed, ended, left, started
@@ -30,12 +30,6 @@ from kirikae.tell import Tells
 
 type Changes = GoLive | Park | Close | LeaveAlone
 
-# CloudFormation makes nothing again in a stack that did not change, and refuses these without their listener.
-MADE_AGAIN = (
-    "deploy once with MaintenanceListenerArn, MaintenanceStart, MaintenanceEnd, MaintenanceBypassCidrs and "
-    "MaintenanceBypassTargetGroupArn empty, then with their values"
-)
-
 
 def observe(config: Config, hint: Hint, newer: Stored | None = None) -> Observed:
     """Read the windows, unless these are newer, the listener's rules, and the memory in tags, until they agree."""
@@ -47,11 +41,8 @@ def decide(config: Config, seen: Observed) -> Decision[Changes]:
     if seen.stored.problem:
         return Decision(Words(f"{config.maintenance_parameter}: {seen.stored.problem}"), refused=True)
     if config.rule not in seen.order.priorities:
-        gone = f"rule {config.rule} is not among the listener's rules"
-        why = f": it was deleted; {MADE_AGAIN}" if config.live else " that have a priority; name another"
-        said = [Words(f"MaintenanceRuleArn: {gone}{why}"), *([ours.kept_numbers(config)] if seen.forgotten else [])]
         waits = bool(seen.stored.open(seen.now))
-        return Decision(notify.lines(said), refused=True, urgent=waits, about="no rule")
+        return Decision(missing.page(config, seen), refused=True, urgent=waits, about="no rule")
     return _in_maintenance(config, seen) if seen.stored.open(seen.now) else _out_of_maintenance(config, seen)
 
 
@@ -60,12 +51,15 @@ def _in_maintenance(config: Config, seen: Observed) -> Decision[Changes]:
     said = windows.said(seen.stored.open(seen.now))
     lasting = ("MaintenanceWithoutEnd",) if windows.reminds(seen.stored, seen.now) else ()
     reason = Words(f"{seen.stored.note or 'windows are open'}: {said.en}", f"メンテナンス時間帯です: {said.ja}")
+    if testers := missing.testers(config, seen):  # the page does not wait for them
+        lasting, reason = (*lasting, "Refused"), notify.lines([reason, testers])
     if theirs := ours.taken_over(config, seen):
         en = f"{theirs.en}; left until the windows end or a new start: {said.en}"
         taken = Words(en, f"{theirs.ja}。時間帯: {said.ja}")
         return Decision(taken, LeaveAlone() if seen.memory.state == "live" else None, lasting=lasting)
-    placed, shut = ours.placed(config, seen), ours.to_open(config, seen)
-    if placed and not shut:
+    shut = ours.to_open(config, seen)
+    settled = ours.placed(config, seen) and not shut and not ours.testers_behind(config, seen)
+    if settled:
         if seen.memory.state in ("moving", "left"):
             return Decision(reason, GoLive({}), counts="MaintenanceStarted", lasting=lasting)  # visitors have the page
         if seen.memory.state == "live" or config.rule in config.live:
@@ -77,14 +71,14 @@ def _in_maintenance(config: Config, seen: Observed) -> Decision[Changes]:
         room = f"no room at LivePriority {config.live_priority} among {len(seen.order.priorities)} rules"
         full = Words(f"{room}; windows: {said.en}")
         return Decision(full, refused=True, urgent=True, about="no room", lasting=lasting)
-    if placed and not shut:
+    if settled:
         reason = Words(
             f"the maintenance rule was there already, without its tag: the others keep their numbers; {reason.en}",
             f"メンテナンスルールは既にその位置にあり、元の順序の記録がないため、他のルールは変更しません。{reason.ja}",
         )
     if seen.memory.state == "live":
         en, ja = "the rules had been put back meanwhile", "ルールが元に戻されていました"
-        if not placed and ours.left_there(config, seen):
+        if not ours.placed(config, seen) and ours.left_there(config, seen):
             en, ja = "the maintenance rule belongs elsewhere now", "メンテナンスルールの優先度が変更されました"
         reason = Words(
             f"{en}, as an update of the stack does; {reason.en}", f"スタックの更新などにより{ja}。{reason.ja}"
@@ -108,7 +102,8 @@ def _out_of_maintenance(config: Config, seen: Observed) -> Decision[Changes]:
             en = f"the rule's tags say {seen.memory.state}, but no window was ever stored: no rule is moved"
             ja = "タグの記録に対応するメンテナンス時間帯がないため、ルールは移動しません"
             return Decision(Words(f"{note}{en}", ja), Park({}))
-        problem = ours.harm(config, seen)
+        testers = missing.testers(config, seen)
+        problem = ours.harm(config, seen) or (testers.en if testers else "")
         idle = "no window is open and the maintenance rule is parked"
         return Decision(Words(f"{note}{problem or idle}"), refused=bool(problem))
     if problem := ours.untouched(config, seen):

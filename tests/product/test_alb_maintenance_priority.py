@@ -813,6 +813,31 @@ def test_a_start_that_is_shown_the_rules_of_before_is_planned_anew_at_once(
     assert site.subjects[1:] == ["maintenance OFF"]
 
 
+@pytest.mark.parametrize("lag", [3.0, 30.0])
+@pytest.mark.parametrize("by", ["a start", "a tick"])
+def test_a_rule_that_was_just_made_and_is_shown_later_is_not_called_deleted(
+    new_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch, by: str, lag: float
+) -> None:
+    site = new_site()
+    site.deployed(MaintenanceRuleArn=site.alb.add_catch_all(40000))
+    site.minutes(2)
+    site.account.lag.exactly("elbv2", lag)
+    monkeypatch.setattr(site.account.lag, "catch_up", lambda *_: None)  # which a deployment ends with
+    site.updated(MaintenanceRuleArn="")
+    if by == "a tick":
+        done = site.invoke(FUNCTION, {"action": "reconcile"})
+        assert done["outcome"] == ("unchanged" if lag < 6 else "refused")
+        return
+    done = site.wish("start", minutes=60)
+    if lag < 6:
+        assert done["outcome"] == "changed"
+    else:
+        assert "it was deleted, unless it was made within the last minute" in done["reason"]
+    site.minutes(3)
+    assert (site.statuses(), site.subjects[-1][:14]) == (PAGE, "maintenance ON")
+    assert len(site.mails) == (1 if lag < 6 else 2)
+
+
 def test_a_start_that_is_shown_the_rules_of_before_for_long_is_an_error_and_comes_true_later(site: Site) -> None:
     site.minutes(2)
     site.account.lag.exactly("elbv2", 30.0)
@@ -1690,6 +1715,75 @@ def test_what_others_make_of_the_testers_rule_lets_nobody_else_past_the_page(wat
     watched.wish("end")
     assert watched.sees() == IN_SERVICE
     assert [subject[:14] for subject in watched.subjects] == ["maintenance ON", "maintenance OF"]
+
+
+@pytest.mark.parametrize("when", ["before", "in the window"])
+def test_a_testers_rule_that_is_gone_is_told_and_the_page_does_not_wait_for_it(watched: Watched, when: str) -> None:
+    testers = watched.stack.resources["MaintenanceTestersRule"]
+    watched.minutes(2)
+    if when == "before":
+        watched.alb.delete_rule(testers)
+        watched.minutes(3)
+        assert len(watched.alarm_mails("RefusedAlarm")) == 1
+    assert watched.wish("start", minutes=60)["outcome"] == "changed"
+    if when == "in the window":
+        watched.alb.delete_rule(testers)
+        watched.minutes(3)
+        assert len(watched.alarm_mails("RefusedAlarm")) == 1
+    assert watched.sees() == dict.fromkeys(IN_MAINTENANCE, "page")
+    name = testers.rpartition("/")[2]
+    assert (f"rule {name} is not among the listener's rules" in watched.mails[0].body) == (when == "before")
+    said = watched.decisions(FUNCTION)[-1]["reason"]
+    assert name in said
+    named = re.search(r"deploy once with (.+) empty, then with their values", said)
+    assert named
+    given = dict.fromkeys(named[1].split(" and "), "")
+    watched.wish("end")
+    before = dict(watched.given)
+    watched.updated(**given)
+    watched.updated(**before)
+    watched.wish("start", minutes=60)
+    assert watched.sees() == IN_MAINTENANCE
+    watched.wish("end")
+    watched.minutes(10)
+    numbers = [sorted(rules.values()) for rules in (watched.alb.priorities(), watched.before)]
+    assert (watched.sees(), numbers[0]) == (IN_SERVICE, numbers[1])
+
+
+@pytest.mark.parametrize("taken", [False, True])
+@pytest.mark.parametrize("live", ["1", "10"])
+def test_a_testers_rule_that_somebody_puts_behind_the_page_is_put_back(
+    account: Account, build: Path, live: str, taken: bool
+) -> None:
+    site = Watched(account, build, LivePriority=live)
+    site.deployed()
+    testers = site.stack.resources["MaintenanceTestersRule"]
+    site.wish("start", minutes=60)
+    site.minutes(2)
+    site.alb.move((testers, 30))
+    if taken:
+        site.alb.add_rule(int(live), "/new")
+    site.minutes(3)
+    assert site.alb.taker("/", TESTER) == testers
+    writes = len(site.writes("SetRulePriorities"))
+    site.minutes(3)
+    assert len(site.writes("SetRulePriorities")) == writes
+    site.wish("end")
+    assert [subject[:14] for subject in site.subjects] == ["maintenance ON", "maintenance OF"]
+    assert (site.statuses(), site.statuses("/new")) == (SERVICE, [200])
+    assert taken or site.alb.priorities() == site.before
+
+
+def test_a_testers_rule_that_somebody_puts_further_to_the_front_is_left_there(account: Account, build: Path) -> None:
+    site = Watched(account, build, LivePriority="20")
+    site.deployed()
+    testers = site.stack.resources["MaintenanceTestersRule"]
+    site.wish("start", minutes=60)
+    site.alb.move((testers, 9))
+    site.minutes(3)
+    assert site.alb.priorities()[testers] == 9
+    site.wish("end")
+    assert site.alb.priorities() == site.before
 
 
 def test_testers_who_are_taken_away_in_mid_window_are_no_move_by_others(watched: Watched) -> None:

@@ -61,13 +61,14 @@ def patiently[X: Change](config: Config, hint: Hint, decide: Callable[[Config, O
 
 
 def _agree(config: Config, seen: Observed) -> bool:
-    """Tell whether the memory is that of these rules, and the windows are not older than it."""
-    if config.rule not in seen.order.priorities:
-        return True
+    """Tell whether our rules show, the memory is that of these rules, and the windows are not older than it."""
+    if not seen.order.priorities.keys() >= set(config.ours):  # a rule that was just made may be shown later
+        return False
     if _overtaken(seen.stored, seen.memory):
         return False
     if ours.placed(config, seen):  # of a first window it says that an end is on its way, or was made just now
-        return seen.memory.state == "live" and not ours.to_open(config, seen) and not seen.stored.first
+        waits = ours.to_open(config, seen) or ours.testers_behind(config, seen)
+        return seen.memory.state == "live" and not waits and not seen.stored.first
     return seen.memory.state not in ("moving", "live") and not ours.to_close(config, seen)
 
 

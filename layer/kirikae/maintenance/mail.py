@@ -7,7 +7,7 @@ from typing import Any
 
 from kirikae import notify
 from kirikae.decision import Result
-from kirikae.maintenance import ours
+from kirikae.maintenance import missing, ours
 from kirikae.maintenance.priorities import front
 from kirikae.maintenance.rules import OURS
 from kirikae.maintenance.world import Config, GoLive, Observed, Park
@@ -20,7 +20,7 @@ def started(config: Config, seen: Observed, change: GoLive, result: Result[Any, 
     ends = [window.until for window in open_windows.values() if window.until]
     announced = len(ends) == len(open_windows)
     until = notify.at(max(ends), "%Y-%m-%d %H:%M").of(config.notification_language) if announced else ""
-    kept = [ours.kept_numbers(config)] if seen.forgotten else []
+    kept = [missing.kept_numbers(config)] if seen.forgotten else []
     endless = "" if announced else ", except one without a time: mailed every hour"
     return notify.mail(
         config,

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-from kirikae import notify
 from kirikae.decision import Change
 from kirikae.maintenance import rules
 from kirikae.maintenance.priorities import back
@@ -39,6 +38,12 @@ def changed(config: Config, seen: Observed) -> bool:
     return config.rule not in seen.order.everything or seen.order.groups.get(config.rule, group) != group
 
 
+def testers_behind(config: Config, seen: Observed) -> bool:
+    """Tell whether somebody put the testers' rule behind the page, which they get then."""
+    numbers = seen.order.priorities
+    return any(numbers[rule] > numbers[config.rule] for rule in config.ours if rule in numbers)
+
+
 def to_close(config: Config, seen: Observed) -> tuple[str, ...]:
     """Return the rules that the stack made and that match something, the page's first."""
     return tuple(rule for rule in reversed(config.live) if rule in seen.order.priorities.keys() - seen.order.nothing)
@@ -46,7 +51,7 @@ def to_close(config: Config, seen: Observed) -> tuple[str, ...]:
 
 def for_testers(config: Config, change: GoLive) -> bool:
     """Tell whether a change only lets testers past a page that is on already."""
-    return bool(change.opens) and config.rule not in change.opens and config.rule not in change.priorities
+    return bool(change.opens or change.priorities) and config.rule not in {*change.opens, *change.priorities}
 
 
 def left_there(config: Config, seen: Observed) -> bool:
@@ -183,15 +188,3 @@ def untouched(config: Config, seen: Observed) -> str:
         f"MaintenanceRuleArn: rule {config.rule} stands at the live priority {config.places[config.rule]}, and it was "
         f"not kirikae that put it there; start a window, whose end parks it, or park the rule by hand"
     )
-
-
-def kept_numbers(config: Config) -> Words:
-    """Return what became of the other rules where the live rule was deleted or replaced: its tags went with it."""
-    shows = f"--listener-arn {config.maintenance_listener_arn} --query 'Rules[].[Priority,RuleArn]' --output text"
-    said = Words(
-        "The rule that showed the page in this window is gone, and the memory of the order before it too. Rules that "
-        "had made room for it keep their numbers, in the same order. These are:",
-        "この時間帯にページを表示していたルールと、その元の順序の記録がなくなりました。場所を空けたルールの優先度は"
-        "そのままです (順序は同じです)。現在の優先度:",
-    )
-    return notify.with_commands(said, [notify.aws_command(config, "elbv2 describe-rules", shows)])
