@@ -45,10 +45,16 @@ class Reply(NamedTuple):
         return path == self.path or self.path == "/" or path.startswith(self.path + "/")
 
     def leads_to(self, host: str, path: str) -> bool:
-        """Tell whether this redirect leads to a path on a host."""
+        """Tell whether this redirect leads to a path on a host.
+
+        Behind a CDN the host may be the one of its origin, not the one that visitors ask for, so it only counts for /,
+        to which every redirect to a status page of another host may lead.
+        https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/RequestAndResponseBehaviorCustomOrigin.html
+        """
         if not self.location or not (parts := _LOCATION.fullmatch(self.location)):
             return False
-        return (parts["path"] or "/") == path and (parts["host"] or host).lower() == host.lower()
+        there = parts["path"] or "/"
+        return there == path and (there != "/" or (parts["host"] or host).lower() == host.lower())
 
 
 def choose(replies: tuple[Reply, ...], host: str, path: str) -> Reply:

@@ -183,6 +183,8 @@ def test_the_first_rule_that_covers_a_path_decides() -> None:
         pytest.param("/a?why=maintenance#now", "shop.example.com", "/a", id="the redirected path, with a query"),
         pytest.param("https://shop.example.com/a/x", "SHOP.example.com:443", "/a/x", id="an address of the same host"),
         pytest.param("https://shop.example.com", "shop.example.com", "/", id="the root of the same host"),
+        pytest.param("https://shop.example.com/a/x", "origin.example.com", "/a/x", id="behind a CDN with another Host"),
+        pytest.param("https://shop.example.com/a/x?y", "origin.example.com:8443", "/a/x", id="the same with a query"),
     ],
 )
 def test_where_a_redirect_leads_there_is_the_page_so_it_cannot_loop(location: str, host: str, path: str) -> None:
@@ -190,6 +192,11 @@ def test_where_a_redirect_leads_there_is_the_page_so_it_cannot_loop(location: st
     found = answer(loaded(rules), event(path, host=host))
     assert found.status == 503
     assert "<h1>" in found.body
+
+
+def test_everything_may_be_redirected_to_the_root_of_another_host() -> None:
+    modules = loaded([{"path": "/", "status": 302, "location": "https://status.example.com/"}])
+    assert [answer(modules, event(path)).status for path in ("/", "/a")] == [302, 302]
 
 
 def test_two_redirects_that_lead_to_each_other_end_with_the_page() -> None:
@@ -201,6 +208,9 @@ def test_two_redirects_that_lead_to_each_other_end_with_the_page() -> None:
     modules = loaded(rules)
     assert answer(modules, event("/a/y")).headers["location"] == "/b/x"
     assert answer(modules, event("/b/x")).status == 503
+    rules[0]["location"], rules[1]["location"] = "https://shop.example.com/b/x", "https://www.example.com/a/x"
+    modules = loaded(rules)
+    assert [answer(modules, event(path)).status for path in ("/a/y", "/b/x", "/b/y", "/a/x")] == [303, 503, 303, 503]
 
 
 @pytest.mark.parametrize(
