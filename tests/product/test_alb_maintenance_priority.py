@@ -430,7 +430,51 @@ def test_overlapping_windows_keep_it_on_until_the_last_one_ends(site: Site) -> N
     assert site.statuses() == PAGE
     site.minutes(3)
     assert site.statuses() == SERVICE
-    assert len(site.mails) == 2
+    assert [subject[:25] for subject in site.subjects[1:]] == ["maintenance ON, now until", "maintenance OFF"]
+
+
+@pytest.mark.parametrize("by", ["an event", "hand"])
+@pytest.mark.parametrize("held", [False, True])
+def test_a_prolonged_window_is_told_once(site: Site, by: str, held: bool) -> None:
+    site.wish("start", minutes=30)
+    site.minutes(20)
+    if held:
+        site.held(60)
+    until = site.now(minutes=120).replace(microsecond=0)
+    if by == "hand":
+        site.store({"default": {"until": until.isoformat(), "reason": "it takes longer"}})
+    else:
+        assert site.wish("start", until=until.isoformat(), reason="it takes longer")["outcome"] == "unchanged"
+    site.minutes(30)
+    assert site.subjects[1:] == [f"maintenance ON, now until {until:%Y-%m-%d %H:%M} UTC"]
+    assert "it takes longer" in site.mails[1].body
+    site.wish("start", window="another", minutes=60)  # ends earlier
+    site.wish("start", until=None, window="repair")
+    site.minutes(3)
+    assert site.subjects[2:] == ["maintenance ON, now WITHOUT an announced end"]
+    site.wish("end", window="repair")
+    site.wish("end")
+    site.minutes(3)
+    assert len(site.mails) == 3
+    site.wish("start", minutes=90)
+    site.minutes(3)
+    assert [subject[:25] for subject in site.subjects[3:]] == ["maintenance ON, now until"]
+    site.wish("end", window="another")
+    site.wish("end", force=held, **({"reason": "over"} if held else {}))
+    assert (site.subjects[4:], site.statuses()) == (["maintenance OFF"], SERVICE)
+
+
+def test_a_window_that_is_prolonged_when_rules_come_before_the_page_is_told_with_them(
+    new_site: Callable[..., Site],
+) -> None:
+    site = new_site(10, 20, 30).deployed(LivePriority="15")
+    site.wish("start", minutes=30)
+    site.minutes(5)
+    site.store({"default": {"until": site.now(hours=9).isoformat(), "reason": ""}})
+    site.alb.add_rule(3, "/new")
+    site.minutes(5)
+    assert site.subjects[1:] == ["maintenance ON, but rules were put before the page"]
+    assert "now until" in site.mails[1].body
 
 
 def test_an_end_for_an_unknown_window_says_so_and_touches_nothing(site: Site) -> None:
@@ -2272,7 +2316,7 @@ def test_a_scheduled_window_that_is_prolonged_outlives_its_schedule(new_site: Ca
     assert (ended["outcome"], "was prolonged until" in ended["reason"]) == ("unchanged", True)
     site.minutes(50)
     assert (site.statuses(), site.alb.priorities()) == (SERVICE, site.before)
-    assert len(site.mails) == 2
+    assert [subject[:25] for subject in site.subjects[1:]] == ["maintenance ON, now until", "maintenance OFF"]
 
 
 @pytest.mark.parametrize("by_hand", [False, True])
@@ -2292,7 +2336,8 @@ def test_an_update_that_makes_the_schedule_end_earlier_ends_an_open_window_that_
     assert site.statuses() == (PAGE if by_hand else SERVICE)
     site.minutes(50)
     assert (site.statuses(), site.alb.priorities()) == (SERVICE, site.before)
-    assert [subject[:14] for subject in site.subjects] == ["maintenance ON", "maintenance OF"]
+    prolonged = ["maintenance ON, now"] * (by_hand)
+    assert [subject[:19] for subject in site.subjects[1:]] == [*prolonged, "maintenance OFF"]
 
 
 @pytest.mark.parametrize("meanwhile", ["ended", "prolonged", "over"])
@@ -2317,7 +2362,8 @@ def test_a_schedules_start_that_is_delivered_again_overrules_nobody(
         assert site.statuses() == (PAGE if meanwhile == "prolonged" else SERVICE)
     site.minutes(20)
     assert (site.statuses(), site.alb.priorities()) == (SERVICE, site.before)
-    assert [subject[:14] for subject in site.subjects] == ["maintenance ON", "maintenance OF"]
+    prolonged = ["maintenance ON, now"] * (meanwhile == "prolonged")
+    assert [subject[:19] for subject in site.subjects[1:]] == [*prolonged, "maintenance OFF"]
     assert not site.alarm_mails("ErrorsAlarm")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from kirikae import notify
 from kirikae.decision import Result
-from kirikae.maintenance import missing, ours
+from kirikae.maintenance import missing, ours, windows
 from kirikae.maintenance.priorities import front
 from kirikae.maintenance.rules import OURS
 from kirikae.maintenance.world import Config, GoLive, Observed, Park
@@ -16,12 +16,9 @@ from kirikae.notify import Mail, Words
 
 def started(config: Config, seen: Observed, change: GoLive, result: Result[Any, None]) -> Mail:
     """Return the mail of a start: until when maintenance is on, and how to end it."""
-    open_windows = seen.stored.open(seen.now)
-    ends = [window.until for window in open_windows.values() if window.until]
-    announced = len(ends) == len(open_windows)
-    until = notify.at(max(ends), "%Y-%m-%d %H:%M").of(config.notification_language) if announced else ""
+    until = windows.announced(seen.stored.open(seen.now)).of(config.notification_language)
     kept = [missing.kept_numbers(config)] if seen.forgotten else []
-    endless = "" if announced else ", except one without a time: mailed every hour"
+    endless = "" if until else ", except one without a time: mailed every hour"
     return notify.mail(
         config,
         f"maintenance ON {f'until {until}' if until else 'WITHOUT an announced end'}",

@@ -5,13 +5,14 @@ from typing import Any
 
 from kirikae import notify
 from kirikae.decision import Result
-from kirikae.maintenance import ours, rules
+from kirikae.maintenance import ours, rules, windows
 from kirikae.maintenance.mail import begin_again, closed, comes_before, end_all, left
 from kirikae.maintenance.world import Close, Config, GoLive, LeaveAlone, Observed, Park
 from kirikae.notify import Mail, Words
 from kirikae.told import State
 
-PAGE, BEFORE = "maintenance page", "rules before the page"
+PAGE, BEFORE, UNTIL = "maintenance page", "rules before the page", "until"
+OVER, NEVER = "(over)", "without an end"  # of UNTIL, where it is no time in UTC: before and after all of these
 CLOSED = "closed without a window"  # how often: only by this it shows afterwards
 NAMED = 20  # of them: the parameter that holds what people know has 4 KB
 ON, OFF, LEFT = {PAGE: "on"}, dict[str, str](), {PAGE: "moved by others"}  # or changed by them, where it is
@@ -41,10 +42,12 @@ def _now(config: Config, seen: Observed) -> State | None:
 
 
 def _on(config: Config, seen: Observed, moves: Mapping[str, int]) -> State:
-    """Return that visitors get the page after these moves, and which rules still come before it."""
+    """Return that visitors get the page after these moves, until when, and which rules still come before it."""
+    windows_open = seen.stored.open(seen.now)
+    until = windows.announced(windows_open).en or NEVER if windows_open else OVER
     rules_before = ours.before(config, seen, moves)
     more = [f"{len(rules_before) - NAMED} more"] if len(rules_before) > NAMED else []
-    return ON | ({BEFORE: ", ".join(rules_before[:NAMED] + more)} if rules_before else {})
+    return ON | {UNTIL: until} | ({BEFORE: ", ".join(rules_before[:NAMED] + more)} if rules_before else {})
 
 
 def _after(config: Config, seen: Observed, change: GoLive | Park | Close | LeaveAlone) -> State | None:
@@ -60,12 +63,16 @@ def _after(config: Config, seen: Observed, change: GoLive | Park | Close | Leave
 def found(config: Config, seen: Observed, known: State) -> Mail | None:
     """Return the mail about a page that is on or off, or a rule that others moved, of which nobody was told.
 
-    So of rules that somebody puts before the page; that one of them is gone is no news.
+    So of rules that somebody puts before the page, and of a later end; that a rule is gone, or the end earlier, is
+    no news: its own mail tells that.
     """
     now = standing(config, seen, None) or OFF
     if now.get(PAGE) == known.get(PAGE) == ON[PAGE]:
         come = set(now.get(BEFORE, "").split(", ")) - set(known.get(BEFORE, "").split(", "))
-        return _put_before(config, seen) if come - {""} else None
+        later = _later(seen) if known.get(UNTIL, NEVER) < now[UNTIL] else None
+        if come - {""}:
+            return _put_before(config, seen, later)
+        return _prolonged(config, seen, later) if later else None
     if now.get(PAGE) == known.get(PAGE):
         return closed(config, _why(known)) if _times(now) > _times(known) else None
     if now.get(PAGE) == LEFT[PAGE]:
@@ -105,12 +112,41 @@ def _times(state: State) -> int:
     return int(text) if text.isdecimal() else 0
 
 
-def _put_before(config: Config, seen: Observed) -> Mail:
-    """Return the mail about rules that others put before the live maintenance rule."""
+def _later(seen: Observed) -> Words:
+    """Return until when the page is on now."""
+    open_windows = seen.stored.open(seen.now)
+    until, said = windows.announced(open_windows), windows.said(open_windows)
+    return Words(
+        f"The page stays on, now {f'until {until.en}' if until.en else 'without an announced end'}: {said.en}.",
+        f"メンテナンスページの表示を続けます。終了予定: {until.ja or '未定'} ({said.ja})。",
+    )
+
+
+def _prolonged(config: Config, seen: Observed, later: Words) -> Mail:
+    """Return the mail about a page that stays on for longer than people were told."""
+    until = windows.announced(seen.stored.open(seen.now)).of(config.notification_language)
+    return notify.mail(
+        config,
+        f"maintenance ON, now {f'until {until}' if until else 'WITHOUT an announced end'}",
+        happened=later,
+        why=Words(
+            "A later start, or a window written by hand, ends after the time that you were told last.",
+            "前回通知した終了時刻より後に終わる時間帯が登録されました。",
+        ),
+        check=Words(
+            "Whether those who were told the earlier end need to know.",
+            "以前の終了時刻を伝えた相手への連絡が必要か確認してください。",
+        ),
+        undo=end_all(config),
+    )
+
+
+def _put_before(config: Config, seen: Observed, later: Words | None) -> Mail:
+    """Return the mail about rules that others put before the live maintenance rule, and of a later end."""
     return notify.mail(
         config,
         "maintenance ON, but rules were put before the page",
-        happened=comes_before(config, ours.before(config, seen, {})),
+        happened=notify.lines([comes_before(config, ours.before(config, seen, {})), *([later] if later else [])]),
         why=Words(
             "Somebody else added or moved rules in a window. kirikae leaves them there.",
             "メンテナンス時間帯中に、kirikae 以外がルールを追加または移動しました。kirikae は変更しません。",

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from botocore.exceptions import ClientError
 
-from kirikae import aws
+from kirikae import aws, notify
 from kirikae.clock import moment
 from kirikae.errors import InputError
 from kirikae.notify import Words
@@ -138,6 +138,12 @@ def reminds(stored: Stored, now: datetime) -> bool:
         return False
     hours, rest = divmod(now - stored.written, REMINDER)
     return hours >= 1 and rest < REMINDER / 2
+
+
+def announced(windows: Mapping[str, Window]) -> Words:
+    """Return the latest end of open windows; nothing if one of them has none."""
+    ends = [window.until for window in windows.values() if window.until]
+    return notify.at(max(ends), "%Y-%m-%d %H:%M") if len(ends) == len(windows) else Words("")
 
 
 def said(windows: Mapping[str, Window]) -> Words:
