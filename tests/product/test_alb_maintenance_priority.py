@@ -255,6 +255,8 @@ def test_what_cannot_be_decided_is_refused(words: str, urgent: bool, world: Obse
         ({"LIVE_PRIORITY": "0"}, "LivePriority"),
         ({"LIVE_PRIORITY": "100", "PARKED_PRIORITY": "99"}, "ParkedPriority 99"),
         ({"PARKED_PRIORITY": "50000"}, "ParkedPriority 50000"),
+        ({"TESTERS_PARKED_PRIORITY": "49999", "MAINTENANCE_BYPASS_RULE_ARN": f"{RULE}b"}, "Priority is 49999"),
+        ({"TESTERS_PARKED_PRIORITY": "2", "MAINTENANCE_BYPASS_RULE_ARN": f"{RULE}b"}, "TestersParkedPriority is 2"),
         ({"PARKED_PRIORITY": "2", "MAINTENANCE_BYPASS_RULE_ARN": f"{RULE}b"}, "ParkedPriority 2"),
         ({"MAINTENANCE_TIMEZONE": "Asia/Edo"}, "(MaintenanceTimezone) has 'Asia/Edo', expected an IANA time zone"),
         ({"MAINTENANCE_TIMEZONE": "Asia"}, "(MaintenanceTimezone) has 'Asia', expected"),
@@ -1901,6 +1903,39 @@ def test_a_taken_priority_is_found_by_the_deployment_and_changes_nothing(new_sit
     assert (site.alb.taker("/late", TESTER), site.statuses(), site.statuses("/")) == (taken, SERVICE, [200])
 
 
+TO_B = {"MaintenanceBypassCidrs": f"{TESTER}/32"}  # and the target group of /b
+
+
+@pytest.mark.parametrize("testers", [False, True])
+def test_parked_rules_leave_room_for_tools_that_take_the_highest_number_and_one(
+    new_site: Callable[..., Site], testers: bool
+) -> None:
+    site = new_site(10, 20, 30)
+    parked = {"ParkedPriority": "900", "TestersParkedPriority": "901"}
+    site.deployed(
+        **parked, **(TO_B | {"MaintenanceBypassTargetGroupArn": site.alb.group_arns["/b"]} if testers else {})
+    )
+    for wish, fields in (("start", {"minutes": 60}), ("end", {})):
+        site.wish(wish, **fields)
+        assert site.statuses() == (PAGE if wish == "start" else SERVICE)
+        assert site.statuses(client=TESTER) == (PAGE if wish == "start" and not testers else SERVICE)
+        for number in range(3):
+            site.alb.add_rule(max(site.alb.priorities().values()) + 1, f"/{wish}{number}")
+        site.minutes(2)
+    assert site.before.items() <= site.alb.priorities().items()
+    assert max(site.alb.priorities().values()) < 1000
+
+
+def test_testers_are_deployed_beside_a_rule_at_the_last_number(new_site: Callable[..., Site]) -> None:
+    site = new_site()
+    site.alb.add_catch_all(50000)
+    site.deployed(TestersParkedPriority="49998", **TO_B, MaintenanceBypassTargetGroupArn=site.alb.group_arns["/b"])
+    site.wish("start", minutes=60)
+    assert (site.statuses(), site.statuses(client=TESTER)) == (PAGE, SERVICE)
+    site.wish("end")
+    assert (site.statuses(), site.alb.priorities()) == (SERVICE, site.before)
+
+
 def test_another_load_balancer_takes_two_deployments(watched: Watched) -> None:
     other = estate_alb.alb_service(watched.account, "other", first_cidr=5, default=True)
     given = {"MaintenanceListenerArn": other.listener_arn}
@@ -2481,6 +2516,7 @@ DAILY = "cron(0 2 * * ? *)"
         ({"MaintenanceListenerArn": LISTENER, "MaintenanceStart": "2 o'clock"}, "EventBridge Scheduler expression"),
         ({"MaintenanceListenerArn": LISTENER, "MaintenanceBypassCidrs": "10.0.0.0/8"}, "need each other"),
         ({"MaintenanceListenerArn": LISTENER, "ParkedPriority": "50000"}, "ParkedPriority"),
+        ({"MaintenanceListenerArn": LISTENER, "TestersParkedPriority": "50001"}, "TestersParkedPriority"),
         ({"MaintenanceListenerArn": LISTENER, "LivePriority": "0"}, "LivePriority"),
     ],
 )  # fmt: skip

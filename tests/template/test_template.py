@@ -92,6 +92,7 @@ DEFAULTS = {
     "MaintenanceRuleArn": "",
     "LivePriority": "1",
     "ParkedPriority": "49999",
+    "TestersParkedPriority": "50000",
     "MaintenanceStart": "",
     "MaintenanceEnd": "",
     "MaintenanceTimezone": "Asia/Tokyo",

@@ -32,6 +32,7 @@ class Config(env.Stack):
     maintenance_bypass_target_group_arn: str = env.target_group_arn(default="")
     live_priority: int = env.must("[1-9][0-9]{0,4}", "a priority from 1 to 49998", default=1)
     parked_priority: int = env.must("[1-9][0-9]{0,4}", "a priority from 2 to 49999", default=49999)
+    testers_parked_priority: int = env.must("[1-9][0-9]{0,4}", "a priority from 3 to 50000", default=LAST)
     maintenance_end: str = ""
     maintenance_timezone: str = env.read_by(zone_name, "an IANA time zone like Asia/Tokyo", default="Asia/Tokyo")
 
@@ -46,6 +47,13 @@ class Config(env.Stack):
             raise InputError(
                 f"LivePriority is {self.live_priority} and ParkedPriority {self.parked_priority}, expected a parked "
                 f"one above {self.places[self.rule]}, where the rule is while live, and below {LAST}"
+            )
+
+        home = self.testers_parked_priority
+        if len(self.ours) > 1 and (home == self.parked_priority or not self.places[self.rule] < home <= LAST):
+            raise InputError(
+                f"TestersParkedPriority is {home}, expected another one than ParkedPriority, {self.parked_priority}, "
+                f"above {self.places[self.rule]} and at most {LAST}"
             )
 
     @property
@@ -84,7 +92,9 @@ class Config(env.Stack):
     @property
     def homes(self) -> dict[str, int]:
         """Our rules with their parked numbers."""
-        return {self.rule: self.parked_priority} | {rule: LAST for rule in self.ours if rule != self.rule}
+        return {self.rule: self.parked_priority} | {
+            rule: self.testers_parked_priority for rule in self.ours if rule != self.rule
+        }
 
 
 @dataclass(frozen=True)
