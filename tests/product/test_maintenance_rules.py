@@ -382,17 +382,31 @@ def test_what_a_parked_rule_of_the_users_own_hides_is_known() -> None:
     assert hidden("forward", "own", "t", own=40, t=50000) == "the default action"
 
 
+def _regex(field: str, value: str) -> dict[str, Any]:
+    """Return a condition that asks for a regular expression, beside one that asks for little."""
+    config = {"path-pattern": "PathPatternConfig", "host-header": "HostHeaderConfig"}[field]
+    return {"Field": field, config: {"RegexValues": ["^/little$", value]}}
+
+
 @pytest.mark.parametrize(
     ("everything", "condition"),
     [
         (True, {"Field": "path-pattern", "Values": ["/*"]}),
         (True, {"Field": "path-pattern", "PathPatternConfig": {"Values": ["/x", "*"]}, "Values": ["/x", "*"]}),
-        (True, {"Field": "path-pattern", "PathPatternConfig": {"RegexValues": ["^/.*$"]}}),
+        *(
+            (True, _regex("path-pattern", value))
+            for value in ("^/.*$", r"^\/.*$", ".+", "^/(.*)$", ".*", "^/", "[", "")
+        ),
+        *((True, _regex("host-header", value)) for value in (".*", r"^[^.]+(\.[^.]+)+$", "^.+$")),
         (True, {"Field": "host-header", "HostHeaderConfig": {"Values": ["*.*"]}}),
         (True, {"Field": "source-ip", "SourceIpConfig": {"Values": ["0.0.0.0/0", "::/0"]}}),
         (True, {"Field": "http-request-method", "HttpRequestMethodConfig": {"Values": ["GET", "HEAD"]}}),
         (False, {"Field": "path-pattern", "Values": ["/a*"]}),
-        (False, {"Field": "path-pattern", "PathPatternConfig": {"RegexValues": ["^/a/.*$"]}}),
+        *(
+            (False, _regex("path-pattern", value))
+            for value in ("^/a/.*$", "^/$", "^/[^/]+$", r"\.html$", "/api", "^/(?!b)")
+        ),
+        *((False, _regex("host-header", value)) for value in (r"^.*\.example\.com$", "^www", "shop")),
         (False, {"Field": "host-header", "HostHeaderConfig": {"Values": ["*.example.com"]}}),
         (False, {"Field": "source-ip", "SourceIpConfig": {"Values": ["10.0.0.0/8"]}}),
         (False, {"Field": "http-request-method", "HttpRequestMethodConfig": {"Values": ["POST"]}}),

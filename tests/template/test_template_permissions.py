@@ -213,7 +213,6 @@ TOLD = f"arn:aws:ssm:{REGION}:{ACCOUNT_ID}:parameter/{STACK_NAME}/told/"  # what
 RULES = MAINTENANCE["MaintenanceListenerArn"].replace(":listener/", ":listener-rule/") + "/*"
 OF_MAINTENANCE = {
     "elasticloadbalancing:SetRulePriorities": {RULES},
-    "elasticloadbalancing:AddTags": {RULES},
     "ssm:PutParameter": {
         f"arn:aws:ssm:{REGION}:{ACCOUNT_ID}:parameter/{STACK_NAME}/maintenance",
         f"{TOLD}maintenance",
@@ -275,7 +274,9 @@ def test_a_write_is_allowed_on_exactly_what_it_is_for(parameters: dict[str, str]
         groups = all_of(stack, "AWS::Logs::LogGroup").values()
         own = queues | {topic(stack)} | {group["Attributes"]["Arn"] for group in groups if group["Ref"] == logs}
         made = {rule["Ref"] for rule in all_of(stack, "AWS::ElasticLoadBalancingV2::ListenerRule").values()}
-        of_maintenance = OF_MAINTENANCE | {"elasticloadbalancing:ModifyRule": made}
+        tagged = {properties.get("Environment", {}).get("Variables", {}).get("MAINTENANCE_RULE_ARN")}
+        of_rules = {"elasticloadbalancing:ModifyRule": made, "elasticloadbalancing:AddTags": tagged}
+        of_maintenance = OF_MAINTENANCE | of_rules
         for action, resources in allowed(stack, function).items():
             if not reads(action):
                 assert resources, (function, action)
@@ -375,7 +376,7 @@ def test_every_action_exists_and_takes_the_resource_it_is_allowed_on(function: s
         forms = [IAM.resources.get_resource_type_details(service, kind)["arn"] for kind in kinds]
         for resource in resources - {"*"}:
             if action in CLASSIC:
-                assert resource in {*LISTENERS, RULES, PRIMARY}
+                assert resource in {*LISTENERS, PRIMARY} or resource.startswith(RULES.removesuffix("*"))
                 continue
             parts = resource.split(":", 5)
             patterns = [re.sub(r"\$\{\w+\}", "*", form).split(":", 5) for form in forms]
@@ -389,6 +390,7 @@ def test_a_rule_of_the_users_own_may_be_moved_and_not_modified() -> None:
     may = allowed(expanded(MAINTENANCE | own), "AlbMaintenancePriorityFunction")
     assert "elasticloadbalancing:SetRulePriorities" in may
     assert "elasticloadbalancing:ModifyRule" not in may
+    assert may["elasticloadbalancing:AddTags"] == set(own.values())
 
 
 @every_way

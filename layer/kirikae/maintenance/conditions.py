@@ -6,6 +6,7 @@ https://docs.aws.amazon.com/elasticloadbalancing/latest/application/rule-conditi
 """
 
 import ipaddress
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -14,6 +15,11 @@ type Condition = Mapping[str, Any]  # RuleCondition of the API
 PARKED = "KIRIKAE-PARKED"
 NOTHING = ({"Field": "http-request-method", "HttpRequestMethodConfig": {"Values": [PARKED]}},)
 EVERYTHING = ({"Field": "path-pattern", "PathPatternConfig": {"Values": ["/*"]}},)
+# Of a regular expression nobody can say whether it matches all, so these stand for all; `^/b` and `^www` are some.
+_SAMPLES = {
+    "path-pattern": ("/", "/a", "/b/", "/C/d-1.e?", "/%E6%97%A5//_~"),
+    "host-header": ("a.b", "www.example.com", "192.0.2.1", "x-1.y.z.invalid"),
+}
 _CONFIGS = {
     "host-header": "HostHeaderConfig",
     "http-request-method": "HttpRequestMethodConfig",
@@ -59,13 +65,26 @@ def _values(condition: Condition) -> list[str]:
 
 
 def _open(condition: Condition) -> bool:
-    values = _values(condition)
+    values, expressions = _values(condition), condition.get(_CONFIGS.get(condition["Field"], ""), {}).get("RegexValues")
     match condition["Field"]:
-        case "path-pattern" | "host-header":  # of wildcards only; `^/.*$` is one as a regular expression
-            return any("*" in value and set(value) <= set("*?/.^$") for value in values)
+        case "path-pattern" | "host-header" as field if expressions:
+            return any(_matches(expression, _SAMPLES[field]) for expression in expressions)
+        case "path-pattern" | "host-header":  # of wildcards only
+            return any("*" in value and set(value) <= set("*?/.") for value in values)
         case "http-request-method":
             return "GET" in values
         case "source-ip":
             return any(value.endswith("/0") for value in values)
         case _:
             return False
+
+
+def _matches(expression: str, samples: Iterable[str]) -> bool:
+    """Tell whether a regular expression is found in each of these; one that Python cannot read counts as all.
+
+    AWS does not say whether it has to match the whole: what is open if a part is enough counts as open.
+    """
+    try:
+        return all(re.search(expression, sample) for sample in samples)
+    except re.error:
+        return True
