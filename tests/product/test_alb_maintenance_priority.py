@@ -2328,6 +2328,33 @@ def _once(site: Site, *minutes: int) -> list[str]:
     return [f"at({(local + timedelta(minutes=number)).isoformat()})" for number in minutes]
 
 
+@pytest.mark.parametrize("zone", ["Europe/London", "UTC"])
+@pytest.mark.parametrize("start", ["cron(30 1 ? * SUN *)", "at(2029-03-25T01:00:00)"])
+def test_a_start_that_the_clocks_skip_is_told_once_and_can_be_made_by_hand(
+    build: Path, monkeypatch: pytest.MonkeyPatch, start: str, zone: str
+) -> None:
+    night = datetime(2029, 3, 25, tzinfo=UTC)
+    monkeypatch.setattr("sandbox.clock._FIRST", int(night.timestamp()) - 1800)
+    monkeypatch.setattr("sandbox.clock._LAST", int(night.timestamp()) - 1799)
+    with Account() as account:
+        site = Site(account, build)
+        site.deployed(MaintenanceStart=start, MaintenanceEnd="cron(0 5 ? * SUN *)", MaintenanceTimezone=zone)
+        account.advance((night + timedelta(minutes=59) - site.now()).total_seconds())
+        assert (site.mails, site.statuses()) == ([], SERVICE)
+        site.minutes(40)
+        if zone == "UTC":
+            assert (site.statuses(), [subject[:14] for subject in site.subjects]) == (PAGE, ["maintenance ON"])
+            return
+        assert (site.statuses(), site.subjects) == (SERVICE, ["maintenance does NOT start: the clocks skip its time"])
+        [value] = re.findall(r"--name /shop/maintenance --value '(.+)'", site.mails[0].body)
+        site.store(value)
+        site.minutes(2)
+        assert site.statuses() == PAGE
+        site.minutes(200)  # until five, which is four in UTC
+        assert (site.statuses(), site.alb.priorities()) == (SERVICE, site.before)
+        assert [subject[:14] for subject in site.subjects[1:]] == ["maintenance ON", "maintenance OF"]
+
+
 def test_a_scheduled_window_ends_without_its_end(new_site: Callable[..., Site]) -> None:
     site = new_site()
     start, end = _once(site, 5, 15)

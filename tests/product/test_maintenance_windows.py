@@ -480,6 +480,33 @@ def test_a_window_that_begins_while_the_clocks_repeat_an_hour_does_not_last_unti
     assert found - began == hours * HOUR
 
 
+@pytest.mark.parametrize(
+    ("expression", "zone", "moment", "skipped"),
+    [
+        ("cron(30 1 ? * SUN *)", "Europe/London", "2029-03-25T01:00:00Z", "2029-03-25T01:30:00"),
+        ("cron(30 1 ? * SUN *)", "Europe/London", "2029-03-25T01:59:00Z", "2029-03-25T01:30:00"),
+        ("cron(30 1 ? * SUN *)", "Europe/London", "2029-03-25T00:59:00Z", None),
+        ("cron(30 1 ? * SUN *)", "Europe/London", "2029-03-25T02:00:00Z", None),
+        ("cron(30 1 ? * SUN *)", "Europe/London", "2029-03-18T01:10:00Z", None),
+        ("cron(0 1 * * ? *)", "Europe/London", "2029-03-25T01:00:00Z", "2029-03-25T01:00:00"),
+        ("cron(0 2 * * ? *)", "Europe/London", "2029-03-25T01:10:00Z", None),
+        ("cron(59 0 * * ? *)", "Europe/London", "2029-03-25T01:10:00Z", None),
+        ("at(2029-03-25T01:15:00)", "Europe/London", "2029-03-25T01:10:00Z", "2029-03-25T01:15:00"),
+        ("cron(30 1 * * ? *)", "Europe/London", "2029-10-28T01:30:00Z", None),  # clocks repeat it
+        ("cron(15 2 * * ? *)", "Australia/Lord_Howe", "2029-10-06T15:45:00Z", "2029-10-07T02:15:00"),
+        ("cron(45 2 * * ? *)", "Australia/Lord_Howe", "2029-10-06T15:45:00Z", None),
+        ("cron(30 1 * * ? *)", "UTC", "2029-03-25T01:30:00Z", None),
+        ("", "Europe/London", "2029-03-25T01:10:00Z", None),
+        ("cron(30 1 L-3 * ? *)", "Europe/London", "2029-03-25T01:10:00Z", None),  # which only Scheduler understands
+    ],
+)
+def test_a_start_that_the_clocks_have_just_skipped_is_known(
+    expression: str, zone: str, moment: str, skipped: str | None
+) -> None:
+    found = schedules.left_out(expression, zone, datetime.fromisoformat(moment))
+    assert (found and found.isoformat()) == skipped
+
+
 def test_a_start_that_arrives_after_its_end_does_not_wait_for_the_next_one() -> None:
     event = {"type": "start", "until": "MaintenanceEnd", "at": "2026-11-30T17:00:00Z"}
     with pytest.raises(InputError, match="already past"):

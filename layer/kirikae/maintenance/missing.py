@@ -42,8 +42,10 @@ def kept_numbers(config: Config) -> Words:
     shows = f"--listener-arn {config.maintenance_listener_arn} --query 'Rules[].[Priority,RuleArn]' --output text"
     said = Words(
         "The rule that showed the page in this window is gone, and the memory of the order before it too. Rules that "
-        "had made room for it keep their numbers, in the same order. These are:",
+        "had made room for it keep their numbers, in the same order. These are (if MaintenanceListenerArn was changed "
+        "since, give the ARN of the listener of before):",
         "この時間帯にページを表示していたルールと、その元の順序の記録がなくなりました。場所を空けたルールの優先度は"
-        "そのままです (順序は同じです)。現在の優先度:",
+        "そのままです (順序は同じです)。現在の優先度 (MaintenanceListenerArn を変更した場合は、変更前のリスナーの ARN "
+        "を指定してください):",
     )
     return notify.with_commands(said, [notify.aws_command(config, "elbv2 describe-rules", shows)])

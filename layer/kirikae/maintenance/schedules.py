@@ -7,6 +7,7 @@ https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html
 import calendar
 import itertools
 import re
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -15,6 +16,7 @@ CRON = re.compile(r"cron\((\S+) (\S+) (\S+) (\S+) (\S+) (\S+)\)")
 MONTHS = {name.upper(): str(number) for number, name in enumerate(calendar.month_abbr) if name}
 WEEKDAYS = {name: str(number) for number, name in enumerate(("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"), 1)}
 HORIZON_DAYS = 32  # further ahead than the longest window
+RECENT = timedelta(hours=1)  # for so long a start that the clocks have skipped is news
 
 
 def zone_name(name: str) -> str:
@@ -40,6 +42,24 @@ def next_time(expression: str, timezone: str, after: datetime) -> datetime:
         others = itertools.takewhile(lambda moment: moment < first + timedelta(hours=1), due)
         return min([first, *others]).astimezone(zone)
     raise ValueError(f"MaintenanceEnd is {expression!r}, which does not come within {HORIZON_DAYS} days of {after:%F}")
+
+
+def left_out(expression: str, timezone: str, now: datetime) -> datetime | None:
+    """Return the local time of an expression that the clocks have just skipped, which EventBridge Scheduler leaves out.
+
+    None if there was none, also if only Scheduler understands the expression.
+    """
+    zone = ZoneInfo(timezone)
+    here, before = now.astimezone(zone), (now - RECENT).astimezone(zone)
+    if here.utcoffset() == before.utcoffset() or not expression:  # so at nearly every look
+        return None
+    local = here.replace(tzinfo=None)
+    with suppress(ValueError):
+        times = itertools.takewhile(lambda time: time <= local, _times(expression, before.date()))
+        shown = ((time, time.replace(tzinfo=zone).astimezone(UTC).astimezone(zone)) for time in times)
+        skipped = [time for time, clock in shown if clock.replace(tzinfo=None) != time]
+        return next((time for time in skipped if time >= before.replace(tzinfo=None)), None)
+    return None
 
 
 def _moments(local: datetime, zone: ZoneInfo) -> list[datetime]:

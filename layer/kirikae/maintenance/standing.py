@@ -1,18 +1,21 @@
 """What people should know of the maintenance mode, and the mail for whoever finds it otherwise than they know."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from kirikae import notify
 from kirikae.decision import Result
 from kirikae.maintenance import ours, rules, windows
-from kirikae.maintenance.mail import begin_again, closed, comes_before, end_all, left
+from kirikae.maintenance.mail import begin_again, closed, comes_before, end_all, left, put
+from kirikae.maintenance.schedules import left_out, next_time
 from kirikae.maintenance.world import Close, Config, GoLive, LeaveAlone, Observed, Park
 from kirikae.notify import Mail, Words
 from kirikae.told import State
 
 PAGE, BEFORE, UNTIL = "maintenance page", "rules before the page", "until"
 OVER, NEVER = "(over)", "without an end"  # of UNTIL, where it is no time in UTC: before and after all of these
+SKIPPED = "start that the clocks skip"
 CLOSED = "closed without a window"  # how often: only by this it shows afterwards
 NAMED = 20  # of them: the parameter that holds what people know has 4 KB
 ON, OFF, LEFT = {PAGE: "on"}, dict[str, str](), {PAGE: "moved by others"}  # or changed by them, where it is
@@ -21,11 +24,13 @@ ON, OFF, LEFT = {PAGE: "on"}, dict[str, str](), {PAGE: "moved by others"}  # or 
 def standing(config: Config, seen: Observed, result: Result[Any, None] | None) -> State | None:
     """Return whether visitors get the page, and how often a rule was closed that no window had opened.
 
-    At rest they do not; None while the rules are on their way.
+    And a start that the clocks have just skipped. At rest they do not; None while the rules are on their way.
     """
     state = _after(config, seen, result.change) if result else _now(config, seen)
     times = seen.memory.closed + bool(result and ours.unasked(seen, result.change))
-    return state if state is None or not times else {**state, CLOSED: str(times)}
+    skipped = left_out(config.maintenance_start, config.maintenance_timezone, seen.now)
+    more = ({CLOSED: str(times)} if times else {}) | ({SKIPPED: f"{skipped:%Y-%m-%d %H:%M}"} if skipped else {})
+    return state if state is None or not more else {**state, **more}
 
 
 def _now(config: Config, seen: Observed) -> State | None:
@@ -67,6 +72,8 @@ def found(config: Config, seen: Observed, known: State) -> Mail | None:
     no news: its own mail tells that.
     """
     now = standing(config, seen, None) or OFF
+    if now.get(PAGE) == known.get(PAGE) and SKIPPED in now.keys() - known.keys():
+        return _skipped(config, seen, now[SKIPPED])
     if now.get(PAGE) == known.get(PAGE) == ON[PAGE]:
         come = set(now.get(BEFORE, "").split(", ")) - set(known.get(BEFORE, "").split(", "))
         later = _later(seen) if known.get(UNTIL, NEVER) < now[UNTIL] else None
@@ -110,6 +117,34 @@ def _why(known: State) -> Words:
 def _times(state: State) -> int:
     text = state.get(CLOSED, "")
     return int(text) if text.isdecimal() else 0
+
+
+def _skipped(config: Config, seen: Observed, local: str) -> Mail:
+    """Return the mail about a start that EventBridge Scheduler leaves out, because the clocks skip its time.
+
+    https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html
+    """
+    zone = config.maintenance_timezone
+    end = next_time(config.maintenance_end, zone, seen.now).isoformat()
+    by_hand = Words(
+        "To open the window by hand, instead of all that are open now:",
+        "手動で時間帯を開始するには (現在の時間帯はすべて置き換えられます):",
+    )
+    return notify.mail(
+        config,
+        "maintenance does NOT start: the clocks skip its time",
+        happened=Words(
+            f"MaintenanceStart was due at {local} in {zone}, which the clocks skip today. EventBridge Scheduler leaves "
+            f"it out: no window was opened.",
+            f"MaintenanceStart の予定時刻 {local} ({zone}) は、夏時間への切り替えのため存在しません。"
+            f"EventBridge Scheduler はこの時刻を実行しないため、メンテナンス時間帯は開始されていません。",
+        ),
+        check=Words(
+            "Whether the maintenance is to begin all the same; and give MaintenanceStart a time that every day has.",
+            "メンテナンスを開始するか判断してください。また、MaintenanceStart には毎日存在する時刻を指定してください。",
+        ),
+        undo=notify.with_commands(by_hand, [put(config, json.dumps({"scheduled": {"until": end, "reason": "..."}}))]),
+    )
 
 
 def _later(seen: Observed) -> Words:

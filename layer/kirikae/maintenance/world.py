@@ -33,6 +33,7 @@ class Config(env.Stack):
     live_priority: int = env.must("[1-9][0-9]{0,4}", "a priority from 1 to 49998", default=1)
     parked_priority: int = env.must("[1-9][0-9]{0,4}", "a priority from 2 to 49999", default=49999)
     testers_parked_priority: int = env.must("[1-9][0-9]{0,4}", "a priority from 3 to 50000", default=LAST)
+    maintenance_start: str = ""
     maintenance_end: str = ""
     maintenance_timezone: str = env.read_by(zone_name, "an IANA time zone like Asia/Tokyo", default="Asia/Tokyo")
 
