@@ -1293,7 +1293,8 @@ def test_a_start_while_the_rules_go_back_brings_the_page_back_at_once(
         assert site.statuses() == PAGE
         site.minutes(0.2)
     assert answers == ["unchanged"]
-    assert [subject[:14] for subject in site.subjects] == ["maintenance ON", "maintenance OF", "maintenance ON"]
+    told = [subject[:14] for subject in site.subjects if "now until" not in subject]  # while the end stands still
+    assert told == ["maintenance ON", "maintenance OF", "maintenance ON"]
 
 
 @pytest.mark.parametrize("windows", ["shown at once", "shown late"])
