@@ -23,6 +23,7 @@ from kirikae.rotation import (
     membership,
     memory,
     restoration,
+    taken_by_hand,
     tasks,
     telling,
     trust,
@@ -51,15 +52,16 @@ def restore(config: Config, ended: object = None) -> dict[str, Any]:
     remembered = memory.read_if_possible(config)
     found = known.known(config, seen, remembered or Memory())
     left = restoration.left_out(found)
+    cancelled = restoration.withdraw(config, left)
     problems = restoration.give_back(config, left, found, seen)
     gone = restoration.gone(left, problems, now) if not config.dry_run else {}
     may_forget = remembered and not config.dry_run
-    back_by_hand, gone_by_hand = restoration.over_by_hand(found, seen, now) if may_forget else ({}, {})
+    back_by_hand, gone_by_hand = taken_by_hand.over(found, seen, now) if may_forget else ({}, {})
     closed = restoration.closed(left, problems, seen, now)
     back = restoration.worth_telling(found, closed, seen)
     lost = gone | gone_by_hand
     if back or lost:
-        _tell(config, back, lost, found, seen)
+        _tell(config, back, lost, found, seen, cancelled)
     restoration.close(config, closed, gone, now)
     _forget(config, back_by_hand, gone_by_hand, seen)
     out = {target: problem for target, problem in problems.items() if problem and target not in gone}
@@ -84,21 +86,26 @@ def restore(config: Config, ended: object = None) -> dict[str, Any]:
 
 
 def _tell(
-    config: Config, back: Mapping[str, known.Taken], lost: Mapping[str, known.Taken], found: known.Known, seen: Health
+    config: Config,
+    back: Mapping[str, known.Taken],
+    lost: Mapping[str, known.Taken],
+    found: known.Known,
+    seen: Health,
+    cancelled: notify.Words,
 ) -> None:
     """Mail what is back, and what never will be; what is not back everywhere has a further mail."""
     added = [place for taken in back.values() for place in guard.added(taken.member, seen)]
     partly = sorted({one.member["id"] for one in found.elsewhere if one.ended} & back.keys())
-    letter = leftovers.restored(config, back, lost, added, partly)
+    letter = leftovers.restored(config, back, lost, added, partly, cancelled)
     telling.once(config, "restored", restoration.listed({**back, **lost}), letter)
 
 
 def _forget(config: Config, back: Mapping[str, known.Taken], gone: Mapping[str, known.Taken], seen: Health) -> None:
     """Close what was taken out by hand and serves again, or never will; nobody was told of what is on other ports."""
-    back = restoration.into_service(back)
-    if moved := restoration.moved(back, seen):
+    back = taken_by_hand.into_service(back)
+    if moved := taken_by_hand.moved(back, seen):
         telling.once(config, "moved", restoration.listed(moved), leftovers.moved(config, moved))
-    restoration.forget(config, {**back, **gone})
+    taken_by_hand.forget(config, {**back, **gone})
 
 
 def _remember(

@@ -904,3 +904,89 @@ def test_the_mails_are_in_japanese(new_site: Callable[..., Site]) -> None:
     site.until(lambda: execution.status == "SUCCEEDED")
     assert all("■ 何が起きたか" in mail.body for mail in site.mails)
     assert "全ターゲットが正常です" in site.mails[-1].body
+
+
+# What a hook runs, after its execution: no command goes on where visitors are.
+
+
+def after_cancelling(site: Site) -> bool:
+    """Tell whether every cancellation was asked for before the first registration."""
+    asked = [call.operation for call in site.account.calls if call.operation in ("CancelCommand", "RegisterTargets")]
+    asked = asked[asked.index("CancelCommand") :]  # those before made the site
+    return "RegisterTargets" in asked and "CancelCommand" not in asked[asked.index("RegisterTargets") :]
+
+
+@pytest.mark.parametrize("how", ["abort", "no result", "no result and no list"])
+def test_a_target_does_not_serve_while_its_command_runs(site: Site, how: str) -> None:
+    site.account.commands.answer = lambda *_: ("Success", 3000)
+    execution = site.begins({"hook": HOOKS["ssm-command"]})
+    site.reaches(execution, "WaitForResult")
+    if how == "abort":
+        site.aborted(execution)
+    else:
+        site.account.faults.add("ssm", "ListCommandInvocations", "AccessDeniedException", status=400)
+        if how == "no result and no list":
+            site.account.faults.add("ssm", "ListCommands", "AccessDeniedException", status=400)
+        site.until(lambda: execution.status != "RUNNING")
+    site.account.advance(60)
+    [command] = site.account.commands.sent
+    assert (site.health()[site.ids[0]], command.statuses[site.ids[0]]) == ("healthy", "Cancelled")
+    assert after_cancelling(site)
+    told = f"Systems Manager was asked to cancel command {command.id}"
+    assert [told in mail.body for mail in site.mails].count(True) == 1, site.mails[-1].body
+
+
+@pytest.mark.parametrize("how", ["failure", "abort", "abort after the parameter was emptied"])
+def test_a_command_that_no_document_names_is_cancelled_too(new_site: Callable[..., Site], how: str) -> None:
+    site = new_site(RotationDocuments="AWS-RunShellScript,AWS-RunPowerShellScript")
+    site.third()
+    site.deployed()
+    linux, windows = site.ids
+    site.account.commands.platforms[windows] = "Windows"
+    site.account.commands.answer = lambda *_: ("Success", 3000)
+    second = {"when": lambda params: params["DocumentName"] == "AWS-RunShellScript"}
+    site.account.faults.add("ssm", "SendCommand", "InvalidDocument", **second)
+    given = {"hook": HOOKS["ssm-command"], "instance_ids": [linux, windows], "batch_size": 2}
+    execution = site.begins(given)
+    site.reaches(execution, "Run")
+    if how != "failure":
+        if "parameter" in how:
+            site.updated(RotationDocuments="")
+        site.aborted(execution)
+    site.until(lambda: execution.status != "RUNNING")
+    site.account.advance(60)
+    sent = {(command.document, *command.statuses.values()) for command in site.account.commands.sent}
+    assert sent == {("AWS-RunPowerShellScript", "Cancelled")}
+    assert set(site.health().values()) == {"healthy"}
+    assert any("was asked to cancel" in mail.body for mail in site.mails)
+
+
+def test_a_target_comes_back_though_its_command_cannot_be_cancelled(site: Site) -> None:
+    site.account.commands.answer = lambda *_: ("Success", 3000)
+    execution = site.begins({"hook": HOOKS["ssm-command"]})
+    site.reaches(execution, "WaitForResult")
+    site.account.faults.add("ssm", "CancelCommand", "AccessDeniedException", status=400)
+    site.aborted(execution)
+    site.account.advance(60)
+    [command] = site.account.commands.sent
+    assert site.health()[site.ids[0]] == "healthy"
+    assert f"command {command.id} could not be cancelled and may go on" in site.mails[-1].body
+
+
+def test_a_command_that_is_late_is_said_to_be_cancelled(site: Site) -> None:
+    site.account.commands.answer = lambda *_: ("Success", 9999)
+    site.rotates({"hook": {**HOOKS["ssm-command"], "timeout_seconds": 300}})
+    [command] = site.account.commands.sent
+    assert f"Systems Manager was asked to cancel command {command.id}" in site.mails[-1].body
+
+
+@pytest.mark.parametrize("status", ["Success", "Failed"])
+def test_a_command_that_has_ended_is_not_said_to_be_cancelled(site: Site, status: str) -> None:
+    site.account.commands.answer = lambda *_: (status, 5)
+    execution = site.begins({"hook": HOOKS["ssm-command"]})
+    site.reaches(execution, "WaitForResult")
+    site.account.advance(10)
+    site.aborted(execution)
+    site.account.advance(60)
+    assert site.health()[site.ids[0]] == "healthy"
+    assert not site.writes("CancelCommand")

@@ -1,15 +1,18 @@
 """Systems Manager: documents, the instances that it reaches, and commands with their results."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import batched
 from typing import assert_never
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
-from kirikae import aws
+from kirikae import aws, ec2, notify
 from kirikae.clock import iso
-from kirikae.rotation.world import Config, Hook
+from kirikae.log import logger
+from kirikae.notify import Words
+from kirikae.rotation.world import Config, Hook, Rotation
 
 ENDED = frozenset({"Success", "Cancelled", "TimedOut", "Failed"})
 _CLOCKS_APART = timedelta(minutes=1)  # at most; a target that has been back is out again only after longer
@@ -78,10 +81,9 @@ def send(document: str, instance_ids: list[str], hook: Hook, comment: str, since
     Since then by the clock of Systems Manager, which may be behind.
     https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_SendCommand.html
     """
-    recent = [{"key": "InvokedAfter", "value": iso(since - _CLOCKS_APART)}]
-    for command in aws.client("ssm").list_commands(InstanceId=instance_ids[0], Filters=recent)["Commands"]:
-        if command["Comment"] == comment and command["DocumentName"] == document:
-            return str(command["CommandId"])
+    for command_id, name in _sent(instance_ids[0], comment, since):
+        if name == document:
+            return command_id
     sent = aws.client("ssm", attempts=1).send_command(
         DocumentName=document,
         InstanceIds=instance_ids,
@@ -90,6 +92,22 @@ def send(document: str, instance_ids: list[str], hook: Hook, comment: str, since
         TimeoutSeconds=_DELIVERY_SECONDS,
     )
     return str(sent["Command"]["CommandId"])
+
+
+def comment(execution: str) -> str:
+    """Return the comment that the commands of an execution have."""
+    return f"kirikae {execution}"[:100]
+
+
+def _sent(instance_id: str, comment: str, since: datetime) -> Iterator[tuple[str, str]]:
+    """Yield id and document of the commands with this comment that were sent to an instance since then.
+
+    https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_ListCommands.html
+    """
+    recent = [{"key": "InvokedAfter", "value": iso(since - _CLOCKS_APART)}]
+    for command in aws.client("ssm").list_commands(InstanceId=instance_id, Filters=recent)["Commands"]:
+        if command["Comment"] == comment:
+            yield str(command["CommandId"]), str(command["DocumentName"])
 
 
 def results(command_id: str) -> dict[str, tuple[str, str]]:
@@ -107,3 +125,59 @@ def cancel(command_id: str) -> None:
     https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_CancelCommand.html
     """
     aws.client("ssm").cancel_command(CommandId=command_id)
+
+
+def withdraw(rotation: Rotation, execution: str, since: Mapping[str, datetime]) -> Words:
+    """Cancel what an execution's hook may still run on targets that come back; return that in words, or "".
+
+    since: when each target left, by its id.  A command is found by its comment, too: who sent it may have died before
+    the document named it.  Best effort: no target stays out because Systems Manager does not answer.
+    """
+    if "hook" in rotation and parameters(rotation["hook"]) is None:
+        return Words("")
+    ids, asked, left = {*rotation.get("command_ids", ())}, list[str](), list[str]()
+    try:
+        with suppress(ClientError):  # the document's own must do
+            for instance_id in filter(ec2.is_id, since):
+                ids |= {found for found, _ in _sent(instance_id, comment(execution), since[instance_id])}
+        for command_id in sorted(ids):
+            if not _over(command_id):
+                left.append(command_id)
+                with suppress(ClientError):
+                    cancel(command_id)
+                    asked.append(left.pop())
+    except BotoCoreError as error:  # it is not asked again and again while targets wait
+        logger.warning("what runs cannot be cancelled", commands=sorted(ids), problem=str(error))
+        left = [command_id for command_id in sorted(ids) if command_id not in asked]
+    return notify.lines(filter(lambda words: words.en, (withdrawn(asked), _left(left))))
+
+
+def _over(command_id: str) -> bool:
+    """Tell whether a command has ended by itself everywhere; one that was cancelled is named, by whomever it was."""
+    try:
+        statuses = {status for status, _ in results(command_id).values()}
+    except ClientError:
+        return False
+    return bool(statuses) and statuses <= ENDED - {"Cancelled"}
+
+
+def withdrawn(command_ids: Iterable[str]) -> Words:
+    """Return in words that commands were cancelled, "" for none.
+
+    Systems Manager does not promise that what they have started ends.
+    """
+    if not (named := ", ".join(command_ids)):
+        return Words("")
+    return Words(
+        f"Systems Manager was asked to cancel command {named}; what it has started may go on",
+        f"Systems Manager にコマンド {named} の取り消しを要求しました (開始済みの処理は続くことがあります)",
+    )
+
+
+def _left(command_ids: Iterable[str]) -> Words:
+    if not (named := ", ".join(command_ids)):
+        return Words("")
+    return Words(
+        f"command {named} could not be cancelled and may go on",
+        f"コマンド {named} は取り消せなかったため、実行が続くことがあります",
+    )

@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from kirikae import ec2
 from kirikae.errors import InputError
 from kirikae.log import logger
-from kirikae.rotation import claims, guard, leftovers, membership, memory, missing, restoration, telling
+from kirikae.rotation import claims, guard, leftovers, membership, memory, missing, restoration, taken_by_hand, telling
 from kirikae.rotation.claims import Claim
 from kirikae.rotation.known import Known, Taken
 from kirikae.rotation.world import Config, Health, Member
@@ -87,5 +87,5 @@ def _over(found: Known) -> Iterator[Taken]:
     for taken in over:
         target, by_hand = taken.member["id"], claims.HAND in taken.by
         waits = by_hand and target not in found.taken and target not in noted["out"]
-        if not waits or restoration.into_service({target: taken}):
+        if not waits or taken_by_hand.into_service({target: taken}):
             yield taken

@@ -27,6 +27,7 @@ class Execution:
     stopped: datetime | None
     redriven: datetime | None = None  # when it went on after an end
     problem: str = ""  # why Step Functions ended it before its own last state did
+    name: str = ""
 
 
 def running(machine_arn: str) -> list[str]:
@@ -74,7 +75,8 @@ def described(execution_arn: str) -> Execution | None:
     given, said, problem = json.loads(found.get("input", "{}")), found.get("error", ""), ""
     if found["status"] in ("FAILED", "TIMED_OUT") and said not in get_args(Ending.__value__):
         problem = f"{said or found['status']}: {found.get('cause', '')}".removesuffix(": ")
-    return Execution(found["status"], given, found["startDate"], stopped, found.get("redriveDate"), problem)
+    redriven = found.get("redriveDate")
+    return Execution(found["status"], given, found["startDate"], stopped, redriven, problem, name(execution_arn))
 
 
 def older(config: Config, execution_arn: str, groups: Collection[str]) -> str:

@@ -40,7 +40,7 @@ def run(config: Config, event: Event) -> Rotation:
         by_document.setdefault(commands.document(hook, platform), []).append(instance)
     if problems := [problem for document in by_document if (problem := commands.document_problem(config, document))]:
         raise InputError("; ".join(problems))  # judged when it was planned; a document may have changed hands since
-    comment, since = f"kirikae {event['execution']['Name']}"[:100], clock.moment(state["since"])
+    comment, since = commands.comment(event["execution"]["Name"]), clock.moment(state["since"])
     sent = [commands.send(document, ids, hook, comment, since) for document, ids in sorted(by_document.items())]
     return steps.wait({**state, "command_ids": sent}, "result", steps.POLL_SECONDS)
 
@@ -55,4 +55,14 @@ def result(config: Config, event: Event) -> Rotation:  # noqa: ARG001 (every ope
     if following["next"] == "back" and any(status not in commands.ENDED for status, _ in found.values()):
         for command in state["command_ids"]:
             commands.cancel(command)
+        following = steps.also(following, commands.withdrawn(state["command_ids"]))
     return following
+
+
+def caught(state: Rotation, execution: str) -> Rotation:
+    """Turn what a Catch of the state machine left into an ending; what the hook still runs is cancelled, and named."""
+    ended = steps.failed(state)
+    if "ending" in state or "ending" not in ended:
+        return ended
+    since = {member["id"]: clock.moment(member["out_at"]) for member in state["out"] if "out_at" in member}
+    return steps.also(ended, commands.withdraw(state, execution, since))

@@ -6,6 +6,7 @@ A tag is believed only as far as one of the two bears it out; any other is named
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import cast
 
 from kirikae import clock, elb
 from kirikae.clock import moment
@@ -13,7 +14,7 @@ from kirikae.rotation import claims, deleted, executions, memory
 from kirikae.rotation.claims import Claim
 from kirikae.rotation.executions import Execution
 from kirikae.rotation.stored import Memory
-from kirikae.rotation.world import Config, Health, Member
+from kirikae.rotation.world import Config, Health, Member, Rotation
 
 _SETTLED = timedelta(seconds=claims.CLAIM_SECONDS)  # by then no task of an execution that has ended is under way
 
@@ -27,6 +28,7 @@ class Taken:
     at: datetime
     left: bool = True  # it has left its groups, as far as who took it has noted; False: it may have
     execution: Execution | None = None
+    document: Rotation = field(default_factory=Rotation)  # what the execution handed on last
 
     @property
     def ended(self) -> bool:
@@ -124,12 +126,12 @@ def _of_execution(config: Config, name: str, execution: Execution, claimed: Mapp
     if documents is None:  # its claims must do, or what it has left out stays out
         held = {target: Member(id=target, places=list(c.places), scaling_group="") for target, c in claimed.items()}
         return [Taken(held[target], by, claim.at, True, execution) for target, claim in claimed.items()]
-    state = next((found for found in documents if "out" in found and "queue" in found), None)
+    state = next((cast("Rotation", found) for found in documents if "out" in found and "queue" in found), None)
     if state is None:
         return []
-    out = [Taken(member, by, moment(member["out_at"]), True, execution) for member in state["out"]]
+    out = [Taken(member, by, moment(member["out_at"]), True, execution, state) for member in state["out"]]
     queue = [member for member in state["queue"] if member["id"] in claimed]
-    return [Taken(member, by, claimed[member["id"]].at, False, execution) for member in queue] + out
+    return [Taken(member, by, claimed[member["id"]].at, False, execution, state) for member in queue] + out
 
 
 def _hidden(ordered: Iterable[Taken], latest: Mapping[str, Taken]) -> Iterator[Taken]:

@@ -9,6 +9,8 @@ from kirikae.rotation import missing
 from kirikae.rotation.known import Taken
 from kirikae.rotation.world import Config, by_group
 
+_NOTHING = Words("")
+
 
 def restored(
     config: Config,
@@ -16,11 +18,12 @@ def restored(
     gone: Mapping[str, Taken],
     added: Sequence[str] = (),
     partly: Collection[str] = (),
+    cancelled: Words = _NOTHING,
 ) -> Mail:
     """Return the mail about what ended executions had left out.
 
     added: where others have registered it besides.  partly: targets that are not back everywhere, of which another mail
-    tells.
+    tells.  cancelled: what was done about commands that their hooks still ran.
     """
     what = [
         _registered(back, partly),
@@ -35,13 +38,16 @@ def restored(
     what.append(
         Words(f"Others have registered these besides; they stay:\n{others}", f"他から追加登録されています:\n{others}")
     )
+    what.append(Words(f"{cancelled.en}.", f"{cancelled.ja}。"))
     what_became = f"{len(back)} targets left out are registered again"
     if not back:
         what_became = f"{len(gone)} targets left out stay out, terminated"
     return notify.mail(
         config,
         f"rotation: {what_became}",
-        happened=notify.lines(words for words, those in zip(what, (back, gone, added), strict=True) if those),
+        happened=notify.lines(
+            words for words, those in zip(what, (back, gone, added, cancelled.en), strict=True) if those
+        ),
         check=Words(
             "That they become healthy, and whether their maintenance was complete.",
             "正常になること、および保守作業が完了していたかを確認してください。",

@@ -1,18 +1,19 @@
 """Targets that ended executions left out come back; and what is out without a tag that says so gets it again."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from kirikae import ec2, elb
+from kirikae import ec2, elb, notify
 from kirikae.clock import iso
 from kirikae.log import logger
-from kirikae.rotation import claims, guard, known, membership, memory, moves, scaling
+from kirikae.notify import Words
+from kirikae.rotation import claims, commands, guard, known, membership, moves, scaling
 from kirikae.rotation.known import Known, Taken
 from kirikae.rotation.stored import Memory
-from kirikae.rotation.world import Config, Health, Place, by_group
+from kirikae.rotation.world import Config, Health, Place
 
 
 def left_out(found: Known) -> dict[str, Taken]:
@@ -42,6 +43,17 @@ def _both(one: Taken, other: Taken | None) -> Taken:
         member={**last.member, "places": [*one.member["places"], *other.member["places"]]},
         left=one.left and other.left,
     )
+
+
+def withdraw(config: Config, left: Mapping[str, Taken]) -> Words:
+    """Cancel what the hooks of ended executions may still run where targets come back; return that in words, or ""."""
+    said = list[Words]()
+    of_ended = [taken.execution.name for taken in left.values() if taken.execution]
+    for name in sorted(set(of_ended)) if not config.dry_run else ():
+        those = [taken for taken in left.values() if taken.execution and taken.execution.name == name]
+        since = {taken.member["id"]: taken.at for taken in those}
+        said.append(commands.withdraw(those[0].document, name, since))
+    return notify.lines(words for words in said if words.en)
 
 
 def give_back(config: Config, left: Mapping[str, Taken], found: Known, seen: Health) -> dict[str, str]:
@@ -107,70 +119,6 @@ def gone(left: Mapping[str, Taken], problems: Mapping[str, str], now: datetime) 
     stuck = [t for t, said in problems.items() if said and t.startswith("i-") and known.settled(left[t].execution, now)]
     states = ec2.instance_states(stuck)
     return {target: left[target] for target in stuck if states.get(target, "terminated") == "terminated"}
-
-
-def over_by_hand(found: Known, seen: Health, now: datetime) -> tuple[dict[str, Taken], dict[str, Taken]]:
-    """Return what was taken out by hand and need not be remembered: what is back in service, and what is terminated."""
-    young = timedelta(seconds=claims.CLAIM_SECONDS)  # until then health may be that of before, or the task under way
-    taken = {target: one for target, one in found.taken.items() if not one.execution and now - one.at >= young}
-    back = {target: one for target, one in taken.items() if _serves(one, seen)}
-    away = [t for t, one in taken.items() if t.startswith("i-") and guard.absent(one.member, seen)]
-    states = ec2.instance_states(away)
-    return back, {target: taken[target] for target in away if states[target] in ("terminated", ec2.MISSING)}
-
-
-def into_service(back: Mapping[str, Taken]) -> dict[str, Taken]:
-    """Bring out of Standby what serves again; return what does not stand by: the rest is looked at once more later.
-
-    Its operation died before the target left, or somebody else has registered it again.
-    """
-    standing = scaling.standing_by(filter(ec2.is_id, back))
-    for target, group in standing.items():
-        if problem := moves.give_back({**back[target].member, "scaling_group": group}, []):
-            logger.warning("what serves stands by", target=target, problem=problem)
-    return {target: taken for target, taken in back.items() if target not in standing}
-
-
-def _serves(taken: Taken, seen: Health) -> bool:
-    """Tell whether a target is registered as it was, or on other ports, and healthy wherever anything is checked."""
-    states = {
-        state
-        for places in by_group(taken.member["places"]).values()
-        for state in _elsewhere(taken, places, seen).values()
-        or [guard.state_of(taken.member, place, seen) for place in places]
-    }
-    return states <= {"healthy", "unused"}
-
-
-def _elsewhere(taken: Taken, places: Sequence[Place], seen: Health) -> dict[int, str]:
-    """Return the other ports on which somebody has registered a target in the group of these places, with its states.
-
-    Empty while it is registered in one of them: then the others are waited for.
-    """
-    if len(guard.absent({**taken.member, "places": list(places)}, seen)) < len(places):
-        return {}
-    return {t.port: t.state for t in seen[places[0]["group"]] if t.id == taken.member["id"] and t.state != "draining"}
-
-
-def moved(back: Mapping[str, Taken], seen: Health) -> dict[str, Taken]:
-    """Return those of what is back that are on other ports than they were, with the places where they are now."""
-    found = {}
-    for target, taken in back.items():
-        now = [
-            Place(group=group, port=port, zone="", quic_server_id="")
-            for group, places in by_group(taken.member["places"]).items()
-            for port in _elsewhere(taken, places, seen)
-        ]
-        if now:
-            found[target] = replace(taken, member={**taken.member, "places": now})
-    return found
-
-
-def forget(config: Config, over: Mapping[str, Taken]) -> None:
-    """Close what operations by hand took out."""
-    for taken in over.values():
-        membership.unclaim(taken.member)
-        memory.returned(config, taken.member)
 
 
 def unmark(found: Known, now: datetime) -> None:

@@ -32,6 +32,15 @@ def said(words: Words) -> dict[str, str]:
     }
 
 
+def also(rotation: Rotation, words: Words) -> Rotation:
+    """Return an ending whose reason says this, too, if it is anything."""
+    if not words.en:
+        return rotation
+    reason = rotation["reason"]
+    more = Words(f"{reason['en']}; {words.en}", f"{reason['ja']}; {words.of('ja')}")
+    return {**rotation, "reason": said(more)}
+
+
 def timed(rotation: Rotation, phase: Phase, now: datetime) -> Rotation:
     """Count time from now on, unless it counts for this phase already."""
     if rotation.get("phase") == phase:

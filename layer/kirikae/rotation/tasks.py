@@ -13,6 +13,7 @@ from kirikae.rotation import (
     executions,
     fleet,
     guard,
+    hook,
     known,
     mail,
     membership,
@@ -134,7 +135,7 @@ def _drained(state: Rotation, seen: Health, asked: Mapping[str, Terms], found: F
 def back(config: Config, event: Event) -> Rotation:
     """Register everything that is out and wait until it is healthy; deregister and report what is not in time."""
     now, by = clock.now(), claims.mark(config, event["execution"]["Name"])
-    state = steps.failed(redrive.timed_anew(event["rotation"], event["execution"]))
+    state = hook.caught(redrive.timed_anew(event["rotation"], event["execution"]), event["execution"]["Name"])
     seen, asked, found = _seen(config, state)
     state = deleted.without(state, seen)
     state, lost = redrive.own(state, known.others(config, state["out"], by, seen))
