@@ -865,6 +865,31 @@ def test_a_pipeline_takes_a_target_out_and_puts_it_back_by_asking_until_it_is_so
     assert site.hand("register", instance_id=site.ids[0])["outcome"] == "unchanged"
 
 
+def test_an_instance_that_is_just_starting_is_not_refused(site: Site) -> None:
+    site.hand("deregister", instance_id=site.ids[0])
+    site.account.advance(150)
+    site.service.stop(site.ids[0])
+    site.account.advance(1000)
+    assert site.hand("register", instance_id=site.ids[0])["outcome"] == "refused"
+    site.account.client("ec2").start_instances(InstanceIds=[site.ids[0]])
+    answer = site.hand("register", instance_id=site.ids[0])
+    assert answer["outcome"] == "unchanged", answer
+    assert "not yet, repeat after 15 s" in answer["reason"]
+
+
+@pytest.mark.parametrize(
+    ("code", "status"), [("Throttling", 400), ("ServiceUnavailable", 503), ("InternalFailure", 500)]
+)
+def test_what_passes_refuses_no_registration(site: Site, code: str, status: int) -> None:
+    site.hand("deregister", instance_id=site.ids[0])
+    site.account.advance(1000)
+    site.account.faults.add("elbv2", "RegisterTargets", code, status=status)
+    answer = site.hand("register", instance_id=site.ids[0])
+    assert (answer["outcome"], answer["healthy"], answer["wait_seconds"]) == ("unchanged", False, 15), answer
+    site.account.faults.clear()
+    assert site.hand("register", instance_id=site.ids[0])["outcome"] == "changed"
+
+
 def test_what_was_taken_out_by_hand_stays_out_until_it_is_registered_by_hand(new_site: Callable[..., Site]) -> None:
     site = new_site().deployed(ReconcileExpression="rate(1 minute)")
     site.hand("deregister", instance_id=site.ids[0])

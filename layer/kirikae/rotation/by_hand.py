@@ -101,13 +101,15 @@ def register(config: Config, event: Event) -> dict[str, Any]:
 def _not_yet(case: Case, problem: str) -> dict[str, Any]:
     """Return when to try again what AWS did not take: it may want a target to be drained first.
 
-    Refused is what is certain: the instance does not run, or the time for draining and some minutes are over.
+    Refused is what is certain: the instance stops or has stopped, or the time for draining and some minutes are over
+    and what AWS says does not pass by itself.
     """
     target, now = case.member["id"], clock.now()
     state = ec2.instance_states([target]).get(target, "running") if target.startswith("i-") else "running"
     drain, _ = terms.drain_and_tail_seconds(case.asked)
     left = (case.taken.at + timedelta(seconds=drain) - now).total_seconds() if case.taken else -steps.GRACE_SECONDS
-    if state != "running" or left <= -steps.GRACE_SECONDS:
+    late = left <= -steps.GRACE_SECONDS and not isinstance(problem, membership.Passing)
+    if state in ec2.DOWN or state == ec2.MISSING or (state == "running" and late):
         problem += f" ({target} is {state})" if state != "running" and state not in problem else ""
         return {**_refused(case.member, problem), "healthy": False}
     seconds = max(steps.POLL_SECONDS, round(left))

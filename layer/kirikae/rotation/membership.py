@@ -12,6 +12,22 @@ from kirikae.rotation.guard import absent
 from kirikae.rotation.world import Health, Member, Place, by_group, description
 
 FULL = "TooManyTags"  # of a group; it takes fifty, its owner's among them
+_PASSES = frozenset({"Throttling", "ThrottlingException", "RequestLimitExceeded", "PriorRequestNotComplete"})
+
+
+class Passing(str):
+    """Why a target is not back yet, where that passes by itself and says nothing of the target."""
+
+    __slots__ = ()
+
+
+def passes(error: ClientError) -> bool:
+    """Tell whether the same request may be taken later: AWS was asked too often, or failed itself.
+
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/CommonErrors.html
+    """
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return status >= 500 or error.response["Error"]["Code"] in _PASSES
 
 
 def health(groups: Iterable[str]) -> Health:
@@ -83,10 +99,12 @@ def take_out(member: Member) -> None:
 def put_back(member: Member, places: list[Place]) -> str:
     """Register the target exactly as it was, group by group; return why Elastic Load Balancing does not take it, or "".
 
+    Passing, if all of it is.
+
     A group that refuses it keeps it from no other group; one that was deleted, from none at all.  To register what is
     registered changes nothing.
     """
-    problems = list[str]()
+    problems, passing = list[str](), True
     for group, of_group in by_group(places).items():
         try:
             with elb.unless_deleted():
@@ -94,4 +112,5 @@ def put_back(member: Member, places: list[Place]) -> str:
         except ClientError as error:  # whatever it is: each target and each group by itself, and all are named
             said = f"{error.response['Error']['Code']}: {error.response['Error']['Message']}"
             problems.append(f"{member['id']} cannot be registered in {elb.group_name(group)}: {said}")
-    return "; ".join(problems)
+            passing = passing and passes(error)
+    return Passing("; ".join(problems)) if passing else "; ".join(problems)

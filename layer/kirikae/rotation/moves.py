@@ -129,9 +129,10 @@ def give_back(member: Member, places: list[Place] | None = None) -> str:
             return f"{member['id']} is {state}"
         try:
             if entering := scaling.in_service(member["id"], member["scaling_group"]):
-                return entering
+                return membership.Passing(entering)
         except ClientError as error:  # whatever it is: one that cannot come back keeps no other one out
-            return f"{member['id']} cannot leave Standby: {error.response['Error']['Message']}"
+            said = f"{member['id']} cannot leave Standby: {error.response['Error']['Message']}"
+            return membership.Passing(said) if membership.passes(error) else said
     return membership.put_back(member, member["places"] if places is None else places)
 
 
