@@ -22,6 +22,7 @@ from kirikae.rotation import (
     leftovers,
     membership,
     memory,
+    needed,
     restoration,
     taken_by_hand,
     tasks,
@@ -70,8 +71,8 @@ def restore(config: Config, ended: object = None) -> dict[str, Any]:
     if remembered and not config.dry_run:
         stuck = {left[target].by for target in out} | {one.by for one in found.hidden if one.member["id"] in out}
         _remember(config, found, remembered, stuck, closed | gone)
-        if again := restoration.tag_again(found, {*back, *lost}, seen):
-            telling.once(config, "tagged", restoration.listed(again), leftovers.tagged_again(config, again))
+        _tag_again(config, found, {*back, *lost}, seen)
+    needed.tell(config, found, seen)
     if remembered and found.doubts:
         log.count("DoubtfulClaims")
     if ended is None and notify.nobody_hears(config.topic_arn):
@@ -98,6 +99,12 @@ def _tell(
     partly = sorted({one.member["id"] for one in found.elsewhere if one.ended} & back.keys())
     letter = leftovers.restored(config, back, lost, added, partly, cancelled)
     telling.once(config, "restored", restoration.listed({**back, **lost}), letter)
+
+
+def _tag_again(config: Config, found: known.Known, but: Collection[str], seen: Health) -> None:
+    """Write the tags that are missing on groups that targets have left, but for some, and mail that."""
+    if again := restoration.tag_again(found, but, seen):
+        telling.once(config, "tagged", restoration.listed(again), leftovers.tagged_again(config, again))
 
 
 def _forget(config: Config, back: Mapping[str, known.Taken], gone: Mapping[str, known.Taken], seen: Health) -> None:

@@ -373,3 +373,88 @@ def by_hand_wrong(build: Path, scaled: bool, call: tuple[str, str, int], fault: 
         account.advance(360)
         found = (site.registered(), _min_sizes(account)), set(site.health().values()), site.claims(), site.subjects
         return "" if found == (before, {"healthy"}, [], []) else f"it is not as before: {found}"
+
+
+@pytest.mark.parametrize("who", ["an execution", "a person"])
+def test_an_outage_while_a_target_is_out_is_told_once(site: Site, who: str) -> None:
+    if who == "a person":
+        site.hand("deregister", instance_id=site.ids[0])
+        site.account.advance(200)
+    else:
+        site.reaches(site.begins({"hook": {"type": "approval", "timeout_seconds": 7200}}), "Ask")
+        site.account.advance(600)
+    assert told(site, "out and needed") == 0
+    site.service.break_application(site.ids[1])
+    site.account.advance(1800)
+    assert told(site, "1 targets are out and needed") == 1
+    [body] = [mail.body for mail in site.mails if "needed" in mail.subject]
+    assert "would have 0 healthy targets" in body
+    assert ("stepfunctions stop-execution", "elbv2 register-targets")[who == "a person"] in body
+    assert site.ids[0] not in site.health()
+
+
+def test_a_zone_that_may_be_empty_is_no_outage_while_its_target_is_out(new_site: Callable[..., Site]) -> None:
+    site = new_site()
+    site.asks(site.group, **{"load_balancing.cross_zone.enabled": "false"})
+    site.deployed()
+    site.reaches(site.begins({"hook": {"type": "approval"}, "empty_zones": True}), "Ask")
+    site.account.advance(900)
+    assert told(site, "out and needed") == 0
+
+
+@pytest.mark.parametrize("state", ["TakeOut", "Ask", "WaitForTurn"])
+def test_whoever_stops_an_execution_its_end_is_told_once(site: Site, state: str) -> None:
+    execution = site.account.states.start(site.machine, {"hook": {"type": "approval"}})
+    while execution.states[-1:] != [state]:
+        if state == "WaitForTurn" and execution.states[-1:] == ["Ask"]:
+            site.held(60)
+            site.answers()
+        else:
+            assert site.account.clock.step()
+    site.account.client("stepfunctions").stop_execution(executionArn=execution.arn, error="Bob", cause="wrong day")
+    site.account.advance(900)
+    done = int(state == "WaitForTurn")
+    assert told(site, f"rotation stopped after {done} of 2 targets") == 1, site.subjects
+    [body] = [mail.body for mail in site.mails if "rotation stopped" in mail.subject]
+    assert "the execution was stopped (StopExecution): Bob: wrong day" in body
+    untouched = {"TakeOut": ", ".join(site.ids), "Ask": site.ids[1], "WaitForTurn": site.ids[1]}
+    assert f"Not touched\n{untouched[state]}" in body
+
+
+@pytest.mark.parametrize("ends", ["Finished", "Stopped"])
+@pytest.mark.parametrize("fails", ["is unhealthy", "is not registered"])
+def test_the_last_mail_says_who_is_not_healthy(new_site: Callable[..., Site], fails: str, ends: str) -> None:
+    site = new_site()
+    site.third()
+    site.deployed()
+    a, b = site.ids
+    execution = site.begins({"instance_ids": [a, b], "hook": {"type": "approval"}})
+    site.reaches(execution, "Ask")
+    site.answers()
+    site.until(lambda: f"your turn on {b}" in site.subjects[-1])
+    if fails == "is unhealthy":
+        site.service.break_application(a)
+    else:
+        site.elb.deregister_targets(TargetGroupArn=site.group, Targets=[{"Id": a}])
+    site.account.advance(60)
+    site.answers(done=ends == "Finished")
+    site.until(lambda: execution.status != "RUNNING")
+    body = site.mails[-1].body
+    assert "every target is back and healthy" not in body
+    assert re.search(rf"not healthy now: {a}(:80)? {fails}", body), body
+    assert (execution.status, execution.error) == {"Finished": ("SUCCEEDED", ""), "Stopped": ("FAILED", "Stopped")}[
+        ends
+    ]
+
+
+@pytest.mark.parametrize("error", ["DeployFailed", "InputError", "States.TaskFailed", ""])
+def test_a_failure_of_any_name_that_a_person_sends_is_an_answer(site: Site, error: str) -> None:
+    execution = site.begins({"hook": {"type": "approval"}})
+    site.reaches(execution, "Ask")
+    token = re.search(r"send-task-success .*--task-token '([^']+)'", site.mails[-1].body)[1]
+    given = {"error": error} if error else {}
+    site.account.client("stepfunctions").send_task_failure(taskToken=token, cause="no such version", **given)
+    site.until(lambda: execution.status != "RUNNING")
+    assert (told(site, "your turn"), execution.error) == (1, "Failed")
+    assert "no such version" in site.mails[-1].body
+    assert site.health() == dict.fromkeys(site.ids, "healthy")

@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
+import botocore.exceptions
 import pytest
 import yaml
+from botocore.exceptions import ConnectionError, HTTPClientError  # noqa: A004 (of botocore)
 from template_tools import event_pattern_matches, expanded, of_type
 
 from functions.target_rotation import app
@@ -110,6 +112,18 @@ def test_every_task_retries_what_may_pass_and_has_a_time_limit(name: str) -> Non
     task = tasks()[name]
     assert {"TimeoutSeconds", "TimeoutSecondsPath"} & task.keys()
     assert any({"States.ALL", "Lambda.TooManyRequestsException"} & set(retry["ErrorEquals"]) for retry in task["Retry"])
+
+
+def test_only_what_the_function_and_lambda_raise_asks_a_person_again() -> None:
+    """Connections fail as botocore says; whatever else ends the task is what a person has sent."""
+    lost = {
+        name
+        for name, kind in vars(botocore.exceptions).items()
+        if isinstance(kind, type) and issubclass(kind, HTTPClientError | ConnectionError)
+    }
+    [retry] = tasks()["Ask"]["Retry"]
+    own = {name for name in retry["ErrorEquals"] if not name.startswith(("Lambda.", "Sandbox.", "Runtime."))}
+    assert own == lost | {"UnfinishedError", "AnswerError", "ClientError", "HealthUnavailableException"}
 
 
 @pytest.mark.parametrize("name", sorted(tasks().keys() - {"Plan", "PutBack", "Finish"}))

@@ -5,7 +5,8 @@ from typing import cast
 from kirikae import ec2
 from kirikae.notify import Words
 from kirikae.rotation import deleted, executions, guard, mail, membership, returns, steps, telling
-from kirikae.rotation.world import Config, Member, Rotation
+from kirikae.rotation.executions import Execution
+from kirikae.rotation.world import Config, Ending, Member, Rotation
 
 
 def tell(config: Config, name: str) -> None:
@@ -20,7 +21,7 @@ def tell(config: Config, name: str) -> None:
     empty: Rotation = {"groups": [], "queue": [], "out": [], "done": [], "skipped": []}
     documents = executions.documents(arn) or ()
     state: Rotation = next((cast("Rotation", each) for each in documents if "out" in each and "queue" in each), empty)
-    seen, ja = membership.there(state["groups"]), "Step Functions が実行を終了しました"
+    seen = membership.there(state["groups"])
     state = deleted.without(state, seen)
     states = ec2.instance_states(member["id"] for member in state["out"] if member["id"].startswith("i-"))
     out: list[Member] = [
@@ -33,8 +34,17 @@ def tell(config: Config, name: str) -> None:
         returns.row(member, "put back", "not registered" if guard.absent(member, seen) else "", found.stopped)
         for member in out
     ]
-    reason = Words(f"Step Functions ended it: {found.problem}", f"{ja}: {found.problem}")
+    ending: Ending = "Stopped" if found.status == executions.ABORTED else "Failed"
     ended: Rotation = {**state, "out": [], "done": [*state["done"], *rows]}
-    made = steps.finished(steps.ended(ended, "Failed", reason))
+    made = steps.finished(steps.ended(ended, ending, _reason(found)))
     made = returns.named(made, state["out"], seen)
     telling.once(config, "ended", about, mail.ended(config, made, name, found.stopped))
+
+
+def _reason(found: Execution) -> Words:
+    """Return why it ended before a task could say so."""
+    if found.status != executions.ABORTED:
+        said = f"Step Functions ended it: {found.problem}"
+        return Words(said, f"Step Functions が実行を終了しました: {found.problem}")
+    why = "" if found.problem == executions.ABORTED else f": {found.problem}"
+    return Words(f"the execution was stopped (StopExecution){why}", f"実行が停止されました (StopExecution){why}")

@@ -12,7 +12,8 @@ from botocore.exceptions import ClientError
 from kirikae import aws, patience
 from kirikae.rotation.world import Config, Ending
 
-_ENDED = frozenset({"SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED"})  # a redrive is PENDING_REDRIVE, then RUNNING
+ABORTED = "ABORTED"  # by StopExecution
+_ENDED = frozenset({"SUCCEEDED", "FAILED", "TIMED_OUT", ABORTED})  # a redrive is PENDING_REDRIVE, then RUNNING
 _FORBIDDEN = frozenset({"AccessDeniedException", "UnknownOperationException"})
 _FIRST = "Plan"  # its input is whatever somebody started the execution with
 
@@ -75,6 +76,8 @@ def described(execution_arn: str) -> Execution | None:
     given, said, problem = json.loads(found.get("input", "{}")), found.get("error", ""), ""
     if found["status"] in ("FAILED", "TIMED_OUT") and said not in get_args(Ending.__value__):
         problem = f"{said or found['status']}: {found.get('cause', '')}".removesuffix(": ")
+    if found["status"] == ABORTED:  # whoever did it may say an error, and a cause
+        problem = ": ".join(filter(None, (said, found.get("cause", "")))) or ABORTED
     redriven = found.get("redriveDate")
     return Execution(found["status"], given, found["startDate"], stopped, redriven, problem, name(execution_arn))
 

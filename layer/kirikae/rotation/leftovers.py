@@ -1,6 +1,7 @@
 """The mails about what was left out: what is back, what is not everywhere, and what had lost its tags."""
 
 from collections.abc import Collection, Mapping, Sequence
+from shlex import quote
 
 from kirikae import notify
 from kirikae.elb import group_name
@@ -85,6 +86,39 @@ def moved(config: Config, back: Mapping[str, Taken]) -> Mail:
             f"they were registered is forgotten:\n{_lines(back, 'en')}",
             f"手動で切り離したターゲットが、以前と異なるポートで登録され正常です。"
             f"復帰したものとして扱い、以前の登録内容は破棄しました:\n{_lines(back, 'ja')}",
+        ),
+    )
+
+
+def needed(config: Config, out: Mapping[str, Taken], shorts: Mapping[str, str]) -> Mail:
+    """Return the mail about targets that are out while their groups have too few healthy ones; shorts: which group."""
+    said = "\n".join(f"{target}: {short}" for target, short in shorts.items())
+    stop = {
+        f"{config.state_machine_arn.replace(':stateMachine:', ':execution:')}:{one.execution.name}"
+        for one in out.values()
+        if one.execution
+    }
+    commands = [
+        notify.aws_command(config, "stepfunctions stop-execution", f"--execution-arn {quote(arn)}")
+        for arn in sorted(stop)
+    ]
+    by_hand = [taken.member for taken in out.values() if not taken.execution]
+    commands += [line for member in by_hand for line in missing.registrations(config, member)]
+    return notify.mail(
+        config,
+        f"rotation: {len(out)} targets are out and needed",
+        happened=Words(
+            f"Too few targets are healthy, while these are out for their maintenance:\n{_lines(out, 'en')}\n{said}\n"
+            f"They come back when that is over; nothing puts them back before.",
+            f"正常なターゲットが不足していますが、次のターゲットは保守のため切り離されています:\n{_lines(out, 'ja')}\n"
+            f"{said}\n作業が終わるまで自動では戻しません。",
+        ),
+        undo=notify.with_commands(
+            Words(
+                "To put them back now, if nobody is at work on them (a stopped execution puts back what it has out):",
+                "作業中でなければ、次のコマンドですぐに戻せます (実行を停止すると切り離し中のターゲットが戻ります):",
+            ),
+            commands,
         ),
     )
 

@@ -7,9 +7,9 @@ from typing import Any
 from kirikae.clock import moment
 from kirikae.ec2 import GONE
 from kirikae.notify import Words
-from kirikae.rotation.guard import SETTLE_SECONDS, added
-from kirikae.rotation.steps import elapsed, ended, pause, timed, wait
-from kirikae.rotation.world import Health, Member, Rotation
+from kirikae.rotation.guard import SETTLE_SECONDS, added, ailing, unplaced
+from kirikae.rotation.steps import also, elapsed, ended, pause, said, timed, wait
+from kirikae.rotation.world import Health, Member, Place, Rotation, Terms
 
 
 def back(
@@ -78,6 +78,34 @@ def named(rotation: Rotation, back: Iterable[Member], health: Health) -> Rotatio
         if places
     ]
     return {**rotation, "skipped": [*rotation["skipped"], *aside]}
+
+
+def unwell(ids: Iterable[str], health: Health, terms: Mapping[str, Terms]) -> str:
+    """Return which of these targets are not healthy, and where, or ""; where nothing is checked, nothing is asked."""
+    left = unplaced(health, terms)
+    found = []
+    for target in dict.fromkeys(ids):
+        places = [
+            Place(group=group, port=t.port, zone="", quic_server_id="")
+            for group, targets in health.items()
+            for t in targets
+            if t.id == target and t.state != "draining" and (group, target) not in left
+        ]
+        here = Member(id=target, places=places, scaling_group="")
+        found.append(ailing(here, health, terms) if places else f"{target} is not registered")
+    return ", ".join(filter(None, found))
+
+
+def judged(rotation: Rotation, unwell: str | None) -> Rotation:
+    """Return an ended rotation whose reason says who is not healthy by now; None: that could not be read."""
+    if unwell == "":
+        return rotation
+    words = Words(f"not healthy now: {unwell}", f"現在正常でないターゲット: {unwell}")
+    if unwell is None:
+        words = Words("whether all are healthy now cannot be read", "現在の正常性は読み取れません")
+    if rotation["ending"] != "Finished":
+        return also(rotation, words)
+    return {**rotation, "reason": said(Words(f"all were rotated; {words.en}", f"全台の作業は完了; {words.ja}"))}
 
 
 def row(member: Member, good: str, problem: str, now: datetime) -> dict[str, Any]:

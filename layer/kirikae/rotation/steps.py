@@ -153,6 +153,7 @@ def finished(rotation: Rotation) -> Rotation:
     if "ending" not in state:
         problem = Words("; ".join(f"{member['id']} is out" for member in state["out"]) or "ended for no known reason")
         state = {**ended(state, "Failed", problem), "next": "finish"}
-    if state["ending"] == "Failed" and rotation.get("failure", {}).get("Error") == "InputError":
+    # Only before anything was touched: a person may send an error of this name, too.
+    if state["ending"] == "Failed" and not state["done"] and rotation.get("failure", {}).get("Error") == "InputError":
         state["ending"] = "Refused"
     return state

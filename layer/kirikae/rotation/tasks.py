@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
 
-from kirikae import clock, elb, log
+from kirikae import clock, elb, log, patience
 from kirikae.elb import TargetGroup
 from kirikae.notify import Words
 from kirikae.rotation import (
@@ -38,6 +38,7 @@ def plan(config: Config, event: Event) -> Rotation:
     seen = observe(config, asked, execution["Id"])
     made = judge(config, asked, seen, clock.moment(execution["StartTime"]))
     if made["next"] == "take-out":
+        memory.begun(config, execution["Name"])  # before people know: whoever ends it, its end is told
         notes = terms.notes(seen.terms, seen.health, config.least, asked.empty_zones)
         telling.once(config, "begun", execution["Name"], mail.begun(config, made, execution["Name"], notes))
     return made
@@ -164,8 +165,18 @@ def _sick(state: Rotation, seen: Health, asked: Mapping[str, Terms], now: dateti
 def finish(config: Config, event: Event) -> Rotation:
     """Mail how it ended, with a table."""
     state, execution = steps.finished(steps.failed(event["rotation"])), event["execution"]
+    if state["ending"] not in ("Refused", "DryRun"):
+        state = returns.judged(state, patience.until(partial(_unwell, config, state), lambda said: not said))
     name, run = execution["Name"], execution.get("RedriveTime", execution["StartTime"])  # a redriven one ends once more
     telling.once(config, "ended", f"{name}, {run}", mail.ended(config, state, name, clock.now()))
     if state["ending"] == "Refused":
         log.count("Refused")
     return state
+
+
+def _unwell(config: Config, state: Rotation) -> str:
+    """Read which targets that had come back are not healthy now, and where; "" if all are."""
+    if not (ids := [row["id"] for row in state["done"] if "member" not in row]):
+        return ""
+    seen, asked, _ = _seen(config, state)
+    return returns.unwell(ids, seen, asked)
