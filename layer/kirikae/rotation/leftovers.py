@@ -26,20 +26,13 @@ def restored(
     added: where others have registered it besides.  partly: targets that are not back everywhere, of which another mail
     tells.  cancelled: what was done about commands that their hooks still ran.
     """
+    others = "\n".join(added)
     what = [
         _registered(back, partly),
-        Words(
-            f"These stay out, because their instances are terminated:\n{_lines(gone, 'en')}\nIf Standby had "
-            f"lowered a MinSize for them, it is restored by itself; Auto Scaling launches what it asks for.",
-            f"次のインスタンスは終了 (terminated) しているため、再登録しません:\n{_lines(gone, 'ja')}\nStandby の"
-            f"ために下げた MinSize は自動で元に戻り、必要に応じて Auto Scaling が代わりのインスタンスを起動します。",
-        ),
+        _terminated(gone),
+        Words(f"Others have registered these besides; they stay:\n{others}", f"他から追加登録されています:\n{others}"),
+        Words(f"{cancelled.en}.", f"{cancelled.ja}。"),
     ]
-    others = "\n".join(added)
-    what.append(
-        Words(f"Others have registered these besides; they stay:\n{others}", f"他から追加登録されています:\n{others}")
-    )
-    what.append(Words(f"{cancelled.en}.", f"{cancelled.ja}。"))
     what_became = f"{len(back)} targets left out are registered again"
     if not back:
         what_became = f"{len(gone)} targets left out stay out, terminated"
@@ -135,6 +128,16 @@ def _lines(out: Mapping[str, Taken], language: str) -> str:
         places = ", ".join(f"{group_name(place['group'])}:{place['port']}" for place in taken.member["places"])
         lines.append(f"{target}: {taken.by.rpartition(':')[2]} {notify.at(taken.at).of(language)}, {places}")
     return "\n".join(lines)
+
+
+def _terminated(gone: Mapping[str, Taken]) -> Words:
+    """Return what will not come back, and what becomes of a MinSize that was lowered for it."""
+    return Words(
+        f"These stay out, because their instances are terminated:\n{_lines(gone, 'en')}\nIf Standby had "
+        f"lowered a MinSize for them, it is restored by itself; Auto Scaling launches what it asks for.",
+        f"次のインスタンスは終了 (terminated) しているため、再登録しません:\n{_lines(gone, 'ja')}\nStandby の"
+        f"ために下げた MinSize は自動で元に戻り、必要に応じて Auto Scaling が代わりのインスタンスを起動します。",
+    )
 
 
 def _registered(back: Mapping[str, Taken], partly: Collection[str]) -> Words:
