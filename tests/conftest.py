@@ -17,7 +17,7 @@ from partners import (  # noqa: F401 (hooks of pytest)
 from rotation_stories import Site
 from standby_stories import Batch
 
-from kirikae import aws
+from kirikae import aws, told
 from sandbox.account import Account
 from sandbox.estates import nlb as estate
 from sandbox.frontdoor import ADMINISTRATOR_KEY
@@ -35,6 +35,7 @@ EVENTS = sorted((ROOT / "events").glob("*.json"))
 @pytest.fixture
 def account() -> Iterator[Account]:
     """Return an account; whatever is mailed in it, a command must work where it is pasted."""
+    told._unnoted.clear()  # what this process remembers is of an earlier account
     with Account() as account:
         yield account
         commands = [line for mail in account.mails for line in mail.body.splitlines() if line.startswith("aws ")]

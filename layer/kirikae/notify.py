@@ -66,6 +66,15 @@ def mail(  # the order of the sections is the order in which a woken reader need
     return Mail(subject_line(config.service_name, subject), tuple((head, text) for head, text in sections if text))
 
 
+def again(letter: Mail) -> Mail:
+    """Return the mail with a last section: the run that was about to tell this ended without saying that it did."""
+    repeated = Words(
+        "An earlier run ended while it was sending a mail about this. You may have it already.",
+        "この件のメールを送信中に前回の実行が終了しました。同じ内容のメールが既に届いている場合があります。",
+    )
+    return letter._replace(sections=(*letter.sections, (Words("Perhaps repeated", "重複の可能性"), repeated)))
+
+
 def subject_line(service: str, text: str) -> str:
     """Return an SNS subject: printable ASCII, fewer than 100 characters; one that is cut ends in three dots.
 

@@ -19,8 +19,8 @@ from kirikae import aws, clock, env, events, hold, log, notify, tell
 from kirikae.decision import Change, Decision, Made, Result, plain, unkept
 from kirikae.errors import OtherRunError, UnfinishedError
 from kirikae.notify import Mail, Times, Words
-from kirikae.tell import Tells, Withheld
-from kirikae.told import State
+from kirikae.tell import Tells
+from kirikae.withheld import Withheld, rehearsal
 
 WARM_UP_SECONDS = 2
 _LASTING = {"held": ("Held",), "refused": ("Refused",)}
@@ -85,10 +85,7 @@ def reconcile[C: env.Stack, S, X: Change, D](
     try:
         if verdict.outcome == "changed" and change is not None:
             parts = partial(act, config, seen), partial(mail, config, seen)
-            telling = (
-                (partial(tells.standing, config, seen), partial(tell.owed, config, seen, tells)) if tells else None
-            )
-            report |= _carry_out(config, decision, change, *parts, telling, hint.at, began)
+            report |= _carry_out(config, seen, decision, change, *parts, tells, hint.at, began)
         else:
             report["outcome"] = verdict.outcome
             _tell_of_no_change(config, request, seen, tells, decision, change, verdict)
@@ -132,7 +129,7 @@ def _tell_of_no_change[C: env.Stack, S, X: Change, D](
         if withheld:
             return
     if verdict.outcome == "dry-run" and config.dry_run and request.hint.kind in ("alarm", "wish"):
-        notify.announce(config, tell.rehearsal(config, decision.reason, change))
+        notify.announce(config, rehearsal(config, decision.reason, change))
 
 
 def _gate(
@@ -157,13 +154,14 @@ def _gate(
     return _Verdict("changed")
 
 
-def _carry_out[X: Change, D](
-    config: env.Stack,
+def _carry_out[C: env.Stack, S, X: Change, D](
+    config: C,
+    seen: S,
     decision: Decision[X],
     change: X,
     act: Callable[[X], D],
     mail: Callable[[Result[X, D]], Mail | None],
-    telling: tuple[Callable[[Result[X, D] | None], State | None], Callable[[Decision[X], None], None]] | None,
+    tells: Tells[C, S, X, D] | None,
     caused: datetime | None,
     began: datetime,
 ) -> dict[str, Any]:
@@ -183,16 +181,12 @@ def _carry_out[X: Change, D](
     times = Times(caused, began, clock.now())
     result = Result(change, decision.reason, done, times, forced=decision.change is None)
     made = done if isinstance(done, Made) else Made(change=change, reason=decision.reason)
-    standing, owed = telling or (None, None)
-    state, before = (standing(result), standing(None)) if standing else (None, None)
-    first = tell.made(config, state, before, mail(result), None if made.found or decision.unseen else began)
-    if owed and made.lasts:
-        owed(decision, None)
-    if made.change and decision.counts and first:
-        log.count(decision.counts)
-        if caused:
-            seconds = max(0.0, (times.done - caused).total_seconds())
-            log.metrics.add_metric("EventToSwitched", "Milliseconds", 1000 * seconds)
+    knows = partial(tells.standing, config, seen) if tells else lambda _result: None
+    count = partial(tell.count, decision.counts if made.change else "", tells.counts if tells else {}, times)
+    since = None if made.found or decision.unseen else began
+    tell.made(config, knows(result), knows(None), mail(result), since, count)
+    if tells and made.lasts:
+        tell.owed(config, seen, tells, decision, None)
     if unfinished:
         raise unfinished
     outcome = "changed" if made.change else "unchanged"

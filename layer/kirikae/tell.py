@@ -1,22 +1,21 @@
 """Who tells what: a change is told once, by the run that made it or, if that died, by the next one that finds it."""
 
-import hashlib
-import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from kirikae import clock, env, log, notify, told
-from kirikae.decision import Change, Decision, Result, plain
-from kirikae.notify import Mail, Words
+from kirikae.decision import Change, Decision, Result
+from kirikae.notify import Mail, Times
 from kirikae.told import State
+from kirikae.withheld import Withheld, not_answered
 
 UNANSWERED = "not answered"  # the key of an outage that may not be answered, in what people know
-_LONGEST = 500  # characters of an outage, of the 4,096 that a parameter holds
 # Whoever finds a change that nobody has told gives the run that made it this long to tell it, which it does better.
 _PATIENCE_SECONDS = (1, 2, 3, 4)
+_said: dict[str, str] = {}  # parameter -> the outage that people were told last is not answered, as this process knows
 
 
 @dataclass(frozen=True)
@@ -35,72 +34,132 @@ class Tells[C: env.Stack, S, X: Change, D]:
     counts: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Withheld:
-    """A change that an outage needs and that a hold, DryRun or a refusal forbids."""
-
-    outcome: str  # held, dry-run or refused
-    why: Words
-    about: str  # the outage, so that people are told of the next one, too
-
-    @property
-    def known(self) -> str:
-        """What people know once they were told; of what is too long to be noted, a digest."""
-        short = len(self.about) <= _LONGEST
-        return f"{self.outcome}: {self.about if short else hashlib.sha256(self.about.encode()).hexdigest()}"
-
-
 def made(
-    config: env.Stack, state: State | None, before: State | None, letter: Mail | None, began: datetime | None
-) -> bool:
-    """Tell a change that this run has made; return False if another run made it too and was first to tell it.
+    config: env.Stack,
+    state: State | None,
+    before: State | None,
+    letter: Mail | None,
+    began: datetime | None,
+    count: Callable[[State], None],
+) -> None:
+    """Tell a change that this run has made, and count it; neither if another run made it too and was first to tell it.
 
     before: what stood before the change, to be noted as known where nothing is: with it the next run finds the change
     if this mail fails.  A note that cannot be read is left as it is, for the same reason.
     began: when the run did, None if it has only found the change: then whoever told it, whenever, was first.
+    count: is given what stood before the change or, where nobody can say, what people knew.
     """
     if state is None or letter is None:
+        count(before or {})
         notify.announce(config, letter)
-        return True
+        return
     now, name = clock.now(), config.told_parameter
     since = began - told.STALE_READS if began else told.EVER
     note = told.read(name)
-    if (note or told.Note()).says(state, since):
-        return False
+    known = note or told.Note()
+    if known.known.get(UNANSWERED, "").startswith("refused"):  # what the change leaves is still not answered
+        state = {**state, UNANSWERED: known.known[UNANSWERED]}
+    if known.says(state, since):
+        return
     if note and not told.claim(name, replace(note, known=note.known or before or {}), state, since, now):
-        return False
+        return
+    stood = {**known.known, **(known.telling or {})} if before is None else before
+    count(stood)
     if notify.announce(config, letter):
-        told.close(name, state, clock.now())
-    return True
+        _close(config, known, state, stood)
+
+
+def _close(config: env.Stack, note: told.Note, state: State, stood: State) -> None:
+    """Note that people have been told the state, and since when they know of what stood before, too."""
+    now = clock.now()
+    since = {key: note.since.get(key, note.at) if key in note.known and key in stood else now for key in state}
+    told.close(config.told_parameter, state, now, since=since)
+    _said[config.told_parameter] = state.get(UNANSWERED, "")
+
+
+def count(metric: str, begins: Mapping[str, str], times: Times, stood: State) -> None:
+    """Count a change, at once: the rest of one that was made in parts is none of its own.
+
+    begins: key of what people know -> the metric that counts its beginning.  stood: what was so before the change.
+    """
+    if not metric or any(begins[key] == metric for key in begins.keys() & stood.keys()):
+        return
+    log.count(metric)
+    if times.caused:
+        seconds = max(0.0, (times.done - times.caused).total_seconds())
+        log.metrics.add_metric("EventToSwitched", "Milliseconds", 1000 * seconds)
+    log.flush()
 
 
 def owed[C: env.Stack, S, X: Change, D](
     config: C, seen: S, tells: Tells[C, S, X, D], decision: Decision[X], withheld: Withheld | None
 ) -> None:
     """Tell what this run finds and people do not know: a change that nobody told, an outage that is not answered."""
-    now, name = clock.now(), config.told_parameter
+    name = config.told_parameter
     note = told.read(name)
-    if note is None or (note.telling is not None and not note.unheard_of(now)):
+    if note is None:
+        _tell_unread(config, decision, withheld)
+        return
+    if note.telling is not None and not note.unheard_of(clock.now()):
         return
     state = _state(config, seen, tells, note, withheld)
     if dict(note.known) == state and note.telling is None:
-        return
+        told.note_again(name)
+        _said[name] = state.get(UNANSWERED, "")
+    elif not _just_told(note, state, name):
+        _tell(config, note, state, tells, _letters(config, seen, tells, decision, note, state, withheld))
+
+
+def _tell_unread(config: env.Stack, decision: Decision[Any], withheld: Withheld | None) -> None:
+    """Tell an outage that is not answered while nobody can read what people know: once by this process."""
+    name, about = config.told_parameter, withheld.known if withheld else ""
+    if not withheld or about == _said.get(name) or notify.announce(config, not_answered(config, decision, withheld)):
+        _said[name] = about
+
+
+def _just_told(note: told.Note, state: State, name: str) -> bool:
+    """Tell whether another run may just have told this: who looks so soon after it may be shown what was before."""
+    if note.telling is not None or _without(note.known) == _without(state):
+        return False
+    return note.younger(told.STALE_READS, clock.now()) or not _still_untold(name, note)
+
+
+def _letters[C: env.Stack, S, X: Change, D](
+    config: C,
+    seen: S,
+    tells: Tells[C, S, X, D],
+    decision: Decision[X],
+    note: told.Note,
+    state: State,
+    withheld: Withheld | None,
+) -> list[Mail]:
+    """Return the mails about what people do not know, which say so if an earlier run may have sent them."""
     letters = []
     if _without(note.known) != _without(state):
-        # Who looks so soon after another one told something may have been shown the world before that.
-        if note.telling is None and (note.younger(told.STALE_READS, now) or not _still_untold(name, note)):
-            return
         letters.append(tells.found(config, seen, _without(note.known)))
     if withheld and note.known.get(UNANSWERED) not in (withheld.known, withheld.outcome):  # as versions before noted it
-        letters.append(_unanswered(config, decision, withheld))
-    due = [again(letter) if note.telling is not None else letter for letter in letters if letter]
-    if due and not told.claim(name, note, state, now - told.STALE_READS, clock.now()):
+        letters.append(not_answered(config, decision, withheld))
+    return [notify.again(letter) if note.telling is not None else letter for letter in letters if letter]
+
+
+def _tell(
+    config: env.Stack, note: told.Note, state: State, tells: Tells[Any, Any, Any, Any], letters: Sequence[Mail]
+) -> None:
+    """Send the mails, unless another run was first to tell the state, and count what it begins with, if it is noted.
+
+    While nothing can be noted, one function of a capability tells what it finds: another does not know what that said.
+    """
+    name, now = config.told_parameter, clock.now()
+    claimed = told.claim(name, note, state, now - told.STALE_READS, now) if letters else note
+    if not claimed or not (claimed.noted or tells.outages):
         return
-    sent = [notify.announce(config, letter) for letter in due]  # each is tried, whatever becomes of the others
-    if all(sent):
-        for begun in tells.counts.keys() & (state.keys() - note.known.keys()):
+    if claimed.noted:
+        for begun in tells.counts.keys() & (state.keys() - note.known.keys() - (note.telling or {}).keys()):
             log.count(tells.counts[begun])
-        told.close(name, state, clock.now())
+        log.flush()
+    sent = [notify.announce(config, letter) for letter in letters]  # each is tried, whatever becomes of the others
+    if all(sent):
+        _close(config, note, state, note.known)
 
 
 def _state[C: env.Stack, S, X: Change, D](
@@ -119,7 +178,7 @@ def _state[C: env.Stack, S, X: Change, D](
 def unanswered(config: env.Stack) -> bool:
     """Tell whether people were told last that there is an outage that may not be answered."""
     note = told.read(config.told_parameter)
-    return note is not None and UNANSWERED in {**note.known, **(note.telling or {})}
+    return UNANSWERED in {**note.known, **(note.telling or {})} if note else bool(_said.get(config.told_parameter))
 
 
 def _without(state: State) -> dict[str, str]:
@@ -134,57 +193,3 @@ def _still_untold(name: str, note: told.Note) -> bool:
         if later is None or later.version != note.version:
             return False
     return True
-
-
-def again(letter: Mail) -> Mail:
-    """Return the mail with a last section: the run that was about to tell this ended without saying that it did."""
-    repeated = Words(
-        "An earlier run ended while it was sending a mail about this. You may have it already.",
-        "この件のメールを送信中に前回の実行が終了しました。同じ内容のメールが既に届いている場合があります。",
-    )
-    return letter._replace(sections=(*letter.sections, (Words("Perhaps repeated", "重複の可能性"), repeated)))
-
-
-def _unanswered(config: env.Stack, decision: Decision[Any], withheld: Withheld) -> Mail:
-    """Return the mail about a due change that is withheld, and how to let it happen."""
-    happened = Words(
-        "Nothing was changed. This was due and may not be done now.",
-        "何も変更していません。次の変更が必要な状態ですが、現在は実行できません。",
-    )
-    if decision.change:
-        text = json.dumps(plain(decision.change))
-        happened = Words(f"{happened.en} Would be done: {text}", f"{happened.ja} 実行されるはずの変更: {text}")
-    why = notify.lines([decision.reason, withheld.why]) if withheld.why.en else decision.reason
-    lift = {
-        "held": notify.with_commands(
-            Words("To end the hold now:", "保留を今すぐ解除するには:"),
-            [
-                notify.aws_command(
-                    config,
-                    "ssm put-parameter",
-                    f"--type String --overwrite --name {config.hold_parameter} --value off",
-                )
-            ],
-        ),
-        "dry-run": Words(
-            "The stack's parameter DryRun is true: set it to false to let kirikae act.",
-            "スタックのパラメーター DryRun が true です。kirikae に実行させるには false に変更してください。",
-        ),
-    }
-    return notify.mail(
-        config,
-        f"NOT answered ({withheld.outcome}): a change is due",
-        happened=happened,
-        why=why,
-        check=lift.get(withheld.outcome),
-    )
-
-
-def rehearsal(config: env.Stack, reason: Words, change: Change | None) -> Mail:
-    """Return the mail about what would be done; only alarms and wishes bring this mail, not every tick."""
-    text = json.dumps(plain(change))
-    would = Words(
-        f"DryRun is true, so nothing was written. Would be done: {text}",
-        f"DryRun が true のため、何も変更していません。実行される予定だった変更: {text}",
-    )
-    return notify.mail(config, "dry run: a change is due", happened=would, why=reason)

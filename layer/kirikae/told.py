@@ -3,20 +3,20 @@
 A change that was made and not told is owed: whoever finds that the world is not as people were told tells them, once.
 The parameter holds {"known": {...}, "telling": {...}, "at": "..."}: what people know, in plain words that a capability
 chooses ({} while all is at rest; no parameter means the same), and, from before a mail until after it, what it says and
-which run is about to send it.
+which run is about to send it.  What was told and cannot be noted, this process remembers until it can.
 """
 
 import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeIs
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from kirikae import aws, ssm
+from kirikae import aws, clock, ssm
 from kirikae.clock import iso, moment
 from kirikae.log import logger
 
@@ -29,6 +29,11 @@ UNHEARD_OF = timedelta(seconds=60)
 STALE_READS = timedelta(seconds=10)
 EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
+# Parameter -> what this process has told and could not note, and when it looked last: what it has not looked at for
+# longer than its ticks are apart, others may have seen end and begin again.
+_unnoted: dict[str, tuple["Note", datetime]] = {}
+_UNSEEN = timedelta(minutes=15)
+
 
 @dataclass(frozen=True)
 class Note:
@@ -39,6 +44,8 @@ class Note:
     telling: State | None = None
     at: datetime = EVER
     by: str = ""
+    since: Mapping[str, datetime] = field(default_factory=dict)  # key of `known` -> when people were told of it first
+    noted: bool = True  # not so: what a run is about to tell could not be written beside it
 
     def says(self, state: State, since: datetime) -> bool:
         """Tell whether people have been told, or are being told, this state not before `since`."""
@@ -63,22 +70,39 @@ def read(name: str) -> Note | None:
         text, version = found["Value"], found["Version"]
     except (ClientError, BotoCoreError) as error:
         if isinstance(error, ClientError) and error.response["Error"]["Code"] == "ParameterNotFound":
-            return Note()
+            return _with_unnoted(name, Note())
         logger.warning("what people were told cannot be read", parameter=name, problem=str(error))
         return None
     try:
-        return _note(version, json.loads(text))
+        note = _note(version, json.loads(text))
     except (ValueError, KeyError, TypeError, AttributeError) as error:  # written by hand: as if there were none
         logger.warning("what people were told cannot be understood", parameter=name, problem=str(error))
-        return Note(version)
+        note = Note(version)
+    return _with_unnoted(name, note)
+
+
+def _with_unnoted(name: str, note: Note) -> Note:
+    """Return the note with what this process has told since and could not note."""
+    if name in _unnoted:
+        later, looked = _unnoted.pop(name)
+        if note.at <= later.at and note.telling in (None, later.known) and clock.now() - looked < _UNSEEN:
+            _unnoted[name] = later, clock.now()
+            return replace(later, version=note.version)
+    return note
+
+
+def note_again(name: str) -> None:
+    """Try once more to note what this process has told and could not note."""
+    if name in _unnoted:
+        _close(name, _unnoted[name][0])
 
 
 def _note(version: int, value: dict[str, Any]) -> Note:
-    known, telling = value["known"], value.get("telling")
+    known, telling, since = value["known"], value.get("telling"), value.get("since", {})
     at = moment(value["at"])
     if not _words(known) or not (telling is None or _words(telling)):
         raise TypeError(f"{value!r} is not what kirikae writes")
-    return Note(version, known, telling, at, str(value.get("by", "")))
+    return Note(version, known, telling, at, str(value.get("by", "")), {key: moment(since[key]) for key in since})
 
 
 def _words(state: object) -> TypeIs[dict[str, str]]:
@@ -90,17 +114,17 @@ def claim(name: str, note: Note, state: State, since: datetime, now: datetime) -
 
     Versions decide: Systems Manager counts every write, so the run whose write follows the note that it has read is
     the first.  A later one looks at what its write replaced.  A claim that cannot be written counts as the first: a
-    change is rather told twice than never.
+    change is rather told twice than never; the note that is returned then is not `noted`.
     https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html
     """
     by = os.urandom(4).hex()
     try:
-        text = _text(Note(note.version, note.known, state, now, by))
+        text = _text(replace(note, telling=state, at=now, by=by))
         last = ssm.replaced(name, text, note.version, ssm.put(name, text))
         before = read(f"{name}:{last}") if last > note.version else None
     except (ClientError, BotoCoreError) as error:
         logger.warning("what people are about to be told cannot be noted", parameter=name, problem=str(error))
-        return note
+        return replace(note, noted=False)
     if before is None:
         return note
     if not before.says(state, since):
@@ -110,19 +134,34 @@ def claim(name: str, note: Note, state: State, since: datetime, now: datetime) -
     return None
 
 
-def close(name: str, state: State, now: datetime, owed: Note | None = None) -> int:
-    """Write that people have been told the state; if this fails, they are told once more when nobody is heard of.
+def close(
+    name: str, state: State, now: datetime, owed: Note | None = None, since: Mapping[str, datetime] | None = None
+) -> int:
+    """Write that people have been told the state; if this fails, only this process knows that they have.
 
-    owed: what another run was about to tell, and has not said that it did: this stays so.  Return the version, or 0.
+    owed: what another run was about to tell, and has not said that it did: this stays so.
+    since: key -> when people were told of it first.  Return the version, or 0.
     """
+    note = Note(0, state, None, now, since=since or {})
+    if owed:
+        note = replace(note, telling=owed.telling, at=owed.at, by=owed.by)
     for pause in (1, 3, 0):  # after the attempts of the SDK: the mail has left, so there is time
-        try:
-            note = Note(0, state, owed.telling, owed.at, owed.by) if owed else Note(0, state, None, now)
-            return ssm.put(name, _text(note))
-        except (ClientError, BotoCoreError) as error:
-            logger.warning("that people were told cannot be noted", parameter=name, problem=str(error))
-            time.sleep(pause)
+        if version := _close(name, note):
+            return version
+        time.sleep(pause)
+    _unnoted[name] = note, now
     return 0
+
+
+def _close(name: str, note: Note) -> int:
+    """Write the note; return the version, or 0."""
+    try:
+        version = ssm.put(name, _text(note))
+    except (ClientError, BotoCoreError) as error:
+        logger.warning("that people were told cannot be noted", parameter=name, problem=str(error))
+        return 0
+    _unnoted.pop(name, None)
+    return version
 
 
 def _text(note: Note) -> str:
@@ -132,4 +171,6 @@ def _text(note: Note) -> str:
         del value["telling"]
     else:
         value["by"] = note.by
+    if note.since:
+        value["since"] = {key: iso(at) for key, at in note.since.items()}
     return json.dumps(value, ensure_ascii=False)

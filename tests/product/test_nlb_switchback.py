@@ -440,6 +440,78 @@ def test_without_auto_switchback_it_says_once_that_the_primary_is_ready_and_wait
     assert (forced["outcome"], shop.serves) == ("changed", ["primary"])
 
 
+def test_a_mail_that_leaves_late_is_no_second_switch(new_shop: Any) -> None:
+    shop = new_shop(MaxSwitchesPerHour="2").deployed()
+    shop.minutes(5)
+    of_kirikae = {"when": lambda params: "kirikae" in params.get("Subject", "")}
+    shop.account.faults.add("sns", "Publish", "InternalError", status=500, **of_kirikae)
+    shop.stops()
+    shop.minutes(4)
+    shop.account.faults.clear()
+    shop.minutes(3)
+    assert [subject for subject in shop.subjects if "sorry page ON" in subject]
+    shop.service.start()
+    shop.minutes(10)
+    assert shop.serves == ["primary"]
+
+
+def test_a_mail_that_left_and_could_not_be_noted_is_no_second_switch(new_shop: Any) -> None:
+    shop = new_shop(MaxSwitchesPerHour="2").deployed()
+    shop.minutes(5)
+    told = {"when": lambda params: "telling" not in params["Value"]}
+    shop.account.faults.add("ssm", "PutParameter", "InternalServerError", status=500, **told)
+    shop.stops()
+    shop.minutes(3)
+    shop.account.faults.clear()
+    shop.minutes(3)
+    shop.service.start()
+    shop.minutes(10)
+    assert shop.serves == ["primary"]
+
+
+def test_a_switch_whose_run_dies_before_its_mail_is_counted(new_shop: Any) -> None:
+    shop = new_shop(MaxSwitchesPerHour="1").deployed()
+    shop.minutes(5)
+    shop.account.faults.add("sns", "Publish", None, role="NlbSorrySwitchover", times=1, kills=True)
+    shop.stops()
+    shop.minutes(3)
+    assert shop.alarm_mails("nlb-flapping")
+
+
+def test_a_switch_in_two_parts_is_one_switch(new_shop: Any) -> None:
+    shop = new_shop(ports=(443, 8443), MaxSwitchesPerHour="2").deployed()
+    shop.minutes(5)
+    first = shop.service.listener_arns[0]
+    shop.account.faults.add("elbv2", "ModifyListener", "Throttling", when=lambda p: p["ListenerArn"] == first)
+    shop.stops()
+    shop.minutes(2)
+    assert shop.serves == ["primary", "sorry"]
+    shop.account.faults.clear()
+    shop.minutes(2)
+    assert shop.serves == ["sorry", "sorry"]
+    shop.comes_back()
+    shop.minutes(5)
+    assert shop.serves == ["primary", "primary"]
+
+
+def test_the_rest_of_a_way_back_does_not_wait_for_recovery_minutes_again(new_shop: Any) -> None:
+    shop = new_shop(ports=(443, 8443), RecoveryMinutes="15").deployed()
+    shop.minutes(20)
+    shop.stops()
+    first = shop.service.listener_arns[0]
+    only = {"when": lambda params: params["ListenerArn"] == first}
+    shop.account.faults.add("elbv2", "ModifyListener", "Throttling", times=3, role="Switchback", **only)
+    shop.minutes(1)
+    shop.service.start()
+    for _ in range(50):
+        shop.minutes(0.5)
+        if "primary" in shop.serves:
+            break
+    assert "primary" in shop.serves
+    shop.minutes(3)
+    assert shop.serves == ["primary", "primary"]
+
+
 def test_a_flapping_primary_ends_on_the_sorry_page(new_shop: Any) -> None:
     shop = new_shop(MaxSwitchesPerHour="2", RecoveryMinutes="1").deployed()
     shop.minutes(5)

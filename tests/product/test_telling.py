@@ -509,3 +509,70 @@ def test_a_move_is_told_though_systems_manager_hangs(account: Account, build: Pa
     account.faults.clear()
     pair.passes(10)
     assert pair.sides == {1}
+
+
+# Systems Manager takes no writes, or cannot be read: what nobody can note is told, and not at every tick.
+
+NO_WRITES = ["ThrottlingException", "ParameterLimitExceeded", "AccessDeniedException"]
+
+
+@pytest.mark.parametrize("code", NO_WRITES)
+def test_without_notes_an_outage_is_one_switch_and_few_mails(code: str, account: Account, build: Path) -> None:
+    shop = _shop(account, build, MaxSwitchesPerHour="2")
+    account.faults.add("ssm", "PutParameter", code, status=400)
+    shop.stops()
+    shop.minutes(12)
+    assert 1 <= len(shop.subjects) <= 2
+    shop.comes_back()
+    assert shop.serves == ["primary"]
+    assert subjects(account, "sorry page OFF")
+    assert len(shop.subjects) <= 3
+    account.faults.clear()
+    shop.minutes(10)
+    assert len(shop.subjects) <= 3
+    assert not shop.alarm_mails("nlb-flapping")
+
+
+@pytest.mark.parametrize("operations", [["PutParameter"], ["GetParameter"], ["PutParameter", "GetParameter"]])
+def test_without_notes_each_outage_that_is_not_answered_is_told_once(
+    operations: list[str], account: Account, build: Path
+) -> None:
+    shop = _shop(account, build, DryRun="true")
+    for operation in operations:
+        account.faults.add("ssm", operation, "InternalServerError", status=500, when=lambda p: "/told/" in p["Name"])
+    for number in (1, 2):
+        shop.stops()
+        assert subjects(account, "NOT answered (dry-run)")[number - 1 :], "at once"
+        shop.minutes(10)
+        assert len(subjects(account, "NOT answered")) == number
+        shop.comes_back()
+    account.faults.clear()
+    shop.minutes(5)
+    assert len(shop.subjects) == 2
+
+
+def test_without_notes_a_held_outage_is_told_once(account: Account, build: Path) -> None:
+    shop = _shop(account, build)
+    shop.held(60)
+    account.faults.add("ssm", "PutParameter", "ThrottlingException", status=400)
+    shop.stops()
+    shop.minutes(10)
+    assert shop.subjects == ["NOT answered (held): a change is due"]
+
+
+def test_without_notes_a_holder_that_hangs_is_told_once(account: Account, build: Path) -> None:
+    pair = _pair_that_stays(account, build)
+    account.faults.add("ssm", "PutParameter", "AccessDeniedException")
+    for number in (1, 2, 3):  # hangs, recovers, hangs again
+        (account.ec2.impaired.discard if number == 2 else account.ec2.impaired.add)(pair.service.instance_ids[0])
+        pair.passes(10)
+        assert len(pair.mails) == number
+
+
+def test_a_mail_that_fails_while_nothing_can_be_noted_is_sent_when_it_can(account: Account, build: Path) -> None:
+    pair = _pair_that_stays(account, build)
+    account.faults.add("ssm", "PutParameter", "AccessDeniedException")
+    account.faults.add("sns", "Publish", "InternalError", status=500, times=9, role="SecondaryIp")
+    _holder_hangs(pair)
+    pair.passes(5)
+    assert len(pair.mails) == 1

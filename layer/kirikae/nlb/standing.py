@@ -50,7 +50,7 @@ def known_seconds(told_parameter: str) -> float | None:
     note = patience.until(lambda: told.read(told_parameter), lambda shown: shown is not None and _on(shown))
     if note is None or not _on(note):
         return None
-    seconds = (clock.now() - note.at).total_seconds()
+    seconds = (clock.now() - note.since.get(SORRY_PAGE, note.at)).total_seconds()
     return max(0.0, seconds) if seconds > -told.STALE_READS.total_seconds() else None  # else somebody else wrote it
 
 

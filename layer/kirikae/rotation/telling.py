@@ -7,7 +7,7 @@ again what it has told.  A mail that did not leave is owed, and the next tick se
 from collections.abc import Sequence
 from dataclasses import replace
 
-from kirikae import clock, notify, patience, tell, told
+from kirikae import clock, notify, patience, told
 from kirikae.notify import Mail, Words
 from kirikae.rotation.world import Config
 
@@ -31,7 +31,7 @@ def once(config: Config, kind: str, about: str, letter: Mail) -> None:
     if replaced := told.claim(name, note, state, now - told.STALE_READS, now):
         due |= _due(replaced, kind, text)
         others = replace(replaced, telling={**state, **due}) if due else None
-        _send(config, tell.again(letter) if begun else letter, {**replaced.known, kind: text}, others)
+        _send(config, notify.again(letter) if begun else letter, {**replaced.known, kind: text}, others)
 
 
 def knows(config: Config, kind: str, about: str) -> bool:
@@ -49,7 +49,7 @@ def owed(config: Config) -> None:
     texts = [text for kind, text in note.telling.items() if note.known.get(kind) != text]
     if told.claim(name, note, note.telling, now - told.STALE_READS, now):
         state = {kind: text for kind, text in note.telling.items() if not kind.endswith(_BEFORE)}
-        _send(config, tell.again(_unsent(config, texts)), state)
+        _send(config, notify.again(_unsent(config, texts)), state)
 
 
 def _due(note: told.Note, kind: str, text: str) -> dict[str, str]:
