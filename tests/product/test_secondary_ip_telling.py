@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from pair_tools import Deployed
 
+from kirikae.pair.world import to_tell, told_of
 from sandbox.account import Account
 
 CIDR = "192.168.99.1/32"
@@ -93,3 +94,48 @@ def test_the_undo_of_an_address_that_was_nowhere_says_so(account: Account, build
     account.client("ec2").unassign_private_ip_addresses(**given)
     ready(world)
     assert "is gone" not in world.mails[0].body
+
+
+def test_a_stranger_who_was_told_of_is_not_told_again_after_a_move(account: Account, build: Path) -> None:
+    world = ready(Deployed(account, build, ipv4=("10.0.0.50", "10.0.0.51")))
+    stranger = world.service.stranger("instance")
+    world.service.take("10.0.0.50", stranger)
+    world.passes(5)
+    world.stops(0)
+    world.passes(5)
+    assert world.where["10.0.0.51"] == 1
+    assert sum("NOT answered" in mail.subject for mail in world.mails) == 1
+    for place in (world.service.interface_ids[1], stranger):  # it is given back, and taken again: that is news
+        world.service.take("10.0.0.50", place)
+        world.passes(5)
+    assert sum("NOT answered" in mail.subject for mail in world.mails) == 2
+
+
+@pytest.mark.parametrize("many", [5, 3], ids="{} networks of ten on the second".format)
+def test_many_routes_on_both_sides_are_no_mail_a_minute(many: int, account: Account, build: Path) -> None:
+    world = Deployed(account, build, ipv4=(), overlay=TEN, tables=20, zones=2)
+    for table in world.service.table_ids:
+        for network in TEN[:many]:
+            world.service.take(f"{table} {network}", world.service.interface_ids[1])
+    ready(world)
+    assert world.mails == []
+    account.ec2.impaired.add(world.service.instance_ids[0])
+    world.passes(10)
+    assert len(world.mails) == 1
+    first, second = world.service.interface_ids
+    moved = [f"{table} {TEN[0]}" for table in world.service.table_ids]
+    for route in moved:
+        world.service.take(route, first)  # by somebody else
+    world.passes(5)
+    assert len(world.mails) == 2
+    lines = [line.strip() for line in world.mails[1].body.splitlines() if " -> " in line]
+    assert sorted(lines) == sorted(f"{route}: {second} -> {first}" for route in moved)
+
+
+def test_where_hundreds_are_is_noted_and_read_again() -> None:
+    here = {f"rtb-{table:017} {network}": f"eni-{table % 3}" for table in range(30) for network in TEN}
+    noted = to_tell(here)
+    assert len(json.dumps(noted)) < 1500
+    assert told_of(noted, here) == here
+    assert told_of(noted, [*here, "10.0.0.50"]) == {}, "another list: nobody knows"
+    assert told_of({"eni-0": "list 0: nonsense"}, here) == {"list": "eni-0", "0:": "eni-0", "nonsense": "eni-0"}

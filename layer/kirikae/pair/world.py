@@ -1,5 +1,7 @@
 """The address pair as values: settings, what is seen of the world, and the move."""
 
+import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
@@ -86,18 +88,43 @@ class Move(Change):
 
 
 def to_tell(here: Mapping[str, str]) -> dict[str, str]:
-    """Return in words where everything is, interface -> names: what people are told, as it is noted."""
+    """Return in words where everything is, interface -> names: what people are told, as it is noted.
+
+    Of hundreds the largest group is the rest, and each that is too long besides is noted by its places in the list.
+    """
     found = dict[str, list[str]]()
     for name, place in here.items():
         found.setdefault(place or NOWHERE, []).append(name.replace(" ", "_"))
     said = {place: " ".join(sorted(names)) for place, names in found.items()}
-    if len("".join(said.values())) > _LONG:
-        said[max(said, key=lambda place: len(said[place]))] = REST
+    for place in sorted(said, key=lambda place: -len(said[place])):
+        if len("".join(said.values())) > _LONG:
+            said[place] = _places(here, place) if REST in said.values() else REST
     return said
+
+
+def _places(here: Mapping[str, str], place: str) -> str:
+    """Return which of the names, in their order, are at a place: a bit for each of the list that has this mark."""
+    bits = sum(1 << number for number, name in enumerate(sorted(here)) if (here[name] or NOWHERE) == place)
+    return f"list {_mark(here)}: {bits:x}"
+
+
+def _mark(names: Iterable[str]) -> str:
+    return hashlib.sha256(" ".join(sorted(names)).encode()).hexdigest()[:16]
+
+
+def _at(noted: str, declared: Iterable[str]) -> list[str] | None:
+    """Return the names that are noted; None for places in another list, as before the parameters were changed."""
+    names = sorted(declared)
+    if not (found := re.fullmatch("list ([0-9a-f]+): ([0-9a-f]+)", noted)):
+        return [name.replace("_", " ") for name in noted.split()]
+    bits = int(found[2], 16)
+    return [name for number, name in enumerate(names) if bits >> number & 1] if found[1] == _mark(names) else None
 
 
 def told_of(known: Mapping[str, str], declared: Iterable[str]) -> dict[str, str]:
     """Return where everything was when people were told last, name -> interface, nothing where it was nowhere."""
     places = {key: "" if key == NOWHERE else key for key in known if key not in (IMPAIRED, REFUSED)}
-    named = {name.replace("_", " "): places[key] for key in places if known[key] != REST for name in known[key].split()}
-    return {name: places[key] for key in places if known[key] == REST for name in declared} | named
+    lists = {key: _at(known[key], declared) for key in places if known[key] != REST}
+    named = {name: places[key] for key, names in lists.items() for name in names or ()}
+    rest = [key for key in places if known[key] == REST and None not in lists.values()]
+    return {name: places[key] for key in rest for name in declared} | named
