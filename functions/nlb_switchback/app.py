@@ -12,7 +12,7 @@ from kirikae import alarms, checks, ec2, elb, env, listeners, reconcile
 from kirikae.decision import Decision, Result
 from kirikae.events import Hint
 from kirikae.log import logger
-from kirikae.nlb import servers
+from kirikae.nlb import left, servers
 from kirikae.nlb.look import due, later, look
 from kirikae.nlb.mail import to_primary
 from kirikae.nlb.parameters import gone, hands_off
@@ -144,7 +144,7 @@ def act(config: Config, seen: Observed, change: Switch) -> Done:
 
 def mail(config: Config, seen: Observed, result: Result[Switch, Done]) -> Mail:
     """Return the mail of a switch back."""
-    return to_primary(config, seen.switches, why(config, seen), result)
+    return to_primary(config, seen.switches, why(config, seen), result, left.behind(config))
 
 
 TELLS: Tells[Config, Observed, Switch, Done] = Tells(standing, found, counts=COUNTS)

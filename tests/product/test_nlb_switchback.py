@@ -440,6 +440,29 @@ def test_without_auto_switchback_it_says_once_that_the_primary_is_ready_and_wait
     assert (forced["outcome"], shop.serves) == ("changed", ["primary"])
 
 
+@pytest.mark.parametrize("mode", ["weighted", "replace"])
+@pytest.mark.parametrize("fit", [False, True], ids=["before the primary is back", "at the moment of the way back"])
+def test_a_listener_that_leaves_the_list_on_the_sorry_page_is_told(new_shop: Any, mode: str, fit: bool) -> None:
+    shop = new_shop(ports=(80, 443), SwitchMode=mode).deployed()
+    shop.minutes(5)
+    shop.stops()
+    shop.minutes(2)
+    shop.held(60)
+    shop.service.start()
+    shop.minutes(12 if fit else 0)
+    kept, dropped = shop.service.listener_arns
+    shop.hold("off")
+    shop.deployed_again(NlbListenerArns=kept)
+    shop.minutes(30)
+    assert shop.serves == ["primary", "sorry"]
+    mails = [mail for mail in shop.mails if dropped in mail.body and "sorry page ON" not in mail.subject]
+    assert len(mails) == 1 or (fit and len(mails) == 2), "both functions may come to it at the same moment"
+    [command] = [line for line in mails[0].body.splitlines() if dropped in line and line.startswith("aws ")]
+    [_, action, _] = command.split("'")
+    shop.account.client("elbv2").modify_listener(ListenerArn=dropped, DefaultActions=json.loads(action))
+    assert shop.serves == ["primary", "primary"]
+
+
 def test_a_mail_that_leaves_late_is_no_second_switch(new_shop: Any) -> None:
     shop = new_shop(MaxSwitchesPerHour="2").deployed()
     shop.minutes(5)

@@ -458,3 +458,18 @@ def test_a_failure_of_any_name_that_a_person_sends_is_an_answer(site: Site, erro
     assert (told(site, "your turn"), execution.error) == (1, "Failed")
     assert "no such version" in site.mails[-1].body
     assert site.health() == dict.fromkeys(site.ids, "healthy")
+
+
+def test_what_people_were_told_is_not_forgotten_while_it_cannot_be_read(site: Site) -> None:
+    execution = site.begins({"instance_ids": [site.ids[0]]})
+    site.until(lambda: told(site, "begins") == 1)
+    before = json.loads(site.account.client("ssm").get_parameter(Name=NOTE)["Parameter"]["Value"])["known"]
+    fails(site, "GetParameter", "refused", lambda: True, times=None)
+    site.until(lambda: execution.status != "RUNNING")
+    site.account.advance(360)
+    site.account.faults.clear()
+    site.account.advance(360)
+    after = json.loads(site.account.client("ssm").get_parameter(Name=NOTE)["Parameter"]["Value"])["known"]
+    assert before.items() <= after.items()
+    assert 1 <= told(site, "rotation finished, 1 of 1 targets") <= 2
+    assert told(site, "begins") == 1

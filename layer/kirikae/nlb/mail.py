@@ -1,7 +1,7 @@
 """The mails of the NLB switch."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from kirikae import hold, listeners, notify
@@ -54,13 +54,15 @@ def to_sorry(
     )
 
 
-def to_primary(config: Config, seen: Switches, why: Words, result: Result[Switch, Done]) -> Mail:
-    """Return the mail of a switch back, for this evidence."""
+def to_primary(
+    config: Config, seen: Switches, why: Words, result: Result[Switch, Done], behind: Iterable[Words] = ()
+) -> Mail:
+    """Return the mail of a switch back, for this evidence; `behind` is what is said of listeners that stay behind."""
     by_hand = Words("; forced by hand", "。手動で強制的に切り戻しました") if result.forced else Words("")
     return notify.mail(
         config,
         f"sorry page OFF{_part(config, seen, result)}, back on the primary",
-        happened=_switched(config, seen, result.change, result.done, {}),
+        happened=notify.lines([_switched(config, seen, result.change, result.done, {}), *behind]),
         why=Words(f"{why.en}{by_hand.en}", f"{why.ja}{by_hand.ja}"),
         since=notify.since(result.times),
         check=Words("The site itself, from outside.", "外部からサイトの表示を確認してください。"),

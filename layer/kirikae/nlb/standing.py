@@ -4,6 +4,7 @@ from typing import Any, Protocol
 
 from kirikae import clock, notify, patience, told
 from kirikae.decision import Result
+from kirikae.nlb import left
 from kirikae.nlb.mail import REPLACED, probed, refused, replace_mode
 from kirikae.nlb.parameters import hands_off
 from kirikae.nlb.world import Config, Done, Switch, Switches, serving
@@ -23,7 +24,7 @@ class Seen(Protocol):
 
 
 def standing(config: Config, seen: Seen, result: Result[Any, Done] | None) -> State | None:
-    """Return whether the sorry page is on, and whether AWS refused weighted switching: at rest, neither.
+    """Return whether the sorry page is on and where, and whether AWS refused weighted switching: at rest, neither.
 
     After a switch of some listeners only, for how many it is on, so that the rest is told when it is made.  None while
     listeners differ and nobody tells a switch, or are not ours to judge, or nobody knows what AWS takes.
@@ -35,9 +36,9 @@ def standing(config: Config, seen: Seen, result: Result[Any, Done] | None) -> St
         sides |= dict.fromkeys(result.done.made, result.change.to)
     elif len(set(sides.values())) != 1 or None in sides.values():
         return None
-    mode, away = result.done.mode if result else seen.switches.mode, [*sides.values()].count("sorry")
-    page = "on" if away == len(sides) else f"on for {away} of {len(sides)} listeners"
-    on = {SORRY_PAGE: page} if away else dict[str, str]()
+    mode, away = result.done.mode if result else seen.switches.mode, [arn for arn in sides if sides[arn] == "sorry"]
+    page = "on" if len(away) == len(sides) else f"on for {len(away)} of {len(sides)} listeners"
+    on = {SORRY_PAGE: page, left.AWAY: " ".join(away)} if away else dict[str, str]()
     return on if mode == config.switch_mode else on | {WEIGHTED: "refused"}
 
 
@@ -72,9 +73,12 @@ def adopted(config: Config, seen: Seen, result: Result[Any, Done]) -> Mail | Non
 
 def found(config: Config, seen: Seen, known: State) -> Mail | None:
     """Return the mail about a sorry page that is on, or off, or a refusal of AWS, of which nobody was told."""
-    now = standing(config, seen, None) or {}
+    now, behind = standing(config, seen, None) or {}, left.said_of(config, known)
+    refused_now = WEIGHTED in now and WEIGHTED not in known
     if known.get(SORRY_PAGE) == now.get(SORRY_PAGE):
-        return replace_mode(config, Words("", "")) if WEIGHTED in now else None
+        if behind:
+            return left.mail(config, [*behind, REPLACED] if refused_now else behind)
+        return replace_mode(config, Words("", "")) if refused_now else None
     is_on = SORRY_PAGE in now
     ports = ", ".join(f"{each.protocol}:{each.port} {each.arn}" for each in seen.switches.listeners)
     said = (
@@ -82,8 +86,8 @@ def found(config: Config, seen: Seen, known: State) -> Mail | None:
         if is_on
         else Words("the listeners forward to the primary again", "リスナーは再びプライマリに転送しています")
     )
-    lines = [Words(f"Found: {said.en}: {ports}.", f"確認した状態: {said.ja}: {ports}"), *probed(config)]
-    if WEIGHTED in now and WEIGHTED not in known:
+    lines = [Words(f"Found: {said.en}: {ports}.", f"確認した状態: {said.ja}: {ports}"), *behind, *probed(config)]
+    if refused_now:
         lines.append(REPLACED)
     return notify.mail(
         config,

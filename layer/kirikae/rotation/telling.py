@@ -14,17 +14,24 @@ from kirikae.rotation.world import Config
 _MOST_CHARACTERS = 350  # of what a mail was about: ten of them have to fit into a parameter of 4 KB
 _BEFORE = ", before"  # ends the kind of a mail that is owed, while a later one of its kind is told
 
+# (parameter, kind) -> what this process has told while the note could not be read: the next tick is not to repeat it.
+_unread: dict[tuple[str, str], str] = {}
+
 
 def once(config: Config, kind: str, about: str, letter: Mail) -> None:
     """Send the mail, unless an earlier run has sent it; about: what no other mail of its kind is about."""
     name, now, text = config.told_parameter, clock.now(), f"{letter.subject}: {about}"[:_MOST_CHARACTERS]
-    note = told.read(name) or told.Note()
-    if note.telling is None and note.known.get(kind) == text:
+    note = _read(name)
+    if _unread.get((name, kind)) == text or (note and note.telling is None and note.known.get(kind) == text):
         return
-    begun = note.telling is not None and note.telling.get(kind) == text
-    if note.unheard_of(now) and not begun:  # what another mail was to say must not be forgotten for this one
+    begun = note is not None and note.telling is not None and note.telling.get(kind) == text
+    if note and note.unheard_of(now) and not begun:  # what another mail was to say must not be forgotten for this one
         owed(config)
-        note = told.read(name) or told.Note()
+        note = _read(name)
+    if note is None:  # nor what the note holds: it is not written
+        if notify.announce(config, letter):
+            _unread[name, kind] = text
+        return
     due = _due(note, kind, text)
     state = {**note.known, **due, kind: text}
     # It replaces what was read, or what another run has written since and this one was not shown.
@@ -32,6 +39,11 @@ def once(config: Config, kind: str, about: str, letter: Mail) -> None:
         due |= _due(replaced, kind, text)
         others = replace(replaced, telling={**state, **due}) if due else None
         _send(config, notify.again(letter) if begun else letter, {**replaced.known, kind: text}, others)
+
+
+def _read(name: str) -> told.Note | None:
+    """Return the note; None if it cannot be read for some seconds."""
+    return patience.until(lambda: told.read(name), lambda note: note is not None)
 
 
 def knows(config: Config, kind: str, about: str) -> bool:
