@@ -6,20 +6,20 @@ No run waits: what a start leads to is observed by later runs, and what they mus
 from dataclasses import replace
 from typing import Any, assert_never
 
-from kirikae import alarms, checks, clock, ec2, elb, env, reconcile, tell
+from kirikae import alarms, clock, ec2, elb, env, reconcile, tell
 from kirikae.clock import iso
 from kirikae.decision import Decision, Result
 from kirikae.ec2 import Instance
 from kirikae.events import Hint
 from kirikae.log import logger
 from kirikae.notify import Mail, Words
-from kirikae.standby import ask, fence, follow, last_told, lineup, look, notes, outage, start, world
+from kirikae.standby import ask, fence, follow, give_up, last_told, lineup, look, notes, outage, start, world
 from kirikae.standby.mail import of_start, of_step
 from kirikae.standby.notes import FAILED, STARTED, left_out
 from kirikae.standby.outage import Outage
 from kirikae.standby.run import Done
 from kirikae.standby.standing import TELLS
-from kirikae.standby.world import Close, Config, Note, Observed, Start
+from kirikae.standby.world import CHECKS, HEALTH, Close, Config, Note, Observed, Start
 
 NOT_SERVING = ("StandbyNotServing",)  # reported at every run of an outage until a standby serves
 
@@ -33,34 +33,32 @@ def observe(config: Config, hint: Hint) -> Observed:
     standbys = tuple(notes.believed(standby, active, now) for standby in others if standby not in taken)
     seen = Observed(now, active, standbys, look.alarms_on(config, active), stack=config.stack, taken=taken)
     seen = look.without_data(config, seen)
-    running = [standby.id for standby in seen.up if standby.state == "running"]
-    running = running if outage.down(seen) or seen.alarms or seen.unknown else []
-    back = active.state == "running" and (bool(seen.noted) or outage.in_doubt(seen))
     if active.state == ec2.MISSING:
         seen = replace(seen, told=tell.unanswered(config))
-    if asked := [*([active.id] if back else []), *running]:
-        seen = replace(seen, statuses=checks.instance_statuses(asked))
-    group = config.standby_target_group_arn
-    with env.naming("StandbyTargetGroupArn", group):
-        if group and (running or back or active.state == ec2.MISSING):
-            seen = replace(seen, targets=elb.target_health(group))
-        if running and hint.running_instance == seen.up[0].id:
-            seen = replace(seen, ran=hint.at)
-        if outage.of(seen):
-            return last_told.recall(config, look.without_muted(config, hint, seen))
-        if group:
+    seen = look.who_serves(config, hint, seen)
+    if outage.of(seen):
+        return last_told.recall(config, look.without_muted(config, hint, seen))
+    if group := config.standby_target_group_arn:
+        with env.naming("StandbyTargetGroupArn", group):
             [found] = elb.target_groups([group])
-            seen = replace(seen, target_type=found.target_type)
+        seen = replace(seen, target_type=found.target_type)
     return replace(seen, unknown_types=ec2.unknown_types(config.standby_instance_types))
 
 
 def decide(config: Config, seen: Observed) -> Decision[Start | Note | Close]:
     """Start a standby if the active does not serve and none is up; else go on with what was begun."""
+    return replace(_decided(config, seen), unread="; ".join(seen.unread.values()))
+
+
+def _decided(config: Config, seen: Observed) -> Decision[Start | Note | Close]:
+    """Return the same by what could be read: what could not is held against nobody, and in favour of nobody."""
     if reason := world.misconfigured(config, seen):
         return Decision(reason, refused=True)
     found = outage.of(seen)
     if outage.unknown(seen):
         wrong = f"ActiveInstanceId names {seen.active.id}, which EC2 does not know"
+        if HEALTH in seen.unread:  # its target may remember it
+            return Decision(Words(wrong))
         return Decision(Words(f"{wrong}; expected an instance of this account and region"), refused=True)
     if found is None:
         return no_outage(seen)
@@ -73,6 +71,8 @@ def no_outage(seen: Observed) -> Decision[Start | Note | Close]:
     """Nothing is to be started; close the outage that is noted once the active passes its checks again."""
     active = f"the active {seen.active.id} is {seen.active.state}"
     if noted := seen.noted:
+        if CHECKS in seen.unread or (seen.unread and outage.in_doubt(seen)):
+            return Decision(Words(f"{active}, and whether it serves is not known"))
         if not seen.passes(seen.active):
             return Decision(Words(f"{active} and has not passed its status checks yet"))
         return Decision(
@@ -90,15 +90,14 @@ def see_through(config: Config, seen: Observed, found: Outage, standby: Instance
     """A standby is up: see it noted, registered and serving, one step a run; leave it when it never comes to that."""
     # Only one that was not tried yet is worth it: what EC2 has refused may be refused again.
     untried = lineup.candidates(seen)
-    if untried and follow.overdue(config, seen, standby) and outage.calls(seen):
+    if untried and give_up.overdue(config, seen, standby) and outage.calls(seen):
         again = True if lineup.again(seen, untried) else None
         change_over = Start(untried, lineup.fallen(seen), world.to_fence(config, seen), again, leave=(standby.id,))
         return Decision(found.reason, change_over, urgent=True, lasting=NOT_SERVING)
     change = follow.step(config, seen, standby)
     serves, evidence = follow.evidence(config, seen, standby)
-    lasting = () if serves else NOT_SERVING
-    second = change and change.register and any(world.registered(other.id, seen.targets) for other in seen.up)
-    if len(seen.up) > 1 and (second or not change):
+    lasting = () if serves or give_up.served(config, seen, standby) else NOT_SERVING
+    if len(seen.up) > 1 and (not change or follow.second(seen, change)):
         several = ", ".join(f"{other.id} is {other.state}" for other in seen.up)
         return Decision(Words(f"more than one standby is up: {several}"), refused=True, lasting=lasting)
     if not change and STARTED not in seen.notes(standby):

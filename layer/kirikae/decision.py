@@ -49,6 +49,7 @@ class Decision[X: Change]:
     unseen: bool = False  # visitors get from this change what they get now: told only to who was told otherwise
     counts: str = ""  # the metric that counts this change
     lasting: tuple[str, ...] = ()  # conditions reported at every run until they end: metrics with an alarm
+    unread: str = ""  # what could not be read: nobody knows then that nothing is due, and no change is a failure
 
 
 def unkept[X: Change](decision: Decision[X]) -> Decision[X]:

@@ -87,8 +87,10 @@ def reconcile[C: env.Stack, S, X: Change, D](
             parts = partial(act, config, seen), partial(mail, config, seen)
             report |= _carry_out(config, seen, decision, change, *parts, tells, hint.at, began)
         else:
-            report["outcome"] = verdict.outcome
             _tell_of_no_change(config, request, seen, tells, decision, change, verdict)
+            if decision.unread and change is None:
+                raise UnfinishedError(decision.unread)
+            report["outcome"] = verdict.outcome
     finally:
         log.logger.info("decision", decision=report, forced=request.reason)
         log.flush(*decision.lasting, *_LASTING.get(verdict.outcome, ()), *_unheard(config, hint))

@@ -801,3 +801,136 @@ def test_the_standby_that_serves_leaves_the_list_and_no_second_one_runs(batch: W
     world.service.stop(world.one)
     world.minutes(3)
     assert world.states[1] == "running"
+
+
+# What only tells who serves: the status checks and the target health.
+
+READS = [("ec2", "DescribeInstanceStatus"), ("elbv2", "DescribeTargetHealth")]
+
+
+def cannot_read(
+    world: Batch, service: str, operation: str, code: str = "ServiceUnavailable", status: int = 503
+) -> None:
+    world.account.faults.add(service, operation, code, status=status, role="ColdStandby")
+
+
+@pytest.mark.parametrize(("code", "status"), [("RequestLimitExceeded", 503), ("UnauthorizedOperation", 403)])
+def test_a_standby_is_registered_though_its_checks_cannot_be_read(batch: World, code: str, status: int) -> None:
+    world = batch(StandbyTargetGroupArn="its own", StandbyGiveUpMinutes="5")
+    cannot_read(world, *READS[0], code, status)
+    world.dies()
+    world.minutes(20)
+    assert world.service.health().get(world.one) == "healthy"
+    assert world.states == ["running", "stopped"], "what cannot be read speaks against nobody"
+    assert world.alarm_mails("ColdStandbyStartErrors")
+    assert world.alarm_mails("StandbyNotServing"), "nobody knows that it serves"
+    world.account.faults.clear()
+    world.minutes(2)
+    assert world.subjects == ["standby ONE started", "standby ONE is serving"]
+
+
+def test_a_standby_enters_on_the_group_s_port_while_target_health_cannot_be_read(batch: World) -> None:
+    world = batch(StandbyTargetGroupArn="its own", StandbyGiveUpMinutes="5")
+    cannot_read(world, *READS[1])
+    world.account.targets.broken_ports |= {(world.one, 80)}
+    world.dies()
+    world.minutes(1.5)
+    assert world.one not in world.service.health(), "the active's ports may be known in a moment"
+    world.minutes(18.5)
+    assert world.service.health().get(world.one) == "unhealthy", "which is better than nowhere"
+    assert world.states == ["running", "stopped"]
+    assert world.alarm_mails("ColdStandbyStartErrors")
+    world.account.faults.clear()
+    world.minutes(10)
+    assert world.service.health().get(world.one) == "healthy", "on the active's port"
+    assert world.subjects == ["standby ONE started", "standby ONE is serving"]
+
+
+def test_a_short_failure_to_read_target_health_costs_no_port(batch: World) -> None:
+    world = batch(StandbyTargetGroupArn="its own")
+    world.service.start(world.one)
+    world.minutes(5)
+    cannot_read(world, *READS[1])
+    world.dies()
+    world.minutes(1)
+    world.account.faults.clear()
+    world.minutes(5)
+    registered = [call.params["Targets"] for call in world.account.calls if call.operation == "RegisterTargets"]
+    assert registered[-1] == [{"Id": world.one, "Port": 8080}]
+    assert [{"Id": world.one}] not in registered
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "code"),
+    [
+        (*READS[0], "ServiceUnavailable"),
+        (*READS[1], "ServiceUnavailable"),
+        pytest.param(*READS[1], "TargetGroupNotFound", id="the group was deleted"),
+    ],
+)
+def test_the_next_is_started_though_who_serves_cannot_be_read(
+    batch: World, service: str, operation: str, code: str
+) -> None:
+    world = batch(StandbyTargetGroupArn="its own")
+    cannot_read(world, service, operation, code, 503 if code == "ServiceUnavailable" else 400)
+    heartbeat(world)
+    world.account.ec2.falls_back[world.one] = "Server.InternalError: on launch"
+    world.sets("heartbeat", "ALARM")
+    world.minutes(20)
+    assert world.states == ["stopped", "running"]
+    assert world.subjects[:2] == ["standby ONE started", "standby TWO started"]
+
+
+def test_an_active_is_fenced_for_a_standby_that_is_up_though_the_checks_cannot_be_read(batch: World) -> None:
+    world = batch(StandbyTargetGroupArn="its own", FenceActive="true", DryRun="true")
+    world.deployed_again(DryRun="false")
+    world.service.start(world.one)
+    world.minutes(3)
+    cannot_read(world, *READS[0])
+    heartbeat(world)
+    world.sets("heartbeat", "ALARM")
+    world.minutes(10)
+    assert world.service.state(world.active) == "stopped"
+    assert world.service.health().get(world.one) == "healthy"
+
+
+def test_retries_go_on_for_an_active_that_ec2_has_forgotten_though_its_target_cannot_be_read(batch: World) -> None:
+    world = batch(StandbyTargetGroupArn="its own")
+    world.service.lacks(CAPACITY, world.one, world.two)
+    world.service.terminate()
+    world.minutes(70)
+    for reservation in list(world.account.ec2.backend.reservations.values()):
+        reservation.instances = [each for each in reservation.instances if each.id != world.active]
+    world.account.faults.clear()
+    cannot_read(world, *READS[1])
+    world.minutes(45)
+    assert "running" in world.states
+
+
+@pytest.mark.parametrize(("service", "operation"), READS)
+def test_what_cannot_be_read_takes_nothing_back(batch: World, service: str, operation: str) -> None:
+    world = batch(StandbyTargetGroupArn="its own", StandbyGiveUpMinutes="5")
+    world.dies()
+    world.minutes(8)
+    assert world.subjects == ["standby ONE started", "standby ONE is serving"]
+    cannot_read(world, service, operation)
+    world.minutes(30)
+    assert world.states == ["running", "stopped"]
+    assert world.service.health().get(world.one) == "healthy"
+    assert world.alarm_mails("ColdStandbyStartErrors")
+    assert not world.alarm_mails("StandbyNotServing"), "nothing is known against it"
+    assert world.subjects == ["standby ONE started", "standby ONE is serving"]
+
+
+def test_an_outage_is_closed_once_the_checks_of_the_active_can_be_read(batch: World) -> None:
+    world = batch()
+    world.dies()
+    world.minutes(6)
+    cannot_read(world, *READS[0])
+    world.service.start()
+    world.minutes(20)
+    assert world.subjects == ["standby ONE started", "standby ONE is serving"]
+    assert world.alarm_mails("ColdStandbyStartErrors")
+    world.account.faults.clear()
+    world.minutes(2)
+    assert world.subjects[2:] == ["active is back"]

@@ -112,8 +112,12 @@ def hangs(*targets: Target) -> Observed:
     return seen("stopped", started("running", 20, running=written(19)), **OK, targets=targets)
 
 
+NO_HEALTH, NO_CHECKS = {"target health": "the target health cannot be read"}, {"status checks": "cannot be read"}
+NO_PORT = started("running", 30, running=f"{written(29)} port not known")
 LEFT = started("running", 30, running=written(29), failed=f"{written(15)} gave-up Why")
 TWO_STARTED = instance(TWO, "running", 5, outage=written(5), started=written(5))
+
+BACK = {"active": instance(ACTIVE, "running", launched=20)}
 
 WORLDS = {
     "all is well": (None, seen("running", "stopped")),
@@ -278,6 +282,14 @@ WORLDS = {
         seen("running", of_type_once("t3.micro")),
     ),
     "its own type is not restored": (None, seen("running", of_type_once("t3.large"))),
+    "back, and nobody knows whether its checks pass": (
+        None,
+        replace(seen("running", started("running", 30), unread=NO_CHECKS), **BACK),
+    ),
+    "an alarm is left, and nobody knows whether it is healthy": (
+        None,
+        replace(seen("running", started("running", 30), **silent(900), **ACTIVE_OK, unread=NO_HEALTH), **BACK),
+    ),
     "the active's name is unknown": (None, seen("missing", "stopped")),
     "the active was forgotten by EC2 during the outage": (start(TWO), seen("missing", failed(ONE, 0.1))),
     "the active was forgotten by EC2 during a hold": (start(ONE, TWO), seen("missing", "stopped", told=True)),
@@ -422,6 +434,40 @@ def test_the_active_is_fenced_before_a_start(change: dict[str, Any] | None, worl
             None, seen("stopped", started("running", **RAN), **STARTING, **HEALTHY), id="healthy, checks not ok"
         ),
         pytest.param({"serving": ONE}, seen("stopped", started("running", **RAN), **OK, **HEALTHY), id="both"),
+        pytest.param(None, seen("stopped", started("running", 1), unread=NO_HEALTH), id="the ports are not known yet"),
+        pytest.param(
+            {"running": ONE, "register": GROUP, "ports": []},
+            seen("stopped", started("running", 2), unread=NO_HEALTH),
+            id="the ports stay unknown",
+        ),
+        pytest.param(
+            None,
+            seen("stopped", started("running", 9), instance(TWO, "running"), unread=NO_HEALTH),
+            id="two are up, and nobody knows which one is registered",
+        ),
+        pytest.param(
+            {"running": ONE, "register": GROUP, "ports": [8080], "deregister": [[ONE, 80]]},
+            seen("stopped", NO_PORT, **OK, targets=(Target(ACTIVE, 8080, "unused"), Target(ONE, 80, "unhealthy"))),
+            id="it entered on a port that is not the active's",
+        ),
+        pytest.param(
+            {"serving": ONE},
+            seen("stopped", NO_PORT, **OK, targets=(Target(ACTIVE, 8080, "unused"), Target(ONE, 80, "healthy"))),
+            id="and serves there",
+        ),
+        pytest.param(
+            None, replace(hangs(Target(ONE, 80, "healthy")), statuses=(), unread=NO_CHECKS), id="no checks: not left"
+        ),
+        pytest.param(
+            start(TWO, leave=[ONE]),
+            replace(hangs(Target(ONE, 80, "unhealthy")), statuses=(), unread=NO_CHECKS),
+            id="no checks, but it is not healthy",
+        ),
+        pytest.param(None, replace(hangs(), unread=NO_HEALTH), id="no health: not left"),
+        pytest.param(
+            start(TWO, leave=[ONE]), replace(hangs(), **STARTING, unread=NO_HEALTH), id="no health, but its checks fail"
+        ),
+        pytest.param(None, seen("missing", "stopped", unread=NO_HEALTH), id="its target may remember the active"),
     ],
 )
 def test_with_a_target_group(change: dict[str, Any] | None, world: Observed) -> None:

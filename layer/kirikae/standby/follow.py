@@ -1,7 +1,7 @@
 """See a standby through once it is up: noted, registered, serving; and close the outage when the active is back."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Literal
 
 from kirikae import ec2, elb, env, patience
@@ -11,7 +11,9 @@ from kirikae.ec2 import Instance
 from kirikae.errors import UnfinishedError
 from kirikae.notify import Words
 from kirikae.standby import outage, record
+from kirikae.standby.give_up import idle, wrong_ports
 from kirikae.standby.notes import (
+    NO_PORT,
     OUTAGE,
     RUNNING,
     SERVING,
@@ -23,13 +25,14 @@ from kirikae.standby.notes import (
     restored,
     since_start,
     taken,
-    time_of,
 )
-from kirikae.standby.world import UP, Close, Config, Note, Observed, registered
+from kirikae.standby.world import HEALTH, UP, Close, Config, Note, Observed, registered
 
 # The run that starts a standby notes it at once. One that stays without a note this long was started by somebody else,
 # or by a run that did not live to note it.
 UNNOTED = timedelta(minutes=1)
+# So long a standby that runs waits for target health, which tells the active's ports; then it enters on the group's.
+UNREAD = timedelta(minutes=2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +53,10 @@ def step(config: Config, seen: Observed, standby: Instance) -> Note | None:
     if standby.state != "running":
         return None
     # One that was left was deregistered for the next, and is up alone now.
-    alone = bool(config.standby_target_group_arn) and not registered(standby.id, seen.targets)
-    if since_start(standby, noted, RUNNING) is None or (alone and seen.left(standby)):
-        return _joining(config, seen, "running", standby)
+    alone = config.standby_target_group_arn and HEALTH not in seen.unread and not registered(standby.id, seen.targets)
+    unsure = bool(wrong_ports(seen, standby))
+    if since_start(standby, noted, RUNNING) is None or (alone and seen.left(standby)) or unsure:
+        return None if _waits(config, seen, standby) else _joining(config, seen, "running", standby)
     if since_start(standby, noted, SERVING) is None and evidence(config, seen, standby)[0]:
         return Note("serving", standby.id, deregister=_left_behind(seen, standby))
     return None
@@ -61,13 +65,25 @@ def step(config: Config, seen: Observed, standby: Instance) -> Note | None:
 def _joining(config: Config, seen: Observed, kind: Literal["note", "running"], standby: Instance) -> Note:
     """Return the note and, of a standby that runs, the registration that is due: it waits for no note."""
     group = config.standby_target_group_arn
-    if standby.state != "running" or not group:
+    if standby.state != "running" or not group or _waits(config, seen, standby):
         return Note(kind, standby.id)
-    leaving = _left_behind(seen, standby)
-    if registered(standby.id, seen.targets):
+    leaving = *_left_behind(seen, standby), *(wrong := wrong_ports(seen, standby))
+    if registered(standby.id, seen.targets) and not wrong:
         return Note(kind, standby.id, deregister=leaving)
     ports = _ports(config.active_instance_id, seen) or _ports(standby.id, seen)
     return Note(kind, standby.id, group, tuple(ports), leaving)
+
+
+def _waits(config: Config, seen: Observed, standby: Instance) -> bool:
+    """Tell whether the registration waits for target health, without which nobody knows the active's ports."""
+    began = max(filter(None, [standby.launched, outage.began(seen)]))
+    return bool(config.standby_target_group_arn) and HEALTH in seen.unread and seen.now - began < UNREAD
+
+
+def second(seen: Observed, change: Note) -> bool:
+    """Tell whether the change would register a second standby that is up, as far as is known."""
+    others = HEALTH in seen.unread or any(registered(standby.id, seen.targets) for standby in seen.up)
+    return bool(change.register) and others
 
 
 def _left_behind(seen: Observed, standby: Instance) -> tuple[tuple[str, int], ...]:
@@ -76,34 +92,6 @@ def _left_behind(seen: Observed, standby: Instance) -> tuple[tuple[str, int], ..
     return tuple(
         (target.id, target.port) for target in seen.targets if target.id in left and target.state != "draining"
     )
-
-
-def overdue(config: Config, seen: Observed, standby: Instance) -> bool:
-    """Tell whether the standby has run, or tried to, for StandbyGiveUpMinutes without coming to serve.
-
-    If it passes its checks and no load balancer uses its group, nothing is known against it: another does no better.
-    """
-    noted, minutes = seen.notes(standby), config.standby_give_up_minutes
-    began = _could_serve(config, seen, standby)
-    if not minutes or began is None or since_start(standby, noted, SERVING) or evidence(config, seen, standby)[0]:
-        return False
-    if seen.passes(standby) and _idle(seen, standby):
-        return False
-    return seen.now - max(began, outage.began(seen)) >= timedelta(minutes=minutes)
-
-
-def _could_serve(config: Config, seen: Observed, standby: Instance) -> datetime | None:
-    """Return since when nothing kept it from serving: its start or, where there is a group, its registration.
-
-    A registration that a hold forbids, or that ELB does not take, is no failure of the standby.  One that is not noted
-    and whose health ELB has not found out is new: another run has made it, perhaps, whose note does not show yet.
-    """
-    noted = seen.notes(standby)
-    started = time_of(noted.get(STARTED, ""))
-    if not config.standby_target_group_arn or standby.state != "running":
-        return started
-    own = [target for target in seen.targets if target.id == standby.id and target.state != "initial"]
-    return since_start(standby, noted, RUNNING) or (started if registered(standby.id, own) else None)
 
 
 def evidence(config: Config, seen: Observed, standby: Instance) -> tuple[bool, Words]:
@@ -116,22 +104,13 @@ def evidence(config: Config, seen: Observed, standby: Instance) -> tuple[bool, W
     if config.standby_target_group_arn:
         own = [target for target in seen.targets if target.id == standby.id]
         states = [f"{target.port} {target.state} {target.reason}".strip() for target in own]
-        health = ", ".join(states) or "not registered"
+        health = ", ".join(states) or ("not known" if HEALTH in seen.unread else "not registered")
         en, ja = f"{en}, target {health}", f"{ja}、ターゲット {health}"
-        if _idle(seen, standby):
+        if idle(seen, standby):
             group = config.standby_target_group_arn
             en, ja = f"{en}: no load balancer uses {group}", f"{ja}: {group} を使用するロードバランサーがありません"
-        healthy = all(target.healthy or target.state == "draining" for target in own)
-        ready = ready and healthy and registered(standby.id, own)
+        ready = ready and seen.healthy(standby)
     return ready, Words(en, ja)
-
-
-def _idle(seen: Observed, standby: Instance) -> bool:
-    """Tell whether no load balancer uses the group that the standby is in: all are unused, and not for their zone."""
-    own = [target for target in seen.targets if target.id == standby.id]
-    not_in_use = own and all(target.reason == "Target.NotInUse" for target in own)
-    elsewhere = any("Availability Zone" in target.description for target in own)
-    return bool(not_in_use) and not elsewhere and all(target.state == "unused" for target in seen.targets)
 
 
 def make(config: Config, seen: Observed, change: Note) -> Step:
@@ -147,8 +126,8 @@ def make(config: Config, seen: Observed, change: Note) -> Step:
         return Step(change=None, reason=Words(f"another run has noted {key} on {standby.id}"))
     _enter(config, standby, change)
     at = {"note": standby.launched or seen.now, "running": seen.ran or seen.now, "serving": seen.now}[change.kind]
-    since = outage.note(seen)
-    noted_now = record.note(standby.id, since | {key: iso(at)}, over(standby, seen.active))
+    text = f"{iso(at)} {NO_PORT}" if change.register and HEALTH in seen.unread else iso(at)
+    noted_now = record.note(standby.id, outage.note(seen) | {key: text}, over(standby, seen.active))
     # Only a step that it makes again, after another start, is news to those who were told the same last.
     again = bool(before) and noted_now
     made = Step(change=change, reason=evidence(config, seen, standby)[1], standby=standby, found=not again)
@@ -167,7 +146,7 @@ def _enter(config: Config, standby: Instance, change: Note) -> None:
                 group, [{"Id": standby.id, "Port": port} for port in change.ports] or [{"Id": standby.id}]
             )
             shown = patience.until(lambda: elb.target_health(group), lambda targets: registered(standby.id, targets))
-            if not registered(standby.id, shown or ()):
+            if shown is not None and not registered(standby.id, shown):
                 raise UnfinishedError(f"{standby.id} was registered in {group} and does not show there")
 
 

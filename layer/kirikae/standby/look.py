@@ -1,17 +1,20 @@
-"""What CloudWatch is asked about the alarms that call the cold standby."""
+"""What CloudWatch is asked about the alarms that call the cold standby, and what EC2 and ELB about who serves."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from kirikae import alarms, ec2
+from kirikae import alarms, checks, ec2, elb, env
 from kirikae.alarms import Alarm
 from kirikae.ec2 import Instance
+from kirikae.elb import Target
+from kirikae.errors import InputError
 from kirikae.events import Hint
 from kirikae.log import logger
-from kirikae.standby import follow, outage, world
-from kirikae.standby.world import Config, Observed
+from kirikae.standby import give_up, outage, world
+from kirikae.standby.world import CHECKS, HEALTH, Config, Observed
 
 JUST_CALLED = timedelta(minutes=5)  # an alarm's action that is not older is proof that the alarm was not muted
 
@@ -37,12 +40,44 @@ def without_data(config: Config, seen: Observed) -> Observed:
     return replace(seen, unknown=tuple(alarm for alarm in lost if alarm.since >= began))
 
 
+def who_serves(config: Config, hint: Hint, seen: Observed) -> Observed:
+    """Read the status checks and the target health, once a standby runs or the active is back, or is forgotten.
+
+    They only tell who serves.  What cannot be read is named in `unread`, and keeps no standby down or out of the group.
+    """
+    running = [standby.id for standby in seen.up if standby.state == "running"]
+    running = running if outage.down(seen) or seen.alarms or seen.unknown else []
+    back = seen.active.state == "running" and (bool(seen.noted) or outage.in_doubt(seen))
+    asked, unread = [*([seen.active.id] if back else []), *running], dict[str, str]()
+    if asked:
+        seen = replace(seen, statuses=_read(lambda: checks.instance_statuses(asked), CHECKS, unread))
+    if config.standby_target_group_arn and (asked or seen.active.state == ec2.MISSING):
+        seen = replace(seen, targets=_read(lambda: _targets(config.standby_target_group_arn), HEALTH, unread))
+    seen = replace(seen, unread=unread)
+    return replace(seen, ran=hint.at) if running and hint.running_instance == seen.up[0].id else seen
+
+
+def _targets(group: str) -> tuple[Target, ...]:
+    with env.naming("StandbyTargetGroupArn", group):
+        return elb.target_health(group)
+
+
+def _read[T](read: Callable[[], tuple[T, ...]], kind: str, unread: dict[str, str]) -> tuple[T, ...]:
+    """Return what is read of a kind; nothing if it cannot be read, and then note why."""
+    try:
+        return read()
+    except (ClientError, BotoCoreError, InputError) as error:
+        logger.warning("the %s cannot be read; what is due does not wait for them", kind, problem=str(error))
+        unread[kind] = f"the {kind} cannot be read, the next run looks again: {error}"
+        return ()
+
+
 def without_muted(config: Config, hint: Hint, seen: Observed) -> Observed:
     """Ask which alarms are muted, if a start or a stop hangs on that and CloudWatch has not just called."""
     calls = outage.calling(seen)
     just_called = hint.at is not None and seen.now - hint.at < JUST_CALLED
     if outage.down(seen) or (just_called and hint.calling_alarm in [alarm.name for alarm in calls]):
         return seen
-    if seen.up and not world.to_fence(config, seen) and not follow.overdue(config, seen, seen.up[0]):
+    if seen.up and not world.to_fence(config, seen) and not give_up.overdue(config, seen, seen.up[0]):
         return seen
     return replace(seen, alarms=tuple(alarms.muted(alarm) if alarm in calls else alarm for alarm in seen.alarms))

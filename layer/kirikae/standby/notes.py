@@ -16,6 +16,7 @@ SERVING = "kirikae:serving"  # when it was reported as serving
 UNFENCED = "kirikae:unfenced"  # why the active, or a standby that was left, could not be stopped
 TYPE = "kirikae:instance-type"  # the type it had before another one was tried; of no outage: it stays until restored
 NOTES = (OUTAGE, STARTED, TRIED, FAILED, RUNNING, SERVING, UNFENCED, TYPE)
+NO_PORT = "port not known"  # the last words of RUNNING: of a group whose target health could not be read
 OF_START = (STARTED, RUNNING, SERVING)  # gone when that start falls back
 
 REFUSED, FELL_BACK, GAVE_UP = "refused", "fell-back", "gave-up"  # the second word of FAILED

@@ -1,7 +1,7 @@
 """The cold standby as values: settings, what is seen of the world, and what can be changed in it."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from kirikae.notify import Words
 from kirikae.standby.notes import FAILED, GAVE_UP, OUTAGE, SERVING, STARTED, current, failure, since_start
 
 UP = frozenset({"pending", "running"})
+CHECKS, HEALTH = "status checks", "target health"  # what only tells who serves: a start waits for neither
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +60,7 @@ class Observed:
     unknown: tuple[Alarm, ...] = ()  # of those, the ones without data since after the outage began: it may go on
     statuses: tuple[Status, ...] = ()  # of the running standby, and of the active when it is back or in doubt
     targets: tuple[Target, ...] = ()  # of StandbyTargetGroupArn, while a standby runs
+    unread: Mapping[str, str] = field(default_factory=dict)  # CHECKS or HEALTH -> why they could not be read
     ran: datetime | None = None  # when the event says that the standby began to run
     target_type: str = ""  # of StandbyTargetGroupArn, asked in quiet times
     unknown_types: tuple[str, ...] = ()  # likewise
@@ -87,6 +89,15 @@ class Observed:
     def passes(self, instance: Instance) -> bool:
         """Tell whether the instance is known to pass its status checks."""
         return any(status.instance_id == instance.id and status.ready for status in self.statuses)
+
+    def fails(self, instance: Instance) -> bool:
+        """Tell whether the instance is known not to pass its status checks."""
+        return CHECKS not in self.unread and not self.passes(instance)
+
+    def healthy(self, instance: Instance) -> bool:
+        """Tell whether the instance is known to be healthy in the group, on every port that it does not leave."""
+        own = [target for target in self.targets if target.id == instance.id]
+        return registered(instance.id, own) and all(target.healthy or target.state == "draining" for target in own)
 
     def left(self, candidate: Instance) -> bool:
         """Tell whether the candidate was left in this outage, because it ran and never came to serve."""
