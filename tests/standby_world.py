@@ -51,6 +51,7 @@ class World:
         self.falls_back: set[str] = set()
         self.falls_for = "Server.InternalError: on launch"
         self.hangs: set[str] = set()  # these never pass their checks
+        self.lingers: set[str] = set()  # these hang on their way down
         self.unheard: dict[str, bool] = {}  # starts of these are never answered -> whether they are accepted
         self.takes = 0.0  # seconds that EC2 takes to answer a start
         self.stale_reads = 0  # so many reads of instances show the world as it was before the last start
@@ -74,7 +75,7 @@ class World:
             if instance["state"] == "pending":
                 falls = name in self.falls_back
                 self.set(name, "stopped" if falls else "running", self.falls_for if falls else "")
-            elif instance["state"] == "stopping":
+            elif instance["state"] == "stopping" and name not in self.lingers:
                 self.set(name, "stopped", instance["reason"])
 
     @property

@@ -7,13 +7,12 @@ from dataclasses import replace
 from typing import Any, assert_never
 
 from kirikae import alarms, clock, ec2, elb, env, reconcile, tell
-from kirikae.clock import iso
 from kirikae.decision import Decision, Result
 from kirikae.ec2 import Instance
 from kirikae.events import Hint
 from kirikae.log import logger
 from kirikae.notify import Mail, Words
-from kirikae.standby import ask, fence, follow, give_up, last_told, lineup, look, notes, outage, start, world
+from kirikae.standby import ask, fence, follow, give_up, last_told, lineup, look, notes, outage, retries, start, world
 from kirikae.standby.mail import of_start, of_step
 from kirikae.standby.notes import FAILED, STARTED, left_out
 from kirikae.standby.outage import Outage
@@ -146,22 +145,20 @@ def bring_up(config: Config, seen: Observed, found: Outage) -> Decision[Start | 
     if all(standby.state in ec2.GONE for standby in seen.standbys):
         reason = f"{found.reason.en}; no standby is left: {states}"
         return Decision(Words(reason), refused=True, urgent=True, about="none left", lasting=NOT_SERVING)
-    if any(standby.state == "stopping" for standby in seen.standbys) or lineup.unanswered(seen):
+    if lineup.awaited(seen):
         return Decision(Words(f"{found.reason.en}; waiting: {states}"), lasting=NOT_SERVING)
     return retry(config, seen, found, forced)
 
 
 def retry(config: Config, seen: Observed, found: Outage, forced: Start | None) -> Decision[Start | Note | Close]:
     """Every candidate has failed: try those again that EC2 refused, once the spacing is over."""
-    if due := lineup.due(seen, found.began):
+    if due := retries.due(seen, found.began):
         change = Start(due, (), world.to_fence(config, seen), retry=True)
         return Decision(found.reason, change, urgent=True, lasting=NOT_SERVING)
-    again = lineup.next_try(seen, found.began)
     notes = [(standby.id, standby.tags.get(FAILED)) for standby in seen.standbys]
     failed = "; ".join(f"{name} {note or 'not noted'}" for name, note in notes if note or name in seen.unnoted)
-    when = f"tried again at {iso(again)}" if again else "not tried again; force it, or remove the tags"
-    reason = f"{found.reason.en}; every standby has failed: {failed}; {when}"
-    untold = not lineup.exhausted(seen)  # such as when a person has left out every one
+    reason = f"{found.reason.en}; every standby has failed: {failed}; {retries.when_again(seen, found.began)}"
+    untold = not retries.exhausted(seen)  # such as when a person has left out every one
     return Decision(Words(reason), refused=untold, urgent=untold, about="failed", forced=forced, lasting=NOT_SERVING)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from kirikae.errors import UnfinishedError
 from kirikae.notify import Times, Words
 
 
@@ -59,6 +60,13 @@ def unkept[X: Change](decision: Decision[X]) -> Decision[X]:
         f"{decision.reason.of('ja')}。ドライランのため要求は保存されていません。実行するときにもう一度要求してください",
     )
     return dataclasses.replace(decision, reason=said)
+
+
+def unless_unread(decision: Decision[Any], change: Change | None, outcome: str) -> str:
+    """Return the outcome; raise UnfinishedError if nothing was due as far as the world could be read."""
+    if decision.unread and change is None:
+        raise UnfinishedError(decision.unread)
+    return outcome
 
 
 @dataclass(frozen=True, kw_only=True)

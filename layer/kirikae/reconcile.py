@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from kirikae import aws, clock, env, events, hold, log, notify, tell
-from kirikae.decision import Change, Decision, Made, Result, plain, unkept
+from kirikae.decision import Change, Decision, Made, Result, plain, unkept, unless_unread
 from kirikae.errors import OtherRunError, UnfinishedError
 from kirikae.notify import Mail, Times, Words
 from kirikae.tell import Tells
@@ -88,9 +88,7 @@ def reconcile[C: env.Stack, S, X: Change, D](
             report |= _carry_out(config, seen, decision, change, *parts, tells, hint.at, began)
         else:
             _tell_of_no_change(config, request, seen, tells, decision, change, verdict)
-            if decision.unread and change is None:
-                raise UnfinishedError(decision.unread)
-            report["outcome"] = verdict.outcome
+            report["outcome"] = unless_unread(decision, change, verdict.outcome)
     finally:
         log.logger.info("decision", decision=report, forced=request.reason)
         log.flush(*decision.lasting, *_LASTING.get(verdict.outcome, ()), *_unheard(config, hint))

@@ -416,6 +416,15 @@ class Outages(RuleBasedStateMachine):
     def checks_hang(self, standby: str) -> None:
         self.world.hangs ^= {standby}
 
+    @rule(standby=st.sampled_from(STANDBYS))
+    def a_stop_hangs(self, standby: str) -> None:
+        self.world.lingers ^= {standby}
+
+    @rule(standby=st.sampled_from(STANDBYS))
+    def a_person_is_stopping_one_that_is_not_needed(self, standby: str) -> None:
+        if self.active_serves and self.world.instances[standby]["state"] == "stopped":
+            self.world.set(standby, "stopping", ec2_reason())
+
     @precondition(lambda self: self.world.up)
     @rule()
     def a_person_stops_the_standby(self) -> None:

@@ -117,6 +117,11 @@ NO_PORT = started("running", 30, running=f"{written(29)} port not known")
 LEFT = started("running", 30, running=written(29), failed=f"{written(15)} gave-up Why")
 TWO_STARTED = instance(TWO, "running", 5, outage=written(5), started=written(5))
 
+
+def on_its_way(minutes: float) -> Instance:
+    return replace(instance(ONE, "stopping", 60, BY_A_PERSON), stopped=ago(minutes))
+
+
 BACK = {"active": instance(ACTIVE, "running", launched=20)}
 
 WORLDS = {
@@ -136,7 +141,7 @@ WORLDS = {
     "the second is running already": ({"note": TWO}, seen("stopped", "stopped", "running")),
     "another run is starting the first": (None, seen("stopped", instance(ONE, "pending", launched=0.5))),
     "a start that nobody noted": ({"note": ONE}, seen("stopped", instance(ONE, "pending", launched=1))),
-    "the first is stopping: it is waited for": (None, seen("stopped", "stopping")),
+    "the first is stopping: it is waited for": (None, seen("stopped", on_its_way(0.5))),
     "the second is stopping: the first is started": (start(ONE), seen("stopped", "stopped", "stopping")),
     "the first is terminated": (start(TWO), seen("stopped", "terminated")),
     "the first is missing": (start(TWO), seen("stopped", "missing")),
@@ -167,7 +172,7 @@ WORLDS = {
     "the start fell back": (start(TWO, fallen=(ONE,)), seen("stopped", started("stopped", reason=FELL))),
     "the start is falling back: not counted before it has stopped": (
         None,
-        seen("stopped", started("stopping", reason=FELL)),
+        seen("stopped", started("stopping", 2, reason=FELL)),
     ),
     "the only one fell back": (
         start(fallen=(ONE,)),
@@ -277,6 +282,27 @@ WORLDS = {
             instance(TWO, "pending", 0.2, outage=written(30), started=written(0.2)),
         ),
     ),
+    "one is on its way down for as long as that takes": (None, seen("stopped", on_its_way(2.9))),
+    "one hangs on its way down": (start(TWO, fallen=(ONE,)), seen("stopped", on_its_way(3))),
+    "nobody knows since when it is on its way down": (start(TWO, fallen=(ONE,)), seen("stopped", "stopping")),
+    "the second hangs on its way down: the first is started": (start(ONE), seen("stopped", "stopped", "stopping")),
+    "it hangs on its way down since the outage began": (
+        start(TWO, fallen=(ONE,)),
+        seen("running", "stopping", alarms=(alarm(3),)),
+    ),
+    "it is on its way down since the outage began": (None, seen("running", "stopping", alarms=(alarm(2.9),))),
+    "one that was started hangs on its way down": (
+        start(TWO, fallen=(ONE,)),
+        seen("stopped", replace(started("stopping", 20, reason=FELL), stopped=ago(3))),
+    ),
+    "one that a person stops hangs on its way down": (
+        None,
+        seen("stopped", replace(started("stopping", 20, reason=BY_A_PERSON), stopped=ago(9))),
+    ),
+    "one that has failed is not waited for": (
+        start(TWO, fallen=(), retry=True),
+        seen("stopped", replace(failed(ONE, 31), state="stopping"), failed(TWO, 31, began=100)),
+    ),
     "its own type is restored": (
         {"close": [ONE]},
         seen("running", of_type_once("t3.micro")),
@@ -385,6 +411,27 @@ def test_the_active_is_fenced_before_a_start(change: dict[str, Any] | None, worl
             {"running": TWO},
             seen("stopped", LEFT, TWO_STARTED, targets=(Target(ONE, 80, "draining"), Target(TWO, 80, "initial"))),
             id="the one that was left drains",
+        ),
+        pytest.param(
+            {"serving": ONE},
+            seen("stopped", LEFT, TWO_STARTED, **OK, targets=(Target(ONE, 80, "healthy"), Target(TWO, 80, "initial"))),
+            id="the one that was left serves after all",
+        ),
+        pytest.param(
+            None,
+            seen("stopped", LEFT, TWO_STARTED, targets=(Target(ONE, 80, "healthy"),), unread=NO_CHECKS),
+            id="the one that was left is healthy, and nothing is known against it: no other is registered",
+        ),
+        pytest.param(
+            {"running": TWO, "deregister": [[ONE, 80]]},
+            seen(
+                "stopped",
+                LEFT,
+                TWO_STARTED,
+                **STARTING,
+                targets=(Target(ONE, 80, "healthy"), Target(TWO, 80, "initial")),
+            ),
+            id="the one that was left is healthy, and its checks fail",
         ),
         pytest.param(None, seen("stopped", started("running", **RAN), **OK), id="taken out by somebody: left out"),
         pytest.param(

@@ -167,6 +167,62 @@ def test_a_standby_that_was_left_leaves_the_group_though_the_next_is_registered_
     assert world.subjects == ["standby ONE started", "standby TWO started", "standby TWO is serving"]
 
 
+@pytest.mark.parametrize("next_one", ["hangs, too", "would serve"])
+def test_a_standby_that_was_left_and_serves_after_all_is_not_taken_out(
+    batch: World, monkeypatch: pytest.MonkeyPatch, next_one: str
+) -> None:
+    world = batch(StandbyTargetGroupArn="its own", StandbyGiveUpMinutes="5")
+    world.account.ec2.applications |= {world.one: False, world.two: next_one == "would serve"}
+    world.dies()
+    monkeypatch.setattr(ec2, "PENDING", 90)
+    while world.states[1] != "pending":
+        world.minutes(0.1)
+    world.account.ec2.applications[world.one] = True  # it only took its time
+    world.minutes(1)
+    assert world.service.health()[world.one] == "healthy"
+    world.minutes(15)
+    assert world.service.health()[world.one] == "healthy"
+    assert world.two not in world.service.health(), "two never serve"
+    assert world.subjects == ["standby ONE started", "standby TWO started", "standby ONE is serving"]
+    assert f"more than one standby is up: {world.one} is running, {world.two} is running" in refusal(world)
+    assert not world.alarm_mails("StandbyNotServing", "OK")[2:]
+
+
+def test_one_that_served_and_hangs_is_replaced_when_a_person_marks_and_stops_it(batch: World) -> None:
+    world = batch(StandbyTargetGroupArn="its own", StandbyGiveUpMinutes="5")
+    world.dies()
+    world.minutes(6)
+    world.service.impair(world.one)
+    world.account.ec2.applications[world.one] = False
+    world.minutes(20)
+    assert world.states == ["running", "stopped"]
+    assert world.alarm_mails("StandbyNotServing")
+    mark = [{"Key": "kirikae:failed", "Value": "hangs"}]
+    world.account.client("ec2").create_tags(Resources=[world.one], Tags=mark)
+    world.service.stop(world.one)
+    world.minutes(8)
+    assert world.states == ["stopped", "running"]
+    assert world.service.health().get(world.two) == "healthy"
+
+
+def test_the_next_takes_over_when_one_that_was_left_serves_for_a_moment_only(
+    batch: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = batch(StandbyTargetGroupArn="its own", StandbyGiveUpMinutes="5")
+    world.account.ec2.applications[world.one] = False
+    world.dies()
+    monkeypatch.setattr(ec2, "PENDING", 90)
+    while world.states[1] != "pending":
+        world.minutes(0.1)
+    world.account.ec2.applications[world.one] = True
+    world.minutes(3)
+    world.account.ec2.applications[world.one] = False
+    world.minutes(10)
+    assert world.service.health().get(world.two) == "healthy"
+    assert world.one not in world.service.health()
+    assert world.subjects[2:] == ["standby ONE is serving", "standby TWO is serving"]
+
+
 def test_a_standby_that_was_left_is_not_registered_again_when_its_tags_are_lost(batch: World) -> None:
     world = batch(StandbyTargetGroupArn="its own", StandbyGiveUpMinutes="5")
     world.account.ec2.checks[world.one] = {"AttachedEbsStatus": "impaired"}
@@ -439,6 +495,71 @@ def test_a_candidate_on_its_way_down_is_waited_for_and_no_later_one_takes_its_pl
     assert f"{world.one} is stopping" in "".join(run.invocation.log)
     world.minutes(3)
     assert (world.states, set(world.calls(START))) == (["running", "stopped"], {(START, world.one)})
+
+
+def on_its_way_down_for_hours(world: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the first standby be stopped after its updates, and hang."""
+    world.service.start(world.one)
+    world.minutes(3)
+    monkeypatch.setattr(ec2, "STOPPING", 7200)
+    world.service.stop(world.one)
+    monkeypatch.setattr(ec2, "STOPPING", 30)
+
+
+def test_a_candidate_that_hangs_on_its_way_down_keeps_no_other_down(
+    batch: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = batch()
+    on_its_way_down_for_hours(world, monkeypatch)
+    world.dies()
+    world.minutes(2)
+    assert world.states == ["stopping", "stopped"], "a stop takes its time"
+    world.minutes(8)
+    assert world.states == ["stopping", "running"]
+    assert world.subjects == ["standby TWO started", "standby TWO is serving"]
+    assert f"{world.one} failed: it hangs in stopping" in world.mails[0].body
+
+
+def test_a_candidate_that_hangs_on_its_way_down_is_tried_when_it_has_stopped(
+    batch: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = batch()
+    on_its_way_down_for_hours(world, monkeypatch)
+    world.service.lacks(CAPACITY, world.two)
+    world.dies()
+    world.minutes(60)
+    assert world.states == ["stopping", "stopped"]
+    world.minutes(100)
+    assert world.states == ["running", "stopped"]
+    assert world.subjects == ["no standby started", "standby ONE started", "standby ONE is serving"]
+
+
+def test_the_only_candidate_hangs_on_its_way_down(batch: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = batch(StandbyInstanceIds="{one}")
+    on_its_way_down_for_hours(world, monkeypatch)
+    world.dies()
+    world.minutes(10)
+    assert world.subjects == ["no standby started"]
+    assert "tried again when it has stopped" in world.invoke()["reason"]
+    world.minutes(160)
+    assert world.states == ["running", "stopped"]
+    assert world.subjects == ["no standby started", "standby ONE started", "standby ONE is serving"]
+
+
+@pytest.mark.parametrize("first", ["refused", "not tried"])
+def test_one_that_was_left_and_hangs_on_its_way_down_ends_no_retries(
+    batch: World, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    world = batch(FenceActive="true", StandbyGiveUpMinutes="5")
+    world.service.impair(world.one)
+    world.service.lacks(CAPACITY, world.two, times=1 if first == "refused" else None)
+    world.dies()
+    monkeypatch.setattr(ec2, "STOPPING", 7200)
+    world.minutes(10)
+    assert world.subjects[:2] == ["standby ONE started", "no standby started"]
+    world.account.faults.clear()
+    world.minutes(30)
+    assert world.states == ["stopping", "running"]
 
 
 def test_a_candidate_that_somebody_starts_in_the_middle_of_ours_is_left_to_them(batch: World) -> None:

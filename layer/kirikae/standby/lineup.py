@@ -1,33 +1,28 @@
 """Who may be started next: the candidates in order, and what became of those that were tried in this outage."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from kirikae.ec2 import GONE, Instance
 from kirikae.standby.notes import (
     BELIEVED,
     FAILED,
-    GAVE_UP,
     OUTAGE,
-    REFUSED,
     STARTED,
     TRIED,
     Attempt,
     attempt,
     by_a_person,
-    failure,
     stack_of,
     time_of,
 )
-from kirikae.standby.outage import began
+from kirikae.standby.outage import STOPPING, began
 from kirikae.standby.world import UP, Observed
 
 # Told after the start was accepted, but as passing as a refusal: Server.InsufficientInstanceCapacity, and limits.
 LACKING = re.compile(r"\w+\.(Insufficient\w*Capacity|\w*LimitExceeded)\b")
-# The shortest spacing is longer than the function's timeout: no run of one round is alive in the next.
-SHORTEST, LONGEST = timedelta(minutes=1), timedelta(minutes=30)
 # A start whose answer was lost shows within this time, or was not accepted.
 SHOWN = timedelta(minutes=1)
 # A start that is not older is of an outage of which nobody knows when it began.
@@ -37,7 +32,7 @@ RECENT = timedelta(hours=1)
 def down_again(seen: Observed) -> list[Instance]:
     """Return the candidates that were up in this outage, are not any more, and have not been counted as failed."""
     down = [standby for standby in seen.standbys if standby.state in ("stopping", "stopped")]
-    untold = [standby for standby in down if FAILED not in seen.notes(standby) and standby.id not in seen.unnoted]
+    untold = [standby for standby in down if not failed(seen, standby)]
     return [standby for standby in untold if STARTED in seen.notes(standby) or fell_unnoted(seen, standby)]
 
 
@@ -62,9 +57,40 @@ def lacked(candidate: Instance) -> bool:
 
 
 def fallen(seen: Observed) -> tuple[str, ...]:
-    """Return the candidates whose accepted start has ended in `stopped`, for a reason that lasts."""
-    stopped = [standby for standby in down_again(seen) if standby.state == "stopped"]
-    return tuple(standby.id for standby in stopped if not by_a_person(standby) and not lacked(standby))
+    """Return the candidates to count as failed: their accepted start has ended, or they hang before those to try."""
+    ended = [standby.id for standby in seen.standbys if standby.state == "stopped" and fell(seen, standby)]
+    return tuple(standby.id for standby in seen.standbys if standby.id in (*ended, *_next(seen)[0]))
+
+
+def fell(seen: Observed, standby: Instance) -> bool:
+    """Tell whether its accepted start has ended for a reason that lasts."""
+    return standby in down_again(seen) and not by_a_person(standby) and not lacked(standby)
+
+
+def hangs(seen: Observed, candidate: Instance) -> bool:
+    """Tell whether a candidate that has not failed yet is on its way down for longer than that takes.
+
+    Its host may be broken, and then it hangs for hours.  Where EC2 does not say when it was stopped, that was after its
+    start; where nobody knows since when the outage lasts either, it is not waited for.
+    https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/TroubleshootingInstancesStopping.html
+    """
+    if candidate.state != "stopping" or failed(seen, candidate):
+        return False
+    since = candidate.stopped or max(filter(None, [began(seen), candidate.launched]))
+    return since == seen.now or seen.now - since >= STOPPING
+
+
+def awaited(seen: Observed) -> list[str]:
+    """Return the candidates to wait for: they are on their way down, or may be starting unseen."""
+    stopping = [standby for standby in seen.standbys if standby.state == "stopping"]
+    return [standby.id for standby in stopping if not failed(seen, standby) and not hangs(seen, standby)] + unanswered(
+        seen
+    )
+
+
+def failed(seen: Observed, candidate: Instance) -> bool:
+    """Tell whether it has failed in this outage, as its notes say, or people know."""
+    return FAILED in seen.notes(candidate) or candidate.id in seen.unnoted
 
 
 def last_attempt(seen: Observed, candidate: Instance) -> Attempt | None:
@@ -82,14 +108,23 @@ def last_attempt(seen: Observed, candidate: Instance) -> Attempt | None:
 
 def candidates(seen: Observed) -> tuple[str, ...]:
     """Return those to try now, in order: up to the first that is still stopping, or may be starting unseen."""
-    chosen, out = [], fallen(seen)
+    return tuple(_next(seen)[1])
+
+
+def _next(seen: Observed) -> tuple[list[str], list[str]]:
+    """Return those to try now, and those before them that hang on their way down."""
+    hanging, chosen = list[str](), list[str]()
     for candidate in seen.standbys:
-        if candidate.state in GONE | UP or candidate.id in (*out, *seen.unnoted) or FAILED in seen.notes(candidate):
+        ended = candidate.state in GONE | UP or failed(seen, candidate)
+        if ended or (candidate.state == "stopped" and fell(seen, candidate)):
             continue
-        if candidate.state != "stopped" or candidate.id in unanswered(seen):
+        if hangs(seen, candidate) and not chosen:
+            hanging.append(candidate.id)
+        elif candidate.state != "stopped" or candidate.id in unanswered(seen):
             break
-        chosen.append(candidate.id)
-    return tuple(chosen)
+        else:
+            chosen.append(candidate.id)
+    return hanging, chosen
 
 
 def unanswered(seen: Observed) -> list[str]:
@@ -102,53 +137,6 @@ def again(seen: Observed, names: tuple[str, ...]) -> bool:
     """Tell whether these are tried in a round after the first, of which nobody is told any more."""
     lasts = [last_attempt(seen, standby) for standby in seen.standbys if standby.id in names]
     return any(last.again for last in lasts if last)
-
-
-def refused(seen: Observed) -> dict[str, datetime]:
-    """Return when EC2 refused each candidate for a temporary reason, such as capacity."""
-    found = {}
-    for candidate in seen.standbys:
-        match candidate.state, failure(seen.notes(candidate).get(FAILED, "")):
-            case "stopped", (at, how) if how == REFUSED:
-                found[candidate.id] = at
-            case "stopped", None if candidate.id in seen.unnoted and not fell_unnoted(seen, candidate):
-                found[candidate.id] = seen.told_at or seen.now
-    return found
-
-
-def exhausted(seen: Observed) -> bool:
-    """Tell whether none is left to start, and EC2 did not start one of them: people should know that."""
-    there = [standby for standby in seen.standbys if standby.state not in GONE and standby.id not in seen.unnoted]
-    notes = [seen.notes(standby).get(FAILED, "") for standby in there]
-    ours = bool(seen.unnoted) or any(found and found[1] != GAVE_UP for found in map(failure, notes))
-    return all(notes) and ours
-
-
-def next_try(seen: Observed, began: datetime) -> datetime | None:
-    """Return when those that EC2 refused are tried again: the spacing grows with the age of the outage."""
-    last = max(refused(seen).values(), default=None)
-    return last + min(max(last - began, SHORTEST), LONGEST) if last else None
-
-
-def due(seen: Observed, began: datetime) -> tuple[str, ...]:
-    """Return those that EC2 refused and that are tried again now: all of them, or the rest of the last round."""
-    found, at = refused(seen), next_try(seen, began)
-    if at is None or seen.now >= at:
-        return tuple(found)
-    return tuple(_rest(found)) if seen.now - max(found.values()) >= SHORTEST else ()
-
-
-def _rest(last: Mapping[str, datetime]) -> Iterator[str]:
-    """Yield those that a round, which goes by the order of the candidates, has not come to: one before was tried since.
-
-    A start that is accepted ends a round, and then it may fall back; or the time of the run is up.  last: when each
-    candidate was refused, in their order.
-    """
-    latest = min(last.values())
-    for name, at in last.items():
-        if at < latest:
-            yield name
-        latest = max(latest, at)
 
 
 def unusable(seen: Observed) -> Iterator[str]:

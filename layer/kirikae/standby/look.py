@@ -45,7 +45,7 @@ def who_serves(config: Config, hint: Hint, seen: Observed) -> Observed:
 
     They only tell who serves.  What cannot be read is named in `unread`, and keeps no standby down or out of the group.
     """
-    running = [standby.id for standby in seen.up if standby.state == "running"]
+    running = [standby.id for standby in seen.standbys if standby.state == "running"]  # one that was left, too
     running = running if outage.down(seen) or seen.alarms or seen.unknown else []
     back = seen.active.state == "running" and (bool(seen.noted) or outage.in_doubt(seen))
     asked, unread = [*([seen.active.id] if back else []), *running], dict[str, str]()

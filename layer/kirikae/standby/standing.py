@@ -3,7 +3,7 @@
 from kirikae import notify
 from kirikae.decision import Result
 from kirikae.notify import Mail, Times, Words
-from kirikae.standby import lineup, mail, outage, words, world
+from kirikae.standby import mail, outage, retries, words, world
 from kirikae.standby.follow import Step
 from kirikae.standby.last_told import NONE, STANDBY, none_started
 from kirikae.standby.notes import FAILED, SERVING, STARTED, UNFENCED, since_start
@@ -37,7 +37,7 @@ def standing(config: Config, seen: Observed, result: Result[Start | Note | Close
         return None
     if name := _unfenced(config, seen).partition(":")[0]:
         return {STANDBY: f"{NONE}, {name} not fenced"}
-    return none_started(seen.unnoted) if lineup.exhausted(seen) else None
+    return none_started(seen.unnoted) if retries.exhausted(seen) else None
 
 
 def _after(result: Result[Start | Note | Close, Done | Step]) -> State | None:

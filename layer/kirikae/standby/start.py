@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from kirikae import clock, ec2, patience
 from kirikae.ec2 import GONE, Instance
 from kirikae.errors import OtherRunError, UnfinishedError
-from kirikae.standby import ask, fence, ladder, last_told, record
+from kirikae.standby import ask, fence, ladder, last_told, lineup, record
 from kirikae.standby.follow import evidence
 from kirikae.standby.notes import (
     FAILED,
@@ -103,8 +103,11 @@ def _count(run: Run, candidate: Instance, how: str, why: str, *gone: str) -> Non
 
 
 def _note_fallen(run: Run, fallen: list[Instance]) -> None:
-    """Count candidates whose start fell back to `stopped` as failed, with EC2's own reason."""
+    """Count candidates whose start fell back as failed, with EC2's own reason; and what hangs, until it has stopped."""
     for standby in fallen:
+        if not lineup.fell(run.seen, standby):
+            _count(run, standby, REFUSED, "it hangs in stopping")
+            continue
         _count(run, standby, FELL_BACK, standby.reason or "no reason given", *OF_START)
         run.failed[standby.id] = f"its start was accepted and fell back: {standby.reason}"
 
@@ -183,7 +186,7 @@ def _nothing(run: Run) -> Done:
     _look(run)
     seen, change = run.seen, run.change
     named = "; ".join(f"{name}: {why}" for name, why in run.failed.items())
-    waiting = any(standby.state == "stopping" for standby in seen.standbys) and not change.fallen
+    waiting = bool(lineup.awaited(seen)) and not change.fallen
     news = bool(run.fenced) or bool(run.left) or not (change.retry or waiting)
     if news and clock.now() < seen.now + TRYING:  # EC2 may not show yet what another run has just started
         patience.until(lambda: _look(run), lambda _shown: False)

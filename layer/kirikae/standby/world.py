@@ -73,7 +73,7 @@ class Observed:
 
     @property
     def up(self) -> list[Instance]:
-        """The candidates that start or run, the one to follow first; those that were left only while there is no other.
+        """The candidates that start or run, the one to follow first; those that are left only while there is no other.
 
         That is the one that is noted as serving, else one that is registered, or noted as started, else the first that
         passes its checks.
@@ -100,9 +100,10 @@ class Observed:
         return registered(instance.id, own) and all(target.healthy or target.state == "draining" for target in own)
 
     def left(self, candidate: Instance) -> bool:
-        """Tell whether the candidate was left in this outage, because it ran and never came to serve."""
+        """Tell whether the candidate was left in this outage, and does not serve after all in the target group."""
         found = failure(self.notes(candidate).get(FAILED, ""))
-        return found is not None and found[1] == GAVE_UP
+        serves = candidate.state == "running" and self.healthy(candidate) and not self.fails(candidate)
+        return found is not None and found[1] == GAVE_UP and not serves
 
     @property
     def noted(self) -> list[Instance]:
