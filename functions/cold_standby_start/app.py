@@ -73,11 +73,12 @@ def no_outage(seen: Observed) -> Decision[Start | Note | Close]:
         if CHECKS in seen.unread or (seen.unread and outage.in_doubt(seen)):
             return Decision(Words(f"{active}, and whether it serves is not known"))
         if not seen.passes(seen.active):
-            return Decision(Words(f"{active} and has not passed its status checks yet"))
-        return Decision(
-            Words(f"{active} and passes its status checks", f"active {seen.active.id} が正常に戻りました"),
-            Close(tuple(standby.id for standby in noted)),
-        )
+            fails = outage.never_passes(seen)
+            return Decision(
+                Words(f"{active} and does not pass its status checks ({fails or 'yet'})"), refused=bool(fails)
+            )
+        passes = Words(f"{active} and passes its status checks", f"active {seen.active.id} が正常に戻りました")
+        return Decision(passes, Close(tuple(standby.id for standby in noted)))
     if restored := tuple(standby.id for standby in seen.standbys if notes.restored(standby)):
         return Decision(Words(f"{active}; {', '.join(restored)} has its own type again"), Close(restored))
     if lost := [*lineup.unusable(seen)]:

@@ -934,3 +934,92 @@ def test_an_outage_is_closed_once_the_checks_of_the_active_can_be_read(batch: Wo
     world.account.faults.clear()
     world.minutes(2)
     assert world.subjects[2:] == ["active is back"]
+
+
+# A person's stop, and the failure that it was about.
+
+
+def told_to_stop(world: Batch, *, under_a_hold: bool = True) -> None:
+    """Let the active fail by an alarm, without a restart, and a person stop the standby once the alarm is OK."""
+    heartbeat(world)
+    world.sets("heartbeat", "ALARM")
+    world.minutes(6)
+    if under_a_hold:
+        world.hold(120)
+    world.sets("heartbeat", "OK")
+    world.service.stop(world.one)
+    world.minutes(60)
+
+
+@pytest.mark.parametrize("fails", ["by an alarm", "stopped", "terminated"])
+def test_a_stop_by_a_person_from_before_the_failure_is_no_wish_about_it(batch: World, fails: str) -> None:
+    world = batch()
+    told_to_stop(world)
+    match fails:
+        case "by an alarm":
+            world.sets("heartbeat", "ALARM")
+        case "stopped":
+            world.dies()
+        case _:
+            world.service.terminate()
+    world.minutes(70)
+    assert world.states == ["running", "stopped"]
+    assert [subject for subject in world.subjects if subject.startswith("standby")] == [
+        "standby ONE started",
+        "standby ONE is serving",
+    ] * 2
+
+
+@pytest.mark.parametrize("silenced", ["its actions are disabled", "muted by a rule"])
+def test_a_false_alarm_that_a_person_has_silenced_keeps_no_standby_down_when_the_active_dies(
+    batch: World, silenced: str
+) -> None:
+    world = batch()
+    heartbeat(world)
+    world.sets("heartbeat", "ALARM")
+    world.minutes(6)
+    if silenced == "muted by a rule":
+        world.mute("heartbeat", 600)
+    else:
+        world.account.client("cloudwatch").disable_alarm_actions(AlarmNames=["heartbeat"])
+    world.service.stop(world.one)
+    world.minutes(60)
+    assert world.states == ["stopped", "stopped"]
+    world.dies()
+    world.minutes(5)
+    assert world.states == ["running", "stopped"]
+
+
+def test_a_stop_in_the_outage_is_a_wish_about_it_whatever_becomes_of_the_alarm(batch: World) -> None:
+    world = batch()
+    heartbeat(world)
+    world.sets("heartbeat", "ALARM")
+    world.minutes(6)
+    world.service.stop(world.one)
+    world.minutes(10)
+    world.sets("heartbeat", "INSUFFICIENT_DATA")
+    world.minutes(30)
+    assert world.states == ["stopped", "stopped"]
+    assert len(world.alarm_mails("Refused")) == 1
+
+
+def test_an_outage_whose_alarms_are_ok_is_refused_while_a_check_fails_that_no_alarm_counts(batch: World) -> None:
+    world = batch()
+    world.account.ec2.checks[world.active] = {"ApplicationStatus": "impaired"}
+    told_to_stop(world, under_a_hold=False)
+    assert len(world.alarm_mails("Refused")) == 1
+    answer = world.invoke()
+    assert "does not pass its status checks (ApplicationStatus impaired)" in answer["reason"]
+    world.service.terminate()
+    world.minutes(10)
+    assert world.states == ["running", "stopped"]
+
+
+def test_an_active_that_still_comes_up_is_waited_for_in_silence(batch: World) -> None:
+    world = batch()
+    world.dies()
+    world.minutes(6)
+    world.service.start(world.active)
+    world.minutes(15)
+    assert not world.alarm_mails("Refused")
+    assert world.subjects[-1] == "active is back"

@@ -17,6 +17,7 @@ from kirikae.standby import ask, outage, record
 from kirikae.standby.lineup import last_attempt
 from kirikae.standby.notes import (
     AGAIN,
+    BESIDE,
     FAILED,
     FIRST,
     SKEW,
@@ -76,6 +77,7 @@ def climb(config: Config, seen: Observed, candidate: Instance, again: bool, ends
         if before != "stopped":
             raise OtherRunError(f"{candidate.id} was {before} already: another run has started it")
         old = [*([TRIED] if tried or TRIED in candidate.tags else []), *over(candidate, seen.active)]
+        how += f" {BESIDE}" if seen.active.state == "running" and not config.fences else ""
         started, noted = _accepted(seen, replace(candidate, type=kind), asked, how, old)
         return Climb(started, ", ".join(problems), noted=noted)
     if current != own:

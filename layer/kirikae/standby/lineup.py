@@ -18,7 +18,7 @@ from kirikae.standby.notes import (
     stack_of,
     time_of,
 )
-from kirikae.standby.outage import STOPPING, began
+from kirikae.standby.outage import STOPPING, began, is_later
 from kirikae.standby.world import UP, Observed
 
 # Told after the start was accepted, but as passing as a refusal: Server.InsufficientInstanceCapacity, and limits.
@@ -47,8 +47,11 @@ def fell_unnoted(seen: Observed, standby: Instance) -> bool:
 
 
 def undone(seen: Observed) -> list[Instance]:
-    """Return the candidates that were started for this outage and stopped by a person since."""
-    return [standby for standby in down_again(seen) if by_a_person(standby)]
+    """Return the candidates that were started for this outage and stopped by a person since.
+
+    A stop from before the active began to fail as it does now was about another failure.
+    """
+    return [standby for standby in down_again(seen) if by_a_person(standby) and not is_later(seen, standby)]
 
 
 def lacked(candidate: Instance) -> bool:

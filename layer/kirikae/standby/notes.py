@@ -21,6 +21,7 @@ OF_START = (STARTED, RUNNING, SERVING)  # gone when that start falls back
 
 REFUSED, FELL_BACK, GAVE_UP = "refused", "fell-back", "gave-up"  # the second word of FAILED
 FIRST, AGAIN, UNANSWERED = "first", "again", "unanswered"  # the third word of STARTED and TRIED: the round
+BESIDE, LEFT = "beside-the-active", "left"  # further words of STARTED: the active ran on; it was given up since
 
 # EC2 is eventually consistent, without a figure for how long.  A start of ours is newer than what it shows, for a time.
 BELIEVED, SKEW = timedelta(minutes=5), timedelta(seconds=10)

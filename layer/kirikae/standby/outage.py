@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 from kirikae import ec2
 from kirikae.alarms import Alarm
 from kirikae.clock import iso
+from kirikae.ec2 import Instance
 from kirikae.notify import Words, at
-from kirikae.standby.notes import OUTAGE, by_a_person, time_of, value
+from kirikae.standby.notes import BESIDE, OUTAGE, SKEW, STARTED, attempt, by_a_person, time_of, value
 from kirikae.standby.world import Config, Observed
 
 # Longer than a stop takes.
@@ -88,6 +89,28 @@ def of(seen: Observed) -> Outage | None:
         en.insert(0, f"the active {active.id} is {active.state}{reason}")
         ja.insert(0, f"active {active.id} の停止を検知しました (状態: {active.state}){reason}")
     return Outage(noted or min(times, default=seen.now), Words(", ".join(en), "、".join(ja)))
+
+
+def is_later(seen: Observed, standby: Instance) -> bool:
+    """Tell whether the active fails by something that came after the standby's stop: its own stop, else an alarm.
+
+    EC2 does not tell when an instance was terminated: that is later if the active ran when the standby was started.
+    """
+    active, started = seen.active, attempt(seen.notes(standby).get(STARTED, ""))
+    if down(seen) and active.stopped is None:
+        return started is not None and BESIDE in started.words
+    since = active.stopped if down(seen) else min((alarm.since for alarm in calling(seen)), default=None)
+    return since is not None and standby.stopped is not None and standby.stopped + SKEW < since
+
+
+def never_passes(seen: Observed) -> str:
+    """Return the status checks that an active that runs fails though no alarm says so, once it had its time to come up.
+
+    Empty while it passes them, or starts, or they are not known.
+    """
+    active = seen.active
+    came_up = active.state == "running" and (active.launched is None or seen.now - active.launched >= COMING_UP)
+    return ", ".join(status.failing for status in seen.statuses if came_up and status.instance_id == active.id)
 
 
 def began(seen: Observed) -> datetime:
