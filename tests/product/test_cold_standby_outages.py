@@ -1023,3 +1023,69 @@ def test_an_active_that_still_comes_up_is_waited_for_in_silence(batch: World) ->
     world.minutes(15)
     assert not world.alarm_mails("Refused")
     assert world.subjects[-1] == "active is back"
+
+
+# The mark of one that was left.
+
+
+@pytest.mark.parametrize("fences", ["true", "false"])
+def test_one_that_was_left_is_tried_again_when_its_mark_is_removed(batch: World, fences: str) -> None:
+    world = batch(FenceActive=fences, StandbyGiveUpMinutes="5")
+    world.account.ec2.checks[world.one] = {"AttachedEbsStatus": "impaired"}
+    world.service.lacks(CAPACITY, world.two)
+    world.dies()
+    world.minutes(10)
+    if fences == "false":
+        world.service.stop(world.one)
+        world.minutes(2)
+    world.account.ec2.checks.clear()
+    world.account.client("ec2").delete_tags(Resources=[world.one], Tags=[{"Key": "kirikae:failed"}])
+    world.minutes(5)
+    assert world.states == ["running", "stopped"]
+    assert world.subjects[-2:] == ["standby ONE started", "standby ONE is serving"]
+    world.service.stop(world.one)  # and now by a person, who is heeded
+    world.minutes(40)
+    assert world.states == ["stopped", "stopped"]
+
+
+def test_a_person_s_stop_of_one_that_was_left_and_serves_since_is_a_wish(batch: World) -> None:
+    world = batch(StandbyGiveUpMinutes="5")
+    world.account.ec2.checks[world.one] = {"AttachedEbsStatus": "impaired"}
+    world.service.lacks(CAPACITY, world.two)
+    world.dies()
+    world.minutes(10)
+    world.account.ec2.checks.clear()
+    world.minutes(5)
+    assert world.subjects[-1] == "standby ONE is serving"
+    world.service.stop(world.one)
+    world.account.client("ec2").delete_tags(Resources=[world.one], Tags=[{"Key": "kirikae:failed"}])
+    world.minutes(10)
+    assert world.states == ["stopped", "stopped"]
+    assert "stopped by a person" in world.invoke()["reason"]
+
+
+# The way back.
+
+
+@pytest.mark.parametrize("fence", ["false", "true", "strict"])
+def test_the_way_back_of_the_mails_has_the_order_that_fences_ask_for(batch: World, fence: str) -> None:
+    world = batch(FenceActive=fence, StandbyTargetGroupArn="its own")
+    heartbeat(world)
+    world.sets("heartbeat", "ALARM")
+    world.minutes(6)
+    serving = world.mails[-1]
+    assert world.subjects[-1] == "standby ONE is serving"
+    world.sets("heartbeat", "OK")
+    world.service.start(world.active)  # though the standby serves
+    world.minutes(6)
+    back = world.mails[-1]
+    assert world.subjects[-1] == "active is back"
+    if fence == "false":
+        assert "bring up the active, see it serve, then deregister and stop the standby" in serving.body
+        assert "Both run now" not in back.body
+        return
+    assert "deregister and stop the standby, and start the active only when the standby is stopped" in serving.body
+    assert "Both run now, which FenceActive forbids" in back.body
+    commands = [line.split()[2] for line in serving.body.split("Undo")[-1].splitlines() if line.startswith("aws ")]
+    waits = ["wait"] if fence == "strict" else []
+    assert commands == ["put-parameter", "deregister-targets", "stop-instances", *waits, "start-instances"]

@@ -433,6 +433,11 @@ class Outages(RuleBasedStateMachine):
         self.by_person.add(standby)
 
     @rule(standby=st.sampled_from(STANDBYS))
+    def a_person_removes_the_mark_of_one_that_was_left(self, standby: str) -> None:
+        if GAVE_UP in self.world.instances[standby]["tags"].get(FAILED, ""):
+            del self.world.instances[standby]["tags"][FAILED]
+
+    @rule(standby=st.sampled_from(STANDBYS))
     def a_standby_is_terminated(self, standby: str) -> None:
         self.world.set(standby, "terminated")
 

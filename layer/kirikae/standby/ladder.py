@@ -20,6 +20,8 @@ from kirikae.standby.notes import (
     BESIDE,
     FAILED,
     FIRST,
+    GAVE_UP,
+    LEFT,
     SKEW,
     STARTED,
     TRIED,
@@ -136,6 +138,8 @@ def note_failed(seen: Observed, candidate: Instance, how: str, why: str, *gone: 
     """
     present = _unless_counted(candidate, ec2.instances([candidate.id])[0])
     note = outage.note(seen) | {FAILED: value(iso(clock.now()), how, why)}
+    if how == GAVE_UP:  # its stop, by us or a person, is then none of a standby in use, also when FAILED is removed
+        note |= {STARTED: value(seen.notes(candidate).get(STARTED, ""), LEFT)}
     old = [key for key in (*gone, TRIED) if key in present.tags]
     if record.note(candidate.id, note, [*old, *over(candidate, seen.active)]):
         return True

@@ -9,12 +9,15 @@ from kirikae.ec2 import GONE, Instance
 from kirikae.standby.notes import (
     BELIEVED,
     FAILED,
+    LEFT,
     OUTAGE,
+    SERVING,
     STARTED,
     TRIED,
     Attempt,
     attempt,
     by_a_person,
+    since_start,
     stack_of,
     time_of,
 )
@@ -33,7 +36,14 @@ def down_again(seen: Observed) -> list[Instance]:
     """Return the candidates that were up in this outage, are not any more, and have not been counted as failed."""
     down = [standby for standby in seen.standbys if standby.state in ("stopping", "stopped")]
     untold = [standby for standby in down if not failed(seen, standby)]
-    return [standby for standby in untold if STARTED in seen.notes(standby) or fell_unnoted(seen, standby)]
+    return [standby for standby in untold if _in_use(seen, standby) or fell_unnoted(seen, standby)]
+
+
+def _in_use(seen: Observed, standby: Instance) -> bool:
+    """Tell whether its start is noted and it was not left since, without coming to serve: that is at an end."""
+    noted = seen.notes(standby)
+    left = LEFT in noted.get(STARTED, "").split(" ") and since_start(standby, noted, SERVING) is None
+    return STARTED in noted and not left
 
 
 def fell_unnoted(seen: Observed, standby: Instance) -> bool:

@@ -18,9 +18,9 @@ from kirikae.standby.words import (
     FAILED_CHECK,
     GOES_ON,
     UNFENCED_CHECK,
-    WAY_BACK,
     not_fenced,
     takes_its_place,
+    way_back,
 )
 from kirikae.standby.world import Close, Config, Observed
 
@@ -131,7 +131,7 @@ def of_step(config: Config, seen: Observed, reason: Words, step: Step, times: Ti
                 f"起動は行いません。",
             )
         case "serving":
-            subject, check, serving = f"standby {standby.id} is serving", WAY_BACK, seen.now
+            subject, check, serving = f"standby {standby.id} is serving", way_back(config, seen.active), seen.now
             happened = Words(f"The standby serves: {step.reason.en}.", f"スタンバイが稼働しました: {step.reason.ja}。")
         case _:
             assert_never(change.kind)
@@ -165,7 +165,8 @@ def _closed(config: Config, seen: Observed, reason: Words, step: Step, times: Ti
             "active が復旧しました。稼働中のスタンバイはありません。記録用タグは削除しました。",
         )
     by_hand = undo(config, seen, step.standby, times.done)
-    return notify.mail(config, "active is back", happened=happened, why=reason, check=WAY_BACK, undo=by_hand)
+    check = way_back(config, seen.active) if step.standby else None
+    return notify.mail(config, "active is back", happened=happened, why=reason, check=check, undo=by_hand)
 
 
 def _moments(*moments: tuple[Words, datetime | None]) -> Words:
@@ -194,5 +195,7 @@ def undo(config: Config, seen: Observed, standby: Instance | None, now: datetime
             commands.append(notify.aws_command(config, "elbv2 deregister-targets", leaving))
         commands.append(notify.aws_command(config, "ec2 stop-instances", f"--instance-ids {standby.id}"))
     if active := fenced or stopped_first(config, seen):
+        if standby and config.strict:  # as kirikae itself: not while the other is still stopping
+            commands.append(notify.aws_command(config, "ec2 wait instance-stopped", f"--instance-ids {standby.id}"))
         commands.append(notify.aws_command(config, "ec2 start-instances", f"--instance-ids {active}"))
     return notify.with_commands(Words("First hold kirikae off:", "先に kirikae を保留にしてください:"), commands)

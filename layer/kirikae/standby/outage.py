@@ -8,7 +8,7 @@ from kirikae.alarms import Alarm
 from kirikae.clock import iso
 from kirikae.ec2 import Instance
 from kirikae.notify import Words, at
-from kirikae.standby.notes import BESIDE, OUTAGE, SKEW, STARTED, attempt, by_a_person, time_of, value
+from kirikae.standby.notes import BESIDE, OUTAGE, SKEW, STARTED, by_a_person, time_of, value
 from kirikae.standby.world import Config, Observed
 
 # Longer than a stop takes.
@@ -96,9 +96,9 @@ def is_later(seen: Observed, standby: Instance) -> bool:
 
     EC2 does not tell when an instance was terminated: that is later if the active ran when the standby was started.
     """
-    active, started = seen.active, attempt(seen.notes(standby).get(STARTED, ""))
+    active, started = seen.active, seen.notes(standby).get(STARTED, "")
     if down(seen) and active.stopped is None:
-        return started is not None and BESIDE in started.words
+        return BESIDE in started.split(" ")
     since = active.stopped if down(seen) else min((alarm.since for alarm in calling(seen)), default=None)
     return since is not None and standby.stopped is not None and standby.stopped + SKEW < since
 

@@ -125,7 +125,7 @@ def _over(config: Config, seen: Observed, known: State) -> Mail:
             "changed the parameters.",
             "障害を終了した実行が通知前に終了したか、記録の削除またはパラメーターの変更がありました。",
         ),
-        check=words.WAY_BACK if seen.up else None,
+        check=words.way_back(config, seen.active) if seen.up else None,
         undo=mail.undo(config, seen, seen.up[0], seen.now) if seen.up else None,
     )
 

@@ -3,11 +3,28 @@
 from kirikae.ec2 import Instance
 from kirikae.notify import Words, at
 from kirikae.standby.notes import FAILED, TYPE
+from kirikae.standby.world import UP, Config
 
 WAY_BACK = Words(
     "The way back is a person's: bring up the active, see it serve, then deregister and stop the standby and give "
     f"it back its own type (tag {TYPE}) if that was changed.",
     "切り戻しは手動です。active の稼働を確認した後、スタンバイを登録解除して停止し、"
+    f"タイプが変更されていれば元に戻してください (タグ {TYPE})。",
+)
+# With FenceActive two never serve, also on the way back.
+STANDBY_FIRST = Words(
+    "The way back is a person's, and FenceActive forbids two that serve: hold kirikae off, deregister and stop the "
+    "standby, and start the active only when the standby is stopped. Give the standby back its own type "
+    f"(tag {TYPE}) if that was changed.",
+    "切り戻しは手動です。FenceActive では 2 台を同時に稼働させません。kirikae を保留にし、"
+    "スタンバイを登録解除して停止し、停止を確認してから active を起動してください。"
+    f"タイプが変更されていれば元に戻してください (タグ {TYPE})。",
+)
+BOTH_RUN = Words(
+    "Both run now, which FenceActive forbids: deregister and stop the standby at once, or stop the active again if the "
+    f"standby is to serve on. Give the standby back its own type (tag {TYPE}) if that was changed.",
+    "FenceActive では 2 台を同時に稼働させませんが、現在は両方が稼働しています。"
+    "ただちにスタンバイを登録解除して停止するか、スタンバイで運用を続ける場合は active を再び停止してください。"
     f"タイプが変更されていれば元に戻してください (タグ {TYPE})。",
 )
 FAILED_CHECK = Words(
@@ -36,6 +53,13 @@ GOES_ON = Words(
     "The next run goes on. If the active is fine after all, start it again as below.",
     "次の実行が続行します。active に問題がない場合は、下のコマンドで再び起動してください。",
 )
+
+
+def way_back(config: Config, active: Instance) -> Words:
+    """Return what a person does once a standby serves, in the order that FenceActive asks for."""
+    if not config.fences:
+        return WAY_BACK
+    return BOTH_RUN if active.state in UP else STANDBY_FIRST
 
 
 def stopped_first(active: Instance) -> Words:
