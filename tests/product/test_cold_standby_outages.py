@@ -1089,3 +1089,73 @@ def test_the_way_back_of_the_mails_has_the_order_that_fences_ask_for(batch: Worl
     commands = [line.split()[2] for line in serving.body.split("Undo")[-1].splitlines() if line.startswith("aws ")]
     waits = ["wait"] if fence == "strict" else []
     assert commands == ["put-parameter", "deregister-targets", "stop-instances", *waits, "start-instances"]
+
+
+# Ports.
+
+
+def ports_of(world: Batch, standby: str, *states: str) -> set[int]:
+    """Return the ports on which a standby is registered and has one of these states."""
+    shown = world.account.client("elbv2").describe_target_health(TargetGroupArn=world.service.group_arn)
+    return {
+        described["Target"]["Port"]
+        for described in shown["TargetHealthDescriptions"]
+        if described["Target"]["Id"] == standby and described["TargetHealth"]["State"] in states
+    }
+
+
+@pytest.mark.parametrize("falls", [False, True], ids=["no capacity at first", "the first falls back"])
+def test_the_active_s_port_outlives_its_target(batch: World, falls: bool) -> None:
+    world = batch(StandbyTargetGroupArn="its own", StandbyGiveUpMinutes="5")
+    world.account.targets.broken_ports |= {(world.one, 80), (world.two, 80)}
+    if falls:
+        world.account.ec2.falls_back[world.one] = "Server.InternalError: on launch"
+    world.service.lacks(CAPACITY, *[world.two] if falls else [world.one, world.two])
+    world.service.terminate()
+    world.minutes(20)
+    assert not ports_of(world, world.active, "draining", "unused")
+    world.account.faults.clear()
+    world.minutes(60)
+    assert ports_of(world, world.two if falls else world.one, "healthy") == {PORT}
+    assert len(world.subjects) == (4 if falls else 3), world.subjects
+
+
+@pytest.mark.parametrize("old", [(80,), (80, PORT)], ids=["on an old port", "on an old port and the active's"])
+def test_a_standby_that_is_registered_serves_on_the_active_s_ports(batch: World, old: tuple[int, ...]) -> None:
+    world = batch(StandbyTargetGroupArn="its own", StandbyGiveUpMinutes="5")
+    world.account.targets.broken_ports |= {(world.one, 80), (world.two, 80)}
+    world.service.start(world.one, world.two)
+    world.minutes(1)
+    places = [{"Id": standby, "Port": port} for standby in (world.one, world.two) for port in old]
+    world.account.client("elbv2").register_targets(TargetGroupArn=world.service.group_arn, Targets=places)
+    world.service.stop(world.one, world.two)
+    world.minutes(3)
+    world.dies()
+    world.minutes(15)
+    assert ports_of(world, world.one, "healthy") == {PORT}
+    assert world.subjects == ["standby ONE started", "standby ONE is serving"]
+
+
+def test_a_standby_serves_on_every_port_of_the_active(batch: World) -> None:
+    world = batch(StandbyTargetGroupArn="its own")
+    also = {"TargetGroupArn": world.service.group_arn, "Targets": [{"Id": world.active, "Port": 9090}]}
+    world.account.client("elbv2").register_targets(**also)
+    world.account.targets.broken_ports |= {(world.one, 9090)}
+    world.dies()
+    world.minutes(6)
+    assert ports_of(world, world.one, "healthy") == {PORT}
+    assert world.subjects == ["standby ONE started"]
+    world.account.targets.broken_ports.clear()
+    world.minutes(3)
+    assert world.subjects == ["standby ONE started", "standby ONE is serving"]
+
+
+def test_a_port_from_which_the_active_only_drains_is_none_of_its_ports(batch: World) -> None:
+    world = batch(StandbyTargetGroupArn="its own")
+    old = {"TargetGroupArn": world.service.group_arn, "Targets": [{"Id": world.active, "Port": 9090}]}
+    world.account.client("elbv2").register_targets(**old)
+    world.minutes(2)
+    world.account.client("elbv2").deregister_targets(**old)
+    world.dies()
+    world.minutes(6)
+    assert ports_of(world, world.one, "healthy", "unhealthy", "initial") == {PORT}

@@ -10,8 +10,8 @@ from kirikae.decision import Made
 from kirikae.ec2 import Instance
 from kirikae.errors import UnfinishedError
 from kirikae.notify import Words
-from kirikae.standby import outage, record
-from kirikae.standby.give_up import idle, wrong_ports
+from kirikae.standby import outage, ports, record
+from kirikae.standby.give_up import idle, unsure, wrong_ports
 from kirikae.standby.notes import (
     NO_PORT,
     OUTAGE,
@@ -54,8 +54,8 @@ def step(config: Config, seen: Observed, standby: Instance) -> Note | None:
         return None
     # One that was left was deregistered for the next, and is up alone now.
     alone = config.standby_target_group_arn and HEALTH not in seen.unread and not registered(standby.id, seen.targets)
-    unsure = bool(wrong_ports(seen, standby))
-    if since_start(standby, noted, RUNNING) is None or (alone and seen.left(standby)) or unsure:
+    entered = since_start(standby, noted, RUNNING) is not None and not unsure(config, seen, standby)
+    if not entered or (alone and seen.left(standby)):
         return None if _waits(config, seen, standby) else _joining(config, seen, "running", standby)
     if since_start(standby, noted, SERVING) is None and evidence(config, seen, standby)[0]:
         return Note("serving", standby.id, deregister=_left_behind(seen, standby))
@@ -67,17 +67,18 @@ def _joining(config: Config, seen: Observed, kind: Literal["note", "running"], s
     group = config.standby_target_group_arn
     if standby.state != "running" or not group or _waits(config, seen, standby):
         return Note(kind, standby.id)
-    leaving = *_left_behind(seen, standby), *(wrong := wrong_ports(seen, standby))
-    if registered(standby.id, seen.targets) and not wrong:
+    leaving = *_left_behind(seen, standby), *wrong_ports(config, seen, standby)
+    lacking = ports.missing(config, seen, standby.id)
+    if registered(standby.id, seen.targets) and not lacking:
         return Note(kind, standby.id, deregister=leaving)
-    ports = _ports(config.active_instance_id, seen) or _ports(standby.id, seen)
-    return Note(kind, standby.id, group, tuple(ports), leaving)
+    return Note(kind, standby.id, group, lacking or ports.held(standby.id, seen.targets, draining=True), leaving)
 
 
 def _waits(config: Config, seen: Observed, standby: Instance) -> bool:
     """Tell whether the registration waits for target health, without which nobody knows the active's ports."""
     began = max(filter(None, [standby.launched, outage.began(seen)]))
-    return bool(config.standby_target_group_arn) and HEALTH in seen.unread and seen.now - began < UNREAD
+    unknown = HEALTH in seen.unread and not ports.wanted(config, seen)
+    return bool(config.standby_target_group_arn) and unknown and seen.now - began < UNREAD
 
 
 def second(seen: Observed, change: Note) -> bool:
@@ -102,14 +103,17 @@ def evidence(config: Config, seen: Observed, standby: Instance) -> tuple[bool, W
     ja = f"{standby.id} は {standby.state}、ステータスチェック {checks}"
     ready = seen.passes(standby)
     if config.standby_target_group_arn:
-        own = [target for target in seen.targets if target.id == standby.id]
+        lacking, own = ports.missing(config, seen, standby.id), ports.own(config, seen, standby.id)
         states = [f"{target.port} {target.state} {target.reason}".strip() for target in own]
-        health = ", ".join(states) or ("not known" if HEALTH in seen.unread else "not registered")
+        if HEALTH in seen.unread:
+            health = "not known"
+        else:
+            health = ", ".join([*states, *(f"{port} not registered" for port in lacking)]) or "not registered"
         en, ja = f"{en}, target {health}", f"{ja}、ターゲット {health}"
         if idle(seen, standby):
             group = config.standby_target_group_arn
             en, ja = f"{en}: no load balancer uses {group}", f"{ja}: {group} を使用するロードバランサーがありません"
-        ready = ready and seen.healthy(standby)
+        ready = ready and ports.healthy(config, seen, standby)
     return ready, Words(en, ja)
 
 
@@ -126,7 +130,7 @@ def make(config: Config, seen: Observed, change: Note) -> Step:
         return Step(change=None, reason=Words(f"another run has noted {key} on {standby.id}"))
     _enter(config, standby, change)
     at = {"note": standby.launched or seen.now, "running": seen.ran or seen.now, "serving": seen.now}[change.kind]
-    text = f"{iso(at)} {NO_PORT}" if change.register and HEALTH in seen.unread else iso(at)
+    text = f"{iso(at)} {NO_PORT}" if change.register and HEALTH in seen.unread and not change.ports else iso(at)
     noted_now = record.note(standby.id, outage.note(seen) | {key: text}, over(standby, seen.active))
     # Only a step that it makes again, after another start, is news to those who were told the same last.
     again = bool(before) and noted_now
@@ -145,13 +149,9 @@ def _enter(config: Config, standby: Instance, change: Note) -> None:
             elb.register_targets(
                 group, [{"Id": standby.id, "Port": port} for port in change.ports] or [{"Id": standby.id}]
             )
-            shown = patience.until(lambda: elb.target_health(group), lambda targets: registered(standby.id, targets))
-            if shown is not None and not registered(standby.id, shown):
+            held = patience.until(lambda: ports.held(standby.id, elb.target_health(group)), change.is_entered)
+            if held is not None and not change.is_entered(held):
                 raise UnfinishedError(f"{standby.id} was registered in {group} and does not show there")
-
-
-def _ports(instance_id: str, seen: Observed) -> list[int]:
-    return sorted({target.port for target in seen.targets if target.id == instance_id})
 
 
 def close(config: Config, change: Close) -> Step:

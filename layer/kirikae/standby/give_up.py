@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from kirikae.ec2 import Instance
-from kirikae.standby import outage
+from kirikae.standby import outage, ports
 from kirikae.standby.notes import NO_PORT, RUNNING, SERVING, STARTED, since_start, time_of
 from kirikae.standby.world import HEALTH, Config, Observed, registered
 
@@ -17,7 +17,7 @@ def overdue(config: Config, seen: Observed, standby: Instance) -> bool:
     began = _could_serve(config, seen, standby)
     if not minutes or began is None or since_start(standby, noted, SERVING) or not fails(config, seen, standby):
         return False
-    if wrong_ports(seen, standby) or (not seen.fails(standby) and idle(seen, standby)):
+    if unsure(config, seen, standby) or (not seen.fails(standby) and idle(seen, standby)):
         return False
     return seen.now - max(began, outage.began(seen)) >= timedelta(minutes=minutes)
 
@@ -33,21 +33,28 @@ def _could_serve(config: Config, seen: Observed, standby: Instance) -> datetime 
     if not config.standby_target_group_arn or standby.state != "running":
         return started
     own = [target for target in seen.targets if target.id == standby.id and target.state != "initial"]
-    return since_start(standby, noted, RUNNING) or (started if registered(standby.id, own) else None)
+    ready = registered(standby.id, own) and not ports.missing(config, seen, standby.id)
+    return since_start(standby, noted, RUNNING) or (started if ready else None)
 
 
-def wrong_ports(seen: Observed, standby: Instance) -> tuple[tuple[str, int], ...]:
-    """Return where a standby is registered that entered on the group's port, and the active turns out not to be."""
-    ports = {target.port for target in seen.targets if target.id == seen.active.id}
-    own = [(standby.id, target.port) for target in seen.targets if target.id == standby.id and target.port not in ports]
-    unsure = seen.notes(standby).get(RUNNING, "").endswith(NO_PORT)
-    return tuple(own) if unsure and ports and not seen.healthy(standby) else ()
+def unsure(config: Config, seen: Observed, standby: Instance) -> bool:
+    """Tell whether the standby entered on the group's port, and the active turns out to be on others."""
+    entered = seen.notes(standby).get(RUNNING, "").endswith(NO_PORT)
+    return entered and HEALTH not in seen.unread and bool(ports.missing(config, seen, standby.id))
+
+
+def wrong_ports(config: Config, seen: Observed, standby: Instance) -> tuple[tuple[str, int], ...]:
+    """Return where such a standby is registered and is not the active's place; none while it is healthy there."""
+    if not unsure(config, seen, standby) or seen.healthy(standby):
+        return ()
+    held, active = ports.held(standby.id, seen.targets), ports.wanted(config, seen)
+    return tuple((standby.id, port) for port in held if port not in active)
 
 
 def fails(config: Config, seen: Observed, standby: Instance) -> bool:
     """Tell whether the standby is known not to serve: what could not be read says nothing against it."""
     in_group = bool(config.standby_target_group_arn) and HEALTH not in seen.unread
-    return standby.state != "running" or seen.fails(standby) or (in_group and not seen.healthy(standby))
+    return standby.state != "running" or seen.fails(standby) or (in_group and not ports.healthy(config, seen, standby))
 
 
 def served(config: Config, seen: Observed, standby: Instance) -> bool:

@@ -20,7 +20,6 @@ from kirikae.standby.words import (
     UNFENCED_CHECK,
     not_fenced,
     takes_its_place,
-    way_back,
 )
 from kirikae.standby.world import Close, Config, Observed
 
@@ -131,7 +130,7 @@ def of_step(config: Config, seen: Observed, reason: Words, step: Step, times: Ti
                 f"起動は行いません。",
             )
         case "serving":
-            subject, check, serving = f"standby {standby.id} is serving", way_back(config, seen.active), seen.now
+            subject, check, serving = f"standby {standby.id} is serving", words.way_back(config, seen.active), seen.now
             happened = Words(f"The standby serves: {step.reason.en}.", f"スタンバイが稼働しました: {step.reason.ja}。")
         case _:
             assert_never(change.kind)
@@ -165,7 +164,7 @@ def _closed(config: Config, seen: Observed, reason: Words, step: Step, times: Ti
             "active が復旧しました。稼働中のスタンバイはありません。記録用タグは削除しました。",
         )
     by_hand = undo(config, seen, step.standby, times.done)
-    check = way_back(config, seen.active) if step.standby else None
+    check = words.way_back(config, seen.active) if step.standby else None
     return notify.mail(config, "active is back", happened=happened, why=reason, check=check, undo=by_hand)
 
 

@@ -13,9 +13,10 @@ TRIED = "kirikae:tried"  # when and which type was tried last, while there are o
 FAILED = "kirikae:failed"  # when and why it failed; IAM does not let the function start what carries this
 RUNNING = "kirikae:running"  # when it ran, and was registered in the target group
 SERVING = "kirikae:serving"  # when it was reported as serving
+PORTS = "kirikae:ports"  # those of the active in the target group, as the outage found them
 UNFENCED = "kirikae:unfenced"  # why the active, or a standby that was left, could not be stopped
 TYPE = "kirikae:instance-type"  # the type it had before another one was tried; of no outage: it stays until restored
-NOTES = (OUTAGE, STARTED, TRIED, FAILED, RUNNING, SERVING, UNFENCED, TYPE)
+NOTES = (OUTAGE, STARTED, TRIED, FAILED, RUNNING, SERVING, PORTS, UNFENCED, TYPE)
 NO_PORT = "port not known"  # the last words of RUNNING: of a group whose target health could not be read
 OF_START = (STARTED, RUNNING, SERVING)  # gone when that start falls back
 

@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from kirikae import clock, ec2, patience
 from kirikae.ec2 import GONE, Instance
 from kirikae.errors import OtherRunError, UnfinishedError
-from kirikae.standby import ask, fence, ladder, last_told, lineup, record
+from kirikae.standby import ask, fence, ladder, last_told, lineup, ports, record
 from kirikae.standby.follow import evidence
 from kirikae.standby.notes import (
     FAILED,
@@ -77,6 +77,8 @@ def _try(run: Run, candidate: Instance) -> Done | None:
             return done
     climbed = ladder.climb(run.config, run.seen, candidate, bool(run.change.retry), ends)
     if now := climbed.started:
+        if climbed.noted:
+            ports.keep(run.config, run.seen, now.id)
         own = own_type(candidate)
         made = Started(run.fenced, now.id, now.type)
         text = f"the start of {now.id} was accepted"
@@ -190,6 +192,8 @@ def _nothing(run: Run) -> Done:
     news = bool(run.fenced) or bool(run.left) or not (change.retry or waiting)
     if news and clock.now() < seen.now + TRYING:  # EC2 may not show yet what another run has just started
         patience.until(lambda: _look(run), lambda _shown: False)
+    if noted := [standby.id for standby in seen.standbys if standby.id in run.failed.keys() - set(run.unnoted)]:
+        ports.keep(run.config, seen, noted[0])
     if change.retry and run.unnoted:
         last_told.tried_again(run.config, tuple(run.unnoted))
     return run.came_to(f"no standby was started: {named}", news=news)

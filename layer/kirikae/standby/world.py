@@ -142,6 +142,10 @@ class Note(Change):
     deregister: tuple[tuple[str, int], ...] = ()  # standbys that were left, and their ports, first: two never serve
     fence: str | None = None  # the active, to be stopped first
 
+    def is_entered(self, held: tuple[int, ...]) -> bool:
+        """Tell whether a standby that is registered on these ports is registered as asked for."""
+        return bool(held) and set(self.ports) <= set(held)
+
     def record(self) -> dict[str, Any]:
         """Return the standby by the kind of its note, and the registration if there is one."""
         registration = {"register": self.register, "ports": list(self.ports)} if self.register else {}
