@@ -74,9 +74,8 @@ def no_outage(seen: Observed) -> Decision[Start | Note | Close]:
             return Decision(Words(f"{active}, and whether it serves is not known"))
         if not seen.passes(seen.active):
             fails = outage.never_passes(seen)
-            return Decision(
-                Words(f"{active} and does not pass its status checks ({fails or 'yet'})"), refused=bool(fails)
-            )
+            reason = Words(f"{active} and does not pass its status checks ({fails or 'yet'})")
+            return Decision(reason, refused=bool(fails))
         passes = Words(f"{active} and passes its status checks", f"active {seen.active.id} が正常に戻りました")
         return Decision(passes, Close(tuple(standby.id for standby in noted)))
     if restored := tuple(standby.id for standby in seen.standbys if notes.restored(standby)):
