@@ -41,7 +41,7 @@ def observe(config: Config, hint: Hint) -> Observed:
         with env.naming("StandbyTargetGroupArn", group):
             [found] = elb.target_groups([group])
         seen = replace(seen, target_type=found.target_type)
-    return replace(seen, unknown_types=ec2.unknown_types(config.standby_instance_types))
+    return look.unneeded(config, seen)
 
 
 def decide(config: Config, seen: Observed) -> Decision[Start | Note | Close]:

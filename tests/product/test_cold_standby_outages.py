@@ -1159,3 +1159,28 @@ def test_a_port_from_which_the_active_only_drains_is_none_of_its_ports(batch: Wo
     world.dies()
     world.minutes(6)
     assert ports_of(world, world.one, "healthy", "unhealthy", "initial") == {PORT}
+
+
+# The stack's own alarms.
+
+
+@pytest.mark.parametrize(
+    ("alarm", "removed_by"),
+    [("StandbyActiveStatusAlarm", 'ActiveInstanceId=""'), ("StandbyActiveCpuAlarm", "ActiveCpuThreshold=0")],
+)
+def test_a_deleted_alarm_is_told_before_it_is_needed(batch: World, alarm: str, removed_by: str) -> None:
+    world = batch(ActiveCpuThreshold="90")
+    world.minutes(10)
+    assert not world.alarm_mails("Refused")
+    world.account.client("cloudwatch").delete_alarms(AlarmNames=[world.stack.resources[alarm]])
+    world.minutes(3)
+    assert len(world.alarm_mails("Refused")) == 1
+    reason = world.invoke()["reason"]
+    assert f"no alarm named {world.stack.resources[alarm]}" in reason
+    assert removed_by in reason
+    world.dies()  # and it keeps nothing else down
+    world.minutes(6)
+    assert world.subjects == ["standby ONE started", "standby ONE is serving"]
+    world.service.start(world.active)
+    world.minutes(8)
+    assert world.subjects[-1] == "active is back"

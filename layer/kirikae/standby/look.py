@@ -16,6 +16,8 @@ from kirikae.log import logger
 from kirikae.standby import give_up, outage, world
 from kirikae.standby.world import CHECKS, HEALTH, Config, Observed
 
+# What a deployment removes the alarms on the active with, in the order of their names.
+_REMOVED_BY = """'ActiveInstanceId=""' 'StandbyInstanceIds=""'""", "ActiveCpuThreshold=0"
 JUST_CALLED = timedelta(minutes=5)  # an alarm's action that is not older is proof that the alarm was not muted
 
 
@@ -81,3 +83,16 @@ def without_muted(config: Config, hint: Hint, seen: Observed) -> Observed:
     if seen.up and not world.to_fence(config, seen) and not give_up.overdue(config, seen, seen.up[0]):
         return seen
     return replace(seen, alarms=tuple(alarms.muted(alarm) if alarm in calls else alarm for alarm in seen.alarms))
+
+
+def unneeded(config: Config, seen: Observed) -> Observed:
+    """Ask, in quiet times, for what an outage would find missing: types, and the stack's alarms on the active.
+
+    An outage that is noted is closed first: that waits for no alarm.
+    """
+    try:
+        for name, removed_by in zip(() if seen.noted else config.active_alarm_names, _REMOVED_BY, strict=False):
+            alarms.read(name, removed_by=removed_by)
+    except InputError as error:
+        return replace(seen, gone=str(error))
+    return replace(seen, unknown_types=ec2.unknown_types(config.standby_instance_types))

@@ -30,6 +30,7 @@ class Config(env.Stack):
     standby_target_group_arn: str = env.target_group_arn(default="")
     standby_give_up_minutes: int = 15  # 0: never
     fence_active: str = env.must("true|false|strict", "true, false or strict", default="false")
+    active_alarm_names: tuple[str, ...] = env.of_stack(default=())  # of its status checks, then of its CPU if watched
     functions_arn: str = env.of_stack()  # the ARN of a function, without its name
     aws_lambda_function_name: str = env.of_stack()  # as Lambda itself sets it
 
@@ -64,6 +65,7 @@ class Observed:
     ran: datetime | None = None  # when the event says that the standby began to run
     target_type: str = ""  # of StandbyTargetGroupArn, asked in quiet times
     unknown_types: tuple[str, ...] = ()  # likewise
+    gone: str = ""  # likewise: which alarm of the stack is deleted, and what brings it back
     told: bool = False  # that this outage may not be answered, asked when EC2 does not know the active
     stack: str = ""  # the own one
     taken: tuple[Instance, ...] = ()  # standbys that carry the notes of an outage of another stack
@@ -185,6 +187,8 @@ def misconfigured(config: Config, seen: Observed) -> Words | None:
     if seen.target_type not in ("", "instance"):
         other = f"{config.standby_target_group_arn} has targets of type {seen.target_type}"
         return Words(f"StandbyTargetGroupArn: {other}, expected a group of instances")
+    if seen.gone:
+        return Words(seen.gone)
     if unknown := ", ".join(seen.unknown_types):
         return Words(f"StandbyInstanceTypes names {unknown}, expected instance types of this Region")
     return None
