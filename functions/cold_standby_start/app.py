@@ -170,7 +170,7 @@ def act(config: Config, seen: Observed, change: Start | Note | Close) -> Done | 
         case Note():
             return fence.first(config, seen, change) or follow.make(config, seen, change)
         case Close():
-            return follow.close(config, change)
+            return follow.close(config, seen, change)
         case _:
             assert_never(change)
 

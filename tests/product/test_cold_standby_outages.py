@@ -1184,3 +1184,23 @@ def test_a_deleted_alarm_is_told_before_it_is_needed(batch: World, alarm: str, r
     world.service.start(world.active)
     world.minutes(8)
     assert world.subjects[-1] == "active is back"
+
+
+def test_an_outage_that_begins_while_the_one_before_is_closed_keeps_its_notes(batch: World) -> None:
+    world = batch()
+    told_to_stop(world)
+    world.account.lag.off("ec2")
+    world.account.client("ssm").delete_parameter(Name="/batch/hold")
+    world.account.lag.catch_up("ssm")
+
+    def fails_anew() -> None:
+        world.account.client("cloudwatch").set_alarm_state(
+            AlarmName="heartbeat", StateValue="ALARM", StateReason="test"
+        )
+        world.invoke()
+
+    world.account.before("ec2", "DescribeInstanceStatus", fails_anew)
+    assert world.invoke()["reason"].endswith(f"another run has noted an outage on {world.one}")
+    assert world.subjects[-1] == "standby ONE started"
+    world.minutes(6)
+    assert world.subjects[2:] == ["standby ONE started", "standby ONE is serving"]

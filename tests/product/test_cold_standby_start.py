@@ -752,7 +752,10 @@ start accepted: 2026-11-22 03:00:00 UTC
     _, text = mailed(config, world, replace(done, failed={ONE: "t3.micro Why"}), "en")
     assert f"{ONE} failed: t3.micro Why\ni-00000003 is terminated." in text, "this time, so not earlier, too"
     _, text = mailed(config, world, done, "ja")
-    assert f"{ONE} は以前に失敗しています: {written(9)} refused t3.micro Why\ni-00000003 は terminated です。" in text
+    assert (
+        f"{ONE} は以前に失敗しています: 2026-11-22 11:51:00 JST refused t3.micro Why\ni-00000003 は terminated です。"
+        in text
+    )
     assert "障害発生: 2026-11-22 11:50:00 JST\n検知: 2026-11-22 11:59:30 JST\n起動受付: 2026-11-22 12:00:00 JST" in text
 
 

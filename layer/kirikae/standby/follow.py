@@ -33,6 +33,7 @@ from kirikae.standby.world import HEALTH, UP, Close, Config, Note, Observed, reg
 UNNOTED = timedelta(minutes=1)
 # So long a standby that runs waits for target health, which tells the active's ports; then it enters on the group's.
 UNREAD = timedelta(minutes=2)
+BEGUN = OUTAGE, STARTED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,9 +155,15 @@ def _enter(config: Config, standby: Instance, change: Note) -> None:
                 raise UnfinishedError(f"{standby.id} was registered in {group} and does not show there")
 
 
-def close(config: Config, change: Close) -> Step:
-    """Remove what is noted about the outage, and notes of types that a person has restored."""
+def close(config: Config, seen: Observed, change: Close) -> Step:
+    """Remove what is noted about the outage, and notes of types that a person has restored.
+
+    Not if another run has noted something since the decision: the active may have failed anew, and a standby start.
+    """
     there = [standby for standby in ec2.instances(config.standby_instance_ids) if not taken(standby, config.stack)]
+    before = {standby.id: standby.tags for standby in seen.standbys}
+    if anew := [s.id for s in there if any(s.tags.get(key, "") not in ("", before[s.id].get(key)) for key in BEGUN)]:
+        return Step(change=None, reason=Words(f"another run has noted an outage on {', '.join(anew)}"))
     noted = [standby for standby in there if standby.tags.get(OUTAGE)]
     for standby in [standby for standby in there if standby in noted or restored(standby)]:
         if not record.forget(standby.id, ours(standby)):

@@ -106,7 +106,7 @@ def _failures(seen: Observed, done: Done) -> Iterator[Words]:
     others = [standby for standby in seen.standbys if standby.id not in done.failed]
     for standby in others:
         if earlier := seen.notes(standby).get(FAILED):
-            yield Words(f"{standby.id} failed earlier: {earlier}", f"{standby.id} は以前に失敗しています: {earlier}")
+            yield words.failed_earlier(standby.id, earlier)
     for standby in others:
         if standby.state in GONE or standby.state == "stopping":
             yield Words(f"{standby.id} is {standby.state}.", f"{standby.id} は {standby.state} です。")

@@ -2,7 +2,7 @@
 
 from kirikae.ec2 import Instance
 from kirikae.notify import Words, at
-from kirikae.standby.notes import FAILED, TYPE
+from kirikae.standby.notes import FAILED, TYPE, time_of
 from kirikae.standby.world import UP, Config
 
 WAY_BACK = Words(
@@ -60,6 +60,13 @@ def way_back(config: Config, active: Instance) -> Words:
     if not config.fences:
         return WAY_BACK
     return BOTH_RUN if active.state in UP else STANDBY_FIRST
+
+
+def failed_earlier(standby: str, note: str) -> Words:
+    """Return the note of an earlier failure, which begins with its time unless a person wrote it."""
+    when = time_of(note)
+    ja = f"{at(when).ja} {note.partition(' ')[2]}" if when else note
+    return Words(f"{standby} failed earlier: {note}", f"{standby} は以前に失敗しています: {ja}")
 
 
 def stopped_first(active: Instance) -> Words:
