@@ -57,6 +57,15 @@ def of_type(template: Mapping[str, Any], type_name: str) -> dict[str, dict[str, 
     }
 
 
+def alarms_of(template: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return every metric alarm, by logical id; one on an expression with what its first metric watches."""
+    found = of_type(template, "AWS::CloudWatch::Alarm")
+    for name, alarm in found.items():
+        if stats := [query["MetricStat"] for query in alarm.get("Metrics", []) if "MetricStat" in query]:
+            found[name] = alarm | stats[0]["Metric"] | {"Statistic": stats[0]["Stat"], "Period": stats[0]["Period"]}
+    return found
+
+
 def policies_of(template: Mapping[str, Any], function_logical_id: str) -> list[dict[str, Any]]:
     """Return every statement that a function's role has, managed policies included."""
     role_arn = template["Resources"][function_logical_id]["Properties"]["Role"]

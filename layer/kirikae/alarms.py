@@ -62,9 +62,9 @@ def in_alarm(action_arn: str, state: str = "ALARM") -> tuple[Alarm, ...]:
 
 
 def calling(alarm: Alarm) -> str:
-    """Return the alarm's state; for one in ALARM whose actions somebody keeps back, also why it is silent."""
-    alarm = muted(alarm) if alarm.state == "ALARM" and not alarm.silent else alarm
-    return f"{alarm.state}, but {alarm.silent}" if alarm.state == "ALARM" and alarm.silent else alarm.state
+    """Return the alarm's state; for one whose actions somebody keeps back, also why it is silent."""
+    alarm = alarm if alarm.silent else muted(alarm)
+    return f"{alarm.state}, but {alarm.silent}" if alarm.silent else alarm.state
 
 
 def muted(alarm: Alarm) -> Alarm:

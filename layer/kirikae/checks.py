@@ -9,6 +9,9 @@ from kirikae import aws
 
 # A check that somebody has suppressed says nothing, like one that an instance does not have.
 _FINE = ("ok", "not-applicable", "suppressed")
+# The checks that CloudWatch's metrics count: StatusCheckFailed the first three, StatusCheckFailed_Application its own.
+# https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/monitoring-system-instance-status-check.html
+_COUNTED = ("SystemStatus", "InstanceStatus", "AttachedEbsStatus", "ApplicationStatus")
 
 
 @dataclass(frozen=True)
@@ -39,9 +42,18 @@ class Status:
     @property
     def failing(self) -> str:
         """Return the checks that neither pass nor are yet to begin, each with its status, in words."""
-        own = ("SystemStatus", self.system), ("InstanceStatus", self.instance), ("ApplicationStatus", self.application)
         fine = (*_FINE, "initializing")
-        return ", ".join(f"{name} {status}" for name, status in (*own, *self.others) if status not in fine)
+        return ", ".join(f"{name} {status}" for name, status in self._named if status not in fine)
+
+    @property
+    def counted(self) -> bool:
+        """Tell whether a metric counts that the instance fails a check; there is none of PerformanceStatus."""
+        return any(name in _COUNTED and status == "impaired" for name, status in self._named)
+
+    @property
+    def _named(self) -> tuple[tuple[str, str], ...]:
+        own = ("SystemStatus", self.system), ("InstanceStatus", self.instance), ("ApplicationStatus", self.application)
+        return *own, *self.others
 
 
 def instance_statuses(running_instance_ids: Iterable[str]) -> tuple[Status, ...]:

@@ -248,6 +248,9 @@ class Ec2:
                 for name in _CHECKS:
                     metric = f"StatusCheckFailed_{name.removesuffix('Status').replace('Ebs', 'EBS')}"
                     put("AWS/EC2", metric, {"InstanceId": instance.id}, float(checks[name] == "impaired"))
+                if "ApplicationStatus" in checks:  # a metric of its own, of instances that have such a check (S6)
+                    failed = checks["ApplicationStatus"] == "impaired"
+                    put("AWS/EC2", "StatusCheckFailed_Application", {"InstanceId": instance.id}, float(failed))
                 # S6: whichever of the three it is.
                 failed = "impaired" in [checks[name] for name in _CHECKS]
                 put("AWS/EC2", "StatusCheckFailed", {"InstanceId": instance.id}, float(failed))

@@ -1035,6 +1035,15 @@ def test_a_fence_and_a_start_are_told_together_though_the_run_dies(
     assert f"start-instances --region ap-northeast-1 --instance-ids {world.active}" in world.mails[0].body
 
 
+def test_an_active_whose_application_fails_its_check_is_replaced(batch: Callable[..., Batch]) -> None:
+    world = batch(FenceActive="true")
+    world.account.ec2.checks[world.active] = {"ApplicationStatus": "impaired"}
+    world.minutes(10)
+    assert world.states == ["running", "stopped"]
+    assert world.account.ec2.state(world.active) == "stopped"
+    assert "StandbyActiveApplicationAlarm" in world.mails[0].body
+
+
 def test_a_fence_whose_answer_is_lost_is_told_as_our_own(batch: Callable[..., Batch]) -> None:
     world = batch(FenceActive="true")
     world.alarm("heartbeat", [world.arn])
@@ -1548,9 +1557,9 @@ def test_the_role_may_write_to_the_given_resources_only() -> None:
 @pytest.mark.parametrize(
     ("fences", "dry", "cpu", "alarms", "stops"),
     [
-        pytest.param("false", "false", "0", 1, False, id="no fence"),
-        pytest.param("true", "false", "50", 2, True, id="fence"),
-        pytest.param("true", "true", "50", 2, False, id="a dry run stops nothing"),
+        pytest.param("false", "false", "0", 2, False, id="no fence"),
+        pytest.param("true", "false", "50", 3, True, id="fence"),
+        pytest.param("true", "true", "50", 3, False, id="a dry run stops nothing"),
     ],
 )
 def test_the_alarms_on_the_active(fences: str, dry: str, cpu: str, alarms: int, stops: bool) -> None:

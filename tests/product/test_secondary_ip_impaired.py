@@ -87,6 +87,40 @@ def test_where_it_is_asked_for_the_addresses_leave_and_stay_away(deployed: Calla
     assert world.sides == {0}
 
 
+@pytest.mark.parametrize("check", ["AttachedEbsStatus", "ApplicationStatus"])
+def test_what_a_mail_promises_of_an_impaired_holder_happens(deployed: Callable[..., Deployed], check: str) -> None:
+    world = deployed(**MOVES)
+    fails(world, 0, **{check: "impaired"})
+    world.passes(1)
+    assert "The addresses move when its alarm goes off" in world.mails[0].body
+    world.passes(5)
+    assert world.sides == {1}
+
+
+@pytest.mark.parametrize(
+    ("check", "status"), [("PerformanceStatus", "impaired"), ("InstanceStatus", "insufficient-data")]
+)
+def test_a_check_that_no_metric_counts_moves_nothing_and_the_mail_says_so(
+    deployed: Callable[..., Deployed], check: str, status: str
+) -> None:
+    world = deployed(**MOVES)
+    fails(world, 0, **{check: status})
+    world.passes(30)
+    assert world.sides == {0}
+    [told] = world.mails
+    assert "move when its alarm goes off" not in told.body
+    assert "The addresses stay there: its alarm counts only system, instance, attached EBS and application" in told.body
+
+
+def test_no_mail_promises_what_a_silent_alarm_withholds(deployed: Callable[..., Deployed]) -> None:
+    world = deployed(**MOVES)
+    world.account.client("cloudwatch").disable_alarm_actions(AlarmNames=["pair-pair-first-impaired"])
+    fails(world, 0)
+    world.passes(1)
+    [told] = world.mails
+    assert "The addresses stay there while its alarm is silent" in told.body
+
+
 def test_one_bad_minute_moves_nothing(deployed: Callable[..., Deployed]) -> None:
     world = deployed(**MOVES)
     for _ in range(3):

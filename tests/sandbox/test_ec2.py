@@ -171,6 +171,14 @@ def test_a_volume_that_cannot_be_reached_is_a_check_of_its_own(account, ec2, ins
     }
 
 
+def test_an_application_that_fails_its_check_is_a_metric_of_its_own(account, instance):  # S6
+    for status, failed in (("impaired", 1.0), ("suppressed", 0.0)):
+        account.ec2.checks[instance] = {"ApplicationStatus": status}
+        put = {}
+        account.ec2.publish(lambda _namespace, metric, _dimensions, value, put=put: put.update({metric: value}))
+        assert (put["StatusCheckFailed"], put["StatusCheckFailed_Application"]) == (0, failed)
+
+
 def test_capacity_can_run_out(account, ec2, instance):  # G7
     ec2.stop_instances(InstanceIds=[instance])
     account.advance(20)

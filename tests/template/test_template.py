@@ -155,7 +155,7 @@ def test_the_console_lists_every_parameter_once() -> None:
     assert all(group["Label"]["default"] for group in groups["ParameterGroups"])
 
 
-STANDBY_ALARMS = ("StandbyActiveStatusAlarm", "StandbyActiveCpuAlarm")
+STANDBY_ALARMS = tuple(f"StandbyActive{what}Alarm" for what in ("Status", "Application", "Cpu"))
 
 
 def test_outputs_name_every_function_the_topic_the_parameters_and_the_dashboard() -> None:

@@ -29,7 +29,7 @@ from stacks import (
     every_way,
     topic,
 )
-from template_tools import STACK_NAME, event_pattern_matches, expanded, of_type
+from template_tools import STACK_NAME, alarms_of, event_pattern_matches, expanded, of_type
 
 from sandbox import ACCOUNT_ID, REGION, iam
 
@@ -95,7 +95,7 @@ def alarmed(stack: Mapping[str, Any], place: str) -> bool:
         and alarm["Dimensions"] == [watch]
         and (alarm["Threshold"], alarm["ComparisonOperator"]) == (1, "GreaterThanOrEqualToThreshold")
         and alarm["AlarmActions"] == [topic(stack)]
-        for alarm in of_type(stack, "AWS::CloudWatch::Alarm").values()
+        for alarm in alarms_of(stack).values()
     )
 
 
@@ -250,12 +250,28 @@ def test_each_instance_of_a_pair_has_its_alarm_by_the_name_that_the_function_kno
     stack = expanded(PAIR)
     alarms = {
         alarm["AlarmName"]: alarm["Dimensions"][0]["Value"]
-        for name, alarm in of_type(stack, "AWS::CloudWatch::Alarm").items()
+        for name, alarm in alarms_of(stack).items()
         if name.endswith("ImpairedAlarm")
     }
     function = stack["Resources"]["SecondaryIpReassignmentFunction"]["Properties"]
     assert ",".join(alarms) == function["Environment"]["Variables"]["IMPAIRED_ALARM_NAMES"]
     assert ",".join(alarms.values()) == PAIR["PairInstanceIds"]
+
+
+def test_the_alarms_on_status_checks_count_the_application_too() -> None:
+    """StatusCheckFailed does not; an expression cannot stop an instance, so the standby has two alarms."""
+    alarms = of_type(expanded(EVERYTHING), "AWS::CloudWatch::Alarm")
+    counted = {"StatusCheckFailed", "StatusCheckFailed_Application"}
+    for name in ("PairFirstImpairedAlarm", "PairSecondImpairedAlarm"):
+        told, *queries = alarms[name]["Metrics"]
+        assert told == {"Id": "failed", "Expression": "MAX([checks, FILL(application, 0)])"}
+        assert {query["MetricStat"]["Metric"]["MetricName"] for query in queries} == counted
+        [instance] = {query["MetricStat"]["Metric"]["Dimensions"][0]["Value"] for query in queries}
+        assert instance == PAIR["PairInstanceIds"].split(",")["Second" in name]
+    both = [alarms["StandbyActiveStatusAlarm"], alarms["StandbyActiveApplicationAlarm"]]
+    assert {alarm["MetricName"] for alarm in both} == counted
+    what = {"MetricName": "", "AlarmDescription": ""}
+    assert both[0] | what == both[1] | what
 
 
 def test_without_instance_ids_there_is_no_rule_but_the_tick() -> None:
@@ -279,7 +295,7 @@ SAID = set().union(*(constants(path) for path in MODULES))
 def test_every_primary_group_has_an_alarm_in_each_direction_that_may_invoke_the_function(count: int) -> None:
     groups = ",".join(f"{PRIMARY}{number}" for number in range(count))
     stack = expanded(NLB | {"PrimaryTargetGroupArn": "", "PrimaryTargetGroupArns": groups})
-    alarms = {n: a for n, a in of_type(stack, "AWS::CloudWatch::Alarm").items() if a["Namespace"] == "AWS/NetworkELB"}
+    alarms = {n: a for n, a in alarms_of(stack).items() if a["Namespace"] == "AWS/NetworkELB"}
     watched = [a["Dimensions"][1]["Value"].rpartition("/")[2] for a in alarms.values()]
     assert sorted(watched) == sorted([group.rpartition("/")[2] for group in groups.split(",")] * 2)
     numbers = ["", *(f"-{number}" for number in range(2, count + 1))]
@@ -294,7 +310,7 @@ def test_an_alarm_watches_something_that_is_there(parameters: dict[str, str]) ->
     stack = expanded(parameters)
     functions = {resource["Ref"] for resource in all_of(stack, "AWS::Lambda::Function").values()}
     queues = {resource["Attributes"]["QueueName"] for resource in all_of(stack, "AWS::SQS::Queue").values()}
-    for name, alarm in of_type(stack, "AWS::CloudWatch::Alarm").items():
+    for name, alarm in alarms_of(stack).items():
         dimensions = {dimension["Name"]: dimension["Value"] for dimension in alarm["Dimensions"]}
         match alarm["Namespace"]:
             case "kirikae":
@@ -323,7 +339,7 @@ def test_an_alarm_watches_something_that_is_there(parameters: dict[str, str]) ->
 def test_an_alarm_tells_a_person_or_a_function_and_says_what_it_means(parameters: dict[str, str]) -> None:
     stack = expanded(parameters)
     functions = {resource["Attributes"]["Arn"] for resource in all_of(stack, "AWS::Lambda::Function").values()}
-    for name, alarm in of_type(stack, "AWS::CloudWatch::Alarm").items():
+    for name, alarm in alarms_of(stack).items():
         told = {to for actions in alarm if actions.endswith("Actions") for to in alarm[actions]}
         assert told, name
         stops = {f"arn:aws:automate:{REGION}:ec2:stop"} if name.startswith("StandbyActive") else set()
@@ -340,9 +356,7 @@ def test_an_alarm_tells_a_person_or_a_function_and_says_what_it_means(parameters
 def test_every_lasting_condition_and_every_failure_has_an_alarm() -> None:
     stack = expanded(EVERYTHING)
     told = {
-        alarm["MetricName"]: alarm["AlarmActions"]
-        for alarm in of_type(stack, "AWS::CloudWatch::Alarm").values()
-        if "AlarmActions" in alarm
+        alarm["MetricName"]: alarm["AlarmActions"] for alarm in alarms_of(stack).values() if "AlarmActions" in alarm
     }
     lasting = {
         metric.value
@@ -371,7 +385,7 @@ def test_a_function_that_keeps_failing_is_reported(function: str) -> None:
     stack = expanded(EVERYTHING)
     watched = [
         alarm
-        for alarm in of_type(stack, "AWS::CloudWatch::Alarm").values()
+        for alarm in alarms_of(stack).values()
         if alarm["Namespace"] == "AWS/Lambda"
         and alarm["MetricName"] == "Errors"
         and alarm["Dimensions"] == [{"Name": "FunctionName", "Value": stack["Resources"][function]["Ref"]}]
@@ -386,7 +400,7 @@ def test_a_tick_that_does_not_come_is_reported(parameters: dict[str, str]) -> No
     called = {target["Arn"].rpartition(":")[2] for rule in ticks for target in rule["Targets"]}
     watched = {
         alarm["Dimensions"][0]["Value"]: (alarm["Period"], alarm["EvaluationPeriods"], alarm["InsufficientDataActions"])
-        for alarm in of_type(stack, "AWS::CloudWatch::Alarm").values()
+        for alarm in alarms_of(stack).values()
         if (alarm["Namespace"], alarm["MetricName"]) == ("AWS/Lambda", "Invocations")
     }
     assert watched == dict.fromkeys(called, (300, 3, [topic(stack)]))
@@ -395,7 +409,7 @@ def test_a_tick_that_does_not_come_is_reported(parameters: dict[str, str]) -> No
 
 def test_what_an_alarm_says_has_an_entry_in_the_runbook() -> None:
     runbook = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
-    alarms = of_type(expanded(EVERYTHING), "AWS::CloudWatch::Alarm").values()
+    alarms = alarms_of(expanded(EVERYTHING)).values()
     named = {words for alarm in alarms for words in re.findall(r"\(runbook: (.+)\)", alarm["AlarmDescription"])}
     headings = "\n".join(line for line in runbook.splitlines() if line.startswith("#"))
     assert "not looking" in named
@@ -444,15 +458,17 @@ EVIDENCE = {
 
 
 def test_every_alarm_is_in_the_table() -> None:
-    on_the_active = {"StandbyActiveStatusAlarm", "StandbyActiveCpuAlarm"}  # in the tests of the standby
-    assert of_type(expanded(EVERYTHING), "AWS::CloudWatch::Alarm").keys() == EVIDENCE.keys() | on_the_active
+    on_the_active = {
+        f"StandbyActive{what}Alarm" for what in ("Status", "Application", "Cpu")
+    }  # tested with the standby
+    assert alarms_of(expanded(EVERYTHING)).keys() == EVIDENCE.keys() | on_the_active
 
 
 @pytest.mark.parametrize("name", EVIDENCE)
 def test_an_alarm_weighs_so_many_minutes_as_the_parameters_say(name: str) -> None:
     minutes = {"OutageMinutes": "2", "RecoveryMinutes": "5", "MinHealthyTargets": "3", "MaxSwitchesPerHour": "7"}
     stack = expanded(EVERYTHING | minutes)
-    alarm = stack["Resources"][name]["Properties"]
+    alarm = alarms_of(stack)[name]
     of, needed, compared, threshold, missing, told = EVIDENCE[name]
     assert (alarm["EvaluationPeriods"], alarm.get("DatapointsToAlarm"), alarm["Period"]) == (of, needed, 60)
     assert (alarm["ComparisonOperator"], alarm["Threshold"], alarm["TreatMissingData"]) == (
@@ -484,7 +500,7 @@ COUNT_NO_TICKS = {"MailFailedAlarm", "NlbFlappingAlarm", "MaintenanceWithoutEndA
 
 
 def test_every_alarm_on_our_own_metrics_counts_ticks_or_is_known_not_to() -> None:
-    alarms = of_type(expanded(EVERYTHING), "AWS::CloudWatch::Alarm")
+    alarms = alarms_of(expanded(EVERYTHING))
     own = {name for name, alarm in alarms.items() if alarm["Namespace"] == "kirikae"}
     assert own == COUNT_TICKS | COUNT_NO_TICKS
 

@@ -87,7 +87,14 @@ def why_it_stays(config: Config, seen: Observed, instance: str) -> Words:
             "PairMoveWhenImpaired が false のため、アドレスは移動しません。",
         )
     alarm = seen.alarms.get(instance, "")
-    if alarm.startswith("ALARM, "):
+    if not alarm.startswith("ALARM") and not seen.statuses[instance].counted:
+        return Words(
+            "The addresses stay there: its alarm counts only system, instance, attached EBS and application checks "
+            "that are impaired.",
+            "アドレスは移動しません。アラームの対象は、impaired になったシステム・インスタンス・アタッチ済み EBS・"
+            "アプリケーションの各チェックのみです。",
+        )
+    if ", but " in alarm:
         return Words(
             f"The addresses stay there while its alarm is silent: {alarm}.",
             f"アラームが抑止されている間、アドレスは移動しません: {alarm}。",

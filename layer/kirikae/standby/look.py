@@ -17,7 +17,8 @@ from kirikae.standby import give_up, outage, world
 from kirikae.standby.world import CHECKS, HEALTH, Config, Observed
 
 # What a deployment removes the alarms on the active with, in the order of their names.
-_REMOVED_BY = """'ActiveInstanceId=""' 'StandbyInstanceIds=""'""", "ActiveCpuThreshold=0"
+_SWITCHED_OFF = """'ActiveInstanceId=""' 'StandbyInstanceIds=""'"""
+_REMOVED_BY = _SWITCHED_OFF, _SWITCHED_OFF, "ActiveCpuThreshold=0"
 JUST_CALLED = timedelta(minutes=5)  # an alarm's action that is not older is proof that the alarm was not muted
 
 
