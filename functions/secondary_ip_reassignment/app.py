@@ -12,7 +12,7 @@ from kirikae.events import Hint
 from kirikae.log import logger
 from kirikae.notify import Mail, Words
 from kirikae.pair import addresses
-from kirikae.pair.look import look, with_checks
+from kirikae.pair.look import for_people, look, with_checks
 from kirikae.pair.mail import moved, why
 from kirikae.pair.move import Done, move
 from kirikae.pair.parameters import checks, missing_side, of_sides, problems, static_problems
@@ -37,16 +37,19 @@ def decide(config: Config, seen: Observed) -> Decision[Move]:
         urgent = bool(seen.instances) and bool(plan(config, seen).moves)
         return Decision(Words("; ".join(wrong)), refused=True, urgent=urgent, about="parameters")
     due = plan(config, seen)
-    states = of_sides(config, seen)
+    states, names = of_sides(config, seen), " ".join(sorted(due.left))
     if not due.to:
         stays = f"no instance of the pair runs with its interface, everything stays where it is: {states}"
-        return Decision(Words(stays), lasting=("PairDown",))
+        said = Words("; ".join([stays, *due.left.values()]))
+        return Decision(said, refused=bool(names), urgent=bool(names), about=names, lasting=("PairDown",))
     if due.moves:
         change = Move(due.to, due.moves)
         about = f"to {due.to} from {' '.join(sorted({place or NOWHERE for place in due.moves.values()}))}"
-        return Decision(why(seen, change), change, urgent=True, about=about, counts="AddressesMoved")
+        left = Decision[Move](Words("; ".join(due.left.values())), refused=True, urgent=True, about=names)
+        beside = left if due.left else None
+        return Decision(why(seen, change), change, urgent=True, about=about, beside=beside, counts="AddressesMoved")
     if odd := [*due.left.values(), *checks(config, seen), *missing_side(config, seen)]:
-        return Decision(Words("; ".join(odd)), refused=True, urgent=bool(due.left), about=" ".join(sorted(due.left)))
+        return Decision(Words("; ".join(odd)), refused=True, urgent=bool(due.left), about=names)
     if weak := impaired(config, seen):
         failing = "; ".join(f"{each} fails its status checks: {seen.statuses[each].failing}" for each in weak)
         wanted = any(seen.alarms.get(each) == "ALARM" for each in weak)
@@ -61,11 +64,12 @@ def act(config: Config, seen: Observed, change: Move) -> Done:
 
 
 def mail(config: Config, seen: Observed, result: Result[Move, Done]) -> Mail | None:
-    """Return the mail of a move; none when somebody else had made it by then."""
-    return moved(config, seen, result) if result.done != Done() else None
+    """Return the mail of a move; none when somebody else had made it by then, or nothing came of it, as before."""
+    news = (result.done.change or result.done.refused) and not result.done.lasts
+    return moved(config, seen, result) if news else None
 
 
-TELLS: Tells[Config, Observed, Move, Done] = Tells(standing, found, outages=True)
+TELLS: Tells[Config, Observed, Move, Done] = Tells(standing, found, outages=True, look=for_people)
 
 reconcile.warm_up(Config, lambda config: addresses.interfaces("network-interface-id", config.pair_interface_ids))
 

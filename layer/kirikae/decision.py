@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from kirikae.errors import UnfinishedError
-from kirikae.notify import Times, Words
+from kirikae.notify import Times, Words, lines
 
 
 def plain(value: Any) -> Any:
@@ -48,9 +48,18 @@ class Decision[X: Change]:
     about: str = ""  # the outage in a word, the change if empty: people are told of each that may not be answered
     forced: X | None = None  # the change to make only when a person forces it
     unseen: bool = False  # visitors get from this change what they get now: told only to who was told otherwise
+    beside: "Decision[X] | None" = None  # what the outage needs besides and the change leaves, refused: told without it
     counts: str = ""  # the metric that counts this change
     lasting: tuple[str, ...] = ()  # conditions reported at every run until they end: metrics with an alarm
     unread: str = ""  # what could not be read: nobody knows then that nothing is due, and no change is a failure
+
+
+def whole[X: Change](decision: Decision[X]) -> Decision[X]:
+    """Return the decision with what its change leaves: while that is not made, people are told of both at once."""
+    if not (beside := decision.beside):
+        return decision
+    reason = lines([decision.reason, beside.reason])
+    return dataclasses.replace(decision, reason=reason, about=f"{decision.about}, left {beside.about}")
 
 
 def unkept[X: Change](decision: Decision[X]) -> Decision[X]:

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from kirikae import aws, clock, env, events, hold, log, notify, tell
-from kirikae.decision import Change, Decision, Made, Result, plain, unkept, unless_unread
+from kirikae.decision import Change, Decision, Made, Result, plain, unkept, unless_unread, whole
 from kirikae.errors import OtherRunError, UnfinishedError
 from kirikae.notify import Mail, Times, Words
 from kirikae.tell import Tells
@@ -124,6 +124,7 @@ def _tell_of_no_change[C: env.Stack, S, X: Change, D](
     """Tell what people do not know yet, and at once that an outage may not be answered; rehearse other changes."""
     if tells and not request.dry_run:
         withheld = tells.outages and decision.urgent and verdict.outcome in ("held", "dry-run", "refused")
+        decision = whole(decision)
         about = decision.about or type(change).__name__
         tell.owed(config, seen, tells, decision, Withheld(*verdict, about) if withheld else None)
         if withheld:
@@ -186,7 +187,9 @@ def _carry_out[C: env.Stack, S, X: Change, D](
     since = None if made.found or decision.unseen else began
     tell.made(config, knows(result), knows(None), mail(result), since, count)
     if tells and made.lasts:
-        tell.owed(config, seen, tells, decision, None)
+        beside = decision.beside
+        withheld = Withheld("refused", Words(""), beside.about) if beside else None
+        tell.owed(config, seen, tells, beside or decision, withheld, result if unfinished else None)
     if unfinished:
         raise unfinished
     outcome = "changed" if made.change else "unchanged"

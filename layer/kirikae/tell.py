@@ -25,13 +25,15 @@ class Tells[C: env.Stack, S, X: Change, D]:
     standing: in plain words how the world stands, {} at rest, after a change if a result is given; None while it is
     between two states, or for a change of which nobody needs to know.  found: the mail about a world that is not as
     people were last told, None if that is no news.  outages: whether decisions can be urgent, of one of its functions.
-    counts: key of such a state -> the metric that counts its beginning, by whoever finds and tells it.
+    counts: key of such a state -> the metric that counts its beginning, by whoever finds and tells it.  look: read what
+    only people need to know, after what was due.
     """
 
     standing: Callable[[C, S, Result[X, D] | None], State | None]
     found: Callable[[C, S, State], Mail | None]
     outages: bool = False
     counts: Mapping[str, str] = field(default_factory=dict)
+    look: Callable[[C, S], S] = lambda _, seen: seen
 
 
 def made(
@@ -92,17 +94,25 @@ def count(metric: str, begins: Mapping[str, str], times: Times, stood: State) ->
 
 
 def owed[C: env.Stack, S, X: Change, D](
-    config: C, seen: S, tells: Tells[C, S, X, D], decision: Decision[X], withheld: Withheld | None
+    config: C,
+    seen: S,
+    tells: Tells[C, S, X, D],
+    decision: Decision[X],
+    withheld: Withheld | None,
+    result: Result[X, D] | None = None,
 ) -> None:
-    """Tell what this run finds and people do not know: a change that nobody told, an outage that is not answered."""
-    name = config.told_parameter
+    """Tell what this run finds and people do not know: a change that nobody told, an outage that is not answered.
+
+    result: of an attempt of which nothing came.
+    """
+    seen, name = tells.look(config, seen), config.told_parameter
     note = told.read(name)
     if note is None:
         _tell_unread(config, decision, withheld)
         return
     if note.telling is not None and not note.unheard_of(clock.now()):
         return
-    state = _state(config, seen, tells, note, withheld)
+    state = _state(config, tells, tells.standing(config, seen, result), note, withheld)
     if dict(note.known) == state and note.telling is None:
         told.note_again(name)
         _said[name] = state.get(UNANSWERED, "")
@@ -163,11 +173,10 @@ def _tell(
 
 
 def _state[C: env.Stack, S, X: Change, D](
-    config: C, seen: S, tells: Tells[C, S, X, D], note: told.Note, withheld: Withheld | None
+    config: C, tells: Tells[C, S, X, D], standing: State | None, note: told.Note, withheld: Withheld | None
 ) -> dict[str, str]:
     """Return what people should know now; DryRun moves nothing, so what is found then is not ours to tell."""
-    standing = None if config.dry_run else tells.standing(config, seen, None)
-    state = _without(note.known if standing is None else standing)
+    state = _without(note.known if standing is None or config.dry_run else standing)
     if not tells.outages and UNANSWERED in note.known:
         state[UNANSWERED] = note.known[UNANSWERED]
     elif withheld:

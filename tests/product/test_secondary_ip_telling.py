@@ -139,3 +139,73 @@ def test_where_hundreds_are_is_noted_and_read_again() -> None:
     assert told_of(noted, here) == here
     assert told_of(noted, [*here, "10.0.0.50"]) == {}, "another list: nobody knows"
     assert told_of({"eni-0": "list 0: nonsense"}, here) == {"list": "eni-0", "0:": "eni-0", "nonsense": "eni-0"}
+
+
+@pytest.fixture
+def unmovable(account: Account, build: Path) -> Deployed:
+    """Return a world where EC2 refuses one of three addresses for good; the others have moved and that was told."""
+    world = ready(Deployed(account, build, ipv4=("10.0.0.50", "10.0.0.51", "10.0.0.52")))
+    there = world.service.interface_ids[1]
+    account.faults.add(
+        "ec2",
+        "AssignPrivateIpAddresses",
+        "PrivateIpAddressLimitExceeded",
+        when=lambda p: "10.0.0.52" in p["PrivateIpAddresses"] and p["NetworkInterfaceId"] == there,
+    )
+    world.stops(0)
+    world.passes(6)
+    assert world.where == {"10.0.0.50": 1, "10.0.0.51": 1, "10.0.0.52": 0}
+    assert len(world.mails) == 1
+    return world
+
+
+def test_a_stranger_is_told_of_once_while_ec2_refuses_something_else(unmovable: Deployed) -> None:
+    stranger = unmovable.service.stranger("instance")
+    unmovable.service.take("10.0.0.50", stranger)
+    unmovable.passes(10)
+    [_, mail] = unmovable.mails
+    assert "NOT answered (refused)" in mail.subject
+    assert f"hands off: 10.0.0.50 is on {stranger}" in mail.body
+
+
+def test_an_impaired_holder_is_told_of_once_while_ec2_refuses_something_else(unmovable: Deployed) -> None:
+    unmovable.account.ec2.impaired.add(unmovable.service.instance_ids[1])
+    unmovable.passes(10)
+    [_, mail] = unmovable.mails
+    assert f"{unmovable.service.instance_ids[1]} holds the addresses and fails its status checks" in mail.subject
+    unmovable.account.faults.add("ec2", "DescribeInstanceStatus", "RequestLimitExceeded", status=503)
+    unmovable.passes(4)
+    unmovable.account.faults.clear()
+    unmovable.passes(4)
+    assert unmovable.sides == {1}
+    assert [mail.subject.split(": ", 1)[1][:15] for mail in unmovable.mails[2:]] == ["addresses moved"]
+
+
+def test_a_stranger_and_an_impaired_holder_are_told_of_under_a_hold(account: Account, build: Path) -> None:
+    world = ready(Deployed(account, build, ipv4=("10.0.0.50", "10.0.0.51", "10.0.0.52")))
+    _, second = world.service.instance_ids
+    world.service.take("10.0.0.50", world.service.interface_ids[1])
+    world.passes(3)
+    world.hold(120)
+    world.stops(0)
+    world.passes(3)
+    held = len(world.mails)
+    stranger = world.service.stranger("instance")
+    world.service.take("10.0.0.51", stranger)
+    world.passes(5)
+    assert f"hands off: 10.0.0.51 is on {stranger}" in world.mails[held].body
+    account.ec2.impaired.add(second)
+    world.passes(10)
+    assert f"{second} holds the addresses and fails its status checks" in world.mails[held + 1].subject
+    assert len(world.mails) == held + 2
+
+
+def test_a_stranger_is_told_of_while_neither_instance_runs(account: Account, build: Path) -> None:
+    world = ready(Deployed(account, build, ipv4=("10.0.0.50", "10.0.0.51")))
+    world.stops(0, 1)
+    world.passes(5)
+    before, stranger = len(world.mails), world.service.stranger("instance")
+    world.service.take("10.0.0.50", stranger)
+    world.passes(10)
+    [mail] = world.mails[before:]
+    assert f"hands off: 10.0.0.50 is on {stranger}" in mail.body

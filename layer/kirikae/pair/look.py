@@ -70,6 +70,17 @@ def with_checks(config: Config, seen: Observed) -> Observed:
         return seen
 
 
+def for_people(config: Config, seen: Observed) -> Observed:
+    """Read the status checks of what runs where a move that was due did not wait for them; none if they cannot be."""
+    if seen.statuses:
+        return seen
+    try:
+        return _checked(config, seen)
+    except (ClientError, BotoCoreError, InputError) as error:
+        logger.warning("the status checks cannot be read; nothing is told of them", problem=str(error))
+        return seen
+
+
 def _checked(config: Config, seen: Observed) -> Observed:
     """Read the status checks of what runs and, where a holder fails one, the alarms."""
     running = [instance for instance, interface in sides(config) if interface in up(config, seen)]

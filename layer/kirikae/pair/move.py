@@ -14,7 +14,7 @@ from kirikae.notify import Words
 from kirikae.pair import refusals, writes
 from kirikae.pair.look import look
 from kirikae.pair.plan import Plan, places, plan, unread
-from kirikae.pair.world import Config, Move, Observed, is_ipv4, is_ipv6, is_route, told_of
+from kirikae.pair.world import IMPAIRED, Config, Move, Observed, is_ipv4, is_ipv6, is_route, told_of
 
 _BY_OTHERS = Words("everything is there by now: another run moved it, or somebody else")
 
@@ -35,6 +35,7 @@ class Done(Made):
     unseen: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
     earlier: Mapping[str, str] = field(default_factory=dict)
+    impaired: str = ""  # the holders that people know to fail their checks
 
 
 def move(config: Config, seen: Observed, change: Move) -> Done:
@@ -57,17 +58,20 @@ def move(config: Config, seen: Observed, change: Move) -> Done:
     said = {name: cuts.waiting.get(name) or _why(now, name, problems) or asked[name] for name in due.moves}
     said |= {name: said[name] + refusals.later() for name in cuts.names & refused - cuts.waiting.keys()}
     why = {name: text for name, text in said.items() if name in missing}
-    done = _done(change, due, why, refused, _earlier(config, now, change))
+    done = _done(config, now, change, due, why, refused)
     if missing or now.unread:
         named = "; ".join(f"{name}: {text}" for name, text in why.items())
         news = refusals.remember(config, cuts, refused) or _changed(done, problems.keys() - open_, problems)
         text = f"{len(missing)} of {len(due.moves)} did not arrive on {due.to}: {named}" if missing else ""
-        raise UnfinishedError("; ".join(filter(None, [text, *now.unread.values()])), done if news else None)
+        again = Done(refused=done.refused, lasts=True)
+        raise UnfinishedError("; ".join(filter(None, [text, *now.unread.values()])), done if news else again)
     return done
 
 
-def _done(change: Move, due: Plan, why: Mapping[str, str], refused: set[str], earlier: Mapping[str, str]) -> Done:
+def _done(config: Config, now: Observed, change: Move, due: Plan, why: Mapping[str, str], refused: set[str]) -> Done:
     """Return what came of it; `why` names what did not arrive."""
+    note = told.read(config.told_parameter)
+    earlier = _earlier(config, now, change, note.known if note else {})
     moved = {name: place for name, place in due.moves.items() if name not in why}
     unseen = {name: text for name, text in why.items() if name not in refused}
     return Done(
@@ -76,13 +80,14 @@ def _done(change: Move, due: Plan, why: Mapping[str, str], refused: set[str], ea
         unseen=unseen,
         refused={name: text for name, text in why.items() if name in refused},
         earlier=earlier,
+        impaired=note.known.get(IMPAIRED, "") if note else "",
     )
 
 
-def _earlier(config: Config, now: Observed, change: Move) -> dict[str, str]:
+def _earlier(config: Config, now: Observed, change: Move, known: told.State) -> dict[str, str]:
     """Return what was there before this move, and where it was when people were told of it last."""
-    here, note = places(config, now), told.read(config.told_parameter)
-    known = told_of(note.known, here) if note else {}
+    here = places(config, now)
+    known = told_of(known, here)
     return {
         name: known[name]
         for name, place in here.items()

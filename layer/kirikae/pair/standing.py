@@ -17,7 +17,8 @@ def standing(config: Config, seen: Observed, result: Result[Move, Done] | None) 
     None while the parameters cannot be right or not everything is read.  After a move the old holder counts only for
     what it still has.
     """
-    if not seen.instances or (seen.unread and not result):
+    whole = not seen.unread and (seen.statuses or not up(config, seen))
+    if not seen.instances or not (whole or (result and not result.done.lasts)):
         return None
     here, refused = places(config, seen), list[str]()
     if result:
@@ -25,7 +26,8 @@ def standing(config: Config, seen: Observed, result: Result[Move, Done] | None) 
         refused = [name for name in result.done.refused if is_ipv6(name) and here[name] in up(config, seen)]
     interfaces = dict(sides(config))
     weak = [instance for instance in impaired(config, seen) if interfaces[instance] in here.values()]
-    said = {IMPAIRED: " ".join(weak), REFUSED: " ".join(sorted(refused))}
+    known = result.done.impaired if result and not seen.statuses else ""  # what was not read is as people know it
+    said = {IMPAIRED: " ".join(weak) or known, REFUSED: " ".join(sorted(refused))}
     return {key: names for key, names in said.items() if names} | to_tell(here)
 
 

@@ -30,7 +30,9 @@ class Config(env.Stack):
     standby_target_group_arn: str = env.target_group_arn(default="")
     standby_give_up_minutes: int = 15  # 0: never
     fence_active: str = env.must("true|false|strict", "true, false or strict", default="false")
-    active_alarm_names: tuple[str, ...] = env.of_stack(default=())  # of its checks, its application's, its CPU if watched
+    active_alarm_names: tuple[str, ...] = env.of_stack(
+        default=()
+    )  # of its checks, its application's, its CPU if watched
     functions_arn: str = env.of_stack()  # the ARN of a function, without its name
     aws_lambda_function_name: str = env.of_stack()  # as Lambda itself sets it
 
