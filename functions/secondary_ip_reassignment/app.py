@@ -15,7 +15,7 @@ from kirikae.pair import addresses
 from kirikae.pair.look import for_people, look, with_checks
 from kirikae.pair.mail import moved, why
 from kirikae.pair.move import Done, move
-from kirikae.pair.parameters import checks, missing_side, of_sides, problems, static_problems
+from kirikae.pair.parameters import odd, of_sides, problems, static_problems
 from kirikae.pair.plan import impaired, plan
 from kirikae.pair.standing import found, standing, why_it_stays
 from kirikae.pair.world import NOWHERE, Config, Move, Observed
@@ -48,8 +48,8 @@ def decide(config: Config, seen: Observed) -> Decision[Move]:
         left = Decision[Move](Words("; ".join(due.left.values())), refused=True, urgent=True, about=names)
         beside = left if due.left else None
         return Decision(why(seen, change), change, urgent=True, about=about, beside=beside, counts="AddressesMoved")
-    if odd := [*due.left.values(), *checks(config, seen), *missing_side(config, seen)]:
-        return Decision(Words("; ".join(odd)), refused=True, urgent=bool(due.left), about=names)
+    if wrong := list(odd(config, seen).values()):
+        return Decision(Words("; ".join(wrong)), refused=True, urgent=bool(due.left), about=names)
     if weak := impaired(config, seen):
         failing = "; ".join(f"{each} fails its status checks: {seen.statuses[each].failing}" for each in weak)
         wanted = any(seen.alarms.get(each) == "ALARM" for each in weak)

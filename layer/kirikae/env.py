@@ -87,6 +87,11 @@ class Stack:
         """The stack's name."""
         return self.told_parameter.split("/")[1]
 
+    @property
+    def capability(self) -> str:
+        """Return the capability's name, which its functions share: nlb, pair, maintenance, standby or rotation."""
+        return self.told_parameter.rpartition("/")[2]
+
 
 def parameter(item: Field[Any]) -> str:
     """Return the template parameter behind a field, NlbListenerArns for `nlb_listener_arns`, or who sets it instead."""

@@ -1,6 +1,7 @@
 """One logger and one set of metrics for a process, both of Powertools; the dimension `service` is the stack's name."""
 
 from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit, single_metric
 
 logger = Logger()
 metrics = Metrics(namespace="kirikae")
@@ -9,6 +10,14 @@ metrics = Metrics(namespace="kirikae")
 def count(metric: str) -> None:
     """Count one of a metric, which `flush` writes."""
     metrics.add_metric(metric, "Count", 1)
+
+
+def count_refusal(capability: str) -> None:
+    """Count a refusal, for the capability too: that of one hides none of another, which has an alarm of its own."""
+    count("Refused")
+    dimensions = {"service": metrics.service or "", "capability": capability}
+    with single_metric("Refused", MetricUnit.Count, 1, namespace=metrics.namespace, default_dimensions=dimensions):
+        pass
 
 
 def flush(*conditions: str) -> None:

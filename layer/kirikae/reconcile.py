@@ -23,7 +23,6 @@ from kirikae.tell import Tells
 from kirikae.withheld import Withheld, rehearsal
 
 WARM_UP_SECONDS = 2
-_LASTING = {"held": ("Held",), "refused": ("Refused",)}
 
 
 class _Verdict(NamedTuple):
@@ -91,7 +90,9 @@ def reconcile[C: env.Stack, S, X: Change, D](
             report["outcome"] = unless_unread(decision, change, verdict.outcome)
     finally:
         log.logger.info("decision", decision=report, forced=request.reason)
-        log.flush(*decision.lasting, *_LASTING.get(verdict.outcome, ()), *_unheard(config, hint))
+        if verdict.outcome == "refused":
+            log.count_refusal(config.capability)
+        log.flush(*decision.lasting, *["Held"][: verdict.outcome == "held"], *_unheard(config, hint))
     return report
 
 

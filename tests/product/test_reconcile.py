@@ -144,7 +144,7 @@ def metrics(capsys: pytest.CaptureFixture[str]) -> dict[str, float]:
             blob = json.loads(line)
             [kind] = blob["_aws"]["CloudWatchMetrics"]
             assert kind["Namespace"] == "kirikae"
-            assert kind["Dimensions"] == [["service"]]
+            assert kind["Dimensions"] in ([["service"]], [["service", "capability"]])
             found |= {metric["Name"]: sum(blob[metric["Name"]]) for metric in kind["Metrics"]}
     return found
 

@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+from conftest import Shop
 from pair_tools import Deployed
 
 from kirikae.pair.world import to_tell, told_of
 from sandbox.account import Account
+from sandbox.estates.pair import pair_service
 
 CIDR = "192.168.99.1/32"
 TEN = tuple(f"192.168.99.{number}/32" for number in range(10))
@@ -209,3 +211,30 @@ def test_a_stranger_is_told_of_while_neither_instance_runs(account: Account, bui
     world.passes(10)
     [mail] = world.mails[before:]
     assert f"hands off: 10.0.0.50 is on {stranger}" in mail.body
+
+
+def test_a_second_refusal_is_told_while_the_first_one_lasts(account: Account, build: Path) -> None:
+    world = ready(Deployed(account, build, overlay=(CIDR,)))
+    _, second = world.service.interface_ids
+    checked = {"NetworkInterfaceId": second, "SourceDestCheck": {"Value": True}}
+    account.client("ec2").modify_network_interface_attribute(**checked)
+    world.passes(8)
+    assert (len(world.alarm_mails("RefusedAlarm")), world.mails) == (1, [])  # the alarm tells the first
+    world.service.terminate(1)
+    world.passes(8)
+    [mail] = world.mails
+    assert "something else is not as it must be" in mail.subject
+    assert f"the pair has one side only, {world.service.instance_ids[1]} is" in mail.body
+
+
+def test_the_refusal_of_one_capability_hides_no_other(account: Account, build: Path) -> None:
+    shop = Shop(account, build)
+    pair = pair_service(account, overlay=(CIDR,))
+    shop.deployed(**pair.parameters)
+    checked = {"NetworkInterfaceId": pair.interface_ids[1], "SourceDestCheck": {"Value": True}}
+    account.client("ec2").modify_network_interface_attribute(**checked)
+    shop.minutes(8)
+    assert len(shop.alarm_mails("RefusedAlarm")) == 1
+    shop.service.forward({shop.service.primary_arn: 1, shop.service.sorry_arn: 1})
+    shop.minutes(8)
+    assert len(shop.alarm_mails("RefusedAlarm")) == 2  # one for both directions of the NLB

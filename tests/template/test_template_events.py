@@ -315,7 +315,8 @@ def test_an_alarm_watches_something_that_is_there(parameters: dict[str, str]) ->
         match alarm["Namespace"]:
             case "kirikae":
                 assert alarm["MetricName"] in SAID, name
-                assert dimensions == {"service": STACK_NAME}, name
+                refuses = {"capability": REFUSING[name.removesuffix("RefusedAlarm")]} if "Refused" in name else {}
+                assert dimensions == {"service": STACK_NAME} | refuses, name
             case "AWS/Lambda":
                 assert dimensions.keys() == {"FunctionName"}, name
                 assert dimensions["FunctionName"] in functions, name
@@ -416,6 +417,14 @@ def test_what_an_alarm_says_has_an_entry_in_the_runbook() -> None:
     assert {words for words in named if words not in headings.replace("rotation FAILED", "rotation failed")} == set()
 
 
+# Each capability has its own: the refusal of one hides none of another.
+REFUSING = {
+    "Nlb": "nlb",
+    "Pair": "pair",
+    "Maintenance": "maintenance",
+    "Standby": "standby",
+    "TargetRotation": "rotation",
+}
 BELOW, FROM = "LessThanThreshold", "GreaterThanOrEqualToThreshold"
 # With OutageMinutes 2, RecoveryMinutes 5, MinHealthyTargets 3 and MaxSwitchesPerHour 7. Alarm: of how many minutes how
 # many (None: all), compared with what, missing minutes, and who is told of which state.
@@ -449,7 +458,10 @@ EVIDENCE = {
     "TargetRotationNotLookingAlarm": (5, None, BELOW, 1, "missing", {"InsufficientDataActions": "Topic"}),
     "TargetRotationFailedAlarm": (1, None, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
     "TargetRotationLeftOutAlarm": (5, 1, FROM, 1, "notBreaching", {"AlarmActions": "Topic", "OKActions": "Topic"}),
-    "RefusedAlarm": (5, 1, FROM, 1, "notBreaching", {"AlarmActions": "Topic", "OKActions": "Topic"}),
+    **{
+        f"{capability}RefusedAlarm": (5, 1, FROM, 1, "notBreaching", {"AlarmActions": "Topic", "OKActions": "Topic"})
+        for capability in REFUSING
+    },
     "HeldAlarm": (30, 25, FROM, 1, "notBreaching", {"AlarmActions": "Topic", "OKActions": "Topic"}),
     "MailFailedAlarm": (1, None, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
     "NobodyHearsAlarm": (3, None, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
@@ -483,7 +495,7 @@ def test_an_alarm_weighs_so_many_minutes_as_the_parameters_say(name: str) -> Non
 
 
 COUNT_TICKS = {
-    "RefusedAlarm",
+    *(f"{capability}RefusedAlarm" for capability in REFUSING),
     "HeldAlarm",
     "NobodyHearsAlarm",
     "NlbOnSorryPageAlarm",

@@ -14,7 +14,7 @@ from kirikae.notify import Words
 from kirikae.pair import refusals, writes
 from kirikae.pair.look import look
 from kirikae.pair.plan import Plan, places, plan, unread
-from kirikae.pair.world import IMPAIRED, Config, Move, Observed, is_ipv4, is_ipv6, is_route, told_of
+from kirikae.pair.world import Config, Move, Observed, is_ipv4, is_ipv6, is_route, told_of
 
 _BY_OTHERS = Words("everything is there by now: another run moved it, or somebody else")
 
@@ -35,7 +35,7 @@ class Done(Made):
     unseen: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
     earlier: Mapping[str, str] = field(default_factory=dict)
-    impaired: str = ""  # the holders that people know to fail their checks
+    known: Mapping[str, str] = field(default_factory=dict)  # what people knew of where things were, and of what was odd
 
 
 def move(config: Config, seen: Observed, change: Move) -> Done:
@@ -80,7 +80,7 @@ def _done(config: Config, now: Observed, change: Move, due: Plan, why: Mapping[s
         unseen=unseen,
         refused={name: text for name, text in why.items() if name in refused},
         earlier=earlier,
-        impaired=note.known.get(IMPAIRED, "") if note else "",
+        known=note.known if note else {},
     )
 
 

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Iterator
 from kirikae import ec2
 from kirikae.notify import aws_command
 from kirikae.pair.addresses import Interface
-from kirikae.pair.plan import no_room, places, sides, stranded
+from kirikae.pair.plan import no_room, places, plan, sides, stranded
 from kirikae.pair.world import Config, Observed
+
+LEFT = "left"  # people are told of it by itself
 
 
 def static_problems(config: Config) -> Iterator[str]:
@@ -80,28 +82,40 @@ def _inside(name: str, cidrs: Iterable[str]) -> bool:
     return any(network.subnet_of(other) for other in others)  # type: ignore[arg-type]  # of one version
 
 
-def checks(config: Config, seen: Observed) -> Iterator[str]:
-    """Yield what would keep something from its other side: the source/destination check there, or a lack of room."""
+def odd(config: Config, seen: Observed) -> dict[str, str]:
+    """Return in a word what is not as it must be until a person mends it, and in words with its remedy."""
+    left = "; ".join(plan(config, seen).left.values())
+    wrong = "; ".join(problems(config, seen))
+    found = {LEFT: left, "parameters": wrong} | ({} if wrong else checks(config, seen) | missing_side(config, seen))
+    return {word: text for word, text in found.items() if text}
+
+
+def checks(config: Config, seen: Observed) -> dict[str, str]:
+    """Return what would keep something from its other side: the source/destination check there, or a lack of room."""
+    found = dict[str, str]()
     own = config.pair_interface_ids
     for interface in own:
         if config.overlay_cidrs and interface in seen.interfaces and seen.interfaces[interface].source_dest_check:
             off = f"--network-interface-id {interface} --no-source-dest-check"
             command = aws_command(config, "ec2 modify-network-interface-attribute", off)
-            yield f"the source/destination check of {interface} is on, so it drops overlay traffic: {command}"
+            found[f"check:{interface}"] = (
+                f"the source/destination check of {interface} is on, so it drops overlay traffic: {command}"
+            )
         there = [name for name, place in places(config, seen).items() if place in own and place != interface]
-        for name in stranded(config, seen, interface, there) if interface in seen.interfaces else ():
-            yield f"{name} would find {no_room(config, interface)}"
+        lost = stranded(config, seen, interface, there) if interface in seen.interfaces else ()
+        found[f"room:{interface}"] = "; ".join(f"{name} would find {no_room(config, interface)}" for name in lost)
+    return {word: text for word, text in found.items() if text}
 
 
-def missing_side(config: Config, seen: Observed) -> list[str]:
+def missing_side(config: Config, seen: Observed) -> dict[str, str]:
     """Return the sides of the pair that do not exist any more, each with its remedy."""
-    return [
-        f"the pair has one side only, {instance} is {seen.instances[instance]}"
+    return {
+        f"gone:{instance}": f"the pair has one side only, {instance} is {seen.instances[instance]}"
         f"{'' if interface in seen.interfaces else f' and there is no {interface}'}; put a new instance and its "
         f"interface into PairInstanceIds and PairInterfaceIds"
         for instance, interface in sides(config)
         if seen.instances[instance] in ("terminated", ec2.MISSING) or interface not in seen.interfaces
-    ]
+    }
 
 
 def of_sides(config: Config, seen: Observed) -> str:

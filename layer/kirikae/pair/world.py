@@ -16,6 +16,8 @@ NOWHERE = "nowhere"
 ELASTIC_IPS, ROUTES = "Elastic IPs", "route tables"  # kinds that are read apart from the rest
 IMPAIRED = "impaired"  # the key of the holders that run and fail a status check
 REFUSED = "refused"  # the key of the IPv6 addresses that EC2 refused to bring away from such a holder
+ODD = "odd"  # the key of what else is not as it must be, until a person mends it
+CONDITIONS = (IMPAIRED, REFUSED, ODD)  # the keys that are no places
 REST = "all others"  # instead of hundreds of names
 _LONG = 1000  # characters, of the 4,096 that a parameter holds
 
@@ -123,7 +125,7 @@ def _at(noted: str, declared: Iterable[str]) -> list[str] | None:
 
 def told_of(known: Mapping[str, str], declared: Iterable[str]) -> dict[str, str]:
     """Return where everything was when people were told last, name -> interface, nothing where it was nowhere."""
-    places = {key: "" if key == NOWHERE else key for key in known if key not in (IMPAIRED, REFUSED)}
+    places = {key: "" if key == NOWHERE else key for key in known if key not in CONDITIONS}
     lists = {key: _at(known[key], declared) for key in places if known[key] != REST}
     named = {name: places[key] for key, names in lists.items() for name in names or ()}
     rest = [key for key in places if known[key] == REST and None not in lists.values()]

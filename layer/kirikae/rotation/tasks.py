@@ -170,7 +170,7 @@ def finish(config: Config, event: Event) -> Rotation:
     name, run = execution["Name"], execution.get("RedriveTime", execution["StartTime"])  # a redriven one ends once more
     telling.once(config, "ended", f"{name}, {run}", mail.ended(config, state, name, clock.now()))
     if state["ending"] == "Refused":
-        log.count("Refused")
+        log.count_refusal(config.capability)
     return state
 
 
