@@ -45,6 +45,10 @@ class UnfinishedError(RuntimeError):
         self.done = done
 
 
+class TimeUpError(RuntimeError):
+    """A write was not tried, because Lambda would soon end the run; the next run goes on."""
+
+
 class OutdatedError(RuntimeError):
     """AWS refused a write because the world is not as it was read; nothing is wrong with it, and a new look helps."""
 

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 from conftest import Shop
-from pair_tools import Deployed
+from pair_tools import Deployed, Inside
 
+from kirikae.errors import UnfinishedError
+from kirikae.pair import move
 from kirikae.pair.world import to_tell, told_of
 from sandbox.account import Account
 from sandbox.estates.pair import pair_service
@@ -238,3 +240,22 @@ def test_the_refusal_of_one_capability_hides_no_other(account: Account, build: P
     shop.service.forward({shop.service.primary_arn: 1, shop.service.sorry_arn: 1})
     shop.minutes(8)
     assert len(shop.alarm_mails("RefusedAlarm")) == 2  # one for both directions of the NLB
+
+
+def test_a_move_that_is_too_large_for_a_run_is_told_and_finished_by_the_next(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(move, "WRITING_SECONDS", 1)
+    world = Inside(account, ipv4=("10.0.0.50",), overlay=TEN, tables=2)
+    account.faults.add("ec2", "ReplaceRoute", None, latency=0.1, times=15)
+    world.service.stop(0)
+    with pytest.raises(UnfinishedError, match="the run's time is up"):
+        world.run()
+    [mail] = world.mails
+    assert world.where["10.0.0.50"] == 1
+    assert world.sides == {0, 1}
+    assert "the run's time is up" in mail.body
+    account.faults.clear()
+    world.run()
+    assert world.sides == {1}
+    assert len(world.mails) == 2

@@ -1,5 +1,6 @@
 """Look where everything declared is, move it, and look until it has arrived."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -9,13 +10,15 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from kirikae import patience, told
 from kirikae.decision import Made
-from kirikae.errors import UnfinishedError
+from kirikae.errors import TimeUpError, UnfinishedError
 from kirikae.notify import Words
 from kirikae.pair import refusals, writes
 from kirikae.pair.look import look
 from kirikae.pair.plan import Plan, places, plan, unread
 from kirikae.pair.world import Config, Move, Observed, is_ipv4, is_ipv6, is_route, told_of
 
+# Half of the functions' timeout: a last write that hangs takes 20, and then it is looked at and told.
+WRITING_SECONDS = 30
 _BY_OTHERS = Words("everything is there by now: another run moved it, or somebody else")
 
 type Write = tuple[list[str], Callable[[], None]]  # the names of what it moves, and the call
@@ -114,26 +117,29 @@ def _due(config: Config, now: Observed, change: Move) -> Plan:
 
 
 def _attempt(config: Config, now: Observed, change: Move, due: Plan) -> dict[str, Exception]:
-    """Make every write; return what went wrong, by name.
+    """Make every write that is begun in time; return what went wrong, by name.
 
     If EC2 refuses one of several addresses, whether it has moved the others is not said anywhere: look, and move those
     that are left one by one, so that what can move moves.
     """
-    made = [(names, _problem(write)) for names, write in _writes(now, due)]
+    until = time.monotonic() + WRITING_SECONDS
+    made = [(names, _problem(write, until)) for names, write in _writes(now, due)]
     problems = {name: problem for names, problem in made if problem for name in names}
     together = {name for names, problem in made if len(names) > 1 and writes.answered(problem) for name in names}
-    if not together:
+    if not together or time.monotonic() > until:
         return problems
     with suppress(ClientError, BotoCoreError):  # else by what was seen before: to assign what has arrived does no harm
         due = _due(config, look(config, now), change)
     left = {name: place for name, place in due.moves.items() if name in together}
-    again = [(names, _problem(write)) for names, write in _writes(now, replace(due, moves=left), apart=True)]
+    again = [(names, _problem(write, until)) for names, write in _writes(now, replace(due, moves=left), apart=True)]
     problems = {name: problem for name, problem in problems.items() if name not in together}
     return problems | {name: problem for names, problem in again if problem for name in names}
 
 
-def _problem(write: Callable[[], None]) -> Exception | None:
-    """Make a write; return what went wrong."""
+def _problem(write: Callable[[], None], until: float) -> Exception | None:
+    """Make a write unless it is too late for one; return what went wrong."""
+    if time.monotonic() > until:
+        return TimeUpError("not tried, the run's time is up; the next run goes on")
     try:
         write()
     except (ClientError, BotoCoreError, UnfinishedError) as error:  # the rest is attempted first, then it is raised

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from botocore.exceptions import BotoCoreError, ClientError
 
 from kirikae import aws, patience
-from kirikae.errors import UnfinishedError
+from kirikae.errors import TimeUpError, UnfinishedError
 from kirikae.pair.addresses import interfaces
 
 # What EC2 answers to unassigning an address that is no longer there, or whose interface is gone.
@@ -106,4 +106,4 @@ def refused(error: Exception | None) -> bool:
     """Tell whether it is certain that nothing arrived: a lost answer or a failing server leaves that open."""
     if isinstance(error, ClientError):
         return bool(error.response["ResponseMetadata"]["HTTPStatusCode"] < 500)
-    return isinstance(error, UnfinishedError)
+    return isinstance(error, (UnfinishedError, TimeUpError))
