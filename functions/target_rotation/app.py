@@ -8,7 +8,7 @@ from pipelines that are older than it; no task does anything for a document that
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from kirikae import clock, env, log, notify
+from kirikae import clock, env, log, notify, unheard
 from kirikae.errors import InputError
 from kirikae.rotation import (
     by_hand,
@@ -75,8 +75,9 @@ def restore(config: Config, ended: object = None) -> dict[str, Any]:
     needed.tell(config, found, seen)
     if remembered and found.doubts:
         log.count("DoubtfulClaims")
-    if ended is None and notify.nobody_hears(config.topic_arn):
-        log.count("NobodyHears")
+    if ended is None:
+        for condition in unheard.conditions(config):
+            log.count(condition)
     return {
         "put_back": list(back),
         "gone": list(lost),

@@ -1,6 +1,6 @@
 """What people read: one mail for each change, to one SNS topic, in English or Japanese."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from typing import NamedTuple
 
@@ -151,17 +151,17 @@ def announce(config: env.Stack, mail: Mail | None) -> bool:
     return True
 
 
-def nobody_hears(topic_arn: str) -> bool:
-    """Tell whether the topic has no confirmed subscription, or is gone; not if it cannot be asked.
+def topic_attributes(topic_arn: str) -> Mapping[str, str] | None:
+    """Return the attributes of the topic: None if it is gone, none of them if it cannot be asked.
 
-    A subscription by mail counts once its link was followed, and until somebody follows the link that ends it.
+    A subscription by mail counts as confirmed once its link was followed, until somebody follows the link that ends it.
     https://docs.aws.amazon.com/sns/latest/api/API_GetTopicAttributes.html
     """
     try:
-        found = aws.client("sns").get_topic_attributes(TopicArn=topic_arn)["Attributes"]
+        found: Mapping[str, str] = aws.client("sns").get_topic_attributes(TopicArn=topic_arn)["Attributes"]
     except (ClientError, BotoCoreError) as error:
         if isinstance(error, ClientError) and error.response["Error"]["Code"] == "NotFound":
-            return True
+            return None
         log.logger.warning("the topic cannot be asked", topic=topic_arn, problem=str(error))
-        return False
-    return bool(found.get("SubscriptionsConfirmed") == "0")
+        return {}
+    return found

@@ -15,7 +15,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
 
-from kirikae import aws, clock, env, events, hold, log, notify, tell
+from kirikae import aws, clock, env, events, hold, log, notify, tell, unheard
 from kirikae.decision import Change, Decision, Made, Result, plain, unkept, unless_unread, whole
 from kirikae.errors import OtherRunError, UnfinishedError
 from kirikae.notify import Mail, Times, Words
@@ -109,8 +109,8 @@ def _judged[C: env.Stack, S, X: Change](
 
 
 def _unheard(config: env.Stack, hint: events.Hint) -> tuple[str, ...]:
-    """Return the condition that nobody hears of this stack, for a tick, whatever becomes of its run."""
-    return ("NobodyHears",) if hint.kind == "tick" and notify.nobody_hears(config.topic_arn) else ()
+    """Return who does not hear of this stack, for a tick, whatever becomes of its run."""
+    return unheard.conditions(config) if hint.kind == "tick" else ()
 
 
 def _tell_of_no_change[C: env.Stack, S, X: Change, D](

@@ -59,11 +59,13 @@ def made(
     since = began - told.STALE_READS if began else told.EVER
     note = told.read(name)
     known = note or told.Note()
+    state = {**known.kept, **state}
     if known.known.get(UNANSWERED, "").startswith("refused"):  # what the change leaves is still not answered
         state = {**state, UNANSWERED: known.known[UNANSWERED]}
     if known.says(state, since):
         return
-    if note and not told.claim(name, replace(note, known=note.known or before or {}), state, since, now):
+    noted = known.known if known.known != known.kept else {**known.kept, **(before or {})}
+    if note and not told.claim(name, replace(note, known=noted), state, since, now):
         return
     stood = {**known.known, **(known.telling or {})} if before is None else before
     count(stood)
@@ -88,8 +90,8 @@ def count(metric: str, begins: Mapping[str, str], times: Times, stood: State) ->
         return
     log.count(metric)
     if times.caused:
-        seconds = max(0.0, (times.done - times.caused).total_seconds())
-        log.metrics.add_metric("EventToSwitched", "Milliseconds", 1000 * seconds)
+        milliseconds = 1000 * max(0.0, (times.done - times.caused).total_seconds())
+        log.metrics.add_metric("EventToSwitched", "Milliseconds", milliseconds)
     log.flush()
 
 
@@ -101,16 +103,12 @@ def owed[C: env.Stack, S, X: Change, D](
     withheld: Withheld | None,
     result: Result[X, D] | None = None,
 ) -> None:
-    """Tell what this run finds and people do not know: a change that nobody told, an outage that is not answered.
-
-    result: of an attempt of which nothing came.
-    """
+    """Tell what this run finds, after an attempt of which nothing came perhaps, and people do not know."""
     seen, name = tells.look(config, seen), config.told_parameter
     note = told.read(name)
     if note is None:
         _tell_unread(config, decision, withheld)
-        return
-    if note.telling is not None and not note.unheard_of(clock.now()):
+    if note is None or (note.telling is not None and not note.unheard_of(clock.now())):
         return
     state = _state(config, tells, tells.standing(config, seen, result), note, withheld)
     if dict(note.known) == state and note.telling is None:
@@ -144,9 +142,8 @@ def _letters[C: env.Stack, S, X: Change, D](
     withheld: Withheld | None,
 ) -> list[Mail]:
     """Return the mails about what people do not know, which say so if an earlier run may have sent them."""
-    letters = []
-    if _without(note.known) != _without(state):
-        letters.append(tells.found(config, seen, _without(note.known)))
+    known = _without(note.known)
+    letters = [tells.found(config, seen, known)] if known != _without(state) else []
     if withheld and note.known.get(UNANSWERED) not in (withheld.known, withheld.outcome):  # as versions before noted it
         letters.append(not_answered(config, decision, withheld))
     return [notify.again(letter) if note.telling is not None else letter for letter in letters if letter]
@@ -176,7 +173,7 @@ def _state[C: env.Stack, S, X: Change, D](
     config: C, tells: Tells[C, S, X, D], standing: State | None, note: told.Note, withheld: Withheld | None
 ) -> dict[str, str]:
     """Return what people should know now; DryRun moves nothing, so what is found then is not ours to tell."""
-    state = _without(note.known if standing is None or config.dry_run else standing)
+    state = note.kept | _without(note.known if standing is None or config.dry_run else standing)
     if not tells.outages and UNANSWERED in note.known:
         state[UNANSWERED] = note.known[UNANSWERED]
     elif withheld:
@@ -191,7 +188,7 @@ def unanswered(config: env.Stack) -> bool:
 
 
 def _without(state: State) -> dict[str, str]:
-    return {key: value for key, value in state.items() if key != UNANSWERED}
+    return {key: value for key, value in state.items() if key not in (UNANSWERED, told.ALARMS)}
 
 
 def _still_untold(name: str, note: told.Note) -> bool:

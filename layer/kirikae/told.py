@@ -28,6 +28,7 @@ UNHEARD_OF = timedelta(seconds=60)
 # A run that began so long after another one told a change may still have been shown the world before that change.
 STALE_READS = timedelta(seconds=10)
 EVER = datetime(1970, 1, 1, tzinfo=UTC)
+ALARMS = "alarms"  # the key of the topic that people know no alarm reaches, in what they know
 
 # Parameter -> what this process has told and could not note, and when it looked last: what it has not looked at for
 # longer than its ticks are apart, others may have seen end and begin again.
@@ -46,6 +47,11 @@ class Note:
     by: str = ""
     since: Mapping[str, datetime] = field(default_factory=dict)  # key of `known` -> when people were told of it first
     noted: bool = True  # not so: what a run is about to tell could not be written beside it
+
+    @property
+    def kept(self) -> dict[str, str]:
+        """Return what people know whatever becomes of the capability."""
+        return {key: said for key, said in self.known.items() if key == ALARMS}
 
     def says(self, state: State, since: datetime) -> bool:
         """Tell whether people have been told, or are being told, this state not before `since`."""

@@ -5,6 +5,7 @@ import shlex
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -12,6 +13,7 @@ from conftest import Shop
 
 from kirikae.nlb import probe
 from kirikae.notify import Words
+from sandbox.account import Account
 from sandbox.estates import parts
 from sandbox.loopback import Handler, Server
 from sandbox.traffic import NlbPlane
@@ -697,6 +699,19 @@ def test_a_deleted_alarm_comes_back_by_what_the_error_says(new_shop: Callable[..
 
 
 # Somebody hears.
+
+
+def test_that_no_alarm_reaches_the_topic_is_mailed_once(account: Account, build: Path) -> None:
+    key = {"KmsMasterKeyId": "alias/aws/sns"}
+    topic = account.client("sns").create_topic(Name="ops", Attributes=key)["TopicArn"]
+    account.client("sns").subscribe(TopicArn=topic, Protocol="email", Endpoint="oncall@example.com")
+    shop = Shop(account, build).deployed(NotificationTopicArn=topic, NotificationEmail="")
+    shop.minutes(8)
+    assert shop.subjects == ["ATTENTION, no alarm reaches this topic"]
+    assert account.alarms.state(shop.stack.resources["AlarmsUnheardAlarm"]).value == "ALARM"
+    shop.stops()
+    shop.minutes(8)
+    assert [subject[:13] for subject in shop.subjects[1:]] == ["sorry page ON"]
 
 
 @pytest.mark.parametrize("ends", [False, True], ids=["never confirmed", "ended by its reader"])

@@ -373,6 +373,7 @@ def test_every_lasting_condition_and_every_failure_has_an_alarm() -> None:
         "Held",
         "MailFailed",
         "NobodyHears",
+        "AlarmsUnheard",
         "SorryUnhealthy",
         "OnSorryPage",
         "WaitingForPerson",
@@ -465,6 +466,7 @@ EVIDENCE = {
     "HeldAlarm": (30, 25, FROM, 1, "notBreaching", {"AlarmActions": "Topic", "OKActions": "Topic"}),
     "MailFailedAlarm": (1, None, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
     "NobodyHearsAlarm": (3, None, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
+    "AlarmsUnheardAlarm": (3, None, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
     "FailedEventsAlarm": (1, None, FROM, 1, "notBreaching", {"AlarmActions": "Topic"}),
 }
 
@@ -498,6 +500,7 @@ COUNT_TICKS = {
     *(f"{capability}RefusedAlarm" for capability in REFUSING),
     "HeldAlarm",
     "NobodyHearsAlarm",
+    "AlarmsUnheardAlarm",
     "NlbOnSorryPageAlarm",
     "NlbPrimaryReadyAlarm",
     "NlbSorryUnhealthyAlarm",
