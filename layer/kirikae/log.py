@@ -20,6 +20,14 @@ def count_refusal(capability: str) -> None:
         pass
 
 
+def count_withheld(outcome: str, capability: str) -> None:
+    """Count that a run was held or refused."""
+    if outcome == "refused":
+        count_refusal(capability)
+    elif outcome == "held":
+        count("Held")
+
+
 def flush(*conditions: str) -> None:
     """Count the conditions that last, and write the metrics that were added, if any."""
     for condition in conditions:
