@@ -59,9 +59,8 @@ def made(
     since = began - told.STALE_READS if began else told.EVER
     note = told.read(name)
     known = note or told.Note()
-    state = {**known.kept, **state}
-    if known.known.get(UNANSWERED, "").startswith("refused"):  # what the change leaves is still not answered
-        state = {**state, UNANSWERED: known.known[UNANSWERED]}
+    left = known.known.get(UNANSWERED, "")  # a refusal: what the change leaves is still not answered
+    state = {**known.kept, **state, **({UNANSWERED: left} if left.startswith("refused") else {})}
     if known.says(state, since):
         return
     noted = known.known if known.known != known.kept else {**known.kept, **(before or {})}
