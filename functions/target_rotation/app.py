@@ -75,9 +75,8 @@ def restore(config: Config, ended: object = None) -> dict[str, Any]:
     needed.tell(config, found, seen)
     if remembered and found.doubts:
         log.count("DoubtfulClaims")
-    if ended is None:
-        for condition in unheard.conditions(config):
-            log.count(condition)
+    for condition in unheard.conditions(config) if ended is None else ():
+        log.count(condition)
     return {
         "put_back": list(back),
         "gone": list(lost),

@@ -387,7 +387,7 @@ def test_the_layer_holds_what_the_runtime_lacks_and_nothing_else() -> None:
 
 def test_the_packages_are_small() -> None:
     """Lambda fetches and unpacks them at every cold start."""
-    assert packed(BUILD / "KirikaeLayer") < 3_450_000
+    assert packed(BUILD / "KirikaeLayer") < 3_500_000
     assert sum(path.stat().st_size for path in MODELS.rglob("*.json")) < 300_000
     for function in BUILD.glob("*Function"):
         assert packed(function) < (400_000 if (function / "tzdata").is_dir() else 10_000), function.name
@@ -450,6 +450,7 @@ def variants(aws: stub.Stub, tmp_path_factory: pytest.TempPathFactory) -> dict[s
                 "GetParameter",
                 "ModifyListener",
                 "DescribeListeners",
+                "GetParameter",  # who was on the sorry page, to name whoever left the parameter
                 "GetParameter",  # what people were told, and that they are about to be told this
                 "PutParameter",
                 "Publish",
