@@ -37,7 +37,7 @@ def observe(config: Config, hint: Hint) -> Observed:
     seen = look.who_serves(config, hint, seen)
     if outage.of(seen):
         return last_told.recall(config, look.without_muted(config, hint, seen))
-    if group := config.standby_target_group_arn:
+    if (group := config.standby_target_group_arn) and not seen.noted:  # an outage that is noted is closed first
         with env.naming("StandbyTargetGroupArn", group):
             [found] = elb.target_groups([group])
         seen = replace(seen, target_type=found.target_type)

@@ -11,7 +11,7 @@ from kirikae import alarms, clock, ec2, elb, env, listeners, reconcile
 from kirikae.decision import Decision, Result
 from kirikae.events import Hint
 from kirikae.log import logger
-from kirikae.nlb import servers
+from kirikae.nlb import left, servers
 from kirikae.nlb.look import due, later, look
 from kirikae.nlb.mail import to_sorry
 from kirikae.nlb.outage import dead, few, healthy, in_outage, kept, known, outage, settled
@@ -165,7 +165,8 @@ def mail(config: Config, seen: Observed, result: Result[Switch | Adopt, Done]) -
             return adopted(config, seen, result)
         case Switch():
             by_hand = servers.no_way_back(config, seen.primary, seen.behind) if result.done.mode == "replace" else None
-            return to_sorry(config, seen.switches, seen.sorry, kept(config, seen), by_hand, result)
+            behind = left.behind(config)
+            return to_sorry(config, seen.switches, seen.sorry, kept(config, seen), by_hand, result, behind)
         case _:
             assert_never(result.change)
 

@@ -20,12 +20,12 @@ def count_refusal(capability: str) -> None:
         pass
 
 
-def count_withheld(outcome: str, capability: str) -> None:
-    """Count that a run was held or refused."""
-    if outcome == "refused":
+def count_withheld(outcome: str, capability: str, *lasting: str) -> None:
+    """Count that a run was held or refused, and the conditions that last; one of these may be Refused."""
+    if outcome == "refused" or "Refused" in lasting:
         count_refusal(capability)
-    elif outcome == "held":
-        count("Held")
+    for condition in ["Held"] * (outcome == "held") + [each for each in lasting if each != "Refused"]:
+        count(condition)
 
 
 def flush(*conditions: str) -> None:

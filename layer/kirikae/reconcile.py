@@ -90,8 +90,8 @@ def reconcile[C: env.Stack, S, X: Change, D](
             report["outcome"] = unless_unread(decision, change, verdict.outcome)
     finally:
         log.logger.info("decision", decision=report, forced=request.reason)
-        log.count_withheld(verdict.outcome, config.capability)
-        log.flush(*decision.lasting, *_unheard(config, hint))
+        log.count_withheld(verdict.outcome, config.capability, *decision.lasting)
+        log.flush(*_unheard(config, hint))
     return report
 
 

@@ -136,7 +136,7 @@ def claim(name: str, note: Note, state: State, since: datetime, now: datetime) -
     if not before.says(state, since):
         return before
     if before.telling is None:  # and it has ended: let the note say so again
-        close(name, state, now)
+        close(name, state, now, since=before.since)
     return None
 
 

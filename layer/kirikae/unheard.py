@@ -20,14 +20,14 @@ def conditions(config: env.Stack) -> tuple[str, ...]:
 
 
 def _tell(config: env.Stack) -> None:
-    """Mail that alarms reach nobody, unless it is noted already; note it first, or it would be mailed at every tick."""
-    name = config.told_parameter
+    """Mail that alarms reach nobody, unless it is noted already, or another run is about to tell something."""
+    name, now = config.told_parameter, clock.now()
     note, about = told.read(name), config.topic_arn.rpartition(":")[2]
     if note is None or note.telling is not None or note.known.get(told.ALARMS) == about:
         return
-    known, since = {**note.known, told.ALARMS: about}, {key: note.since.get(key, note.at) for key in note.known}
-    if told.close(name, known, clock.now(), since=since) and not notify.announce(config, _mail(config)):
-        told.close(name, note.known, clock.now(), since=since)
+    state, since = {**note.known, told.ALARMS: about}, {key: note.since.get(key, note.at) for key in note.known}
+    if told.claim(name, note, state, now - told.STALE_READS, now) and notify.announce(config, _mail(config)):
+        told.close(name, state, clock.now(), since=since)
 
 
 def _mail(config: env.Stack) -> Mail:

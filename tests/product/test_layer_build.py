@@ -431,6 +431,7 @@ def variants(aws: stub.Stub, tmp_path_factory: pytest.TempPathFactory) -> dict[s
                 "GetParameter",
                 "ModifyListener",
                 "DescribeListeners",
+                "GetParameter",  # who was on the sorry page, to name whoever left the parameter
                 "GetParameter",  # what people were told, and that they are about to be told this
                 "PutParameter",
                 "Publish",

@@ -21,10 +21,12 @@ def to_sorry(
     kept: Mapping[str, Words],
     by_hand: Words | None,
     result: Result[Any, Done],
+    behind: Iterable[Words] = (),
 ) -> Mail:
     """Return the mail of a switch to the sorry page with these targets.
 
     kept: the listeners that stay as they are, with the reason.  by_hand: why the switch will not end by itself.
+    behind: what is said of listeners that an update left on the page.
     """
     primary = Words(
         "The primary: instance state, system log, application log. The listeners go back by "
@@ -46,7 +48,7 @@ def to_sorry(
     return notify.mail(
         config,
         f"sorry page ON{_part(config, seen, result)}, the primary cannot serve",
-        happened=_switched(config, seen, result.change, result.done, kept),
+        happened=notify.lines([_switched(config, seen, result.change, result.done, kept), *behind]),
         why=result.reason,
         since=notify.since(result.times),
         check=notify.lines([_sorry_path([sorry.get(group) for group in used]), primary]),

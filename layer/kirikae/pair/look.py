@@ -71,14 +71,14 @@ def with_checks(config: Config, seen: Observed) -> Observed:
 
 
 def for_people(config: Config, seen: Observed) -> Observed:
-    """Read the status checks of what runs where a move that was due did not wait for them; none if they cannot be."""
-    if seen.statuses:
+    """Read the status checks of what runs where a move that was due did not wait for them; named if they cannot be."""
+    if seen.statuses or not seen.instances:  # none: the parameters cannot be right
         return seen
     try:
         return _checked(config, seen)
     except (ClientError, BotoCoreError, InputError) as error:
         logger.warning("the status checks cannot be read; nothing is told of them", problem=str(error))
-        return seen
+        return replace(seen, unread={**seen.unread, "status checks": str(error)})
 
 
 def _checked(config: Config, seen: Observed) -> Observed:

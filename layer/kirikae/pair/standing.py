@@ -30,8 +30,7 @@ def standing(config: Config, seen: Observed, result: Result[Move, Done] | None) 
     None while the parameters cannot be right or not everything is read.  After a move the old holder counts only for
     what it still has.
     """
-    whole = not seen.unread and (seen.statuses or not up(config, seen))
-    if not seen.instances or not (whole or (result and not result.done.lasts)):
+    if not seen.instances or (seen.unread and not (result and not result.done.lasts)):
         return None
     here, refused = places(config, seen), list[str]()
     if result:

@@ -11,6 +11,8 @@ from kirikae import env
 from kirikae.checks import Status
 from kirikae.decision import Change
 from kirikae.pair.addresses import ElasticIp, Interface, RouteTable
+from kirikae.tell import UNANSWERED
+from kirikae.told import ALARMS
 
 NOWHERE = "nowhere"
 ELASTIC_IPS, ROUTES = "Elastic IPs", "route tables"  # kinds that are read apart from the rest
@@ -125,7 +127,8 @@ def _at(noted: str, declared: Iterable[str]) -> list[str] | None:
 
 def told_of(known: Mapping[str, str], declared: Iterable[str]) -> dict[str, str]:
     """Return where everything was when people were told last, name -> interface, nothing where it was nowhere."""
-    places = {key: "" if key == NOWHERE else key for key in known if key not in CONDITIONS}
+    no_places = (*CONDITIONS, UNANSWERED, ALARMS)
+    places = {key: "" if key == NOWHERE else key for key in known if key not in no_places}
     lists = {key: _at(known[key], declared) for key in places if known[key] != REST}
     named = {name: places[key] for key, names in lists.items() for name in names or ()}
     rest = [key for key in places if known[key] == REST and None not in lists.values()]

@@ -84,7 +84,9 @@ def _waits(config: Config, seen: Observed, standby: Instance) -> bool:
 
 def second(seen: Observed, change: Note) -> bool:
     """Tell whether the change would register a second standby that is up, as far as is known."""
-    others = HEALTH in seen.unread or any(registered(standby.id, seen.targets) for standby in seen.up)
+    others = HEALTH in seen.unread or any(
+        registered(standby.id, seen.targets) for standby in seen.up if standby.id != change.standby
+    )
     return bool(change.register) and others
 
 
@@ -131,8 +133,10 @@ def make(config: Config, seen: Observed, change: Note) -> Step:
         return Step(change=None, reason=Words(f"another run has noted {key} on {standby.id}"))
     _enter(config, standby, change)
     at = {"note": standby.launched or seen.now, "running": seen.ran or seen.now, "serving": seen.now}[change.kind]
-    text = f"{iso(at)} {NO_PORT}" if change.register and HEALTH in seen.unread and not change.ports else iso(at)
-    noted_now = record.note(standby.id, outage.note(seen) | {key: text}, over(standby, seen.active))
+    blind = change.register and HEALTH in seen.unread and not change.ports
+    notes = {key: iso(at)} | ({RUNNING: f"{iso(seen.ran or seen.now)} {NO_PORT}"} if blind else {})
+    notes = outage.note(seen) | ports.unnoted(config, seen) | notes
+    noted_now = record.note(standby.id, notes, over(standby, seen.active))
     # Only a step that it makes again, after another start, is news to those who were told the same last.
     again = bool(before) and noted_now
     made = Step(change=change, reason=evidence(config, seen, standby)[1], standby=standby, found=not again)
@@ -162,7 +166,9 @@ def close(config: Config, seen: Observed, change: Close) -> Step:
     """
     there = [standby for standby in ec2.instances(config.standby_instance_ids) if not taken(standby, config.stack)]
     before = {standby.id: standby.tags for standby in seen.standbys}
-    if anew := [s.id for s in there if any(s.tags.get(key, "") not in ("", before[s.id].get(key)) for key in BEGUN)]:
+    if anew := [
+        s.id for s in there if any(s.tags.get(key, "") not in ("", before.get(s.id, s.tags).get(key)) for key in BEGUN)
+    ]:
         return Step(change=None, reason=Words(f"another run has noted an outage on {', '.join(anew)}"))
     noted = [standby for standby in there if standby.tags.get(OUTAGE)]
     for standby in [standby for standby in there if standby in noted or restored(standby)]:

@@ -49,4 +49,5 @@ def stands_in(other: Instance) -> str:
 
 def tried_again(config: Config, unnoted: Iterable[str]) -> None:
     """Remember when the candidates that cannot be noted were tried last: the next try waits longer."""
-    told.close(config.told_parameter, none_started(unnoted), clock.now())
+    note = told.read(config.told_parameter) or told.Note()
+    told.close(config.told_parameter, {**note.kept, **none_started(unnoted)}, clock.now())

@@ -50,10 +50,18 @@ def healthy(config: Config, seen: Observed, standby: Instance) -> bool:
     return entered and all(target.healthy or target.state == "draining" for target in there)
 
 
+def unnoted(config: Config, seen: Observed) -> dict[str, str]:
+    """Return the note of the active's ports that is still to be made, {} without any: with the steps of a standby."""
+    noted = any(PORTS in seen.notes(standby) for standby in seen.standbys)
+    found = () if noted or not config.standby_target_group_arn else wanted(config, seen)
+    return {PORTS: value(*map(str, found))} if found else {}
+
+
 def keep(config: Config, seen: Observed, standby_id: str) -> None:
     """Note the active's ports on a standby with notes of this outage, once: a terminated active leaves its group.
 
-    After the start, because no question to ELB stands before one; a note that cannot be made is left to the next run.
+    After the start, because no question to ELB stands before one; what it has no time for, or cannot be made, is left
+    to the run that registers a standby, and to the next one that starts none.
     """
     group = config.standby_target_group_arn
     noted = any(PORTS in seen.notes(standby) for standby in seen.standbys)

@@ -190,10 +190,10 @@ def _nothing(run: Run) -> Done:
     named = "; ".join(f"{name}: {why}" for name, why in run.failed.items())
     waiting = bool(lineup.awaited(seen)) and not change.fallen
     news = bool(run.fenced) or bool(run.left) or not (change.retry or waiting)
-    if news and clock.now() < seen.now + TRYING:  # EC2 may not show yet what another run has just started
-        patience.until(lambda: _look(run), lambda _shown: False)
     if noted := [standby.id for standby in seen.standbys if standby.id in run.failed.keys() - set(run.unnoted)]:
         ports.keep(run.config, seen, noted[0])
+    if news and clock.now() < seen.now + TRYING:  # EC2 may not show yet what another run has just started
+        patience.until(lambda: _look(run), lambda _shown: False)
     if change.retry and run.unnoted:
         last_told.tried_again(run.config, tuple(run.unnoted))
     return run.came_to(f"no standby was started: {named}", news=news)

@@ -106,7 +106,9 @@ class Observed:
     def left(self, candidate: Instance) -> bool:
         """Tell whether the candidate was left in this outage, and does not serve after all in the target group."""
         found = failure(self.notes(candidate).get(FAILED, ""))
-        serves = candidate.state == "running" and self.healthy(candidate) and not self.fails(candidate)
+        unread = HEALTH in self.unread and since_start(candidate, self.notes(candidate), SERVING) is not None
+        known = self.healthy(candidate) or unread  # what served is not said to have ended
+        serves = candidate.state == "running" and known and not self.fails(candidate)
         return found is not None and found[1] == GAVE_UP and not serves
 
     @property
