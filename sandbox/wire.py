@@ -23,9 +23,9 @@ _CREDENTIAL = re.compile(r"Credential=([^/]+)/[^/]+/([^/]+)/([^/]+)/aws4_request
 _REQUEST_ID = "00000000-0000-4000-8000-000000000000"
 
 
-# Service, class of the object, structure and member -> the names that the member may have in such an object, and what
-# moto does to the value at the end of which path.
-_NAMES: dict[tuple[str, type, str, str], tuple[tuple[str, ...], dict[str, Any]]] = {}
+# Service, class of the object, structure, member and what changes values -> the names that the member may have in such
+# an object, and what changes the value at the end of which path.
+_NAMES: dict[tuple[str, type, str, str, int], tuple[tuple[str, ...], dict[str, Any]]] = {}
 
 
 class Picker(XFormedAttributePicker):
@@ -34,7 +34,8 @@ class Picker(XFormedAttributePicker):
     def __call__(self, context: AttributePickerContext) -> Any:
         """Return what a member of an answer is in moto's object, or None."""
         within = getattr(getattr(context.shape, "parent", None), "name", "")
-        what = context.service_model.service_name, type(context.obj), within, context.key
+        changes = id(self.response_transformers) if self.response_transformers else 0  # of a class of moto's, or none
+        what = context.service_model.service_name, type(context.obj), within, context.key, changes
         if what not in _NAMES:
             ends = {p: t for p, t in self.response_transformers.items() if context.key.endswith(p.rpartition(".")[2])}
             _NAMES[what] = tuple(dict.fromkeys(self.get_possible_keys(context))), ends

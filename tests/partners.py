@@ -35,9 +35,8 @@ LISTED = {
     "layer/kirikae/maintenance/store.py: for _ in range(ATTEMPTS): -> raise UnfinishedError("
     'f"{name} is being written by others all the time; the wish for {wanted.name!r} may be lost")': "ten others would "
     "have to write, each between two calls of one run",
-    "layer/kirikae/nlb/parameters.py: if listener.protocol not in NLB_PROTOCOLS: -> yield "
-    'f"NlbListenerArns: {where} is {listener.protocol}, a listener of an ALB; expected one of an NLB"': "the "
-    "template's pattern refuses it",
+    "layer/kirikae/nlb/parameters.py: if listener.protocol not in NLB_PROTOCOLS: -> yield Words(": "the template's "
+    "pattern refuses it",
     "layer/kirikae/standby/world.py: if config.active_instance_id in ids: -> return Words("
     'f"StandbyInstanceIds names {config.active_instance_id}, the active itself; expected others")': "the template's "
     "Rules refuse such a stack",

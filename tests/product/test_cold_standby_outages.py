@@ -907,6 +907,19 @@ def test_retries_go_on_for_an_active_that_ec2_has_forgotten_though_its_target_ca
     assert "running" in world.states
 
 
+def test_an_active_that_nobody_knows_is_not_called_wrong_while_its_target_cannot_be_read(batch: World) -> None:
+    world = batch(StandbyTargetGroupArn="its own")
+    cannot_read(world, *READS[1])
+    world.deployed_again(ActiveInstanceId="i-0123456789abcdef0")
+    world.minutes(3)
+    assert world.alarm_mails("ColdStandbyStartErrors")
+    assert not world.alarm_mails("Refused")
+    world.account.faults.clear()
+    world.minutes(3)
+    assert len(world.alarm_mails("Refused")) == 1
+    assert world.states == ["stopped", "stopped"]
+
+
 @pytest.mark.parametrize(("service", "operation"), READS)
 def test_what_cannot_be_read_takes_nothing_back(batch: World, service: str, operation: str) -> None:
     world = batch(StandbyTargetGroupArn="its own", StandbyGiveUpMinutes="5")
@@ -1005,11 +1018,11 @@ def test_a_stop_in_the_outage_is_a_wish_about_it_whatever_becomes_of_the_alarm(b
 
 def test_an_outage_whose_alarms_are_ok_is_refused_while_a_check_fails_that_no_alarm_counts(batch: World) -> None:
     world = batch()
-    world.account.ec2.checks[world.active] = {"ApplicationStatus": "impaired"}
+    world.account.ec2.checks[world.active] = {"PerformanceStatus": "impaired"}
     told_to_stop(world, under_a_hold=False)
     assert len(world.alarm_mails("Refused")) == 1
     answer = world.invoke()
-    assert "does not pass its status checks (ApplicationStatus impaired)" in answer["reason"]
+    assert "does not pass its status checks (PerformanceStatus impaired)" in answer["reason"]
     world.service.terminate()
     world.minutes(10)
     assert world.states == ["running", "stopped"]

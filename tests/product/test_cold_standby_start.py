@@ -1041,7 +1041,7 @@ def test_an_active_whose_application_fails_its_check_is_replaced(batch: Callable
     world.minutes(10)
     assert world.states == ["running", "stopped"]
     assert world.account.ec2.state(world.active) == "stopped"
-    assert "StandbyActiveApplicationAlarm" in world.mails[0].body
+    assert "batch-active-application" in world.mails[0].body
 
 
 def test_a_fence_whose_answer_is_lost_is_told_as_our_own(batch: Callable[..., Batch]) -> None:

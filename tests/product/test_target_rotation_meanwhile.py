@@ -903,7 +903,8 @@ def test_where_a_group_left_the_parameter_a_person_is_told_how_to_register(
     site.account.advance(3600)
     lines = [line for mail in site.mails for line in mail.body.splitlines()]
     commands = [line for line in lines if line.startswith("aws ") and second in line]
-    assert [line.split()[2] for line in commands] == ["register-targets", "remove-tags"]  # once
+    named = [line.split()[2] for line in commands]
+    assert named == ["register-targets", "remove-tags"] + ["register-targets"] * (ends == "abort")  # and at its end
     assert "registered as they were" not in "".join(mail.body for mail in site.mails)
     assert site.health() == dict.fromkeys(site.ids, "healthy")
     assert list(site.hand("status")["elsewhere"]) == [target]  # it is not forgotten

@@ -270,7 +270,7 @@ def test_the_alarms_on_status_checks_count_the_application_too() -> None:
         assert instance == PAIR["PairInstanceIds"].split(",")["Second" in name]
     both = [alarms["StandbyActiveStatusAlarm"], alarms["StandbyActiveApplicationAlarm"]]
     assert {alarm["MetricName"] for alarm in both} == counted
-    what = {"MetricName": "", "AlarmDescription": ""}
+    what = {"MetricName": "", "AlarmDescription": "", "AlarmName": ""}
     assert both[0] | what == both[1] | what
 
 

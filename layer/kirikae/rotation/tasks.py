@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from kirikae import clock, elb, log, patience
 from kirikae.elb import TargetGroup
 from kirikae.notify import Words
@@ -38,7 +40,10 @@ def plan(config: Config, event: Event) -> Rotation:
     seen = observe(config, asked, execution["Id"])
     made = judge(config, asked, seen, clock.moment(execution["StartTime"]))
     if made["next"] == "take-out":
-        memory.begun(config, execution["Name"])  # before people know: whoever ends it, its end is told
+        try:
+            memory.begun(config, execution["Name"])  # before people know: whoever ends it, its end is told
+        except (ClientError, BotoCoreError) as error:  # nothing is out: the task that takes out remembers it, or fails
+            log.logger.warning("the execution cannot be remembered yet", problem=str(error))
         notes = terms.notes(seen.terms, seen.health, config.least, asked.empty_zones)
         telling.once(config, "begun", execution["Name"], mail.begun(config, made, execution["Name"], notes))
     return made

@@ -69,7 +69,7 @@ def _joining(config: Config, seen: Observed, kind: Literal["note", "running"], s
     if standby.state != "running" or not group or _waits(config, seen, standby):
         return Note(kind, standby.id)
     leaving = *_left_behind(seen, standby), *wrong_ports(config, seen, standby)
-    lacking = ports.missing(config, seen, standby.id)
+    lacking = ports.missing(config, seen, standby)
     if registered(standby.id, seen.targets) and not lacking:
         return Note(kind, standby.id, deregister=leaving)
     return Note(kind, standby.id, group, lacking or ports.held(standby.id, seen.targets, draining=True), leaving)
@@ -106,7 +106,7 @@ def evidence(config: Config, seen: Observed, standby: Instance) -> tuple[bool, W
     ja = f"{standby.id} は {standby.state}、ステータスチェック {checks}"
     ready = seen.passes(standby)
     if config.standby_target_group_arn:
-        lacking, own = ports.missing(config, seen, standby.id), ports.own(config, seen, standby.id)
+        lacking, own = ports.missing(config, seen, standby), ports.own(config, seen, standby)
         states = [f"{target.port} {target.state} {target.reason}".strip() for target in own]
         if HEALTH in seen.unread:
             health = "not known"

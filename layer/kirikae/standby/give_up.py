@@ -33,19 +33,19 @@ def _could_serve(config: Config, seen: Observed, standby: Instance) -> datetime 
     if not config.standby_target_group_arn or standby.state != "running":
         return started
     own = [target for target in seen.targets if target.id == standby.id and target.state != "initial"]
-    ready = registered(standby.id, own) and not ports.missing(config, seen, standby.id)
+    ready = registered(standby.id, own) and not ports.missing(config, seen, standby)
     return since_start(standby, noted, RUNNING) or (started if ready else None)
 
 
 def unsure(config: Config, seen: Observed, standby: Instance) -> bool:
-    """Tell whether the standby entered on the group's port, and the active turns out to be on others."""
+    """Tell whether the standby entered on the group's port, does not serve there, and the active is on others."""
     entered = seen.notes(standby).get(RUNNING, "").endswith(NO_PORT)
-    return entered and HEALTH not in seen.unread and bool(ports.missing(config, seen, standby.id))
+    return entered and HEALTH not in seen.unread and bool(ports.missing(config, seen, standby))
 
 
 def wrong_ports(config: Config, seen: Observed, standby: Instance) -> tuple[tuple[str, int], ...]:
-    """Return where such a standby is registered and is not the active's place; none while it is healthy there."""
-    if not unsure(config, seen, standby) or seen.healthy(standby):
+    """Return where such a standby is registered and is not the active's place."""
+    if not unsure(config, seen, standby):
         return ()
     held, active = ports.held(standby.id, seen.targets), ports.wanted(config, seen)
     return tuple((standby.id, port) for port in held if port not in active)

@@ -9,7 +9,7 @@ from kirikae.ec2 import Instance
 from kirikae.elb import Target
 from kirikae.log import logger
 from kirikae.standby import record
-from kirikae.standby.notes import PORTS, value
+from kirikae.standby.notes import NO_PORT, PORTS, RUNNING, value
 from kirikae.standby.world import Config, Observed, registered
 
 # An ELB that does not answer takes a run 15 seconds: with no more before it, the time is left to mail what was done.
@@ -32,21 +32,27 @@ def held(instance_id: str, targets: tuple[Target, ...], *, draining: bool = Fals
     return tuple(sorted({t.port for t in targets if t.id == instance_id and (draining or t.state != "draining")}))
 
 
-def missing(config: Config, seen: Observed, instance_id: str) -> tuple[int, ...]:
-    """Return the active's ports on which an instance is not registered."""
-    return tuple(sorted(set(wanted(config, seen)) - set(held(instance_id, seen.targets))))
+def missing(config: Config, seen: Observed, standby: Instance) -> tuple[int, ...]:
+    """Return the active's ports on which a standby is not registered."""
+    return tuple(sorted(set(_of(config, seen, standby)) - set(held(standby.id, seen.targets))))
 
 
-def own(config: Config, seen: Observed, instance_id: str) -> tuple[Target, ...]:
-    """Return an instance's targets on the active's ports, all of them if nobody knows those."""
-    active = wanted(config, seen)
-    return tuple(t for t in seen.targets if t.id == instance_id and (t.port in active or not active))
+def _of(config: Config, seen: Observed, standby: Instance) -> tuple[int, ...]:
+    """Return the ports on which a standby belongs; none if nobody knows, or it serves where it entered unknowing."""
+    unknowing = seen.notes(standby).get(RUNNING, "").endswith(NO_PORT)
+    return () if unknowing and seen.healthy(standby) else wanted(config, seen)
+
+
+def own(config: Config, seen: Observed, standby: Instance) -> tuple[Target, ...]:
+    """Return a standby's targets on the ports on which it belongs, all of them if nobody knows those."""
+    belongs = _of(config, seen, standby)
+    return tuple(t for t in seen.targets if t.id == standby.id and (t.port in belongs or not belongs))
 
 
 def healthy(config: Config, seen: Observed, standby: Instance) -> bool:
     """Tell whether a standby is known to be healthy on every one of the active's ports that it does not leave."""
-    there = own(config, seen, standby.id)
-    entered = registered(standby.id, there) and not missing(config, seen, standby.id)
+    there = own(config, seen, standby)
+    entered = registered(standby.id, there) and not missing(config, seen, standby)
     return entered and all(target.healthy or target.state == "draining" for target in there)
 
 
