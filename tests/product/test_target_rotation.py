@@ -12,6 +12,7 @@ from rotation_stories import HOOKS, Site
 
 from sandbox import drawn
 from sandbox.account import Account
+from sandbox.estates import parts
 
 PORT = 8080
 NAMED = "AnswerError"
@@ -454,6 +455,16 @@ def test_a_switch_to_the_sorry_page_stops_it_after_the_current_target(
     assert (execution.error, execution.cause) == ("Stopped", "the sorry page is on")
     assert (site.registered()[site.group], len(site.writes("DeregisterTargets"))) == (before[site.group], 1)
     assert site.rotates().cause == "the sorry page is on"
+
+
+def test_a_listener_that_was_deleted_keeps_no_target_from_its_maintenance(new_site: Callable[..., Site]) -> None:
+    site = new_site()
+    other = parts.listener(site.account, site.service.nlb_arn, "TCP", 8444, parts.forward(site.group))
+    arns = f"{site.service.listener_arn},{other}"
+    sorry = site.service.sorry_arn
+    site.deployed(NlbListenerArns=arns, PrimaryTargetGroupArn=site.group, SorryTargetGroupArn=sorry)
+    site.elb.delete_listener(ListenerArn=other)
+    assert site.rotates().status == "SUCCEEDED"
 
 
 # Auto Scaling.

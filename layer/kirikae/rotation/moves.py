@@ -194,5 +194,5 @@ def held(config: Config, *, unread: bool = True) -> Words:
 
 def sorry(config: Config) -> bool:
     """Tell whether an NLB listener of this stack serves the sorry page, or whatever else is not the application."""
-    found = listeners.read(config.nlb_listener_arns) if config.nlb_listener_arns else ()
+    found = listeners.there(config.nlb_listener_arns) if config.nlb_listener_arns else ()
     return any(weight for each in found for group, weight in each.weights.items() if group not in config.primary)
