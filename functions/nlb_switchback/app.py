@@ -16,7 +16,7 @@ from kirikae.nlb import left, servers
 from kirikae.nlb.look import due, later, look
 from kirikae.nlb.mail import to_primary
 from kirikae.nlb.parameters import gone, hands_off
-from kirikae.nlb.recovery import checked, enough, evidence, few, unsure, why
+from kirikae.nlb.recovery import better, checked, enough, evidence, few, unsure, why
 from kirikae.nlb.standing import COUNTS, found, known_seconds, standing
 from kirikae.nlb.switch import make
 from kirikae.nlb.world import Done, Switch, by_group, used
@@ -43,7 +43,9 @@ def observe(config: Config, hint: Hint) -> Observed:
             seen = _alarms(config, seen)
         if decide(config, replace(seen, unread="")).change:
             seen = replace(seen, known_seconds=known_seconds(config.told_parameter))
-    decided = decide(config, seen)
+    if not (decided := decide(config, seen)).change:
+        seen = _page(config, seen)
+        decided = decide(config, seen)
     if missed and not (decided.change or decided.forced or decided.lasting):  # else a switch comes, or may be forced
         raise missed[0]
     return seen
@@ -65,15 +67,31 @@ def _evidence_of_mode(config: Config, seen: Observed, missed: list[Exception]) -
         return replace(seen, outside=tuple(instance.id for instance in running if zones and instance.zone not in zones))
     if not enough(config, seen):
         return seen
-    # An instance that has begun to stop passes its health checks until its application ends, and the recovery alarm
-    # is still OK from before: without this look a switch would be taken back while the servers go down.
     unread: list[Exception] = []
     with later(unread):
-        seen = replace(seen, behind=servers.behind(seen.primary))
-        healthy = {seen.behind.get(t.id, t.id) for targets in seen.primary.values() for t in targets if t.healthy}
-        asked = sorted(server for server in healthy if server.startswith("i-"))
-        seen = replace(seen, instances=ec2.instance_states(asked))
+        seen = _stopping(seen)
     return replace(seen, unread="; ".join(map(str, unread)))
+
+
+def _stopping(seen: Observed) -> Observed:
+    """Ask EC2 for the instances behind healthy targets.
+
+    One that has begun to stop passes its health checks until its application ends, and the recovery alarm is still OK
+    from before: without this look a switch would be taken back while the servers go down.
+    """
+    seen = replace(seen, behind=servers.behind(seen.primary))
+    healthy = {seen.behind.get(t.id, t.id) for targets in seen.primary.values() for t in targets if t.healthy}
+    return replace(seen, instances=ec2.instance_states(sorted(each for each in healthy if each.startswith("i-"))))
+
+
+def _page(config: Config, seen: Observed) -> Observed:
+    """Read whether the page that visitors get is dead, while nothing else says to go back; unread it is not."""
+    if seen.primary and seen.switches.mode == "weighted":
+        with later([]):
+            groups = used(config, seen.switches, "sorry")
+            page = replace(seen, sorry={group: elb.target_health(group) for group in groups})
+            return _stopping(page) if better(config, page) else seen
+    return seen
 
 
 def _alarms(config: Config, seen: Observed) -> Observed:
@@ -98,6 +116,11 @@ def decide(config: Config, seen: Observed) -> Decision[Switch]:
     lost = servers.no_way_back(config, seen.primary, seen.behind) if replaced else None
     if no_way := servers.not_counted(config, seen.primary) or lost or few(config, seen):
         return Decision(no_way, refused=True, forced=back, counts="SwitchedToPrimary")
+    if served := better(config, seen):  # too few, or for too short a time, and yet more than visitors get now
+        dead = Words(f"no target of the sorry page can serve, and {said.en}")
+        if config.auto_switchback:
+            return Decision(dead, Switch("primary", served), counts="SwitchedToPrimary")
+        return Decision(dead, forced=back, counts="SwitchedToPrimary", lasting=("WaitingForPerson",))
     if not enough(config, seen):
         return Decision(Words(f"staying on the sorry page: {said.en}"))
     # In replace mode every run that finds enough servers raises a metric, and an alarm on it counts the minutes.

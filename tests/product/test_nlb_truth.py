@@ -528,6 +528,44 @@ def test_a_dead_sorry_page_is_no_better_than_one_of_two_servers(new_shop: Callab
     assert (shop.serves, shop.subjects[1:]) == (["sorry"], [ON])
 
 
+@pytest.mark.parametrize("back", ["one of two", "both, not for long"])
+def test_a_sorry_page_that_dies_gives_way_to_what_serves(new_shop: Callable[..., Shop], back: str) -> None:
+    shop = new_shop(MinHealthyTargets="2", RecoveryMinutes="30")
+    across_zones(shop)
+    shop.deployed()
+    shop.minutes(8)
+    shop.stops()
+    shop.minutes(3)
+    shop.service.start(*shop.service.instance_ids[: 1 if back == "one of two" else 2])
+    shop.minutes(4)
+    assert (shop.serves, shop.subjects) == (["sorry"], [ON])
+    dies(shop)
+    shop.minutes(3)
+    assert shop.serves == ["primary"]
+    assert "sorry page OFF" in shop.subjects[1]
+    assert "no target of the sorry page can serve" in shop.mails[1].body
+    shop.minutes(10)
+    assert shop.serves == ["primary"]
+    assert not [subject for subject in shop.subjects[2:] if "sorry page" in subject], shop.subjects
+
+
+@pytest.mark.parametrize("what", ["its servers stop", "AutoSwitchback"])
+def test_a_sorry_page_that_dies_gives_way_to_nothing_that_stops_and_to_no_one_who_asks_first(
+    new_shop: Callable[..., Shop], what: str
+) -> None:
+    shop = new_shop(MinHealthyTargets="2", AutoSwitchback="false" if what == "AutoSwitchback" else "true")
+    across_zones(shop)
+    shop.deployed()
+    shop.minutes(8)
+    shop.stops(shop.service.instance_ids[0])
+    assert shop.serves == ["sorry"]
+    dies(shop)
+    if what == "its servers stop":
+        shop.service.stop(shop.service.instance_ids[1])  # and its target is healthy for a while
+    shop.minutes(5)
+    assert shop.serves == ["sorry"]
+
+
 def test_a_switch_for_fewer_servers_than_are_needed_does_not_say_that_none_is_left(
     new_shop: Callable[..., Shop],
 ) -> None:

@@ -1,9 +1,10 @@
 """Whether the primary is back: which targets are fit, by the evidence of the mode in force, and for how long."""
 
-from kirikae import ec2
+from kirikae import ec2, elb
 from kirikae.alarms import Alarm
 from kirikae.elb import Target
 from kirikae.nlb import servers
+from kirikae.nlb.look import due
 from kirikae.nlb.world.switchback import Config, Observed
 from kirikae.notify import Words
 
@@ -33,6 +34,21 @@ def fit(config: Config, seen: Observed, group: str) -> int:
 def enough(config: Config, seen: Observed) -> bool:
     """Tell whether every group has enough targets that can serve."""
     return all(fit(config, seen, group) >= config.min_healthy_targets for group in seen.primary)
+
+
+def better(config: Config, seen: Observed) -> tuple[str, ...]:
+    """Return the listeners whose sorry page is known to be dead while a target of their primary serves.
+
+    In replace mode nobody knows: no health check runs on a primary that is in no listener.
+    """
+    if seen.switches.mode == "replace":
+        return ()
+    dead = {group for group, targets in seen.sorry.items() if elb.known_unhealthy(targets, attached=True)}
+    return tuple(
+        arn
+        for arn in due(config, seen.switches, "primary")
+        if config.group("sorry", arn) in dead and fit(config, seen, config.group("primary", arn))
+    )
 
 
 def few(config: Config, seen: Observed) -> Words | None:
@@ -86,6 +102,8 @@ def _target(seen: Observed, target: Target) -> str:
 def why(config: Config, seen: Observed) -> Words:
     """Return the evidence, and what the alarms say of it, if they were asked."""
     said, minutes = [evidence(config, seen)], config.recovery_minutes
+    if better(config, seen):
+        said.insert(0, Words("no target of the sorry page can serve", "sorry ページのターゲットがすべて応答できません"))
     if names := ", ".join(f"{alarm.name} ({alarm.state})" for alarm in unsure(seen)):
         ja = f"RecoveryMinutes ({minutes} 分) 続いたことは未確認: アラーム {names}"
         said.append(Words(f"not known for RecoveryMinutes ({minutes}): alarm {names}", ja))
