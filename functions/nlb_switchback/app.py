@@ -116,11 +116,8 @@ def decide(config: Config, seen: Observed) -> Decision[Switch]:
     lost = servers.no_way_back(config, seen.primary, seen.behind) if replaced else None
     if no_way := servers.not_counted(config, seen.primary) or lost or few(config, seen):
         return Decision(no_way, refused=True, forced=back, counts="SwitchedToPrimary")
-    if served := better(config, seen):  # too few, or for too short a time, and yet more than visitors get now
-        dead = Words(f"no target of the sorry page can serve, and {said.en}")
-        if config.auto_switchback:
-            return Decision(dead, Switch("primary", served), counts="SwitchedToPrimary")
-        return Decision(dead, forced=back, counts="SwitchedToPrimary", lasting=("WaitingForPerson",))
+    if served := better(config, seen):
+        return _from_a_dead_page(config, said, Switch("primary", served))
     if not enough(config, seen):
         return Decision(Words(f"staying on the sorry page: {said.en}"))
     # In replace mode every run that finds enough servers raises a metric, and an alarm on it counts the minutes.
@@ -146,6 +143,14 @@ def decide(config: Config, seen: Observed) -> Decision[Switch]:
         waits, asks = Words(f"staying on the sorry page: {said.en}, but {soon}"), seen.known_seconds is None
         return Decision(waits, refused=asks, forced=back, counts="SwitchedToPrimary", lasting=ready)
     return Decision(said, back, counts="SwitchedToPrimary", lasting=ready)
+
+
+def _from_a_dead_page(config: Config, said: Words, back: Switch) -> Decision[Switch]:
+    """Go back with too few, or for too short a time: it is more than visitors get now."""
+    reason = Words(f"no target of the sorry page can serve, and {said.en}")
+    if config.auto_switchback:
+        return Decision(reason, back, counts="SwitchedToPrimary")
+    return Decision(reason, forced=back, counts="SwitchedToPrimary", lasting=("WaitingForPerson",))
 
 
 def _too_soon(config: Config, seen: Observed) -> str:

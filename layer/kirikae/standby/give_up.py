@@ -38,9 +38,14 @@ def _could_serve(config: Config, seen: Observed, standby: Instance) -> datetime 
 
 
 def unsure(config: Config, seen: Observed, standby: Instance) -> bool:
-    """Tell whether the standby entered on the group's port, does not serve there, and the active is on others."""
-    entered = seen.notes(standby).get(RUNNING, "").endswith(NO_PORT)
-    return entered and HEALTH not in seen.unread and bool(ports.missing(config, seen, standby))
+    """Tell whether the standby entered on the group's port, does not serve there, and the active is on others.
+
+    Or it has just moved to those, and the note of that does not show yet.
+    """
+    if not seen.notes(standby).get(RUNNING, "").endswith(NO_PORT) or HEALTH in seen.unread:
+        return False
+    moved = ports.wanted(config, seen) and any(t.state == "initial" for t in ports.own(config, seen, standby))
+    return bool(ports.missing(config, seen, standby) or moved)
 
 
 def wrong_ports(config: Config, seen: Observed, standby: Instance) -> tuple[tuple[str, int], ...]:

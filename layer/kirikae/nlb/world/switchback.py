@@ -35,6 +35,6 @@ class Observed:
     outside: tuple[str, ...] = ()  # those of them in zones that are not enabled for the load balancer, in replace mode
     recovery: tuple[Alarm, ...] = ()  # of the mode in force: in weighted mode one of each group
     flapping: Alarm | None = None
-    sorry: Mapping[str, tuple[Target, ...]] = field(default_factory=dict)  # by group, where nothing else says: go back
     known_seconds: float | None = None  # since people know that the page is on; asked when a way back is due
     unread: str = ""  # why nobody knows, in weighted mode, whether the healthy targets have begun to stop
+    sorry: Mapping[str, tuple[Target, ...]] = field(default_factory=dict)  # by group, where nothing else says: go back
