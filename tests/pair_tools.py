@@ -108,7 +108,7 @@ class Inside(Pair):
         os.environ.update(self.told)
         try:
             with self.account.lag.pauses():
-                report = reconcile.reconcile(event, Config, app.observe, app.decide, app.act, app.mail, tells=app.TELLS)
+                report = reconcile.reconcile(event, Config, app.observe, app.decide, app.act, app.mail)
         finally:
             for name, value in before.items():
                 os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
