@@ -435,8 +435,7 @@ def test_overlapping_windows_keep_it_on_until_the_last_one_ends(site: Site) -> N
     assert [subject[:25] for subject in site.subjects[1:]] == ["maintenance ON, now until", "maintenance OFF"]
 
 
-@pytest.mark.parametrize("by", ["an event", "hand"])
-@pytest.mark.parametrize("held", [False, True])
+@pytest.mark.parametrize(("by", "held"), [("an event", False), ("hand", True)])
 def test_a_prolonged_window_is_told_once(site: Site, by: str, held: bool) -> None:
     site.wish("start", minutes=30)
     site.minutes(20)
@@ -674,8 +673,7 @@ def test_a_new_start_takes_the_rule_back_from_others(site: Site) -> None:
     assert site.alb.priorities() == site.before
 
 
-@pytest.mark.parametrize("moved", [True, False])
-@pytest.mark.parametrize("first", ["others", "the hold"])
+@pytest.mark.parametrize(("first", "moved"), [("others", True), ("others", False), ("the hold", True)])
 def test_a_new_start_under_a_hold_takes_the_rule_back_when_the_hold_is_over(
     site: Site, first: str, moved: bool
 ) -> None:
@@ -1116,7 +1114,7 @@ def test_a_change_is_told_once_although_its_closing_note_fails(site: Site, kind:
         failed = site.account.functions.invoke(site.stack.resources[FUNCTION], wish)
         assert "the change is made, but the tags of" in failed.payload["errorMessage"]
     told = {"start": "maintenance ON", "end": "maintenance OFF", "moved": "the maintenance rule was moved by others"}
-    site.minutes(10)
+    site.minutes(6)
     assert site.statuses() == (PAGE if kind == "start" else SERVICE)
     assert [subject[: len(told[kind])] for subject in site.subjects] == [told[kind]]
     site.account.faults.clear()
@@ -2339,7 +2337,7 @@ def test_a_start_that_the_clocks_skip_is_told_once_and_can_be_made_by_hand(
     monkeypatch.setattr("sandbox.clock._LAST", int(night.timestamp()) - 1799)
     with Account() as account:
         site = Site(account, build)
-        site.deployed(MaintenanceStart=start, MaintenanceEnd="cron(0 5 ? * SUN *)", MaintenanceTimezone=zone)
+        site.deployed(MaintenanceStart=start, MaintenanceEnd="cron(0 3 ? * SUN *)", MaintenanceTimezone=zone)
         account.advance((night + timedelta(minutes=59) - site.now()).total_seconds())
         assert (site.mails, site.statuses()) == ([], SERVICE)
         site.minutes(40)
@@ -2351,7 +2349,7 @@ def test_a_start_that_the_clocks_skip_is_told_once_and_can_be_made_by_hand(
         site.store(value)
         site.minutes(2)
         assert site.statuses() == PAGE
-        site.minutes(200)  # until five, which is four in UTC
+        site.minutes(30)  # until three, which is two in UTC
         assert (site.statuses(), site.alb.priorities()) == (SERVICE, site.before)
         assert [subject[:14] for subject in site.subjects[1:]] == ["maintenance ON", "maintenance OF"]
 

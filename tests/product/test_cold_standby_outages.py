@@ -599,7 +599,7 @@ def test_a_standby_that_a_person_hibernates_stays_down(batch: World) -> None:
     assert len(world.alarm_mails("Refused")) == 1
 
 
-@pytest.mark.parametrize(("seconds", "tags"), [(1, 1), (20, 20), (20, 0), (90, 90), (200, 200), (200, 0)])
+@pytest.mark.parametrize(("seconds", "tags"), [(1, 1), (20, 0), (90, 90), (200, 200), (200, 0)])
 def test_what_was_just_started_is_believed_before_what_ec2_shows(batch: World, seconds: float, tags: float) -> None:
     world = batch()
     world.service.start(world.one)
@@ -619,7 +619,7 @@ def test_what_was_just_started_is_believed_before_what_ec2_shows(batch: World, s
     assert not world.alarm_mails("Refused")
 
 
-@pytest.mark.parametrize("seconds", [1, 20, 90, 200])
+@pytest.mark.parametrize("seconds", [20, 90, 200])
 def test_a_standby_is_started_once_however_late_ec2_shows_it(batch: World, seconds: float) -> None:
     world = batch(FenceActive="true", StandbyTargetGroupArn="its own")
     heartbeat(world)

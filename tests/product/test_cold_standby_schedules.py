@@ -21,7 +21,7 @@ SCHEDULES = st.lists(st.integers(0, 2), max_size=60)
 BURSTS = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 8)), max_size=20).map(
     lambda bursts: [run for run, calls in bursts for _ in range(calls)]
 )
-MANY = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+MANY = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture

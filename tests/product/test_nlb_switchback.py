@@ -345,11 +345,10 @@ def test_replace_mode_goes_back_without_what_only_informs(new_shop: Any, operati
     assert (shop.serves, shop.subjects) == (["primary"], [ON, OFF])
 
 
-@pytest.mark.parametrize("code", ["AccessDenied", "TooManyTags"])
-def test_a_refusal_that_cannot_be_remembered_is_no_way_to_stay_for_good(new_shop: Any, code: str) -> None:
+def test_a_refusal_that_cannot_be_remembered_is_no_way_to_stay_for_good(new_shop: Any) -> None:
     shop = new_shop()
     shop.account.elb.refuse_mixed_weighted_action = True
-    shop.account.faults.add("elbv2", "AddTags", code, status=400)
+    shop.account.faults.add("elbv2", "AddTags", "TooManyTags", status=400)
     shop.deployed()
     shop.minutes(6)
     [error] = {run.invocation.payload["errorMessage"] for run in shop.runs("NlbSorrySwitchoverFunction")}
@@ -440,8 +439,11 @@ def test_without_auto_switchback_it_says_once_that_the_primary_is_ready_and_wait
     assert (forced["outcome"], shop.serves) == ("changed", ["primary"])
 
 
-@pytest.mark.parametrize("mode", ["weighted", "replace"])
-@pytest.mark.parametrize("fit", [False, True], ids=["before the primary is back", "at the moment of the way back"])
+@pytest.mark.parametrize(
+    ("mode", "fit"),
+    [("weighted", False), ("weighted", True), ("replace", False)],
+    ids=["before the primary is back", "at the moment of the way back", "in replace mode"],
+)
 def test_a_listener_that_leaves_the_list_on_the_sorry_page_is_told(new_shop: Any, mode: str, fit: bool) -> None:
     shop = new_shop(ports=(80, 443), SwitchMode=mode).deployed()
     shop.minutes(5)

@@ -926,9 +926,14 @@ def test_a_check_of_the_parameters_that_cannot_be_made_stops_no_move(deployed: C
 
 
 @pytest.mark.parametrize(
-    ("call", "kind"), [("DescribeAddresses", "Elastic IPs"), ("DescribeRouteTables", "route tables")]
+    ("call", "kind", "fails"),
+    [
+        ("DescribeAddresses", "Elastic IPs", "at once"),
+        ("DescribeAddresses", "Elastic IPs", "after the write"),
+        ("DescribeRouteTables", "route tables", "at once"),
+        ("DescribeRouteTables", "route tables", "after the decision"),
+    ],
 )
-@pytest.mark.parametrize("fails", ["at once", "after the decision", "after the write"])
 def test_a_kind_that_cannot_be_read_keeps_no_other_and_follows_later(
     account: Account, build: Path, call: str, kind: str, fails: str
 ) -> None:

@@ -21,7 +21,7 @@ from sandbox.stack import cloudformation
 from sandbox.traffic import AlbPlane
 from sandbox.wire import Refusal
 
-SAMPLE = 2  # of the cells of a story, in `make test`; all of them with KIRIKAE_SOAK=1
+SAMPLE = 1  # of the cells of a story, in `make test`; all of them with KIRIKAE_SOAK=1
 FAULTS: dict[str, dict[str, Any]] = {
     **fault_cells.FAULTS,
     "five failures": {"code": "ServiceUnavailable", "status": 503, "times": 5},
@@ -513,7 +513,7 @@ def test_a_move_is_told_though_systems_manager_hangs(account: Account, build: Pa
 
 # Systems Manager takes no writes, or cannot be read: what nobody can note is told, and not at every tick.
 
-NO_WRITES = ["ThrottlingException", "ParameterLimitExceeded", "AccessDeniedException"]
+NO_WRITES = ["ThrottlingException", "AccessDeniedException"]  # the SDK repeats the first
 
 
 @pytest.mark.parametrize("code", NO_WRITES)
