@@ -1,6 +1,7 @@
 """The contract with those who deploy: parameters, refusals, outputs, and what each function is told."""
 
 import importlib
+import json
 import os
 import re
 import runpy
@@ -263,13 +264,13 @@ L7 = LISTENERS[0].replace("/net/", "/app/")
         pytest.param(
             ROTATION | {"RotationDefaults": f"{{{' ' * 499}}}"}, "at most 500 ASCII characters", id="long defaults"
         ),
-        pytest.param(NLB | {"ProbeUrl": f"https://{'a' * 243}"}, "at most 250 characters", id="long URL"),
+        pytest.param(NLB | {"ProbeUrl": f"https://{'a' * 193}"}, "at most 200 characters", id="long URL"),
         pytest.param(
             ROTATION | {"RotationDefaults": f'{{"hook": "{"あ" * 149}"}}'},
             "160 with any others",
             id="Japanese defaults",
         ),
-        pytest.param(NLB | {"ProbeUrl": f"https://{'あ' * 73}"}, "80 with a name", id="long Japanese URL"),
+        pytest.param(NLB | {"ProbeUrl": f"https://{'あ' * 53}"}, "60 with a name", id="long Japanese URL"),
         pytest.param(
             MAINTENANCE | {"MaintenanceReplies": f'[{{"path": "/", "location": "{"a" * 2500}"}}]'},
             "at most 2,500 ASCII characters",
@@ -443,7 +444,7 @@ AT_MOST = {name: members(name) for name in LONGEST} | {
     "SorryTargetGroupArn": "",
     "PrimaryTargetGroupArns": GROUPS,
     "SorryTargetGroupArns": GROUPS,
-    "ProbeUrl": f"https://{'a' * 242}",
+    "ProbeUrl": f"https://{'a' * 192}",
     "RotationDocuments": ",".join(["d" * 59] * 5),
     "RotationDefaults": f'{{"hook": "{"h" * 488}"}}',
     "MaintenanceReplies": f'[{{"path": "/", "status": 303, "location": "{"a" * 2450}"}}]',
@@ -452,7 +453,7 @@ LONGEST_TOPIC = f"arn:aws:sns:ap-northeast-1:123456789012:{'t' * 128}"
 IN_JAPANESE = {
     "MaintenanceReplies": f'[{{"path": "/", "status": 503, "json": {{"message": "{"あ" * 740}"}}}}]',
     "RotationDefaults": f'{{"hook": "{"あ" * 148}"}}',
-    "ProbeUrl": f"https://{'あ' * 72}",
+    "ProbeUrl": f"https://{'あ' * 52}",
 }
 ONE_GROUP = {"PrimaryTargetGroupArn": PRIMARY, "SorryTargetGroupArn": SORRY}
 
@@ -477,7 +478,13 @@ def test_as_much_as_the_parameters_take_fits_into_the_environments(
     given: dict[str, str], stack_name: str, capabilities: tuple[str, ...], more: dict[str, str]
 ) -> None:
     largest = {name: value for name, value in (AT_MOST | more).items() if name.startswith(capabilities)}
-    assert not refusing(expanded(given | largest, stack_name=stack_name))
+    stack = expanded(given | largest, stack_name=stack_name)
+    assert not refusing(stack)
+    for properties in of_type(stack, "AWS::Lambda::Function").values():
+        variables = properties.get("Environment", {}).get("Variables", {})
+        text = json.dumps(variables, separators=(",", ":"), ensure_ascii=False)
+        longer = len("aws-us-gov:us-gov-west-1") - len("aws:ap-northeast-1")  # of all partitions the longest
+        assert len(text.encode()) + longer * text.count("arn:aws:") <= 4096
 
 
 AT_REST = {"AWS::Lambda::LayerVersion", "AWS::Logs::LogGroup", "AWS::SNS::Topic", "AWS::SSM::Parameter"}
