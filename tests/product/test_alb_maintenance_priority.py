@@ -701,6 +701,39 @@ def test_a_new_start_under_a_hold_takes_the_rule_back_when_the_hold_is_over(
     assert (site.statuses(), site.alb.priorities()) == (SERVICE, site.before)
 
 
+@pytest.mark.parametrize(
+    ("wishes", "back"),
+    {
+        "it was ended again": (["start 90", "end"], False),
+        "its time is over": (["start 4"], False),
+        "another one is to go on": (["start 90 a", "start 90 b", "end a"], True),
+        "it was ended and given again": (["start 90", "end", "start 90"], True),
+        "it is just like the window that is open": (["again"], True),
+    }.values(),
+)
+def test_a_start_under_a_hold_takes_the_rule_back_from_others_only_if_its_window_is_open_still(
+    site: Site, wishes: list[str], back: bool
+) -> None:
+    until = (site.account.clock.now() + timedelta(minutes=60)).isoformat()
+    site.wish("start", until=until)
+    site.minutes(2)
+    site.alb.move((site.rule, 40000))
+    site.minutes(3)
+    site.held(12)
+    for each in wishes:
+        kind, *more = each.split()
+        if kind == "again":
+            site.wish("start", until=until)
+        elif kind == "start":
+            site.wish("start", minutes=int(more[0]), window=(more[1:] or ["patch"])[0])
+        else:
+            site.wish("end", window=(more or ["patch"])[0])
+        site.minutes(0.1)
+    site.minutes(20)
+    assert (site.number, site.statuses()) == ((1, PAGE) if back else (40000, SERVICE))
+    site.wish("end", window="default")
+
+
 def test_a_new_start_that_dies_before_it_takes_the_rule_back_from_others_is_followed(site: Site) -> None:
     site.wish("start", minutes=60)
     site.alb.move((site.rule, 40000))

@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from kirikae import elb, env
 from kirikae.maintenance import windows
-from kirikae.maintenance.rules import VERSION_TAG
+from kirikae.maintenance.rules import OURS, VERSION_TAG, Memory
 from kirikae.maintenance.windows import Stored, Window, Wish
 from kirikae.maintenance.world import Config
 
@@ -49,9 +49,25 @@ def known(config: Config, request_id: str, kind: str) -> bool:
     return request_id in _known(elb.tags([rule])[rule], TAG.format(kind))
 
 
-def last_start(tags: Mapping[str, str]) -> int:
-    """Return the first version of the parameter that can hold the last start, 0 if none is remembered."""
-    return 1 + max(_known(tags, TAG.format("start")).values(), default=-1)
+def last_start(config: Config, tags: Mapping[str, str], memory: Memory, last: Stored, now: datetime) -> int:
+    """Return the first version of the parameter that can hold the last start, 0 if none is remembered.
+
+    And 0 for one that no run has followed and whose window has ended since: nobody asks for it any more.
+    """
+    start = 1 + max(_known(tags, TAG.format("start")).values(), default=-1)
+    waits = memory.state in OURS and 0 < memory.version < start <= last.version
+    return 0 if waits and not _open_still(config.maintenance_parameter, memory.version, last, now) else start
+
+
+def _open_still(name: str, since: int, last: Stored, now: datetime) -> bool:
+    """Tell whether a window that was given since a version is open; of one that was given as it was, nobody can say."""
+    held = [*(windows.read(f"{name}:{number}") for number in range(since, last.version)), last]
+    for earlier, later in pairwise(held):
+        given = {name for name, window in later.windows.items() if earlier.windows.get(name) != window}
+        ended = earlier.open(later.written).keys() - later.windows.keys()
+        if given & last.open(now).keys() or not (given or ended):
+            return True
+    return False
 
 
 def followed(report: Mapping[str, Any]) -> None:

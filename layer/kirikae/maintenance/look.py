@@ -29,8 +29,9 @@ def look(config: Config, hint: Hint) -> Observed:
         later = windows.read(config.maintenance_parameter)
         stored = max(stored, replace(later, note=stored.note, started=stored.started), key=lambda one: one.version)
     now, began = clock.now(), not stored.started and bool(stored.open(clock.now()))
+    start = attempts.last_start(config, tags, memory, stored, now)
     forgotten = began and not memory.state and _told_on(config)
-    return Observed(now, stored, order, memory, forgotten=forgotten, start=attempts.last_start(tags))
+    return Observed(now, stored, order, memory, forgotten=forgotten, start=start)
 
 
 def _told_on(config: Config) -> bool:
