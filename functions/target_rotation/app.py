@@ -61,8 +61,7 @@ def restore(config: Config, ended: object = None) -> dict[str, Any]:
     closed = restoration.closed(left, problems, seen, now)
     back = restoration.worth_telling(found, closed, seen)
     lost = gone | gone_by_hand
-    if back or lost:
-        _tell(config, back, lost, found, seen, cancelled)
+    _tell(config, back, lost, found, seen, cancelled)
     restoration.close(config, closed, gone, now)
     _forget(config, back_by_hand, gone_by_hand, seen)
     out = {target: problem for target, problem in problems.items() if problem and target not in gone}
@@ -94,11 +93,19 @@ def _tell(
     seen: Health,
     cancelled: notify.Words,
 ) -> None:
-    """Mail what is back, and what never will be; what is not back everywhere has a further mail."""
+    """Mail what is back, and what never will be; what is not back everywhere has a further mail.
+
+    And a command that was sent by a task under way at the end, after the targets had come back.
+    """
+    about = ", ".join(filter(None, (cancelled.en, restoration.listed({**back, **lost}))))
+    if not back and not lost:
+        if cancelled.en and not telling.knows(config, cancelled.en):
+            telling.once(config, "cancelled", about, leftovers.cancelled(config, cancelled))
+        return
     added = [place for taken in back.values() for place in guard.added(taken.member, seen)]
     partly = sorted({one.member["id"] for one in found.elsewhere if one.ended} & back.keys())
     letter = leftovers.restored(config, back, lost, added, partly, cancelled)
-    telling.once(config, "restored", restoration.listed({**back, **lost}), letter)
+    telling.once(config, "restored", about, letter)
 
 
 def _tag_again(config: Config, found: known.Known, but: Collection[str], seen: Health) -> None:

@@ -375,6 +375,25 @@ def by_hand_wrong(build: Path, scaled: bool, call: tuple[str, str, int], fault: 
         return "" if found == (before, {"healthy"}, [], []) else f"it is not as before: {found}"
 
 
+@pytest.mark.parametrize("how", ["before", "after", "after, and its task dies"])
+def test_a_command_of_a_stopped_execution_is_cancelled_and_told_once(site: Site, how: str) -> None:
+    site.account.commands.answer = lambda *_: ("Success", 3000)
+    if how != "before":
+        site.account.before("ssm", "SendCommand", lambda: site.aborted(execution))
+    if "dies" in how:
+        site.account.faults.add("ssm", "SendCommand", None, times=1, kills=True, after=True)
+    execution = site.begins({"hook": HOOKS["ssm-command"]})
+    site.until(lambda: bool(site.account.commands.sent))
+    [command] = site.account.commands.sent
+    if how == "before":
+        site.aborted(execution)
+    site.account.advance(61 if "dies" in how else 0)
+    assert command.statuses[site.ids[0]] == "Cancelled"
+    site.account.advance(900)
+    assert site.health()[site.ids[0]] == "healthy"
+    assert told(site, f"Systems Manager was asked to cancel command {command.id}") == 1, site.subjects
+
+
 @pytest.mark.parametrize("who", ["an execution", "a person"])
 def test_an_outage_while_a_target_is_out_is_told_once(site: Site, who: str) -> None:
     if who == "a person":
@@ -391,6 +410,11 @@ def test_an_outage_while_a_target_is_out_is_told_once(site: Site, who: str) -> N
     assert "would have 0 healthy targets" in body
     assert ("stepfunctions stop-execution", "elbv2 register-targets")[who == "a person"] in body
     assert site.ids[0] not in site.health()
+    site.service.mend_application(site.ids[1])
+    site.account.advance(300)
+    site.service.break_application(site.ids[1])
+    site.account.advance(600)
+    assert told(site, "1 targets are out and needed") == 2
 
 
 def test_a_zone_that_may_be_empty_is_no_outage_while_its_target_is_out(new_site: Callable[..., Site]) -> None:

@@ -16,7 +16,7 @@ def tell(config: Config, name: str) -> None:
     if found is None or found.stopped is None or not found.problem:
         return
     about = f"{name}, {(found.redriven or found.started).isoformat()}"
-    if telling.knows(config, "ended", about):
+    if telling.knows(config, about):
         return
     empty: Rotation = {"groups": [], "queue": [], "out": [], "done": [], "skipped": []}
     documents = executions.documents(arn) or ()

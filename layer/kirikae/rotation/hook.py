@@ -4,7 +4,7 @@ import re
 
 from kirikae import clock, notify
 from kirikae.errors import InputError, ServingError, UnfinishedError
-from kirikae.rotation import claims, commands, deleted, known, mail, membership, redrive, steps
+from kirikae.rotation import claims, commands, deleted, executions, known, mail, membership, redrive, steps
 from kirikae.rotation.world import Config, Event, Rotation
 
 
@@ -42,7 +42,10 @@ def run(config: Config, event: Event) -> Rotation:
         raise InputError("; ".join(problems))  # judged when it was planned; a document may have changed hands since
     comment, since = commands.comment(event["execution"]["Name"]), clock.moment(state["since"])
     sent = [commands.send(document, ids, hook, comment, since) for document, ids in sorted(by_document.items())]
-    return steps.wait({**state, "command_ids": sent}, "result", steps.POLL_SECONDS)
+    following = steps.wait({**state, "command_ids": sent}, "result", steps.POLL_SECONDS)
+    if not executions.is_running(event["execution"]["Id"]):  # who put its targets back may have looked before these
+        commands.withdraw(following, event["execution"]["Name"], {})  # the tick tells it
+    return following
 
 
 def result(config: Config, event: Event) -> Rotation:  # noqa: ARG001 (every operation takes both)

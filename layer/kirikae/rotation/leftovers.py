@@ -51,6 +51,19 @@ def restored(
     )
 
 
+def cancelled(config: Config, said: Words) -> Mail:
+    """Return the mail about commands that were cancelled when their targets had come back already."""
+    return notify.mail(
+        config,
+        "rotation: a command ran where targets had come back",
+        happened=Words(
+            f"{said.en}. Its execution had ended, and the targets were back: a task under way may have sent it.",
+            f"{said.ja}。実行は終了し、ターゲットは戻っていました。終了時に動作中のタスクが送信した可能性があります。",
+        ),
+        check=Words("What it did, and whether they serve.", "実行内容と、正常に応答していることを確認してください。"),
+    )
+
+
 def tagged_again(config: Config, out: Mapping[str, Taken]) -> Mail:
     """Return the mail about targets that are out and had lost the tags that say so."""
     return notify.mail(

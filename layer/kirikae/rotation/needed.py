@@ -9,12 +9,14 @@ from kirikae.rotation.world import Config, Health, by_group
 
 
 def tell(config: Config, found: Known, seen: Health) -> None:
-    """Mail which targets are out of groups that have too few healthy ones; once for each time that they are out.
+    """Mail which targets are out of groups that have too few healthy ones; once for each outage.
 
     Nothing puts them back: somebody may be at work on them.
     """
     out = {one.member["id"]: one for one in _maintained(found, seen)}
     shorts = {target: short for target, one in out.items() if (short := _short(config, one, seen))}
+    if out and not shorts:
+        telling.over(config, "needed")
     if shorts:
         those = {target: out[target] for target in shorts}
         telling.once(config, "needed", restoration.listed(those), leftovers.needed(config, those, shorts))

@@ -46,10 +46,19 @@ def _read(name: str) -> told.Note | None:
     return patience.until(lambda: told.read(name), lambda note: note is not None)
 
 
-def knows(config: Config, kind: str, about: str) -> bool:
-    """Tell whether the last mail of a kind was about this, whatever its subject."""
+def knows(config: Config, about: str) -> bool:
+    """Tell whether the last mail of any kind was about this, whatever its subject and whatever else it was about."""
     note = told.read(config.told_parameter)
-    return note is not None and note.known.get(kind, "").endswith(f": {about}"[-_MOST_CHARACTERS:])
+    return note is not None and any(f": {about}" in text for text in note.known.values())
+
+
+def over(config: Config, kind: str) -> None:
+    """Forget the last mail of a kind: what it was about has ended, and is told once more if it begins again."""
+    name = config.told_parameter
+    _unread.pop((name, kind), None)
+    note = told.read(name)
+    if note and note.telling is None and kind in note.known:
+        told.close(name, {each: text for each, text in note.known.items() if each != kind}, clock.now())
 
 
 def owed(config: Config) -> None:
