@@ -16,7 +16,20 @@ from kirikae.nlb import left, servers
 from kirikae.nlb.look import due, later, look
 from kirikae.nlb.mail import to_primary
 from kirikae.nlb.parameters import gone, hands_off
-from kirikae.nlb.recovery import better, checked, enough, evidence, few, unsure, why
+from kirikae.nlb.recovery import (
+    better,
+    checked,
+    enough,
+    evidence,
+    few,
+    for_how_long,
+    staying,
+    too_often,
+    too_soon,
+    unseen,
+    unsure,
+    why,
+)
 from kirikae.nlb.standing import COUNTS, found, known_seconds, standing
 from kirikae.nlb.switch import make
 from kirikae.nlb.world import Done, Switch, by_group, used
@@ -53,24 +66,28 @@ def observe(config: Config, hint: Hint) -> Observed:
 
 def _evidence_of_mode(config: Config, seen: Observed, missed: list[Exception]) -> Observed:
     """Ask EC2 for the status checks in replace mode; in weighted mode whether healthy instances have begun to stop."""
-    if seen.switches.mode == "replace":
-        seen = replace(seen, behind=servers.behind(seen.primary))
-        asked = sorted({server for group in seen.primary for server in checked(config, seen, group)})
-        running = [instance for instance in ec2.instances(asked) if instance.state == "running"]
-        found = checks.instance_statuses(instance.id for instance in running)
-        seen = replace(seen, statuses={status.instance_id: status for status in found})
-        if not enough(config, seen):
-            return seen
-        zones = frozenset[str]()
-        with later(missed):  # no health tells where a target is while its group is in no listener
-            zones = elb.zones(seen.switches.listeners[0].load_balancer_arn)
-        return replace(seen, outside=tuple(instance.id for instance in running if zones and instance.zone not in zones))
+    unread, found = list[Exception](), seen
+    with later(unread):
+        if seen.switches.mode == "replace":
+            found = _by_checks(config, seen, missed)
+        elif enough(config, seen):
+            found = _stopping(seen)
+    return replace(found, unread="; ".join(map(str, unread)))
+
+
+def _by_checks(config: Config, seen: Observed, missed: list[Exception]) -> Observed:
+    """Ask for the status checks of what runs: a group that is in no listener is `unused`, which tells nothing."""
+    seen = replace(seen, behind=servers.behind(seen.primary))
+    asked = sorted({server for group in seen.primary for server in checked(config, seen, group)})
+    running = [instance for instance in ec2.instances(asked) if instance.state == "running"]
+    found = checks.instance_statuses(instance.id for instance in running)
+    seen = replace(seen, statuses={status.instance_id: status for status in found})
     if not enough(config, seen):
         return seen
-    unread: list[Exception] = []
-    with later(unread):
-        seen = _stopping(seen)
-    return replace(seen, unread="; ".join(map(str, unread)))
+    zones = frozenset[str]()
+    with later(missed):  # no health tells where a target is while its group is in no listener
+        zones = elb.zones(seen.switches.listeners[0].load_balancer_arn)
+    return replace(seen, outside=tuple(instance.id for instance in running if zones and instance.zone not in zones))
 
 
 def _stopping(seen: Observed) -> Observed:
@@ -110,59 +127,50 @@ def decide(config: Config, seen: Observed) -> Decision[Switch]:
     to_switch = due(config, seen.switches, "primary")
     if not to_switch:
         lost = gone(seen.switches)
-        return Decision(lost or Words("every listener is on the primary"), refused=bool(lost))
-    said, back = evidence(config, seen), Switch("primary", to_switch)
-    replaced = seen.switches.mode == "replace"
+        on = Words("every listener is on the primary", "すべてのリスナーがプライマリに転送しています")
+        return Decision(lost or on, refused=bool(lost))
+    back, replaced = Switch("primary", to_switch), seen.switches.mode == "replace"
+    if replaced and seen.unread:  # where nothing can tell, the word of a person is the evidence
+        blind = unseen(seen)
+        return Decision(blind, forced=back, counts="SwitchedToPrimary", unread=blind.en)
     lost = servers.no_way_back(config, seen.primary, seen.behind) if replaced else None
     if no_way := servers.not_counted(config, seen.primary) or lost or few(config, seen):
         return Decision(no_way, refused=True, forced=back, counts="SwitchedToPrimary")
     if served := better(config, seen):
-        return _from_a_dead_page(config, said, Switch("primary", served))
+        return _from_a_dead_page(config, evidence(config, seen), Switch("primary", served))
     if not enough(config, seen):
-        return Decision(Words(f"staying on the sorry page: {said.en}"))
+        return Decision(staying(config, seen))
+    return _when_ready(config, seen, back)
+
+
+def _when_ready(config: Config, seen: Observed, back: Switch) -> Decision[Switch]:
+    """Go back, with enough servers that are fit, unless the time is too short or a person is to decide."""
     # In replace mode every run that finds enough servers raises a metric, and an alarm on it counts the minutes.
-    ready = ("PrimaryReady",) if replaced else ()
-    waiting = unsure(seen)
-    if waiting or not seen.recovery:
-        state = ", ".join(f"{alarm.name} is {alarm.state}" for alarm in waiting) or "its alarm was not asked"
-        patient = f"staying on the sorry page: {said.en}, but not for long enough: {state}"
-        return Decision(Words(patient), lasting=ready)
+    ready = ("PrimaryReady",) if seen.switches.mode == "replace" else ()
+    if unsure(seen) or not seen.recovery:
+        return Decision(staying(config, seen, for_how_long(seen)), lasting=ready)
+    waits = Decision(evidence(config, seen), forced=back, counts="SwitchedToPrimary", lasting=ready)
     if seen.flapping is None or seen.flapping.state == "ALARM":
-        often = f"{config.max_switches_per_hour} switches to the sorry page within an hour"
-        return Decision(
-            Words(f"staying on the sorry page after {often}: {said.en}"),
-            refused=True,
-            forced=back,
-            counts="SwitchedToPrimary",
-            lasting=ready,
-        )
+        return replace(waits, reason=too_often(config, seen), refused=True)
     if not config.auto_switchback:
-        ask = f"AutoSwitchback is false and the primary is ready: {said.en}"
-        return Decision(Words(ask), forced=back, counts="SwitchedToPrimary", lasting=("WaitingForPerson", *ready))
-    if soon := _too_soon(config, seen):
-        waits, asks = Words(f"staying on the sorry page: {said.en}, but {soon}"), seen.known_seconds is None
-        return Decision(waits, refused=asks, forced=back, counts="SwitchedToPrimary", lasting=ready)
-    return Decision(said, back, counts="SwitchedToPrimary", lasting=ready)
+        said = evidence(config, seen)
+        ja = f"プライマリは復旧していますが、AutoSwitchback が false です: {said.ja}"
+        ask = Words(f"AutoSwitchback is false and the primary is ready: {said.en}", ja)
+        return replace(waits, reason=ask, lasting=("WaitingForPerson", *ready))
+    if soon := too_soon(config, seen):
+        return replace(waits, reason=staying(config, seen, soon), refused=seen.known_seconds is None)
+    return Decision(evidence(config, seen), back, counts="SwitchedToPrimary", lasting=ready)
 
 
 def _from_a_dead_page(config: Config, said: Words, back: Switch) -> Decision[Switch]:
     """Go back with too few, or for too short a time: it is more than visitors get now."""
-    reason = Words(f"no target of the sorry page can serve, and {said.en}")
+    reason = Words(
+        f"no target of the sorry page can serve, and {said.en}",
+        f"sorry ページのターゲットがすべて応答できません。{said.ja}",
+    )
     if config.auto_switchback:
         return Decision(reason, back, counts="SwitchedToPrimary")
     return Decision(reason, forced=back, counts="SwitchedToPrimary", lasting=("WaitingForPerson",))
-
-
-def _too_soon(config: Config, seen: Observed) -> str:
-    """Return why the way back may come too soon after the switch, or "".
-
-    An alarm counts whole minutes, and an outage of less than two may have been in none of them.
-    """
-    if seen.known_seconds is None:
-        return f"nobody knows whether they have begun to stop: {seen.unread}" if seen.unread else ""
-    if seen.known_seconds >= 60 * config.recovery_minutes:
-        return ""
-    return f"only {seen.known_seconds:.0f} s since people were told of it, RecoveryMinutes is {config.recovery_minutes}"
 
 
 def act(config: Config, seen: Observed, change: Switch) -> Done:

@@ -1,6 +1,7 @@
 """The listeners go back when enough primary servers have been fit for long enough, and never on `running` alone."""
 
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
@@ -114,6 +115,7 @@ def test_decide(change: dict[str, Any] | None, world: Observed) -> None:
     decided = decide(CONFIG, world)
     assert decided.change == change, decided.reason
     assert decided.reason.en
+    assert re.search("[ぁ-ん]", decided.reason.ja)
 
 
 def test_enough_means_min_healthy_targets() -> None:
@@ -331,6 +333,28 @@ def test_without_ec2_and_without_a_note_only_force_goes_back(shop: Shop) -> None
     assert (shop.serves, shop.switchback()["outcome"]) == (["sorry"], "refused")
     shop.switchback({"action": "reconcile", "force": True, "reason": "seen from outside"})
     assert shop.serves == ["primary"]
+
+
+@pytest.mark.parametrize(
+    ("addresses", "unread"),
+    [(False, "DescribeInstances"), (True, "DescribeInstances"), (True, "DescribeInstanceStatus")],
+)
+def test_replace_mode_without_ec2_says_so_and_only_force_goes_back(new_shop: Any, addresses: bool, unread: str) -> None:
+    given = {"PrimaryInstanceIds": ""} if addresses else {}
+    shop = new_shop(addresses=addresses, SwitchMode="replace", **given).deployed()
+    shop.minutes(5)
+    shop.stops()
+    shop.minutes(1)
+    shop.service.start()
+    shop.minutes(1)
+    shop.account.faults.add("ec2", unread, "UnauthorizedOperation", status=403)
+    shop.minutes(10)
+    assert (shop.serves, shop.subjects) == (["sorry"], [ON])
+    assert "only EC2 tells whether the primary is back, and it cannot be read" in shop.decisions(FUNCTION)[-1]["reason"]
+    assert len(shop.alarm_mails("NlbSwitchbackErrors")) == 1
+    shop.switchback({"action": "reconcile", "force": True, "reason": "seen from outside"})
+    assert (shop.serves, shop.subjects) == (["primary"], [ON, OFF])
+    assert "EC2 cannot be read" in shop.mails[1].body
 
 
 @pytest.mark.parametrize("operation", ["DescribeLoadBalancers", "DescribeTargetGroups", "DescribeRules"])
