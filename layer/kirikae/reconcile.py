@@ -193,4 +193,4 @@ def _carry_out[C: env.Stack, S, X: Change, D](
     if unfinished:
         raise unfinished
     outcome = "changed" if made.change else "unchanged"
-    return {"outcome": outcome, "reason": made.reason.en, "change": plain(made.change)}
+    return {"outcome": outcome, "reason": made.reason.en or decision.reason.en, "change": plain(made.change)}

@@ -60,7 +60,8 @@ def made(
     note = told.read(name)
     known = note or told.Note()
     left = known.known.get(UNANSWERED, "")  # a refusal: what the change leaves is still not answered
-    state = {**known.kept, **state, **({UNANSWERED: left} if left.startswith("refused") else {})}
+    before = known.filled(before) if before is not None else None
+    state = {**known.kept, **known.filled(state), **({UNANSWERED: left} if left.startswith("refused") else {})}
     if known.says(state, since):
         return
     noted = known.known if known.known != known.kept else {**known.kept, **(before or {})}
@@ -172,7 +173,7 @@ def _state[C: env.Stack, S, X: Change, D](
     config: C, tells: Tells[C, S, X, D], standing: State | None, note: told.Note, withheld: Withheld | None
 ) -> dict[str, str]:
     """Return what people should know now; DryRun moves nothing, so what is found then is not ours to tell."""
-    state = note.kept | _without(note.known if standing is None or config.dry_run else standing)
+    state = note.kept | _without(note.known if standing is None or config.dry_run else note.filled(standing))
     if not tells.outages and UNANSWERED in note.known:
         state[UNANSWERED] = note.known[UNANSWERED]
     elif withheld:

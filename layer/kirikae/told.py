@@ -28,6 +28,7 @@ UNHEARD_OF = timedelta(seconds=60)
 # A run that began so long after another one told a change may still have been shown the world before that change.
 STALE_READS = timedelta(seconds=10)
 EVER = datetime(1970, 1, 1, tzinfo=UTC)
+AS_KNOWN = "?"  # a value of what nobody can tell now: it is as people know it
 ALARMS = "alarms"  # the key of the topic that people know no alarm reaches, in what they know
 
 # Parameter -> what this process has told and could not note, and when it looked last: what it has not looked at for
@@ -52,6 +53,11 @@ class Note:
     def kept(self) -> dict[str, str]:
         """Return what people know whatever becomes of the capability."""
         return {key: said for key, said in self.known.items() if key == ALARMS}
+
+    def filled(self, state: State) -> dict[str, str]:
+        """Return the state with what people know where it says that nobody can tell."""
+        found = {key: self.known.get(key, "") if said == AS_KNOWN else said for key, said in state.items()}
+        return {key: said for key, said in found.items() if said}
 
     def says(self, state: State, since: datetime) -> bool:
         """Tell whether people have been told, or are being told, this state not before `since`."""

@@ -427,6 +427,47 @@ def test_a_refused_weighted_action_is_told_though_the_run_dies_before_its_mail(n
     assert len(shop.subjects) == 1, "the end of it is what the mail tells how to bring about"
 
 
+def test_a_refusal_whose_tag_others_remove_is_told_again_only_after_it_had_ended(new_shop: Any) -> None:
+    shop, refused = new_shop(), "weighted switching refused by AWS, replace mode in force"
+    shop.account.elb.refuse_mixed_weighted_action = True
+    shop.deployed().minutes(5)
+    for held in (0, 0, 3):  # as Terraform does at each apply
+        shop.held(held) if held else None
+        shop.account.client("elbv2").remove_tags(ResourceArns=[shop.service.listener_arn], TagKeys=["kirikae:weighted"])
+        shop.minutes(6)
+    assert shop.subjects == [refused]
+    for refuses in (False, True):
+        shop.account.elb.refuse_mixed_weighted_action = refuses
+        shop.account.client("elbv2").remove_tags(ResourceArns=[shop.service.listener_arn], TagKeys=["kirikae:weighted"])
+        shop.minutes(3)
+        shop.service.forward({shop.service.primary_arn: 1}) if not refuses else None
+    assert shop.subjects == [refused, refused]
+
+
+def test_a_refusal_that_no_tag_can_remember_is_told_once_and_fails_no_run(new_shop: Any) -> None:
+    shop, refused = new_shop(), "weighted switching refused by AWS, replace mode in force"
+    shop.account.elb.refuse_mixed_weighted_action = True
+    shop.account.faults.add("elbv2", "AddTags", "AccessDenied", status=403)
+    shop.deployed().minutes(12)
+    assert shop.subjects == [refused]
+    assert "The tag kirikae:weighted that remembers it cannot be written: " in shop.mails[0].body
+    assert (shop.alarm_mails("Errors"), shop.weights) == ([], [{"primary": 1}])
+    assert shop.decisions(FUNCTION)[-1]["outcome"] == "unchanged"
+    shop.account.faults.clear()
+    shop.minutes(3)
+    assert shop.decisions(FUNCTION)[-1]["seen"]["switches"]["mode"] == "replace"
+    shop.account.faults.add("elbv2", "AddTags", "AccessDenied", status=403)
+    shop.account.client("elbv2").remove_tags(ResourceArns=[shop.service.listener_arn], TagKeys=["kirikae:weighted"])
+    shop.minutes(6)
+    assert shop.subjects == [refused, refused]  # that nothing remembers it is new
+    shop.stops()
+    shop.comes_back()
+    assert (shop.weights, shop.subjects[2:]) == (
+        [{"primary": 1}],
+        ["sorry page ON, the primary cannot serve", "sorry page OFF, back on the primary"],
+    )
+
+
 def test_a_refusal_that_cannot_be_read_for_a_while_is_not_told_again(new_shop: Any) -> None:
     shop = new_shop()
     shop.account.elb.refuse_mixed_weighted_action = True
@@ -591,7 +632,8 @@ def test_a_refusal_that_cannot_be_remembered_does_not_keep_the_switch_from_being
     shop.stops()
     shop.minutes(6)
     assert (shop.serves, shop.subjects) == (["sorry"], ["sorry page ON, the primary cannot serve"])
-    assert len(shop.alarm_mails("NlbSorrySwitchoverErrors")) == 1
+    assert "The tag kirikae:weighted that remembers it cannot be written: " in shop.mails[0].body
+    assert shop.alarm_mails("NlbSorrySwitchoverErrors") == []
 
 
 def test_what_reads_back_otherwise_than_written_is_not_called_done(shop: Shop) -> None:

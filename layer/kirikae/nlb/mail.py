@@ -29,15 +29,14 @@ def to_sorry(
     behind: what is said of listeners that an update left on the page.
     """
     primary = Words(
-        "The primary: instance state, system log, application log. The listeners go back by "
-        "themselves when the primary is healthy again, unless AutoSwitchback is false.",
+        "The primary: instance state, system log, application log. The listeners go back by themselves when the "
+        "primary is healthy again, unless AutoSwitchback is false.",
         "プライマリのインスタンス状態、システムログ、アプリケーションログを確認してください。"
         "プライマリが正常に戻れば自動で切り戻します (AutoSwitchback=false の場合を除く)。",
     )
     if by_hand:
         primary = Words(
-            f"The primary: its host, system log, application log. kirikae cannot take the listeners back: "
-            f"{by_hand.en}. "
+            f"The primary: its host and its logs. kirikae cannot take the listeners back: {by_hand.en}. "
             f'When the primary is back, invoke the switchback function with {{"action": "reconcile", "force": true, '
             f'"reason": "..."}}.',
             f"プライマリのホスト、システムログ、アプリケーションログを確認してください。自動では切り戻せません: "
@@ -75,13 +74,23 @@ def to_primary(
 def _part(config: Config, seen: Switches, result: Result[Switch, Done]) -> str:
     """Return how many of the listeners were switched, if others are not where these are."""
     made, side = result.done.made, result.change.to
-    there = all(each.arn in made or serving(config, each) == side for each in seen.listeners)
-    return "" if there else f" for {len(made)} of {len(seen.listeners)} listeners"
+    whole = all(each.arn in made or serving(config, each) == side for each in seen.listeners)
+    return "" if whole else f" for {len(made)} of {len(seen.listeners)} listeners"
 
 
 def refused(config: Config, done: Done) -> Mail:
     """Return the mail of an adoption that AWS refused."""
-    return replace_mode(config, Words(f" AWS says {done.refusal}.", f"AWS の応答: {done.refusal}。"))
+    said = Words(f" AWS says {done.refusal}.", f"AWS の応答: {done.refusal}。")
+    return replace_mode(config, notify.lines([said, *_no_tag(done)]))
+
+
+def _no_tag(done: Done) -> Iterator[Words]:
+    """Yield that nothing remembers a refusal, if so."""
+    if done.untagged:
+        yield Words(
+            f"The tag {REFUSED_TAG} that remembers it cannot be written: {done.untagged}. Every run tries again.",
+            f"これを記録するタグ {REFUSED_TAG} を書き込めません: {done.untagged}。実行のたびに再試行します。",
+        )
 
 
 REPLACED = Words(
@@ -159,16 +168,12 @@ def _besides(named: Mapping[str, str], done: Done) -> Iterator[Words]:
             f"AWS は変更を受け付けましたが、まだ表示に反映されていません: {listed}。",
         )
     for arn, problem in done.failed.items():
+        said = Words("NOT switched, tried again", "切り替えられていません (毎回の実行で再試行します)")
         if arn in done.unsure:
-            yield Words(
-                f"NOT KNOWN whether switched, looked at again at every run: {named[arn]}: {problem}",
-                f"切り替わったかどうか不明です (毎回の実行で再確認します): {named[arn]}: {problem}",
+            said = Words(
+                "NOT KNOWN whether switched, looked at again", "切り替わったかどうか不明です (毎回の実行で再確認します)"
             )
-        else:
-            yield Words(
-                f"NOT switched, tried again at every run: {named[arn]}: {problem}",
-                f"切り替えられていません (毎回の実行で再試行します): {named[arn]}: {problem}",
-            )
+        yield Words(f"{said.en} at every run: {named[arn]}: {problem}", f"{said.ja}: {named[arn]}: {problem}")
     if done.refusal:
         yield Words(
             f"AWS refused both groups in one weighted action, so one group was set: replace mode is in force. "
@@ -176,6 +181,7 @@ def _besides(named: Mapping[str, str], done: Done) -> Iterator[Words]:
             f"AWS が加重アクションを拒否したため、一方のグループだけを設定しました。"
             f"以後は replace モードで動作します。AWS の応答: {done.refusal}",
         )
+        yield from _no_tag(done)
 
 
 def _undo(config: Config, seen: Switches, side: Side, done: Done, times: Times) -> Words:

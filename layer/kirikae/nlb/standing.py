@@ -12,6 +12,7 @@ from kirikae.notify import Mail, Words
 from kirikae.told import Note, State
 
 SORRY_PAGE, WEIGHTED = "sorry page", "weighted switching"
+REFUSED, NO_TAG = "refused", "refused, and no tag remembers it"  # the second says more than the first
 COUNTS = {SORRY_PAGE: "SwitchedToSorry"}  # for MaxSwitchesPerHour, by whoever tells it
 
 
@@ -27,7 +28,8 @@ def standing(config: Config, seen: Seen, result: Result[Any, Done] | None) -> St
     """Return whether the sorry page is on and where, and whether AWS refused weighted switching: at rest, neither.
 
     After a switch of some listeners only, for how many it is on, so that the rest is told when it is made.  None while
-    listeners differ and nobody tells a switch, or are not ours to judge, or nobody knows what AWS takes.
+    listeners differ and nobody tells a switch, or are not ours to judge, or nobody knows what AWS takes.  A refusal is
+    over when both groups are attached, and not when somebody has removed its tag.
     """
     if not result and (hands_off(config, seen.switches) or seen.switches.guessed):
         return None
@@ -39,7 +41,12 @@ def standing(config: Config, seen: Seen, result: Result[Any, Done] | None) -> St
     mode, away = result.done.mode if result else seen.switches.mode, [arn for arn in sides if sides[arn] == "sorry"]
     page = "on" if len(away) == len(sides) else f"on for {len(away)} of {len(sides)} listeners"
     on = {SORRY_PAGE: page, left.AWAY: " ".join(away)} if away else dict[str, str]()
-    return on if mode == config.switch_mode else on | {WEIGHTED: "refused"}
+    if result and result.done.refusal:
+        return on | {WEIGHTED: NO_TAG if result.done.untagged else REFUSED}
+    if mode != config.switch_mode:
+        return on | {WEIGHTED: told.AS_KNOWN if seen.switches.guessed else REFUSED}
+    untried = not result and mode == "weighted" and any(len(each.weights) < 2 for each in seen.switches.listeners)
+    return on | {WEIGHTED: told.AS_KNOWN} if untried else on
 
 
 def known_seconds(told_parameter: str) -> float | None:
@@ -60,21 +67,23 @@ def _on(note: Note) -> bool:
 
 
 def adopted(config: Config, seen: Seen, result: Result[Any, Done]) -> Mail | None:
-    """Return the mail of an adoption that AWS refused; None if the sorry page is news besides: who finds it tells both.
+    """Return the mail of an adoption that AWS refused; None if people know it, or the sorry page is news besides.
 
-    So where the run that switched died, and where somebody else has moved the listeners.
+    Who finds that tells both, as where the run that switched died, and where somebody else has moved the listeners.
     """
-    if result.done.mode == config.switch_mode:
+    now = standing(config, seen, result) or {}
+    if WEIGHTED not in now or (note := told.read(config.told_parameter)) is None or note.telling is not None:
         return None
-    note, page = told.read(config.told_parameter), (standing(config, seen, result) or {}).get(SORRY_PAGE)
-    known = note is not None and note.telling is None and note.known.get(SORRY_PAGE) == page
-    return refused(config, result.done) if known else None
+    known = note.known.get(SORRY_PAGE) == now.get(SORRY_PAGE)
+    return (
+        refused(config, result.done) if known and not note.known.get(WEIGHTED, "").startswith(now[WEIGHTED]) else None
+    )
 
 
 def found(config: Config, seen: Seen, known: State) -> Mail | None:
     """Return the mail about a sorry page that is on, or off, or a refusal of AWS, of which nobody was told."""
     now, behind = standing(config, seen, None) or {}, left.said_of(config, known)
-    refused_now = WEIGHTED in now and WEIGHTED not in known
+    refused_now = now.get(WEIGHTED) == REFUSED and WEIGHTED not in known
     if known.get(SORRY_PAGE) == now.get(SORRY_PAGE):
         if behind:
             return left.mail(config, [*behind, REPLACED] if refused_now else behind)

@@ -66,15 +66,12 @@ def make(config: Config, seen: Switches, change: Switch | Adopt) -> Done:
     made = tuple(arn for arn in wanted if arn not in problems)
     unseen = tuple(arn for arn in made if arn not in shown or serving(config, shown[arn]) != wanted[arn])
     refusal = next((one.refusal for one in written.values() if one.refusal), "")
-    forgotten = _remember(before) if refusal else None
-    if forgotten and isinstance(change, Adopt):  # a switch is mailed: the next run adopts, and meets the refusal again
-        untold = (
-            f"AWS refused both groups in one action ({refusal}), so one is set; the tag {REFUSED_TAG} that tells so"
-        )
-        raise UnfinishedError(f"{untold} cannot be written: {forgotten}")
+    untagged = _remember(before) if refusal else ""
     kept = {arn: written[arn].kept if arn in written else before[arn].kept for arn in made}
     unsure = tuple(arn for arn in problems if arn in errors and not _refused(errors[arn]))
-    done = Done(mode, made, kept, refusal, unseen, problems, unsure)
+    nothing = bool(untagged) and isinstance(change, Adopt)  # every run tries it again
+    came = None if nothing else change
+    done = Done(mode, made, kept, refusal, untagged, unseen, problems, unsure, change=came, lasts=nothing)
     if problems:
         named = "; ".join(f"{arn}: {problem}" for arn, problem in problems.items())
         told = done if made and isinstance(change, Switch) else None
@@ -82,15 +79,15 @@ def make(config: Config, seen: Switches, change: Switch | Adopt) -> Done:
     return done
 
 
-def _remember(listener_arns: Collection[str]) -> Exception | None:
-    """Write the tag on the listeners that AWS refused; return the error if none of them could get it."""
-    errors = list[Exception]()
+def _remember(listener_arns: Collection[str]) -> str:
+    """Write the tag on the listeners that AWS refused; return the error if none of them could get it, else ""."""
+    errors = list[str]()
     for arn in listener_arns:
         try:
             elb.tag(arn, {REFUSED_TAG: "refused"})
         except (ClientError, BotoCoreError) as error:
-            errors.append(error)
-    return errors[0] if len(errors) == len(listener_arns) else None
+            errors.append(str(error))
+    return errors[0] if len(errors) == len(listener_arns) else ""
 
 
 class _Written(NamedTuple):

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from kirikae import env
-from kirikae.decision import Change
+from kirikae.decision import Change, Made
 from kirikae.listeners import Listener
+from kirikae.notify import Words
 
 type Side = Literal["primary", "sorry"]
 SIDES: tuple[Side, ...] = ("primary", "sorry")
@@ -107,13 +108,16 @@ class Adopt(Change):
 
 
 @dataclass(frozen=True)
-class Done:
+class Done(Made):
     """What came of a change: `made` are the listeners that AWS switched."""
 
     mode: str  # that it was made in
     made: tuple[str, ...]
     kept: Mapping[str, dict[str, Any]]  # listener ARN -> what was written besides the groups
     refusal: str = ""  # why AWS did not take both groups in one action, in its own words
+    untagged: str = ""  # why no tag remembers that, in AWS's words
     unseen: tuple[str, ...] = ()  # those of `made` that do not show it yet
     failed: Mapping[str, str] = field(default_factory=dict)  # listener ARN -> why it is not known to be switched
     unsure: tuple[str, ...] = ()  # those of `failed` that AWS may have switched: only its answer is missing
+    change: Change | None = field(default=None, kw_only=True)  # None of an adoption of which nothing stays
+    reason: Words = field(default=Words(""), kw_only=True)  # that of the decision
