@@ -38,8 +38,12 @@ def observe(config: Config, hint: Hint, newer: Stored | None = None) -> Observed
 
 def decide(config: Config, seen: Observed) -> Decision[Changes]:
     """Make the rule live while a window is open, and park it when none is; what others have moved stays theirs."""
+    return replace(_decided(config, seen), odd=missing.wrong(config, seen))
+
+
+def _decided(config: Config, seen: Observed) -> Decision[Changes]:
     if seen.stored.problem:
-        return Decision(Words(f"{config.maintenance_parameter}: {seen.stored.problem}"), refused=True)
+        return Decision(Words(f"{config.maintenance_parameter}: {seen.stored.problem}"), refused=True, about="windows")
     if config.rule not in seen.order.priorities:
         waits = bool(seen.stored.open(seen.now))
         return Decision(missing.page(config, seen), refused=True, urgent=waits, about="no rule")
@@ -103,11 +107,11 @@ def _out_of_maintenance(config: Config, seen: Observed) -> Decision[Changes]:
             ja = "タグの記録に対応するメンテナンス時間帯がないため、ルールは移動しません"
             return Decision(Words(f"{note}{en}", ja), Park({}))
         testers = missing.testers(config, seen)
-        problem = ours.harm(config, seen) or (testers.en if testers else "")
+        problem = "; ".join(filter(None, [ours.harm(config, seen), testers.en if testers else ""]))
         idle = "no window is open and the maintenance rule is parked"
-        return Decision(Words(f"{note}{problem or idle}"), refused=bool(problem))
+        return Decision(Words(f"{note}{problem or idle}"), refused=bool(problem), about="harm")
     if problem := ours.untouched(config, seen):
-        return Decision(Words(f"{note}{problem}"), refused=True)
+        return Decision(Words(f"{note}{problem}"), refused=True, about="untouched")
     over = windows.said(seen.stored.windows)
     reason = Words(
         f"{note}no window is open any more" + (f": {over.en}" if over.en else ""),

@@ -46,7 +46,10 @@ def observe(config: Config, hint: Hint) -> Observed:
 
 def decide(config: Config, seen: Observed) -> Decision[Start | Note | Close]:
     """Start a standby if the active does not serve and none is up; else go on with what was begun."""
-    return replace(_decided(config, seen), unread="; ".join(seen.unread.values()))
+    decided = _decided(config, seen)
+    return replace(
+        decided, unread="; ".join(seen.unread.values()), odd=lineup.unusable(seen) if decided.refused else {}
+    )
 
 
 def _decided(config: Config, seen: Observed) -> Decision[Start | Note | Close]:
@@ -80,8 +83,8 @@ def no_outage(seen: Observed) -> Decision[Start | Note | Close]:
         return Decision(passes, Close(tuple(standby.id for standby in noted)))
     if restored := tuple(standby.id for standby in seen.standbys if notes.restored(standby)):
         return Decision(Words(f"{active}; {', '.join(restored)} has its own type again"), Close(restored))
-    if lost := [*lineup.unusable(seen)]:
-        return Decision(Words(f"{active}; {'; '.join(lost)}"), refused=True)
+    if lost := lineup.unusable(seen):
+        return Decision(Words(f"{active}; {'; '.join(said.en for said in lost.values())}"), refused=True)
     return Decision(Words(f"{active}, and no alarm that calls this function has gone off since its start"))
 
 
@@ -98,7 +101,8 @@ def see_through(config: Config, seen: Observed, found: Outage, standby: Instance
     lasting = () if serves or give_up.served(config, seen, standby) else NOT_SERVING
     if len(seen.up) > 1 and (not change or follow.second(seen, change)):
         several = ", ".join(f"{other.id} is {other.state}" for other in seen.up)
-        return Decision(Words(f"more than one standby is up: {several}"), refused=True, lasting=lasting)
+        twice = Words(f"more than one standby is up: {several}", f"複数の待機系が稼働しています: {several}")
+        return Decision(twice, refused=True, about="several", lasting=lasting)
     if not change and STARTED not in seen.notes(standby):
         return Decision(Words(f"{standby.id} is {standby.state}: another run is starting it"), lasting=lasting)
     urgent = change is not None and bool(change.register)

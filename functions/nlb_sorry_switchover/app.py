@@ -15,7 +15,7 @@ from kirikae.nlb import left, servers
 from kirikae.nlb.look import due, later, look
 from kirikae.nlb.mail import to_sorry
 from kirikae.nlb.outage import dead, few, healthy, in_outage, kept, known, outage, settled
-from kirikae.nlb.parameters import gone, hands_off
+from kirikae.nlb.parameters import gone, hands_off, unknown, wrong
 from kirikae.nlb.standing import COUNTS, adopted, found, standing
 from kirikae.nlb.switch import adoption, make
 from kirikae.nlb.world import SIDES, Adopt, Done, Side, Switch, by_group, used
@@ -82,7 +82,7 @@ def decide(config: Config, seen: Observed) -> Decision[Switch | Adopt]:
 
     The conditions that last are told whatever is decided.
     """
-    return replace(_decided(config, seen), lasting=_lasting(config, seen))
+    return replace(_decided(config, seen), lasting=_lasting(config, seen), odd=wrong(config, seen))
 
 
 def _decided(config: Config, seen: Observed) -> Decision[Switch | Adopt]:
@@ -107,9 +107,8 @@ def _decided(config: Config, seen: Observed) -> Decision[Switch | Adopt]:
         return Decision(no_way, refused=True, urgent=bool(reason), about="no way back")
     if reason:
         return Decision(reason, Switch("sorry", served), urgent=True, counts="SwitchedToSorry")
-    if missing := [instance for instance, state in (seen.instances or {}).items() if state == ec2.MISSING]:
-        expected = "which EC2 does not know; expected instances of this account and region"
-        return Decision(Words(f"PrimaryInstanceIds names {', '.join(missing)}, {expected}"), refused=True)
+    if strange := unknown(seen):
+        return Decision(strange, refused=True)
     unfit = [group for group in seen.sorry if dead(seen, group)]
     calm, adopt = _no_outage(config, seen), adoption(config, seen.switches, unfit)
     if adopt:

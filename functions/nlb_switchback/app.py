@@ -15,7 +15,7 @@ from kirikae.log import logger
 from kirikae.nlb import left, servers
 from kirikae.nlb.look import due, later, look
 from kirikae.nlb.mail import to_primary
-from kirikae.nlb.parameters import gone, hands_off
+from kirikae.nlb.parameters import gone, hands_off, obstacles
 from kirikae.nlb.recovery import (
     better,
     checked,
@@ -123,19 +123,20 @@ def _alarms(config: Config, seen: Observed) -> Observed:
 def decide(config: Config, seen: Observed) -> Decision[Switch]:
     """Go back when enough servers have been fit for long enough and nothing asks for a person."""
     if reason := hands_off(config, seen.switches):
-        return Decision(reason, refused=True)
+        return Decision(reason, refused=True, odd=obstacles(config, seen.switches))
     to_switch = due(config, seen.switches, "primary")
     if not to_switch:
         lost = gone(seen.switches)
         on = Words("every listener is on the primary", "すべてのリスナーがプライマリに転送しています")
-        return Decision(lost or on, refused=bool(lost))
+        return Decision(lost or on, refused=bool(lost), about="gone")
     back, replaced = Switch("primary", to_switch), seen.switches.mode == "replace"
     if replaced and seen.unread:  # where nothing can tell, the word of a person is the evidence
         blind = unseen(seen)
         return Decision(blind, forced=back, counts="SwitchedToPrimary", unread=blind.en)
     lost = servers.no_way_back(config, seen.primary, seen.behind) if replaced else None
     if no_way := servers.not_counted(config, seen.primary) or lost or few(config, seen):
-        return Decision(no_way, refused=True, forced=back, counts="SwitchedToPrimary")
+        about = "not counted" if servers.not_counted(config, seen.primary) else "no way back" if lost else "too few"
+        return Decision(no_way, refused=True, forced=back, about=about, counts="SwitchedToPrimary")
     if served := better(config, seen):
         return _from_a_dead_page(config, evidence(config, seen), Switch("primary", served))
     if not enough(config, seen):
@@ -151,14 +152,14 @@ def _when_ready(config: Config, seen: Observed, back: Switch) -> Decision[Switch
         return Decision(staying(config, seen, for_how_long(seen)), lasting=ready)
     waits = Decision(evidence(config, seen), forced=back, counts="SwitchedToPrimary", lasting=ready)
     if seen.flapping is None or seen.flapping.state == "ALARM":
-        return replace(waits, reason=too_often(config, seen), refused=True)
+        return replace(waits, reason=too_often(config, seen), refused=True, about="flapping")
     if not config.auto_switchback:
         said = evidence(config, seen)
         ja = f"プライマリは復旧していますが、AutoSwitchback が false です: {said.ja}"
         ask = Words(f"AutoSwitchback is false and the primary is ready: {said.en}", ja)
         return replace(waits, reason=ask, lasting=("WaitingForPerson", *ready))
     if soon := too_soon(config, seen):
-        return replace(waits, reason=staying(config, seen, soon), refused=seen.known_seconds is None)
+        return replace(waits, reason=staying(config, seen, soon), refused=seen.known_seconds is None, about="EC2")
     return Decision(evidence(config, seen), back, counts="SwitchedToPrimary", lasting=ready)
 
 

@@ -33,6 +33,11 @@ def observe(config: Config, hint: Hint) -> Observed:
 
 def decide(config: Config, seen: Observed) -> Decision[Move]:
     """Move what is not on a running instance of the pair to one that runs; else everything stays."""
+    decided, wrong = _decided(config, seen), {} if any(static_problems(config)) else odd(config, seen)
+    return replace(decided, odd=wrong, beside=decided.beside and replace(decided.beside, odd=wrong))
+
+
+def _decided(config: Config, seen: Observed) -> Decision[Move]:
     if wrong := list(static_problems(config)) or list(problems(config, seen)):
         urgent = bool(seen.instances) and bool(plan(config, seen).moves)
         return Decision(Words("; ".join(wrong)), refused=True, urgent=urgent, about="parameters")
@@ -48,8 +53,8 @@ def decide(config: Config, seen: Observed) -> Decision[Move]:
         left = Decision[Move](Words("; ".join(due.left.values())), refused=True, urgent=True, about=names)
         beside = left if due.left else None
         return Decision(why(seen, change), change, urgent=True, about=about, beside=beside, counts="AddressesMoved")
-    if wrong := list(odd(config, seen).values()):
-        return Decision(Words("; ".join(wrong)), refused=True, urgent=bool(due.left), about=names)
+    if strange := odd(config, seen).values():
+        return Decision(Words("; ".join(text.en for text in strange)), refused=True, urgent=bool(due.left), about=names)
     if weak := impaired(config, seen):
         failing = "; ".join(f"{each} fails its status checks: {seen.statuses[each].failing}" for each in weak)
         wanted = any(seen.alarms.get(each) == "ALARM" for each in weak)

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -48,6 +48,7 @@ class Decision[X: Change]:
     about: str = ""  # the outage in a word, the change if empty: people are told of each that may not be answered
     forced: X | None = None  # the change to make only when a person forces it
     unseen: bool = False  # visitors get from this change what they get now: told only to who was told otherwise
+    odd: Mapping[str, Words] = field(default_factory=dict)  # a word -> all that a person has to mend, if not the reason
     beside: "Decision[X] | None" = None  # what the outage needs besides and the change leaves, refused: told without it
     counts: str = ""  # the metric that counts this change
     lasting: tuple[str, ...] = ()  # conditions reported at every run until they end: metrics with an alarm

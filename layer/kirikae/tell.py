@@ -1,6 +1,5 @@
 """Who tells what: a change is told once, by the run that made it or, if that died, by the next one that finds it."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -10,11 +9,9 @@ from kirikae import clock, env, log, notify, told
 from kirikae.decision import Change, Decision, Result
 from kirikae.notify import Mail, Times
 from kirikae.told import State
-from kirikae.withheld import Withheld, not_answered
+from kirikae.withheld import Withheld, not_answered, odd_of, something_else
 
 UNANSWERED = "not answered"  # the key of an outage that may not be answered, in what people know
-# Whoever finds a change that nobody has told gives the run that made it this long to tell it, which it does better.
-_PATIENCE_SECONDS = (1, 2, 3, 4)
 _said: dict[str, str] = {}  # parameter -> the outage that people were told last is not answered, as this process knows
 
 
@@ -110,7 +107,9 @@ def owed[C: env.Stack, S, X: Change, D](
         _tell_unread(config, decision, withheld)
     if note is None or (note.telling is not None and not note.unheard_of(clock.now())):
         return
-    state = _state(config, tells, tells.standing(config, seen, result), note, withheld)
+    state = _state(config, tells, tells.standing(config, seen, result), note, withheld) | odd_of(
+        decision, tells.outages
+    )
     if dict(note.known) == state and note.telling is None:
         told.note_again(name)
         _said[name] = state.get(UNANSWERED, "")
@@ -129,7 +128,7 @@ def _just_told(note: told.Note, state: State, name: str) -> bool:
     """Tell whether another run may just have told this: who looks so soon after it may be shown what was before."""
     if note.telling is not None or _without(note.known) == _without(state):
         return False
-    return note.younger(told.STALE_READS, clock.now()) or not _still_untold(name, note)
+    return note.younger(told.STALE_READS, clock.now()) or not told.silent(name, note)
 
 
 def _letters[C: env.Stack, S, X: Change, D](
@@ -142,10 +141,11 @@ def _letters[C: env.Stack, S, X: Change, D](
     withheld: Withheld | None,
 ) -> list[Mail]:
     """Return the mails about what people do not know, which say so if an earlier run may have sent them."""
-    known = _without(note.known)
-    letters = [tells.found(config, seen, known)] if known != _without(state) else []
-    if withheld and note.known.get(UNANSWERED) not in (withheld.known, withheld.outcome):  # as versions before noted it
-        letters.append(not_answered(config, decision, withheld))
+    known, now = _without(note.known, *told.ODD), _without(state, *told.ODD)
+    letters = [tells.found(config, seen, known)] if known != now else []
+    untold = withheld and note.known.get(UNANSWERED) not in (withheld.known, withheld.outcome)  # as once noted
+    letters += [not_answered(config, decision, withheld)] if withheld and untold else []
+    letters.append(something_else(config, decision, note.known, reasoned=bool(untold)))
     return [notify.again(letter) if note.telling is not None else letter for letter in letters if letter]
 
 
@@ -173,7 +173,9 @@ def _state[C: env.Stack, S, X: Change, D](
     config: C, tells: Tells[C, S, X, D], standing: State | None, note: told.Note, withheld: Withheld | None
 ) -> dict[str, str]:
     """Return what people should know now; DryRun moves nothing, so what is found then is not ours to tell."""
+    own = told.ODD[0 if tells.outages else 1]
     state = note.kept | _without(note.known if standing is None or config.dry_run else note.filled(standing))
+    state.pop(own, None)
     if not tells.outages and UNANSWERED in note.known:
         state[UNANSWERED] = note.known[UNANSWERED]
     elif withheld:
@@ -187,15 +189,5 @@ def unanswered(config: env.Stack) -> bool:
     return UNANSWERED in {**note.known, **(note.telling or {})} if note else bool(_said.get(config.told_parameter))
 
 
-def _without(state: State) -> dict[str, str]:
-    return {key: value for key, value in state.items() if key not in (UNANSWERED, told.ALARMS)}
-
-
-def _still_untold(name: str, note: told.Note) -> bool:
-    """Wait for the run that may have made the change just now; tell whether it has said nothing."""
-    for pause in _PATIENCE_SECONDS:
-        time.sleep(pause)
-        later = told.read(name)
-        if later is None or later.version != note.version:
-            return False
-    return True
+def _without(state: State, *keys: str) -> dict[str, str]:
+    return {key: value for key, value in state.items() if key not in (UNANSWERED, told.ALARMS, *keys)}

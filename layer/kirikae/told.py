@@ -29,6 +29,7 @@ UNHEARD_OF = timedelta(seconds=60)
 STALE_READS = timedelta(seconds=10)
 EVER = datetime(1970, 1, 1, tzinfo=UTC)
 AS_KNOWN = "?"  # a value of what nobody can tell now: it is as people know it
+ODD = ("odd", "odd on the way back")  # the keys of what a person has to mend, of one function and of a second
 ALARMS = "alarms"  # the key of the topic that people know no alarm reaches, in what they know
 
 # Parameter -> what this process has told and could not note, and when it looked last: what it has not looked at for
@@ -52,7 +53,7 @@ class Note:
     @property
     def kept(self) -> dict[str, str]:
         """Return what people know whatever becomes of the capability."""
-        return {key: said for key, said in self.known.items() if key == ALARMS}
+        return {key: said for key, said in self.known.items() if key in (ALARMS, *ODD)}
 
     def filled(self, state: State) -> dict[str, str]:
         """Return the state with what people know where it says that nobody can tell."""
@@ -119,6 +120,16 @@ def _note(version: int, value: dict[str, Any]) -> Note:
 
 def _words(state: object) -> TypeIs[dict[str, str]]:
     return isinstance(state, dict) and all(isinstance(said, str) for said in state.values())
+
+
+def silent(name: str, note: Note) -> bool:
+    """Wait for the run that may have made a change just now, and tells it better; tell whether it has said nothing."""
+    for pause in (1, 2, 3, 4):
+        time.sleep(pause)
+        later = read(name)
+        if later is None or later.version != note.version:
+            return False
+    return True
 
 
 def claim(name: str, note: Note, state: State, since: datetime, now: datetime) -> Note | None:

@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from kirikae import env, notify
+from kirikae import env, notify, told
 from kirikae.decision import Change, Decision, plain
 from kirikae.notify import Mail, Words
 
@@ -59,6 +59,41 @@ def not_answered(config: env.Stack, decision: Decision[Any], withheld: Withheld)
         happened=happened,
         why=why,
         check=lift.get(withheld.outcome),
+    )
+
+
+def _odd(decision: Decision[Any]) -> dict[str, Words]:
+    """Return what a person has to mend, by a word without blanks."""
+    found, reason = dict(decision.odd), decision.reason
+    if decision.refused and not any(said.en in reason.en for said in found.values()):
+        found[decision.about or "refused"] = reason
+    return {word.replace(" ", "_"): said for word, said in found.items()}
+
+
+def odd_of(decision: Decision[Any], outages: bool) -> dict[str, str]:
+    """Return the same as it is noted, by the function that answers outages or by another one."""
+    words = " ".join(sorted(_odd(decision)))
+    return {told.ODD[0 if outages else 1]: words} if words else {}
+
+
+def something_else(config: env.Stack, decision: Decision[Any], known: told.State, *, reasoned: bool) -> Mail | None:
+    """Return the mail about what is to be mended besides what people know, None if nothing is.
+
+    The first is told by its alarm, which then hides the next.  reasoned: another mail tells the decision's reason.
+    """
+    before = " ".join(known.get(key, "") for key in told.ODD).split()
+    new = [text for word, text in _odd(decision).items() if before and word not in before]
+    said = [text for text in new if not (reasoned and text.en in decision.reason.en)]
+    if not said:
+        return None
+    return notify.mail(
+        config,
+        "ATTENTION, something else is not as it must be",
+        happened=notify.lines(said),
+        why=Words(
+            "The alarm «refused» has been on because of something else, so it does not tell this.",
+            "「refused」アラームは別の理由で既に発生しているため、この件は通知されません。",
+        ),
     )
 
 

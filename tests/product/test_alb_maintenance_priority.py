@@ -842,6 +842,16 @@ def test_a_taken_parked_number_gives_the_next_free_one_below(site: Site) -> None
     assert site.number == 49997
 
 
+def test_a_rule_that_is_gone_is_told_while_the_windows_are_not_understood(site: Site) -> None:
+    site.store("oops")
+    site.minutes(8)
+    assert site.subjects == []  # the alarm tells it
+    site.alb.delete_rule(site.rule)
+    site.minutes(8)
+    assert site.subjects == ["ATTENTION, something else is not as it must be"]
+    assert f"rule {site.rule.rpartition('/')[2]} is not among the listener's rules" in site.mails[0].body
+
+
 @pytest.mark.parametrize("gone", ["deleted", "replaced", "made again"])
 def test_a_live_rule_that_is_gone_leaves_the_others_numbers_and_says_so(site: Site, gone: str) -> None:
     site.wish("start", minutes=60)

@@ -46,6 +46,15 @@ def test_a_group_of_addresses_is_refused(batch: World) -> None:
     assert "has targets of type ip, expected a group of instances" in refusal(world)
 
 
+def test_a_second_standby_that_is_gone_is_told_while_the_first_one_lasts(batch: World) -> None:
+    world = batch()
+    for standby, told in ((world.one, []), (world.two, ["ATTENTION, something else is not as it must be"])):
+        world.service.terminate(standby)
+        world.minutes(8)
+        assert world.subjects == told
+    assert f"StandbyInstanceIds names {world.two} (terminated)" in world.mails[0].body
+
+
 def test_no_standby_is_left_when_the_active_dies(batch: World) -> None:
     world = batch()
     world.service.terminate(world.one, world.two)

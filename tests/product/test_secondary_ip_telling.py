@@ -229,6 +229,20 @@ def test_a_second_refusal_is_told_while_the_first_one_lasts(account: Account, bu
     assert f"the pair has one side only, {world.service.instance_ids[1]} is" in mail.body
 
 
+def test_a_second_refusal_of_the_nlb_is_told_once_by_whichever_function_meets_it(account: Account, build: Path) -> None:
+    shop = Shop(account, build, ports=(443, 8443)).deployed()
+    shop.minutes(5)
+    elb, [first, second] = account.client("elbv2"), shop.service.listener_arns
+    for arn, weights in ((first, (1, 1)), (second, (1, 1)), (second, (1, 2)), (second, (1, 1))):
+        groups = zip((shop.service.primary_arn, shop.service.sorry_arn), weights, strict=True)
+        forward = {"TargetGroups": [{"TargetGroupArn": group, "Weight": weight} for group, weight in groups]}
+        elb.modify_listener(ListenerArn=arn, DefaultActions=[{"Type": "forward", "ForwardConfig": forward}])
+        shop.minutes(8)
+        assert len(shop.alarm_mails("RefusedAlarm")) == 1
+        assert shop.subjects == ([] if arn == first else ["ATTENTION, something else is not as it must be"])
+    assert f"hands off: listener {second}" in shop.mails[0].body
+
+
 def test_the_refusal_of_one_capability_hides_no_other(account: Account, build: Path) -> None:
     shop = Shop(account, build)
     pair = pair_service(account, overlay=(CIDR,))

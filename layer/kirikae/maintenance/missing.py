@@ -37,6 +37,13 @@ def testers(config: Config, seen: Observed) -> Words | None:
     )
 
 
+def wrong(config: Config, seen: Observed) -> dict[str, Words]:
+    """Return in a word which of our rules are not shown, and in words what a person does about it."""
+    if config.rule not in seen.order.priorities:
+        return {"no rule": page(config, seen)}
+    return {"testers": said} if (said := testers(config, seen)) else {}
+
+
 def kept_numbers(config: Config) -> Words:
     """Return what became of the other rules where the live rule was deleted or replaced: its tags went with it."""
     shows = f"--listener-arn {config.maintenance_listener_arn} --query 'Rules[].[Priority,RuleArn]' --output text"

@@ -1,9 +1,14 @@
 """Why the listeners are not ours to change: errors in the parameters, one sentence each, and somebody else's work."""
 
 from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from re import sub
 
+from kirikae import ec2
 from kirikae.listeners import Listener
+from kirikae.nlb import servers
 from kirikae.nlb.world import SIDES, Config, Side, Switches, serving
+from kirikae.nlb.world.switchover import Observed
 from kirikae.notify import Words
 
 NLB_PROTOCOLS = frozenset({"TCP", "TLS", "UDP", "TCP_UDP", "QUIC", "TCP_QUIC"})
@@ -12,6 +17,33 @@ NLB_PROTOCOLS = frozenset({"TCP", "TLS", "UDP", "TCP_UDP", "QUIC", "TCP_QUIC"})
 def hands_off(config: Config, seen: Switches) -> Words | None:
     """Return why the listeners are not ours to change, or None."""
     return next(_obstacles(config, seen), None)
+
+
+def obstacles(config: Config, seen: Switches) -> dict[str, Words]:
+    """Return every such reason, by a mark of it: where an action of somebody else points now makes none anew."""
+    return {sha256(sub("{.*?}", "", said.en).encode()).hexdigest()[:8]: said for said in _obstacles(config, seen)}
+
+
+def wrong(config: Config, seen: Observed) -> dict[str, Words]:
+    """Return all that is refused at rest too: a person has to mend each."""
+    replaced = seen.switches.mode == "replace"
+    found = {
+        "not counted": servers.not_counted(config, seen.primary),
+        "no way back": servers.no_way_back(config, seen.primary, seen.behind) if replaced else None,
+        "PrimaryInstanceIds": unknown(seen),
+        "gone": gone(seen.switches),
+    }
+    return obstacles(config, seen.switches) | {word: said for word, said in found.items() if said}
+
+
+def unknown(seen: Observed) -> Words | None:
+    """Return which of PrimaryInstanceIds EC2 does not know, or None."""
+    if not (listed := ", ".join(each for each, state in (seen.instances or {}).items() if state == ec2.MISSING)):
+        return None
+    return Words(
+        f"PrimaryInstanceIds names {listed}, which EC2 does not know; expected instances of this account and region",
+        f"PrimaryInstanceIds の {listed} は EC2 に存在しません。このアカウントとリージョンのものを指定してください",
+    )
 
 
 def gone(seen: Switches) -> Words | None:

@@ -4,12 +4,12 @@ import ipaddress
 from collections.abc import Iterable, Iterator
 
 from kirikae import ec2
-from kirikae.notify import aws_command
+from kirikae.notify import Words, aws_command
 from kirikae.pair.addresses import Interface
 from kirikae.pair.plan import no_room, places, plan, sides, stranded
 from kirikae.pair.world import Config, Observed
 
-LEFT = "left"  # people are told of it by itself
+LEFT = "left"  # people are told of it by itself, as of an outage that is not answered
 
 
 def static_problems(config: Config) -> Iterator[str]:
@@ -82,12 +82,12 @@ def _inside(name: str, cidrs: Iterable[str]) -> bool:
     return any(network.subnet_of(other) for other in others)  # type: ignore[arg-type]  # of one version
 
 
-def odd(config: Config, seen: Observed) -> dict[str, str]:
+def odd(config: Config, seen: Observed) -> dict[str, Words]:
     """Return in a word what is not as it must be until a person mends it, and in words with its remedy."""
     left = "; ".join(plan(config, seen).left.values())
     wrong = "; ".join(problems(config, seen))
     found = {LEFT: left, "parameters": wrong} | ({} if wrong else checks(config, seen) | missing_side(config, seen))
-    return {word: text for word, text in found.items() if text}
+    return {word: Words(text) for word, text in found.items() if text}
 
 
 def checks(config: Config, seen: Observed) -> dict[str, str]:

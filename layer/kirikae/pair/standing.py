@@ -6,13 +6,11 @@ from kirikae import notify
 from kirikae.decision import Result
 from kirikae.notify import Mail, Words
 from kirikae.pair.move import Done
-from kirikae.pair.parameters import LEFT, odd
 from kirikae.pair.plan import impaired, places, sides, up
 from kirikae.pair.world import (
     CONDITIONS,
     IMPAIRED,
     NOWHERE,
-    ODD,
     REFUSED,
     Config,
     Move,
@@ -38,10 +36,9 @@ def standing(config: Config, seen: Observed, result: Result[Move, Done] | None) 
         refused = [name for name in result.done.refused if is_ipv6(name) and here[name] in up(config, seen)]
     interfaces = dict(sides(config))
     weak = [instance for instance in impaired(config, seen) if interfaces[instance] in here.values()]
-    said = {IMPAIRED: " ".join(weak), REFUSED: " ".join(sorted(refused)), ODD: " ".join(odd(config, seen))}
-    if result and not result.done.lasts:  # what was read before the move is as people know it
-        unread = (ODD,) if seen.statuses else (ODD, IMPAIRED)
-        said |= {key: result.done.known.get(key, "") for key in unread}
+    said = {IMPAIRED: " ".join(weak), REFUSED: " ".join(sorted(refused))}
+    if result and not result.done.lasts and not seen.statuses:  # what was read before the move is as people know it
+        said[IMPAIRED] = result.done.known.get(IMPAIRED, "")
     return {key: names for key, names in said.items() if names} | to_tell(here)
 
 
@@ -57,13 +54,13 @@ def found(config: Config, seen: Observed, known: State) -> Mail | None:
     if all(place in own for place in known):  # the first that somebody else takes is told of as not answered
         moved = {name: place for name, place in moved.items() if (place or NOWHERE) in own}
     lines = [Words(f"  {name}: {was[name] or NOWHERE} -> {place or NOWHERE}") for name, place in moved.items()]
-    checks, more = [*_checks(config, seen, known)], _more(config, seen, known)
+    checks = [*_checks(config, seen, known)]
     if not moved:
-        return _of_checks(config, seen, [*checks, *more]) if checks else _of_more(config, more)
+        return _of_checks(config, seen, checks) if checks else None
     return notify.mail(
         config,
         "addresses are on another interface, found by the periodic check",
-        happened=notify.lines([Words("Found:", "確認した状態:"), *lines, *checks, *more]),
+        happened=notify.lines([Words("Found:", "確認した状態:"), *lines, *checks]),
         why=Words(
             "Not made by this run: an earlier run ended before it could tell you, or somebody else moved them.",
             "この実行による変更ではありません。前回の実行が通知前に終了したか、別の操作で移動されました。",
@@ -93,27 +90,6 @@ def _checks(config: Config, seen: Observed, known: State) -> Iterator[Words]:
                 f"The status checks of {instance} do not fail any more.",
                 f"{instance} のステータスチェックの失敗は解消しました。",
             )
-
-
-def _more(config: Config, seen: Observed, known: State) -> list[Words]:
-    """Return what is odd besides what people know; the first is told by its alarm, which then hides the next."""
-    before = known.get(ODD, "").split()
-    return [Words(text) for word, text in odd(config, seen).items() if before and word not in (*before, LEFT)]
-
-
-def _of_more(config: Config, said: list[Words]) -> Mail | None:
-    """Return the mail about what is odd besides, None if nothing is."""
-    if not said:
-        return None
-    return notify.mail(
-        config,
-        "ATTENTION, something else is not as it must be",
-        happened=notify.lines(said),
-        why=Words(
-            "The alarm «refused» has been on because of something else, so it does not tell this.",
-            "「refused」アラームは別の理由で既に発生しているため、この件は通知されません。",
-        ),
-    )
 
 
 def why_it_stays(config: Config, seen: Observed, instance: str) -> Words:

@@ -12,14 +12,13 @@ from kirikae.checks import Status
 from kirikae.decision import Change
 from kirikae.pair.addresses import ElasticIp, Interface, RouteTable
 from kirikae.tell import UNANSWERED
-from kirikae.told import ALARMS
+from kirikae.told import ALARMS, ODD
 
 NOWHERE = "nowhere"
 ELASTIC_IPS, ROUTES = "Elastic IPs", "route tables"  # kinds that are read apart from the rest
 IMPAIRED = "impaired"  # the key of the holders that run and fail a status check
 REFUSED = "refused"  # the key of the IPv6 addresses that EC2 refused to bring away from such a holder
-ODD = "odd"  # the key of what else is not as it must be, until a person mends it
-CONDITIONS = (IMPAIRED, REFUSED, ODD)  # the keys that are no places
+CONDITIONS = (IMPAIRED, REFUSED, *ODD)  # the keys that are no places
 REST = "all others"  # instead of hundreds of names
 _LONG = 1000  # characters, of the 4,096 that a parameter holds
 

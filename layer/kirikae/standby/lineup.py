@@ -1,11 +1,11 @@
 """Who may be started next: the candidates in order, and what became of those that were tried in this outage."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
 from kirikae.ec2 import GONE, Instance
+from kirikae.notify import Words
 from kirikae.standby.notes import (
     BELIEVED,
     FAILED,
@@ -152,14 +152,25 @@ def again(seen: Observed, names: tuple[str, ...]) -> bool:
     return any(last.again for last in lasts if last)
 
 
-def unusable(seen: Observed) -> Iterator[str]:
-    """Yield what no outage could start: what is gone, or kept for an outage of another stack that has not started it.
+def unusable(seen: Observed) -> dict[str, Words]:
+    """Return by id what no outage could start: what is gone, or kept for an outage of another stack.
 
-    That stack may be starting it right now; one that was deleted in an outage never does.
+    That stack may be starting it at first; one that was deleted in an outage never does.
     """
-    if lost := [f"{standby.id} ({standby.state})" for standby in seen.standbys if standby.state in GONE]:
-        yield f"StandbyInstanceIds names {', '.join(lost)}, expected instances that can be started"
+    found = {
+        standby.id: Words(
+            f"StandbyInstanceIds names {standby.id} ({standby.state}), expected an instance that can be started",
+            f"StandbyInstanceIds の {standby.id} ({standby.state}) は起動できません。起動できるものを指定してください",
+        )
+        for standby in seen.standbys
+        if standby.state in GONE
+    }
     for standby in seen.taken:
         began = time_of(standby.tags[OUTAGE])
         if standby.state == "stopped" and (began is None or seen.now - began > BELIEVED):
-            yield f"{standby.id} is stopped, and is kept for the stack {stack_of(standby)} by its tag {OUTAGE}"
+            stack = stack_of(standby)
+            found[standby.id] = Words(
+                f"{standby.id} is stopped, and is kept for the stack {stack} by its tag {OUTAGE}",
+                f"{standby.id} は停止していますが、タグ {OUTAGE} によりスタック {stack} 用に確保されています",
+            )
+    return found
