@@ -15,7 +15,7 @@ from kirikae.pair import addresses
 from kirikae.pair.look import for_people, look, with_checks
 from kirikae.pair.mail import moved, why
 from kirikae.pair.move import Done, move
-from kirikae.pair.parameters import odd, of_sides, problems, static_problems
+from kirikae.pair.parameters import odd, of_sides, problems, static_problems, unserved
 from kirikae.pair.plan import impaired, plan
 from kirikae.pair.standing import found, standing, why_it_stays
 from kirikae.pair.world import NOWHERE, Config, Move, Observed
@@ -39,7 +39,7 @@ def decide(config: Config, seen: Observed) -> Decision[Move]:
 
 def _decided(config: Config, seen: Observed) -> Decision[Move]:
     if wrong := list(static_problems(config)) or list(problems(config, seen)):
-        urgent = bool(seen.instances) and bool(plan(config, seen).moves)
+        urgent = bool(seen.instances) and unserved(config, seen)
         return Decision(Words("; ".join(wrong)), refused=True, urgent=urgent, about="parameters")
     due = plan(config, seen)
     states, names = of_sides(config, seen), " ".join(sorted(due.left))

@@ -157,7 +157,8 @@ def lambda_handler(event: dict[str, Any], context: Any) -> Any:
         raise InputError(f"the event is {event!r}, expected a JSON object")
     config, name = env.load(Config), event.get("operation")
     if event.get("source") in ("aws.states", "aws.events"):
-        name, done = "restore", restore(config, event.get("detail", {}).get("executionArn"))
+        detail = event.get("detail")
+        name, done = "restore", restore(config, detail.get("executionArn") if isinstance(detail, dict) else None)
     elif task := TASKS.get(str(name)):
         done = task(config, trust.verified(config, event))
     else:

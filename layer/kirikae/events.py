@@ -7,6 +7,9 @@ from typing import Any
 from kirikae.clock import moment_if_any
 from kirikae.errors import InputError
 
+_OPTIONS = ("action", "force", "reason")
+_OF_WISHES = ("window", "until", "minutes")  # who says one of these and no type has forgotten it
+
 
 @dataclass(frozen=True)
 class Hint:
@@ -77,4 +80,7 @@ def request(event: object) -> Request:
     if force and not reason.strip():
         raise InputError('force needs a reason: {"action": "reconcile", "force": true, "reason": "why"}')
     found = hint(event)
+    if found.kind == "person" and event.keys() & {*_OPTIONS, *_OF_WISHES} and (unknown := event.keys() - {*_OPTIONS}):
+        known = f"{', '.join(_OPTIONS)}, or a wish with its type"
+        raise InputError(f"an event by hand has no {', '.join(sorted(unknown))}, expected only {known}")
     return Request(found, action == "dry-run", force, reason, event if found.kind == "wish" else None)

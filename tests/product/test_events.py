@@ -137,6 +137,7 @@ def test_an_event_broken_anywhere_is_still_only_a_hint(data: st.DataObject, name
         ({"action": "reconcile", "force": True, "reason": "why"}, {"force": True, "reason": "why"}),
         ({"action": "reconcile", "force": False}, {}),
         ({"reason": "only said"}, {"reason": "only said"}),
+        ({"key1": "value1"}, {}),  # the console's test
     ],
 )
 def test_a_persons_wish(event: dict[str, Any], options: dict[str, Any]) -> None:
@@ -151,6 +152,9 @@ def test_a_persons_wish(event: dict[str, Any], options: dict[str, Any]) -> None:
         *[({"force": force, "reason": "why"}, "force is") for force in ("true", 1, None, [])],
         *[({"force": True, "reason": reason}, "reason") for reason in (None, 5, ["why"])],
         *[({"force": True} | reason, "force needs a reason") for reason in ({}, {"reason": ""}, {"reason": " \n"})],
+        ({"force": True, "reason": "a try", "dryRun": True}, "by hand has no dryRun"),
+        ({"action": "reconcile", "forced": True}, "by hand has no forced"),
+        ({"window": "night", "minutes": 60}, "by hand has no minutes, window"),
     ],
 )
 def test_a_wish_that_cannot_be_understood_is_refused_with_what_was_expected(event: Any, named: str) -> None:

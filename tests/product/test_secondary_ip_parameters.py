@@ -102,6 +102,25 @@ def test_a_pair_of_one_is_named(inside: Callable[..., Inside]) -> None:
     refused(world, "the pair has one side only")
 
 
+def test_a_side_whose_interface_is_attached_to_nothing_is_named_before_it_is_needed(
+    inside: Callable[..., Inside],
+) -> None:
+    world = inside()
+    ec2, [first, second] = world.account.client("ec2"), world.service.instance_ids
+    given = {"SubnetId": world.service.subnet_ids[0]}
+    [here, there] = [ec2.create_network_interface(**given)["NetworkInterface"]["NetworkInterfaceId"] for _ in "12"]
+    ec2.attach_network_interface(NetworkInterfaceId=here, InstanceId=first, DeviceIndex=1)
+    world.service.take("10.0.0.50", here)
+    world.declare(PairInterfaceIds=f"{here},{there}")
+    world.account.lag.catch_up()
+    refused(world, f"{second} is running, but {there} is not attached to it; attach {there} to {second}")
+    ec2.attach_network_interface(NetworkInterfaceId=there, InstanceId=second, DeviceIndex=1)
+    world.account.lag.catch_up()
+    assert world.run()["outcome"] == "unchanged"
+    world.account.network.detaching(there)
+    refused(world, f"{there} is being detached from it; attach {there} to {second}")
+
+
 def test_an_instance_that_ec2_does_not_show_yet_has_its_interface(inside: Callable[..., Inside]) -> None:
     world = inside()
     first, _ = world.service.instance_ids

@@ -309,6 +309,32 @@ def test_what_cannot_be_right_is_refused_in_one_sentence(config: Config, world: 
     assert words in decided.reason.en
 
 
+SWAPPED = replace(CONFIG, pair_interface_ids=(E1, E0))
+
+
+@pytest.mark.parametrize(
+    ("world", "urgent"),
+    [
+        (seen("running running"), False),
+        (seen("stopped running"), True),
+        (seen("running stopped"), False),
+        (seen("running running", ""), True),
+        (replace(seen("running running"), interfaces={E0: interface(E0, "", IP), E1: interface(E1, I1)}), True),
+        (
+            replace(
+                seen("running running"), interfaces={E0: interface(E0, I0, IP, leaving=True), E1: interface(E1, I1)}
+            ),
+            True,
+        ),
+        (seen("running running", "", "", STRANGER), False),
+        (replace(seen("running running"), interfaces={E0: interface(E0, OTHER, IP), E1: interface(E1, I1)}), False),
+    ],
+)
+def test_wrong_parameters_are_urgent_while_something_is_where_nothing_runs(world: Observed, urgent: bool) -> None:
+    decided = decide(SWAPPED, world)
+    assert (decided.refused, decided.urgent) == (True, urgent)
+
+
 def test_a_network_around_the_vpc_is_no_network_inside_it() -> None:
     config = replace(OVERLAY, overlay_cidrs=("0.0.0.0/0",))
     world = seen("stopped running", "", tables=routes(E0, E0, cidr="0.0.0.0/0"))

@@ -243,6 +243,22 @@ def test_a_second_refusal_of_the_nlb_is_told_once_by_whichever_function_meets_it
     assert f"hands off: listener {second}" in shop.mails[0].body
 
 
+@pytest.mark.parametrize("down", [(0,), (0, 1)], ids=["its holder", "both"])
+def test_an_outage_that_wrong_parameters_keep_from_being_answered_is_told_at_once(
+    down: tuple[int, ...], account: Account, build: Path
+) -> None:
+    world = Deployed(account, build)
+    world.deploy(PairInterfaceIds=",".join(world.service.interface_ids[::-1]))
+    world.passes(8)
+    assert (len(world.alarm_mails("RefusedAlarm")), world.mails) == (1, [])  # nothing is down yet
+    world.stops(*down)
+    assert len(world.mails) == 1
+    world.passes(8)
+    [mail] = world.mails
+    assert "NOT answered (refused)" in mail.subject
+    assert "does not belong to" in mail.body
+
+
 def test_the_refusal_of_one_capability_hides_no_other(account: Account, build: Path) -> None:
     shop = Shop(account, build)
     pair = pair_service(account, overlay=(CIDR,))

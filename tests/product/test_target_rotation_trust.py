@@ -121,6 +121,12 @@ def test_the_entrance_of_the_operations_by_hand_leads_to_no_task(site: Site) -> 
         assert "expected one of deregister, register, status" in at(site, "TargetByHandFunction", given)
 
 
+@pytest.mark.parametrize("detail", [None, "ABORTED", ["x"], {"executionArn": 5}])
+def test_an_end_that_names_no_execution_is_a_tick(site: Site, detail: object) -> None:
+    event = {"source": "aws.states", "detail": detail}
+    assert at(site, "TargetRotationFunction", event)["put_back"] == []
+
+
 @pytest.mark.parametrize("entrance", ["TargetByHandFunction", "TargetRotationFunction"])
 def test_a_pipeline_takes_a_target_out_and_puts_it_back_at_either_entrance(site: Site, entrance: str) -> None:
     before = site.registered()

@@ -108,22 +108,35 @@ def checks(config: Config, seen: Observed) -> dict[str, str]:
 
 
 def missing_side(config: Config, seen: Observed) -> dict[str, str]:
-    """Return the sides of the pair that do not exist any more, each with its remedy."""
-    return {
-        f"gone:{instance}": f"the pair has one side only, {instance} is {seen.instances[instance]}"
-        f"{'' if interface in seen.interfaces else f' and there is no {interface}'}; put a new instance and its "
-        f"interface into PairInstanceIds and PairInterfaceIds"
-        for instance, interface in sides(config)
-        if seen.instances[instance] in ("terminated", ec2.MISSING) or interface not in seen.interfaces
-    }
+    """Return the sides of the pair that could take nothing when they run, each with its remedy."""
+    found = dict[str, str]()
+    for instance, name in sides(config):
+        interface, only = seen.interfaces.get(name), f"the pair has one side only, {_state(seen, instance, name)}"
+        if seen.instances[instance] in ("terminated", ec2.MISSING) or interface is None:
+            new = "put a new instance and its interface into PairInstanceIds and PairInterfaceIds"
+            found[f"gone:{instance}"] = f"{only}{'' if interface else f' and there is no {name}'}; {new}"
+        elif interface.leaving or not interface.instance_id:
+            found[f"apart:{instance}"] = f"{only}; attach {name} to {instance}"
+    return found
 
 
 def of_sides(config: Config, seen: Observed) -> str:
     """Return the state of each instance of the pair, and whose interface is not attached to it."""
-    said = []
-    for instance, name in sides(config):
-        interface, text = seen.interfaces.get(name), f"{instance} is {seen.instances[instance]}"
-        if interface and seen.instances[instance] == "running" and (interface.leaving or not interface.instance_id):
-            text += f", but {name} is {'being detached from it' if interface.leaving else 'not attached to it'}"
-        said.append(text)
-    return ", ".join(said)
+    return ", ".join(_state(seen, instance, name) for instance, name in sides(config))
+
+
+def _state(seen: Observed, instance: str, name: str) -> str:
+    interface, text = seen.interfaces.get(name), f"{instance} is {seen.instances[instance]}"
+    if interface and seen.instances[instance] not in ec2.GONE and (interface.leaving or not interface.instance_id):
+        text += f", but {name} is {'being detached from it' if interface.leaving else 'not attached to it'}"
+    return text
+
+
+def unserved(config: Config, seen: Observed) -> bool:
+    """Tell whether something declared is nowhere, or on an instance that does not run, whatever the parameters say."""
+    held = {each.id: each.instance_id for each in seen.interfaces.values() if not each.leaving}
+    nobody = ("", *config.pair_interface_ids)
+    return any(
+        seen.instances.get(held[place], "running") != "running" if held.get(place) else place in nobody
+        for place in places(config, seen).values()
+    )
