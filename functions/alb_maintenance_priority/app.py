@@ -117,7 +117,7 @@ def _out_of_maintenance(config: Config, seen: Observed) -> Decision[Changes]:
         f"{note}no window is open any more" + (f": {over.en}" if over.en else ""),
         "メンテナンス時間帯が終了しました" + (f": {over.ja}" if over.ja else ""),
     )
-    change = replace(back(config, seen.order.priorities, seen.memory), closes=closes)
+    change = replace(back(config, seen.order, seen.memory), closes=closes)
     lasting = ("MaintenanceWithoutEnd",) if config.dry_run else ()  # which leaves the page on
     page = ours.shown(config, seen)
     return Decision(reason, change, urgent=page, unseen=not page, counts="MaintenanceEnded", lasting=lasting)

@@ -2255,6 +2255,52 @@ def test_a_rule_of_ones_own_that_an_end_had_to_leave_before_others_is_told_of_un
     assert (site.statuses("/late"), len(site.alarm_mails("RefusedAlarm", "OK"))) == ([200], 1)
 
 
+@pytest.mark.parametrize(("takes", "app", "parked"), [("/shop*", 30000, "500"), ("/only*", 0, "49999")])
+def test_a_rule_of_ones_own_for_some_paths_that_would_hide_others_where_it_is_parked_is_refused(
+    new_site: Callable[..., Site], takes: str, app: int, parked: str
+) -> None:
+    """What it would hide is the application's rule for the same paths, or the default action, the only one for them."""
+    site = new_site(default=not app)
+    service = parts.forward(site.alb.group_arns["/a"])
+    theirs = parts.rule(site.account, site.alb.listener_arn, app, [takes], service).rpartition("/")[2] if app else ""
+    own = parts.rule(site.account, site.alb.listener_arn, 40000, [takes], parts.fixed(503, "down"))
+    site.deployed(MaintenanceRuleArn=own, ParkedPriority=parked)
+    before = site.statuses("/shop/x", "/only")
+    site.minutes(3)
+    assert len(site.alarm_mails("RefusedAlarm")) == 1
+    refused = site.wish("start", minutes=10)
+    said = f"those meant for rule {theirs} (30000). Expected ParkedPriority 30001," if app else "for the default action"
+    assert refused["outcome"] == "refused"
+    assert f"rule {own.rpartition('/')[2]} " in refused["reason"]
+    assert f"parked at {parked} it would take those meant" in refused["reason"]
+    assert said in refused["reason"]
+    site.minutes(15)
+    assert (site.statuses("/shop/x", "/only"), site.alb.priorities()) == (before, site.before)
+    if app:  # as the refusal says
+        site.updated(MaintenanceRuleArn=own, ParkedPriority="30001")
+        site.wish("start", minutes=10)
+        assert site.statuses("/shop/x") == [503]
+        site.minutes(15)
+        assert (site.statuses("/shop/x"), site.alb.priorities()[own]) == ([200], 30001)
+
+
+def test_an_end_parks_a_rule_of_ones_own_behind_what_it_would_hide_by_then(new_site: Callable[..., Site]) -> None:
+    site = new_site(10, 20, 30)
+    app, _ = site.alb.add_rule(40, "/shop"), site.alb.add_rule(600, "/late")
+    own = parts.rule(site.account, site.alb.listener_arn, 500, ["/shop", "/shop/*"], parts.fixed(503, "down"))
+    site.deployed(MaintenanceRuleArn=own, ParkedPriority="500")
+    site.wish("start", minutes=10)
+    assert site.statuses("/shop/x", "/late") == [503, 200]
+    site.alb.move((app, 30000))
+    site.minutes(15)
+    assert (site.statuses("/shop/x", "/late"), site.alb.priorities()[own]) == ([200, 200], 30001)
+    assert site.subjects[-1] == "maintenance OFF, rules differ from before"
+    assert f"so rule {own.rpartition('/')[2]} is parked at 30001" in site.mails[-1].body
+    site.minutes(5)
+    assert len(site.alarm_mails("RefusedAlarm")) == 1  # the next end would do that again
+    assert site.statuses("/shop/x") == [200]
+
+
 @pytest.mark.parametrize("at", [49999, 40000])
 def test_from_a_rule_of_ones_own_to_the_stacks_as_the_documents_say(new_site: Callable[..., Site], at: int) -> None:
     site = new_site()

@@ -17,9 +17,10 @@ from kirikae import aws, clock, patience
 from kirikae.errors import UnfinishedError
 from kirikae.events import Hint
 from kirikae.maintenance import ours, priorities, rules, windows
-from kirikae.maintenance.conditions import NOTHING, PARKED, match_everything, match_nothing
+from kirikae.maintenance.conditions import NOTHING, PARKED, asks, covers, match_everything, match_nothing, meets, parts
+from kirikae.maintenance.priorities import DEFAULT
 from kirikae.maintenance.rules import LAST, Memory, Order
-from kirikae.maintenance.world import Config
+from kirikae.maintenance.world import Config, Observed
 
 ELB = "arn:aws:elasticloadbalancing:ap-northeast-1:123456789012"
 LISTENER = f"{ELB}:listener/app/shop/50dc6c495c0c9188/0467ef3c8400ae65"
@@ -369,17 +370,136 @@ def test_no_room_is_refused() -> None:
     assert priorities.front(full | {OURS: 1}, Memory(), {OURS: LAST - 3}) is None
 
 
-def test_what_a_parked_rule_of_the_users_own_hides_is_known() -> None:
-    def hidden(default: str, *takes_all: str, **numbers: int) -> str:
-        return ours.hidden_by(Order(numbers, frozenset(takes_all), frozenset({"t"}), {}, default), "own", 49999)
+def _asking(*conditions: str) -> list[dict[str, Any]]:
+    """Return conditions from texts: a path, or a field and its values, as in `host-header a.b,c.d`."""
+    found = []
+    for text in conditions:
+        field, _, values = text.rpartition(" ")
+        config = "".join(map(str.title, field.split("-"))) + "Config"
+        named = {"HttpHeaderName": "X-A"} if field == "http-header" else {}
+        config, field = (config, field) if field else ("PathPatternConfig", "path-pattern")
+        kind = "RegexValues" if values.startswith("^") else "Values"
+        found.append({"Field": field, config: {kind: values.split(",")} | named})
+    return found
 
-    assert hidden("forward", "own", own=49999, b=2) == "the default action"
-    assert hidden("redirect", "own", own=49999) == "the default action"
-    assert hidden("fixed-response", "own", own=49999) == ""
-    assert hidden("forward", "own", "b", own=49999, b=9) == ""
-    assert hidden("forward", own=49999) == ""
-    assert hidden("fixed-response", "own", own=40, b=50000) == "rule b"
-    assert hidden("forward", "own", "t", own=40, t=50000) == "the default action"
+
+def _order(default: str, rules_of: dict[str, tuple[int, list[dict[str, Any]]]]) -> Order:
+    asked = {rule: conditions for rule, (_, conditions) in rules_of.items()}
+    return Order(
+        {rule: number for rule, (number, _) in rules_of.items()},
+        frozenset(rule for rule, conditions in asked.items() if match_everything(conditions)),
+        frozenset(rule for rule, conditions in asked.items() if match_nothing(conditions)),
+        {},
+        default,
+        asks={rule: asks(conditions) for rule, conditions in asked.items()},
+    )
+
+
+PARKED_METHOD = [f"http-request-method {PARKED}"]
+
+
+@pytest.mark.parametrize(
+    ("hidden", "default", "own", "others"),
+    [
+        ([DEFAULT], "forward", ["/*"], {2: ["/b"]}),
+        ([DEFAULT], "redirect", ["/*"], {}),
+        ([], "fixed-response", ["/*"], {}),
+        ([], "forward", ["/*"], {9: ["*"]}),
+        ([], "forward", ["/*"], {9: ["source-ip 0.0.0.0/0", "host-header *"]}),
+        ([DEFAULT], "forward", ["/*"], {9: ["http-request-method GET,HEAD"]}),
+        (["r500"], "fixed-response", ["/*"], {500: ["/b"]}),
+        ([DEFAULT], "forward", ["/*"], {500: PARKED_METHOD}),
+        ([], "forward", PARKED_METHOD, {500: ["/b"]}),
+        (["r300", "r500", DEFAULT], "forward", ["/b*"], {500: ["/*"], 300: ["/b"], 400: ["/c"]}),
+        ([DEFAULT], "forward", ["/b*"], {}),
+        ([], "forward", ["/b", "host-header www.a.b"], {9: ["host-header *.A.b"], 300: ["/b"]}),
+        ([DEFAULT], "forward", ["/b"], {9: ["/b", "host-header www.a.b"], 300: ["/c"]}),
+        ([], "forward", ["/b,/c/?"], {8: ["/b"], 9: ["/c/*"], 300: ["/*"]}),  # each part by another rule
+        (["r300"], "fixed-response", ["/b,/c"], {8: ["/b"], 300: ["/b,/c"]}),
+        ([], "fixed-response", ["/b,/c"], {8: ["/b"], 300: ["/b"]}),
+    ],
+)
+def test_what_a_parked_rule_of_the_users_own_hides_is_known(
+    hidden: list[str], default: str, own: list[str], others: dict[int, list[str]]
+) -> None:
+    theirs = {f"r{number}": (number, _asking(*conditions)) for number, conditions in others.items()}
+    order = _order(default, theirs | {"own": (40, _asking(*own))})
+    numbers = {rule: number for rule, (number, _) in theirs.items()}
+    assert priorities.hidden_by(order, numbers, "own", 40) == hidden
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "taken", "met"),
+    [
+        ("/shop*", "/shop*", True, True),
+        ("/shop/*", "/shop*", True, True),
+        ("/shop*", "/shop/*", False, True),
+        ("/shop", "/shop/*", False, False),
+        ("/shop", "/Shop", False, False),
+        ("/a?", "/a*", True, True),
+        ("/a*", "/a?", False, True),
+        ("/a?", "/ab", False, True),
+        ("/a?", "/a??", False, False),
+        ("/*.jpg", "/img/*", False, True),
+        ("/*.jpg", "/*.png", False, False),
+        ("*/a*b", "/*aab", False, True),
+        ("/a.c", "/abc", False, False),
+        ("/a", "^/(?!b)", False, True),  # nobody can say what an expression takes
+        ("^/(?!b)", "^/(?!b)", True, True),
+        ("^/b", "/c", False, True),
+        ("host-header Shop.a.b", "host-header *.A.B", True, True),
+        ("host-header shop.a.b", "host-header www.a.b", False, False),
+        ("http-request-method POST", "http-request-method POST,PUT", True, True),
+        ("http-request-method POST", "http-request-method PUT", False, False),
+        ("source-ip 10.1.0.0/16", "source-ip 10.0.0.0/8", True, True),
+        ("source-ip 10.0.0.0/8", "source-ip 10.1.0.1/16", False, True),
+        ("source-ip 10.0.0.0/8", "source-ip 11.0.0.0/8", False, False),
+        ("source-ip 10.0.0.0/8", "source-ip 2001:db8::/32", False, False),
+        ("http-header yes", "http-header yes", True, True),
+        ("http-header yes", "http-header no", False, True),  # a request may have both
+        ("query-string a", "/a", False, True),
+        ("/shop", "host-header *shop", False, True),
+    ],
+)
+def test_rules_that_ask_for_the_same_are_told_from_their_conditions(
+    own: str, other: str, taken: bool, met: bool
+) -> None:
+    [part] = parts(asks(_asking(own)))
+    asked = asks(_asking(other))
+    assert (covers(asked, part), meets(asked, part)) == (taken, met)
+
+
+@pytest.mark.parametrize(
+    ("number", "default", "home", "others"),
+    [
+        (500, "forward", 500, {9: ["/b*"], 600: ["/b"]}),
+        (501, "forward", 500, {500: ["/b*"], 600: ["/b"]}),
+        (602, "forward", 500, {600: ["/b*"], 601: ["/c"], 700: ["/*"]}),  # what is behind that has nothing of its own
+        (701, "fixed-response", 500, {600: ["/b/x"], 700: ["/b/y"], 800: ["/c"]}),
+        (500, "forward", 500, {600: ["/c"]}),  # it takes the default action's everywhere
+        (49999, "forward", 49999, {50000: ["/b*"]}),  # there is none behind it
+        (49998, "forward", 49999, {49999: ["/b*"], 50000: ["/b"]}),
+    ],
+)
+def test_a_rule_of_the_users_own_is_parked_behind_what_it_would_hide(
+    number: int, default: str, home: int, others: dict[int, list[str]]
+) -> None:
+    config = replace(CONFIG, maintenance_target_group_arn="", parked_priority=home)
+    theirs = {f"r{each}": (each, _asking(*conditions)) for each, conditions in others.items()}
+    order = _order(default, theirs | {OURS: (1, _asking("/b*"))})
+    plan = priorities.back(config, order, Memory("live"))
+    assert plan.priorities == {OURS: number}
+
+
+def test_what_an_end_hides_is_asked_of_the_numbers_after_it() -> None:
+    config = replace(CONFIG, maintenance_target_group_arn="", parked_priority=600)
+    order = _order("forward", {"a": (601, _asking("/b*")), OURS: (1, _asking("/b*"))})
+    memory, now = Memory("live", {"a": (600, 601)}), datetime(2026, 12, 1, tzinfo=UTC)
+    plan = priorities.back(config, order, memory)
+    assert plan.priorities == {"a": 600, OURS: 601}
+    seen = Observed(now, windows.Stored({}, now, 1), order, memory)
+    assert ours.hides(config, seen, 601, plan.priorities) == ""
+    assert ours.hides(config, seen, 500, plan.priorities) == "rule a (600), the default action"
 
 
 def _regex(field: str, value: str) -> dict[str, Any]:

@@ -1,16 +1,22 @@
-"""What a rule asks of a request: the conditions of our own rules, live and parked, and how open those of others are.
+"""What a rule asks of a request: the conditions of our own rules, live and parked, how open those of others are, and
+which of them ask for the same.
 
 A parked rule asks for a method that nobody sends. So it takes nothing, wherever it stands and whatever is behind it:
 not even from the default action, which no priority is behind.
 https://docs.aws.amazon.com/elasticloadbalancing/latest/application/rule-condition-types.html
 """
 
+import functools
 import ipaddress
+import itertools
+import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 type Condition = Mapping[str, Any]  # RuleCondition of the API
+type Asks = tuple[tuple[str, tuple[str, ...]], ...]  # a rule's kinds of conditions with their values, of which one does
+type Part = tuple[tuple[str, str], ...]  # the same with one value each
 
 PARKED = "KIRIKAE-PARKED"
 NOTHING = ({"Field": "http-request-method", "HttpRequestMethodConfig": {"Values": [PARKED]}},)
@@ -55,6 +61,70 @@ def addresses(conditions: tuple[Condition, ...]) -> frozenset[str]:
     if [condition["Field"] for condition in conditions] != ["source-ip"]:
         return frozenset()
     return frozenset(map(cidr, _values(conditions[0])))
+
+
+def asks(conditions: Iterable[Condition]) -> Asks:
+    """Return what a rule asks for, without conditions that keep no usual request out, other than some methods."""
+    return tuple(map(_ask, (one for one in conditions if one["Field"] == "http-request-method" or not _open(one))))
+
+
+def parts(asked: Asks) -> list[Part]:
+    """Return what a rule asks for, taken apart: who matches one of these matches the rule."""
+    return list(itertools.product(*([(kind, value) for value in values] for kind, values in asked)))
+
+
+def covers(asked: Asks, part: Part) -> bool:
+    """Tell whether a rule surely takes all requests of this part of another one."""
+    return all(
+        any(kind == wanted and any(_within(kind, value, one) for one in values) for wanted, value in part)
+        for kind, values in asked
+    )
+
+
+def meets(asked: Asks, part: Part) -> bool:
+    """Tell whether a rule may take a request of this part of another one; what nobody can compare may meet."""
+    wanted = dict(asked)
+    return all(any(_meet(kind, value, one) for one in wanted.get(kind, (value,))) for kind, value in part)
+
+
+def _ask(condition: Condition) -> tuple[str, tuple[str, ...]]:
+    """Return the kind and the values of a condition; one that is compared as a whole only is a value itself."""
+    field, values = condition["Field"], _values(condition)
+    if field not in _CONFIGS or condition.get(_CONFIGS[field], {}).get("RegexValues"):
+        return f"{field} as it is", (json.dumps(condition, sort_keys=True),)
+    if field == "host-header":
+        return field, tuple(value.lower() for value in values)
+    return field, tuple(map(cidr, values) if field == "source-ip" else values)
+
+
+def _within(kind: str, value: str, wide: str) -> bool:
+    """Tell whether everything that one value stands for is in what the other one stands for."""
+    if kind in _SAMPLES:
+        return bool(re.fullmatch(re.escape(wide).replace(r"\*", ".*").replace(r"\?", "[^*]"), value))
+    if kind == "source-ip":
+        nets = ipaddress.ip_network(value), ipaddress.ip_network(wide)
+        return nets[0].version == nets[1].version and nets[0].subnet_of(nets[1])  # type: ignore[arg-type]
+    return value == wide
+
+
+def _meet(kind: str, value: str, other: str) -> bool:
+    """Tell whether something may be in what both values stand for."""
+    if kind in _SAMPLES:
+        return _patterns_meet(value, other)
+    if kind == "source-ip":
+        return ipaddress.ip_network(value).overlaps(ipaddress.ip_network(other))
+    return value == other or kind != "http-request-method"
+
+
+@functools.cache
+def _patterns_meet(one: str, other: str) -> bool:
+    """Tell whether a text matches both patterns, in which `*` is any text and `?` any character."""
+    if not one or not other:
+        return not (one + other).strip("*")
+    if "*" in (one[0], other[0]):
+        star, rest = (one, other) if one[0] == "*" else (other, one)
+        return _patterns_meet(star[1:], rest) or _patterns_meet(star, rest[1:])
+    return (one[0] == other[0] or "?" in (one[0], other[0])) and _patterns_meet(one[1:], other[1:])
 
 
 def _values(condition: Condition) -> list[str]:

@@ -81,7 +81,8 @@ def ended(config: Config, seen: Observed, change: Park, result: Result[Any, None
         )
     said = Words("".join(f"\n- {note.en}" for note in notes), "".join(f"\n- {note.ja}" for note in notes))
     rest = Words(f"NOT as it was before:{said.en}", f"以前と異なる点:{said.ja}") if notes else Words("", "")
-    hidden = ours.hides(config, seen, change.priorities.get(config.rule, seen.order.priorities[config.rule]))
+    number = change.priorities.get(config.rule, seen.order.priorities[config.rule])
+    hidden = ours.hides(config, seen, number, change.priorities)
     parked, taker = _parked(config, hidden), ours.in_the_way(config, seen, change)
     differs = ", rules differ from before" if notes else ""
     if taker:
@@ -107,10 +108,10 @@ def _parked(config: Config, hidden: str) -> Words:
         )
     hidden_ja = hidden.replace("the default action", "デフォルトアクション").replace("rule ", "ルール ")
     return Words(
-        f"The maintenance rule is parked, but it matches every request: it still takes those meant for {hidden} of "
-        f"{config.maintenance_listener_arn}. Let it ask for some paths or hosts only, or delete it.",
-        f"メンテナンスルールを戻しましたが、すべてのリクエストに一致するため、{config.maintenance_listener_arn} の "
-        f"{hidden_ja} へのリクエストを引き続き受け取っています。条件をパスやホストに限定するか、削除してください。",
+        f"The maintenance rule is parked, but it keeps its conditions: it still takes those meant for {hidden} of "
+        f"{config.maintenance_listener_arn}. Move it behind them, let it ask for less, or delete it.",
+        f"メンテナンスルールを戻しましたが、条件は変わらないため、{config.maintenance_listener_arn} の "
+        f"{hidden_ja} へのリクエストを引き続き受け取っています。後ろに移動するか、条件を限定するか、削除してください。",
     )
 
 

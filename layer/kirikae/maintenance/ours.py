@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from kirikae.decision import Change
 from kirikae.maintenance import rules
-from kirikae.maintenance.priorities import back
+from kirikae.maintenance.priorities import back, behind, hidden_by, rooms
+from kirikae.maintenance.rules import LAST
 from kirikae.maintenance.world import Close, Config, GoLive, LeaveAlone, Observed, Park
 from kirikae.notify import Words
 
@@ -105,7 +106,7 @@ def _moved_by_others(config: Config, seen: Observed) -> bool:
         return seen.memory.state == "left"
     if config.rule in seen.order.nothing or left_there(config, seen):
         return False
-    parked = back(config, seen.order.priorities, seen.memory)
+    parked = back(config, seen.order, seen.memory)
     ended = config.rule not in parked.priorities and seen.stored.version > seen.memory.version
     return config.rule in config.live or not ended
 
@@ -118,24 +119,18 @@ def doubted(config: Config, seen: Observed) -> bool:
     return seen.memory.state in rules.OURS and not seen.stored.version and not placed(config, seen)
 
 
-def hides(config: Config, seen: Observed, number: int) -> str:
-    """Return what a rule of the user's own takes from those behind it while it is parked at this number."""
-    return "" if config.rule in config.live else hidden_by(seen.order, config.rule, number)
-
-
-def hidden_by(order: rules.Order, rule_id: str, number: int) -> str:
-    """Return what a rule takes from those behind it if it stands at this number, nothing if it takes nothing.
-
-    A rule for everything leaves nothing to the default action. That does no harm if this is an error page, or if
-    another rule for everything comes before.
-    """
-    if rule_id not in order.everything:
+def hides(config: Config, seen: Observed, number: int, moves: Mapping[str, int]) -> str:
+    """Return what a rule of the user's own takes from others while it is parked at this number, after these moves."""
+    if config.rule in config.live:
         return ""
-    others = {rule: priority for rule, priority in order.priorities.items() if rule != rule_id}
-    if any(rule in order.everything and priority < number for rule, priority in others.items()):
-        return ""
-    behind = [f"rule {rule}" for rule, priority in others.items() if priority > number and rule not in order.nothing]
-    return ", ".join(behind + (["the default action"] if order.default_action != "fixed-response" else []))
+    others = theirs(config, {**seen.order.priorities, **moves})
+    hidden = hidden_by(seen.order, others, config.rule, number)
+    return ", ".join(f"rule {rule} ({others[rule]})" if rule in others else rule for rule in hidden)
+
+
+def theirs(config: Config, numbers: Mapping[str, int]) -> dict[str, int]:
+    """Return the numbers of the rules that are not ours."""
+    return {rule: number for rule, number in numbers.items() if rule not in config.ours}
 
 
 def in_the_way(config: Config, seen: Observed, change: Park) -> str:
@@ -143,8 +138,7 @@ def in_the_way(config: Config, seen: Observed, change: Park) -> str:
 
     So does a MaintenanceRuleArn of before that was live when the parameter was changed.
     """
-    numbers = {**seen.order.priorities, **change.priorities}
-    others = {rule: number for rule, number in numbers.items() if rule not in config.ours}
+    others = theirs(config, {**seen.order.priorities, **change.priorities})
     first = min(others, key=others.__getitem__, default="")
     live = others.get(first) in config.places.values() and first in seen.order.everything
     return first if live and len(others) > 1 else ""
@@ -162,18 +156,22 @@ def harm(config: Config, seen: Observed) -> str:
 
     Or does to them by now, where the last end, or a person, has put it: the end of a new window puts it elsewhere.
     """
-    stands = seen.order.priorities[config.rule]
-    number = back(config, seen.order.priorities, seen.memory).priorities.get(config.rule, stands)
-    if not (hidden := hides(config, seen, number)) and seen.memory.state == "parked" and not seen.stored.open(seen.now):
-        number, hidden = stands, hides(config, seen, stands)
+    stands, others = seen.order.priorities[config.rule], theirs(config, seen.order.priorities)
+    number, better = next(rooms(config, others, config.rule)), ""
+    hidden = hides(config, seen, number, {})
+    if not hidden and seen.memory.state == "parked" and not seen.stored.open(seen.now):
+        hidden, better = hides(config, seen, stands, {}), f"it at {number}, so move it there"
+        number = stands
     if not hidden:
         return ""
-    taken = "" if number == config.parked_priority else f" ({config.parked_priority} is taken)"
+    if not better and (last := behind(config, seen.order, others)) < LAST and not hides(config, seen, last, {}):
+        better = f"ParkedPriority {last}, where it takes nothing"
+    taken = f" ({config.parked_priority} is taken)" if config.parked_priority in others.values() else ""
     does = f"it stands at {number} and takes" if number == stands else f"parked at {number}{taken} it would take"
     return (
-        f"MaintenanceRuleArn: rule {config.rule} matches every request; {does} those meant for {hidden}. "
-        f"Expected one for some paths or hosts, or none: the stack's own rule takes nothing. It is made at "
-        f"ParkedPriority, so let no rule of yours stand there"
+        f"MaintenanceRuleArn: rule {config.rule} keeps its conditions and goes on taking requests; {does} those meant "
+        f"for {hidden}. Expected {better or 'one for less, which rules before it take anyway'}, or none: the stack's "
+        f"own rule takes nothing. It is made at ParkedPriority, so let no rule of yours stand there"
     )
 
 

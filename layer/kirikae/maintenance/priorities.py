@@ -1,11 +1,14 @@
 """Pure plans of priorities: the maintenance rule to the front, and every rule back to where it was."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
-from kirikae.maintenance.rules import LAST, OURS, RULES_PER_TAG, TAGS, Memory
+from kirikae.maintenance.conditions import covers, meets, parts
+from kirikae.maintenance.rules import LAST, OURS, RULES_PER_TAG, TAGS, Memory, Order
 from kirikae.maintenance.world import Config, GoLive, Park
 from kirikae.notify import Words
+
+DEFAULT = "the default action"
 
 
 def front(priorities: Mapping[str, int], memory: Memory, places: Mapping[str, int]) -> GoLive | None:
@@ -30,32 +33,68 @@ def front(priorities: Mapping[str, int], memory: Memory, places: Mapping[str, in
     return GoLive(_moves(priorities, {**room, **places}), numbers)
 
 
-def back(config: Config, priorities: Mapping[str, int], memory: Memory) -> Park:
+def back(config: Config, order: Order, memory: Memory) -> Park:
     """Plan the moves that park our rules at their homes and give those that made room their numbers back.
 
-    A rule that others moved meanwhile, or whose number they took, stays where it is. If a home is taken, a rule of the
-    user's own, which goes on matching, gets the next free number behind it, so that it hides nothing of who took it.
-    The stack's, which match nothing, get the next one before it, as long as that is not live: the last are for others.
+    A rule that others moved meanwhile, or whose number they took, stays where it is. A rule of the user's own, which
+    goes on matching, is parked behind what it would hide at its home.
     """
-    homes = config.homes
+    priorities, homes = order.priorities, config.homes
     final, notes = _restored(priorities, memory, set(homes))
     for rule_id, home in homes.items():
         if rule_id in priorities:
-            below, above = range(home - 1, max(config.places.values()), -1), range(home + 1, LAST + 1)
-            rest = (below, above) if rule_id in config.live else (above, below)
-            taken = set(final.values())
-            final[rule_id] = next(number for number in itertools.chain([home], *rest) if number not in taken)
-            if final[rule_id] != home:
-                behind = [other for other, number in final.items() if number > final[rule_id] and other not in homes]
+            number = next(rooms(config, final, rule_id)) if rule_id in config.live else behind(config, order, final)
+            if number != home:
+                en, ja = "would take requests of other rules", "では他のルールへのリクエストを受け取る"
+                if home in final.values():
+                    en, ja = "is taken", "は使用中の"
                 notes.append(
                     Words(
-                        f"priority {home} is taken, so rule {rule_id} is parked at {final[rule_id]}; "
-                        f"behind it, where it may take their requests: {', '.join(behind) or 'no rule'}",
-                        f"優先度 {home} は使用中のため、ルール {rule_id} を {final[rule_id]} に戻しました。"
-                        f"これより後ろにあり、リクエストが届かない可能性のあるルール: {', '.join(behind) or 'なし'}",
+                        f"priority {home} {en}, so rule {rule_id} is parked at {number}",
+                        f"優先度 {home} {ja}ため、ルール {rule_id} を {number} に戻しました",
                     )
                 )
+            final[rule_id] = number
     return Park(_moves(priorities, final), tuple(notes))
+
+
+def rooms(config: Config, others: Mapping[str, int], rule_id: str) -> Iterator[int]:
+    """Return the free numbers where a rule of ours can be parked, the best first.
+
+    If its home is taken, a rule of the user's own comes behind it, so that it hides nothing of who took it. The
+    stack's, which match nothing, come before it, as long as that is not live: the last numbers are for others.
+    """
+    home, taken = config.homes[rule_id], set(others.values())
+    below, above = range(home - 1, max(config.places.values()), -1), range(home + 1, LAST + 1)
+    rest = (below, above) if rule_id in config.live else (above, below)
+    return (number for number in itertools.chain([home], *rest) if number not in taken)
+
+
+def behind(config: Config, order: Order, others: Mapping[str, int]) -> int:
+    """Return where a rule of the user's own is parked: behind the rules that it would hide, as far as numbers go."""
+    number, taken = next(rooms(config, others, config.rule)), set(others.values())
+    while hidden := [others[rule] for rule in hidden_by(order, others, config.rule, number) if rule in others]:
+        after = next((free for free in range(min(hidden) + 1, LAST + 1) if free not in taken), 0)
+        if not after:
+            break
+        number = after
+    return number
+
+
+def hidden_by(order: Order, others: Mapping[str, int], rule_id: str, number: int) -> list[str]:
+    """Return which of the others a rule may take requests from if it stands at this number, and the default action.
+
+    It takes what no single rule before it takes anyway. That the default action gets less does no harm if this is an
+    error page.
+    """
+    if rule_id in order.nothing:
+        return []
+    first = sorted(others, key=others.__getitem__)
+    before = [order.asks[rule] for rule in first if others[rule] < number]
+    takes = [part for part in parts(order.asks[rule_id]) if not any(covers(asked, part) for asked in before)]
+    rules = [rule for rule in first if others[rule] > number and rule not in order.nothing]
+    hidden = [rule for rule in rules if any(meets(order.asks[rule], part) for part in takes)]
+    return hidden + ([DEFAULT] if takes and order.default_action != "fixed-response" else [])
 
 
 def _restored(priorities: Mapping[str, int], memory: Memory, ours: set[str]) -> tuple[dict[str, int], list[Words]]:

@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from kirikae import aws, elb, listeners, patience
 from kirikae.errors import UnfinishedError
-from kirikae.maintenance.conditions import NOTHING, Condition, addresses, match_everything, match_nothing
+from kirikae.maintenance.conditions import NOTHING, Asks, Condition, addresses, asks, match_everything, match_nothing
 
 LAST = 50000  # https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_SetRulePriorities.html
 TAG = "kirikae:maintenance"
@@ -39,6 +39,7 @@ class Order:
     addresses: Mapping[str, frozenset[str]]  # rule id -> the clients it is for, of rules that ask for nothing else
     default_action: str  # type of the listener's default action
     groups: Mapping[str, str] = field(default_factory=dict)  # rule id -> the one that it forwards to, or ""
+    asks: Mapping[str, Asks] = field(default_factory=dict)  # rule id -> what a request has to have, nothing for all
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ def read(listener_arn: str) -> Order:
         {rule_id: blocks for rule_id, blocks in clients.items() if blocks},
         next((rule.action for rule in found if rule.priority is None), ""),
         {rule_id: rule.group for rule_id, rule in numbered.items()},
+        {rule_id: asks(rule.conditions) for rule_id, rule in numbered.items()},
     )
 
 
