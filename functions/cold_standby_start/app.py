@@ -92,7 +92,7 @@ def see_through(config: Config, seen: Observed, found: Outage, standby: Instance
     """A standby is up: see it noted, registered and serving, one step a run; leave it when it never comes to that."""
     # Only one that was not tried yet is worth it: what EC2 has refused may be refused again.
     untried = lineup.candidates(seen)
-    if untried and give_up.overdue(config, seen, standby) and outage.calls(seen):
+    if untried and give_up.overdue(config, seen, standby) and not outage.waits(config, seen):
         again = True if lineup.again(seen, untried) else None
         change_over = Start(untried, lineup.fallen(seen), world.to_fence(config, seen), again, leave=(standby.id,))
         return Decision(found.reason, change_over, urgent=True, lasting=NOT_SERVING)

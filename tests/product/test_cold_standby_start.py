@@ -592,6 +592,15 @@ def test_what_is_refused_says_why(words: str, config: Config, world: Observed | 
 def test_what_an_outage_needs_and_may_not_have_is_urgent(urgent: bool, config: Config, world: Observed) -> None:
     assert decide(config, world).urgent == urgent
 
+        pytest.param(
+            "a standby takes its place when it is seen stopped",
+            replace(CONFIG, fence_active="strict"),
+            replace(
+                seen("stopping", started("running", 20), **STARTING),
+                active=replace(instance(ACTIVE, "stopping"), stopped=ago(20)),
+            ),
+            id="the active hangs, and so does the standby: no other is started",
+        ),
 
 RESTARTED = {"active": instance(ACTIVE, "running", launched=5)}
 IMPAIRED = {"statuses": (Status(ACTIVE, "ok", "impaired"),)}

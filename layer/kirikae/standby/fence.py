@@ -52,7 +52,7 @@ def _down(name: str) -> str:
 def _unfenced(run: Run, name: str, problem: str) -> Done:
     """Note that it could not be stopped, so that the next run does not mail it again."""
     seen = run.seen
-    known = any(UNFENCED in seen.notes(standby) for standby in seen.standbys)
+    known = any(f" {name}: " in seen.notes(standby).get(UNFENCED, "") for standby in seen.standbys)
     noted = not known
     if not known:
         note = outage.note(seen) | {UNFENCED: value(iso(seen.now), f"{name}: {problem}")}
