@@ -1070,11 +1070,52 @@ def test_a_person_s_stop_of_one_that_was_left_and_serves_since_is_a_wish(batch: 
     world.account.ec2.checks.clear()
     world.minutes(5)
     assert world.subjects[-1] == "standby ONE is serving"
+    world.account.faults.clear()
     world.service.stop(world.one)
+    world.minutes(40)
+    assert world.subjects[3:] == ["NOT answered (refused): a change is due"]
     world.account.client("ec2").delete_tags(Resources=[world.one], Tags=[{"Key": "kirikae:failed"}])
     world.minutes(10)
     assert world.states == ["stopped", "stopped"]
     assert "stopped by a person" in world.invoke()["reason"]
+
+
+def test_a_first_stop_by_a_person_counts_though_ec2_says_no_time_of_the_active_s_end(batch: World) -> None:
+    world = batch()
+    heartbeat(world)
+    world.sets("heartbeat", "ALARM")
+    world.minutes(6)
+    world.service.terminate()
+    world.minutes(2)
+    world.service.stop(world.one)
+    world.minutes(10)
+    assert world.states == ["stopped", "stopped"]
+    assert world.subjects[2:] == ["NOT answered (refused): a change is due"]
+
+
+def test_a_standby_that_cannot_be_stopped_is_told_though_the_active_could_not_either(batch: World) -> None:
+    world = batch(FenceActive="true", StandbyGiveUpMinutes="5")
+    world.account.faults.add("ec2", STOP, "OperationNotPermitted", status=400, role="ColdStandby")
+    heartbeat(world)
+    world.sets("heartbeat", "ALARM")
+    world.minutes(3)
+    world.account.ec2.checks[world.one] = {"AttachedEbsStatus": "impaired"}
+    world.service.stop(world.active)
+    world.minutes(15)
+    told = ["active ACTIVE not fenced", "standby ONE started", "standby ONE not fenced"]
+    assert [subject.partition(",")[0] for subject in world.subjects] == told
+
+
+def test_an_active_that_runs_beside_the_standby_is_stopped_when_fences_are_asked_for(batch: World) -> None:
+    world = batch(StandbyTargetGroupArn="its own")
+    heartbeat(world)
+    world.sets("heartbeat", "ALARM")
+    world.minutes(6)
+    world.deployed_again(FenceActive="true")
+    world.minutes(5)
+    assert world.service.state(world.active) == "stopped"
+    assert world.service.health().get(world.one) == "healthy"
+    assert world.subjects[2:] == ["active ACTIVE stopped, standby ONE is up"]
 
 
 # The way back.
@@ -1200,6 +1241,12 @@ def test_a_deleted_alarm_is_told_before_it_is_needed(batch: World, alarm: str, r
     world.service.start(world.active)
     world.minutes(8)
     assert world.subjects[-1] == "active is back"
+    given = dict(world.given)
+    world.deployed_again()
+    assert world.invoke()["outcome"] == "refused", "CloudFormation does not see that it is gone"
+    world.deployed_again(**removed)
+    world.deployed_again(**given)
+    assert "no alarm that calls this function has gone off" in world.invoke()["reason"]
 
 
 def test_an_outage_that_begins_while_the_one_before_is_closed_keeps_its_notes(batch: World) -> None:
@@ -1220,9 +1267,3 @@ def test_an_outage_that_begins_while_the_one_before_is_closed_keeps_its_notes(ba
     assert world.subjects[-1] == "standby ONE started"
     world.minutes(6)
     assert world.subjects[2:] == ["standby ONE started", "standby ONE is serving"]
-    given = dict(world.given)
-    world.deployed_again()
-    assert world.invoke()["outcome"] == "refused", "CloudFormation does not see that it is gone"
-    world.deployed_again(**removed)
-    world.deployed_again(**given)
-    assert "no alarm that calls this function has gone off" in world.invoke()["reason"]

@@ -122,6 +122,19 @@ def on_its_way(minutes: float) -> Instance:
     return replace(instance(ONE, "stopping", 60, BY_A_PERSON), stopped=ago(minutes))
 
 
+TWO_FELL = instance(TWO, "stopped", 8, FELL, outage=written(30), started=written(8))
+
+
+LONG_AGO: dict[str, Any] = {"stopped": ago(50), "serving": written(55), "failed": f"{written(58)} gave-up Why"}
+
+
+def after_all(second: str | Instance = "stopped", **more: Any) -> Observed:
+    """Return the first candidate, which was left, came to serve after all, and was stopped."""
+    notes = {"failed": f"{written(40)} gave-up Why", "serving": written(30), "stopped": ago(10)} | more
+    when = notes.pop("stopped")
+    return seen("stopped", replace(started("stopped", 60, BY_A_PERSON, **notes), stopped=when), second)
+
+
 BACK = {"active": instance(ACTIVE, "running", launched=20)}
 
 WORLDS = {
@@ -303,6 +316,16 @@ WORLDS = {
         start(TWO, fallen=(), retry=True),
         seen("stopped", replace(failed(ONE, 31), state="stopping"), failed(TWO, 31, began=100)),
     ),
+    "it had failed, served since, and was stopped by a person": (None, after_all()),
+    "the same, and the others were refused before": (None, after_all(failed(TWO, 30))),
+    "but was tried again since, and refused": (
+        start(TWO, retry=True),
+        after_all(failed(TWO, 31), failed=f"{written(5)} refused Why"),
+    ),
+    "but right after it was noted as serving: by a run of ours": (start(TWO), after_all(serving=written(10.9))),
+    "but nobody knows when": (start(TWO), after_all(stopped=None)),
+    "but the next one has fallen back since": (start(fallen=(TWO,)), after_all(TWO_FELL)),
+    "but the next one was tried since": (start(TWO, retry=True), after_all(failed(TWO, 31), **LONG_AGO)),
     "its own type is restored": (
         {"close": [ONE]},
         seen("running", of_type_once("t3.micro")),
@@ -356,6 +379,11 @@ def test_decide(change: dict[str, Any] | None, world: Observed) -> None:
             {"fence": ACTIVE, "serving": ONE},
             seen("running", started("running", **RAN), **IN_ALARM, **OK),
             id="a standby serves: the active is stopped before that is told",
+        ),
+        pytest.param(
+            {"fence": ACTIVE, "running": ONE},
+            seen("running", started("running", **RAN, serving=written(1)), **IN_ALARM, **OK),
+            id="a standby serves, and fences are asked for since then",
         ),
         pytest.param(
             {"running": ONE}, seen("stopping", started("running")), id="a standby is up, the active goes down"
@@ -564,6 +592,15 @@ def test_with_a_target_group(change: dict[str, Any] | None, world: Observed) -> 
             replace(seen("stopping", "stopped"), active=replace(instance(ACTIVE, "stopping"), stopped=ago(3))),
             id="the active hangs",
         ),
+        pytest.param(
+            "a standby takes its place when it is seen stopped",
+            replace(CONFIG, fence_active="strict"),
+            replace(
+                seen("stopping", started("running", 20), **STARTING),
+                active=replace(instance(ACTIVE, "stopping"), stopped=ago(20)),
+            ),
+            id="the active hangs, and so does the standby: no other is started",
+        ),
     ],
 )
 def test_what_is_refused_says_why(words: str, config: Config, world: Observed | None) -> None:
@@ -592,15 +629,6 @@ def test_what_is_refused_says_why(words: str, config: Config, world: Observed | 
 def test_what_an_outage_needs_and_may_not_have_is_urgent(urgent: bool, config: Config, world: Observed) -> None:
     assert decide(config, world).urgent == urgent
 
-        pytest.param(
-            "a standby takes its place when it is seen stopped",
-            replace(CONFIG, fence_active="strict"),
-            replace(
-                seen("stopping", started("running", 20), **STARTING),
-                active=replace(instance(ACTIVE, "stopping"), stopped=ago(20)),
-            ),
-            id="the active hangs, and so does the standby: no other is started",
-        ),
 
 RESTARTED = {"active": instance(ACTIVE, "running", launched=5)}
 IMPAIRED = {"statuses": (Status(ACTIVE, "ok", "impaired"),)}

@@ -26,7 +26,7 @@ from kirikae.standby.notes import (
     since_start,
     taken,
 )
-from kirikae.standby.world import HEALTH, UP, Close, Config, Note, Observed, registered
+from kirikae.standby.world import HEALTH, UP, Close, Config, Note, Observed, registered, to_fence
 
 # The run that starts a standby notes it at once. One that stays without a note this long was started by somebody else,
 # or by a run that did not live to note it.
@@ -58,9 +58,11 @@ def step(config: Config, seen: Observed, standby: Instance) -> Note | None:
     entered = since_start(standby, noted, RUNNING) is not None and not unsure(config, seen, standby)
     if not entered or (alone and seen.left(standby)):
         return None if _waits(config, seen, standby) else _joining(config, seen, "running", standby)
-    if since_start(standby, noted, SERVING) is None and evidence(config, seen, standby)[0]:
-        return Note("serving", standby.id, deregister=_left_behind(seen, standby))
-    return None
+    if since_start(standby, noted, SERVING) is None:
+        serves = evidence(config, seen, standby)[0]
+        return Note("serving", standby.id, deregister=_left_behind(seen, standby)) if serves else None
+    # FenceActive was set since then, or the active that ran on is down.
+    return Note("running", standby.id) if to_fence(config, seen) or outage.alone(seen, noted) else None
 
 
 def _joining(config: Config, seen: Observed, kind: Literal["note", "running"], standby: Instance) -> Note:
@@ -135,7 +137,7 @@ def make(config: Config, seen: Observed, change: Note) -> Step:
     at = {"note": standby.launched or seen.now, "running": seen.ran or seen.now, "serving": seen.now}[change.kind]
     blind = change.register and HEALTH in seen.unread and not change.ports
     notes = {key: iso(at)} | ({RUNNING: f"{iso(seen.ran or seen.now)} {NO_PORT}"} if blind else {})
-    notes = outage.note(seen) | ports.unnoted(config, seen) | notes
+    notes = outage.note(seen) | outage.alone(seen, noted) | ports.unnoted(config, seen) | notes
     noted_now = record.note(standby.id, notes, over(standby, seen.active))
     # Only a step that it makes again, after another start, is news to those who were told the same last.
     again = bool(before) and noted_now

@@ -17,6 +17,7 @@ from kirikae.standby.notes import (
     Attempt,
     attempt,
     by_a_person,
+    failure,
     since_start,
     stack_of,
     time_of,
@@ -28,6 +29,8 @@ from kirikae.standby.world import UP, Observed
 LACKING = re.compile(r"\w+\.(Insufficient\w*Capacity|\w*LimitExceeded)\b")
 # A start whose answer was lost shows within this time, or was not accepted.
 SHOWN = timedelta(minutes=1)
+# No run lives longer.
+RUN = timedelta(minutes=1)
 # A start that is not older is of an outage of which nobody knows when it began.
 RECENT = timedelta(hours=1)
 
@@ -61,7 +64,22 @@ def undone(seen: Observed) -> list[Instance]:
 
     A stop from before the active began to fail as it does now was about another failure.
     """
-    return [standby for standby in down_again(seen) if by_a_person(standby) and not is_later(seen, standby)]
+    again, down = down_again(seen), [standby for standby in seen.standbys if standby.state in ("stopping", "stopped")]
+    used = [standby for standby in down if standby in again or _served_after_all(seen, standby)]
+    return [standby for standby in used if by_a_person(standby) and not is_later(seen, standby)]
+
+
+def _served_after_all(seen: Observed, standby: Instance) -> bool:
+    """Tell whether it had failed and came to serve since, and nothing else was started beside it or tried after it.
+
+    A stop right after that was noted is no wish: a run of ours may have made it that was leaving the standby.
+    """
+    noted, others = seen.notes(standby), [other for other in seen.standbys if other.id != standby.id]
+    before, served = failure(noted.get(FAILED, "")), since_start(standby, noted, SERVING)
+    if not before or not served or not standby.stopped or any(_in_use(seen, other) for other in others):
+        return False
+    after = max(filter(None, (time_of(seen.notes(other).get(FAILED, "")) for other in others)), default=served)
+    return before[0] <= served <= standby.stopped - RUN and after <= standby.stopped
 
 
 def lacked(candidate: Instance) -> bool:

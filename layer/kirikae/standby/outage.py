@@ -1,5 +1,6 @@
 """What an outage is: since when the active does not serve, by which evidence, and whether somebody calls."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -101,6 +102,17 @@ def is_later(seen: Observed, standby: Instance) -> bool:
         return BESIDE in started.split(" ")
     since = active.stopped if down(seen) else min((alarm.since for alarm in calling(seen)), default=None)
     return since is not None and standby.stopped is not None and standby.stopped + SKEW < since
+
+
+def alone(seen: Observed, noted: Mapping[str, str]) -> dict[str, str]:
+    """Return the note of a start beside the active without that word, once the active is down and EC2 says no time.
+
+    A stop of the standby that is seen after that is the later one.
+    """
+    words = noted.get(STARTED, "").split(" ")
+    if BESIDE not in words or not down(seen) or seen.active.stopped:
+        return {}
+    return {STARTED: " ".join(word for word in words if word != BESIDE)}
 
 
 def never_passes(seen: Observed) -> str:

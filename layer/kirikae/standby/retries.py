@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from kirikae.clock import iso
 from kirikae.ec2 import GONE
-from kirikae.standby.lineup import fell_unnoted
+from kirikae.standby.lineup import fell_unnoted, undone
 from kirikae.standby.notes import FAILED, GAVE_UP, REFUSED, failure
 from kirikae.standby.world import Observed
 
@@ -26,11 +26,14 @@ def refused(seen: Observed) -> dict[str, datetime]:
 
 
 def exhausted(seen: Observed) -> bool:
-    """Tell whether none is left to start, and EC2 did not start one of them: people should know that."""
+    """Tell whether none is left to start, and EC2 did not start one of them: people should know that.
+
+    One that came to serve and was stopped by a person has not failed, whatever was noted before.
+    """
     there = [standby for standby in seen.standbys if standby.state not in GONE and standby.id not in seen.unnoted]
     notes = [seen.notes(standby).get(FAILED, "") for standby in there]
     ours = bool(seen.unnoted) or any(found and found[1] != GAVE_UP for found in map(failure, notes))
-    return all(notes) and ours
+    return all(notes) and ours and not undone(seen)
 
 
 def next_try(seen: Observed, began: datetime) -> datetime | None:
