@@ -21,19 +21,20 @@ from kirikae.standby.standing import TELLS
 from kirikae.standby.world import CHECKS, HEALTH, Close, Config, Note, Observed, Start
 
 NOT_SERVING = ("StandbyNotServing",)  # reported at every run of an outage until a standby serves
+UNKNOWN = "unknown active"  # that an alarm calls for it is told, and bears out no outage of it
 
 
 def observe(config: Config, hint: Hint) -> Observed:
     """Read the instances and the alarms whose action is this function; once a standby runs, its checks and health."""
     now = clock.now()
-    every = config.active_instance_id, *config.standby_instance_ids
+    every = dict.fromkeys((config.active_instance_id, *config.standby_instance_ids))  # each once, whoever is twice
     active, *others = ec2.instances(every, hint.stopped_instance or hint.running_instance, hint.state)
     taken = tuple(standby for standby in others if notes.taken(standby, config.stack))
     standbys = tuple(notes.believed(standby, active, now) for standby in others if standby not in taken)
     seen = Observed(now, active, standbys, look.alarms_on(config, active), stack=config.stack, taken=taken)
     seen = look.without_data(config, seen)
     if active.state == ec2.MISSING:
-        seen = replace(seen, told=tell.unanswered(config))
+        seen = replace(seen, told=tell.unanswered(config) not in ("", f"refused: {UNKNOWN}"))
     seen = look.who_serves(config, hint, seen)
     if outage.of(seen):
         return last_told.recall(config, look.without_muted(config, hint, seen))
@@ -54,22 +55,21 @@ def decide(config: Config, seen: Observed) -> Decision[Start | Note | Close]:
 
 def _decided(config: Config, seen: Observed) -> Decision[Start | Note | Close]:
     """Return the same by what could be read: what could not is held against nobody, and in favour of nobody."""
-    if reason := world.misconfigured(config, seen):
-        return Decision(reason, refused=True)
     found = outage.of(seen)
     if outage.unknown(seen):
         wrong = f"ActiveInstanceId names {seen.active.id}, which EC2 does not know"
         if HEALTH in seen.unread:  # its target may remember it
             return Decision(Words(wrong))
-        return Decision(Words(f"{wrong}; expected an instance of this account and region"), refused=True)
+        reason = Words(f"{wrong}; expected an instance of this account and region")
+        return Decision(reason, refused=True, urgent=bool(outage.calling(seen)), about=UNKNOWN)
     if found is None:
-        return no_outage(seen)
+        return no_outage(config, seen)
     if seen.up:
         return see_through(config, seen, found, seen.up[0])
     return bring_up(config, seen, found)
 
 
-def no_outage(seen: Observed) -> Decision[Start | Note | Close]:
+def no_outage(config: Config, seen: Observed) -> Decision[Start | Note | Close]:
     """Nothing is to be started; close the outage that is noted once the active passes its checks again."""
     active = f"the active {seen.active.id} is {seen.active.state}"
     if noted := seen.noted:
@@ -83,8 +83,9 @@ def no_outage(seen: Observed) -> Decision[Start | Note | Close]:
         return Decision(passes, Close(tuple(standby.id for standby in noted)))
     if restored := tuple(standby.id for standby in seen.standbys if notes.restored(standby)):
         return Decision(Words(f"{active}; {', '.join(restored)} has its own type again"), Close(restored))
-    if lost := lineup.unusable(seen):
-        return Decision(Words(f"{active}; {'; '.join(said.en for said in lost.values())}"), refused=True)
+    wrong = [*world.misconfigured(config, seen), *(said.en for said in lineup.unusable(seen).values())]
+    if wrong:  # in an outage it keeps nothing down
+        return Decision(Words(f"{active}; {'; '.join(wrong)}"), refused=True)
     return Decision(Words(f"{active}, and no alarm that calls this function has gone off since its start"))
 
 
@@ -147,7 +148,7 @@ def bring_up(config: Config, seen: Observed, found: Outage) -> Decision[Start | 
         ]
     )
     if all(standby.state in ec2.GONE for standby in seen.standbys):
-        reason = f"{found.reason.en}; no standby is left: {states}"
+        reason = f"{found.reason.en}; no standby is left: {'; '.join([*world.misconfigured(config, seen), states])}"
         return Decision(Words(reason), refused=True, urgent=True, about="none left", lasting=NOT_SERVING)
     if lineup.awaited(seen):
         return Decision(Words(f"{found.reason.en}; waiting: {states}"), lasting=NOT_SERVING)

@@ -183,10 +183,10 @@ def _state[C: env.Stack, S, X: Change, D](
     return state
 
 
-def unanswered(config: env.Stack) -> bool:
-    """Tell whether people were told last that there is an outage that may not be answered."""
+def unanswered(config: env.Stack) -> str:
+    """Return of which outage people were told last that it may not be answered; empty if there is none."""
     note = told.read(config.told_parameter)
-    return UNANSWERED in {**note.known, **(note.telling or {})} if note else bool(_said.get(config.told_parameter))
+    return {**note.known, **(note.telling or {})}.get(UNANSWERED, "") if note else _said.get(config.told_parameter, "")
 
 
 def _without(state: State, *keys: str) -> dict[str, str]:

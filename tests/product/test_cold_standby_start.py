@@ -549,16 +549,29 @@ def test_with_a_target_group(change: dict[str, Any] | None, world: Observed) -> 
     assert plain(decide(REGISTERED, world).change) == change
 
 
+NAMES_ACTIVE = replace(CONFIG, standby_instance_ids=(ACTIVE, ONE))
+NAMES_TWICE = replace(CONFIG, standby_instance_ids=(ONE, TWO, ONE))
+IN_VAIN = {"target_type": "ip", "gone": "no alarm", "unknown_types": ("m99.huge",)}
+
+
+@pytest.mark.parametrize(
+    ("change", "config", "world"),
+    [
+        (start(ONE, TWO), NAMES_ACTIVE, seen("stopped", "stopped")),
+        (start(ONE, TWO), NAMES_TWICE, seen("stopped", "stopped")),
+        ({"close": [ONE]}, REGISTERED, seen("running", started("running"), **ACTIVE_OK, **IN_VAIN)),
+    ],
+)
+def test_a_wrong_parameter_keeps_nothing_back(change: dict[str, Any], config: Config, world: Observed) -> None:
+    assert plain(decide(config, world).change) == change
+
+
 @pytest.mark.parametrize(
     ("words", "config", "world"),
     [
-        pytest.param(
-            "StandbyInstanceIds names i-0000000a",
-            replace(CONFIG, standby_instance_ids=(ACTIVE, ONE)),
-            None,
-            id="active",
-        ),
-        pytest.param("i-00000001 twice", replace(CONFIG, standby_instance_ids=(ONE, TWO, ONE)), None, id="twice"),
+        pytest.param("StandbyInstanceIds names i-0000000a", NAMES_ACTIVE, seen("running", "stopped"), id="active"),
+        pytest.param("i-00000001 twice", NAMES_TWICE, seen("running", "stopped"), id="twice"),
+        pytest.param("itself; expected others", NAMES_ACTIVE, replace(seen("stopped", ""), standbys=()), id="no other"),
         pytest.param("m99.huge", CONFIG, seen("running", "stopped", unknown_types=("m99.huge",)), id="unknown type"),
         pytest.param("type ip", REGISTERED, seen("running", "stopped", target_type="ip"), id="group of addresses"),
         pytest.param("ActiveInstanceId names i-0000000a", CONFIG, seen("missing", "stopped"), id="unknown active"),
@@ -603,8 +616,8 @@ def test_with_a_target_group(change: dict[str, Any] | None, world: Observed) -> 
         ),
     ],
 )
-def test_what_is_refused_says_why(words: str, config: Config, world: Observed | None) -> None:
-    decided = decide(config, world or seen("stopped", "stopped"))
+def test_what_is_refused_says_why(words: str, config: Config, world: Observed) -> None:
+    decided = decide(config, world)
     assert decided.refused
     assert decided.change is None
     assert words in decided.reason.en
@@ -614,6 +627,8 @@ def test_what_is_refused_says_why(words: str, config: Config, world: Observed | 
     ("urgent", "config", "world"),
     [
         (True, CONFIG, seen("stopped", "stopped")),
+        (True, CONFIG, seen("missing", "stopped", **IN_ALARM)),
+        (False, CONFIG, seen("missing", "stopped")),
         (True, CONFIG, seen("stopped", instance(ONE, "stopped", failed="broken disk"), "terminated")),
         (False, CONFIG, seen("stopped", failed(ONE, 0.2), failed(TWO, 0.1))),
         (True, REGISTERED, seen("stopped", started("running"))),
@@ -624,7 +639,16 @@ def test_what_is_refused_says_why(words: str, config: Config, world: Observed | 
             replace(seen("stopping", "stopped"), active=replace(instance(ACTIVE, "stopping"), stopped=ago(2))),
         ),
     ],
-    ids=["a start", "all are left out", "all were refused: told", "a registration", "a note", "a stop takes its time"],
+    ids=[
+        "a start",
+        "an alarm calls",
+        "unknown",
+        "all are left out",
+        "all were refused: told",
+        "a registration",
+        "a note",
+        "a stop takes its time",
+    ],
 )
 def test_what_an_outage_needs_and_may_not_have_is_urgent(urgent: bool, config: Config, world: Observed) -> None:
     assert decide(config, world).urgent == urgent

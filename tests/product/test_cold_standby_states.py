@@ -23,19 +23,48 @@ def refusal(world: Batch) -> str:
 
 
 @pytest.mark.parametrize(
-    ("parameter", "value", "words"),
+    ("parameter", "value", "words", "told"),
     [
-        ("StandbyInstanceIds", "{one},{one}", "StandbyInstanceIds names {one} twice, expected different instances"),
-        ("StandbyInstanceTypes", "x9.huge", "StandbyInstanceTypes names x9.huge, expected instance types of this"),
-        ("ActiveInstanceId", GONE, f"ActiveInstanceId names {GONE}, which EC2 does not know; expected an instance"),
-        ("StandbyInstanceIds", f"{{one}},{GONE}", f"StandbyInstanceIds names {GONE} (missing), expected instances"),
+        (
+            "StandbyInstanceIds",
+            "{one},{one}",
+            "StandbyInstanceIds names {one} twice, expected different",
+            "ONE started",
+        ),
+        ("StandbyInstanceTypes", "x9.huge", "StandbyInstanceTypes names x9.huge, expected instance", "ONE started"),
+        ("ActiveInstanceId", GONE, f"ActiveInstanceId names {GONE}, which EC2 does not know; expected", "NOT answered"),
+        (
+            "StandbyInstanceIds",
+            f"{{one}},{GONE}",
+            f"StandbyInstanceIds names {GONE} (missing), expected",
+            "ONE started",
+        ),
     ],
 )
-def test_a_wrong_parameter_is_named(batch: World, parameter: str, value: str, words: str) -> None:
+def test_a_wrong_parameter_is_named_and_keeps_nothing_down(
+    batch: World, parameter: str, value: str, words: str, told: str
+) -> None:
     world = batch()
+    world.alarm("heartbeat", [world.arn])
     world.deployed_again(**{parameter: value.format(one=world.one)})
     assert words.format(one=world.one) in refusal(world)
     assert world.states == ["stopped", "stopped"]
+    world.dies()
+    world.sets("heartbeat", "ALARM")
+    world.minutes(1)
+    assert [told in subject for subject in world.subjects] == [True]
+    world.minutes(3)
+    assert world.states[0] == ("running" if "started" in told else "stopped")
+
+
+def test_a_standby_that_is_named_twice_is_one(batch: World) -> None:
+    world = batch(StandbyInstanceIds="{one},{one}")
+    world.dies()
+    world.minutes(6)
+    world.service.start(world.active)
+    world.minutes(8)
+    assert world.subjects == ["standby ONE started", "standby ONE is serving", "active is back"]
+    assert f"Still running: standby {world.one}." in world.mails[-1].body
 
 
 def test_a_group_of_addresses_is_refused(batch: World) -> None:

@@ -166,11 +166,9 @@ def close(config: Config, seen: Observed, change: Close) -> Step:
 
     Not if another run has noted something since the decision: the active may have failed anew, and a standby start.
     """
-    there = [standby for standby in ec2.instances(config.standby_instance_ids) if not taken(standby, config.stack)]
+    there = [standby for standby in ec2.instances(s.id for s in seen.standbys) if not taken(standby, config.stack)]
     before = {standby.id: standby.tags for standby in seen.standbys}
-    if anew := [
-        s.id for s in there if any(s.tags.get(key, "") not in ("", before.get(s.id, s.tags).get(key)) for key in BEGUN)
-    ]:
+    if anew := [s.id for s in there if any(s.tags.get(key, "") not in ("", before[s.id].get(key)) for key in BEGUN)]:
         return Step(change=None, reason=Words(f"another run has noted an outage on {', '.join(anew)}"))
     noted = [standby for standby in there if standby.tags.get(OUTAGE)]
     for standby in [standby for standby in there if standby in noted or restored(standby)]:

@@ -1,6 +1,6 @@
 """The cold standby as values: settings, what is seen of the world, and what can be changed in it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -11,7 +11,6 @@ from kirikae.checks import Status
 from kirikae.decision import Change
 from kirikae.ec2 import Instance
 from kirikae.elb import Target
-from kirikae.notify import Words
 from kirikae.standby.notes import FAILED, GAVE_UP, OUTAGE, SERVING, STARTED, current, failure, since_start
 
 UP = frozenset({"pending", "running"})
@@ -181,18 +180,17 @@ def to_fence(config: Config, seen: Observed) -> str | None:
     return seen.active.id if config.fences and seen.active.state == "running" else None
 
 
-def misconfigured(config: Config, seen: Observed) -> Words | None:
-    """Return what is wrong with the parameters, by themselves or against the world in quiet times."""
+def misconfigured(config: Config, seen: Observed) -> Iterator[str]:
+    """Yield what is wrong with the parameters, by themselves or against the world in quiet times."""
     ids = config.standby_instance_ids
     if config.active_instance_id in ids:
-        return Words(f"StandbyInstanceIds names {config.active_instance_id}, the active itself; expected others")
+        yield f"StandbyInstanceIds names {config.active_instance_id}, the active itself; expected others"
     if twice := sorted({name for name in ids if ids.count(name) > 1}):
-        return Words(f"StandbyInstanceIds names {', '.join(twice)} twice, expected different instances")
+        yield f"StandbyInstanceIds names {', '.join(twice)} twice, expected different instances"
     if seen.target_type not in ("", "instance"):
         other = f"{config.standby_target_group_arn} has targets of type {seen.target_type}"
-        return Words(f"StandbyTargetGroupArn: {other}, expected a group of instances")
+        yield f"StandbyTargetGroupArn: {other}, expected a group of instances"
     if seen.gone:
-        return Words(seen.gone)
+        yield seen.gone
     if unknown := ", ".join(seen.unknown_types):
-        return Words(f"StandbyInstanceTypes names {unknown}, expected instance types of this Region")
-    return None
+        yield f"StandbyInstanceTypes names {unknown}, expected instance types of this Region"
