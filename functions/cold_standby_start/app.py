@@ -83,9 +83,8 @@ def no_outage(config: Config, seen: Observed) -> Decision[Start | Note | Close]:
         return Decision(passes, Close(tuple(standby.id for standby in noted)))
     if restored := tuple(standby.id for standby in seen.standbys if notes.restored(standby)):
         return Decision(Words(f"{active}; {', '.join(restored)} has its own type again"), Close(restored))
-    wrong = [*world.misconfigured(config, seen), *(said.en for said in lineup.unusable(seen).values())]
-    if wrong:  # in an outage it keeps nothing down
-        return Decision(Words(f"{active}; {'; '.join(wrong)}"), refused=True)
+    if wrong := [*world.misconfigured(config, seen), *(said.en for said in lineup.unusable(seen).values())]:
+        return Decision(Words(f"{active}; {'; '.join(wrong)}"), refused=True)  # in an outage it keeps nothing down
     return Decision(Words(f"{active}, and no alarm that calls this function has gone off since its start"))
 
 

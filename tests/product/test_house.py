@@ -111,8 +111,8 @@ def test_a_step_on_a_state_that_nobody_has_observed_is_listed(tmp_path: Path) ->
     outage, app = LAYER / "standby" / "outage.py", ROOT / "functions" / "cold_standby_start" / "app.py"
     down = "def down(seen: Observed) -> bool:"
     lost = (
-        "if lost := lineup.unusable(seen):",
-        "return Decision(Words(f\"{active}; {'; '.join(said.en for said in lost.values())}\"), refused=True)",
+        "if wrong := [*world.misconfigured(config, seen), *(said.en for said in lineup.unusable(seen).values())]:",
+        "return Decision(Words(f\"{active}; {'; '.join(wrong)}\"), refused=True)  # in an outage it keeps nothing down",
     )
     by_hand = taken(outage, down, down) + taken(app, *lost) + taken(app, *["@logger.inject_lambda_context"] * 2)
     (tmp_path / f"{partners.BY_HAND}-1").write_text(by_hand)

@@ -387,7 +387,7 @@ def test_the_layer_holds_what_the_runtime_lacks_and_nothing_else() -> None:
 
 def test_the_packages_are_small() -> None:
     """Lambda fetches and unpacks them at every cold start."""
-    assert packed(BUILD / "KirikaeLayer") < 3_500_000
+    assert packed(BUILD / "KirikaeLayer") < 3_550_000
     assert sum(path.stat().st_size for path in MODELS.rglob("*.json")) < 300_000
     for function in BUILD.glob("*Function"):
         assert packed(function) < (400_000 if (function / "tzdata").is_dir() else 10_000), function.name
@@ -471,5 +471,5 @@ def test_a_cold_switch_makes_no_call_too_many(
 def test_a_cold_start_imports_no_more_than_it_needs(aws: stub.Stub, variants: dict[str, Variant], handler: str) -> None:
     names = cold_start.modules(variants[handler], aws)
     assert not {name.partition(".")[0] for name in names} & {"boto3", "s3transfer", "pydantic", "aws_xray_sdk"}
-    assert len(names) <= 445
+    assert len(names) <= 446
     assert len(names) > len(cold_start.modules(variants["empty"], aws))
