@@ -31,7 +31,7 @@ def observe(config: Config, hint: Hint) -> Observed:
     active, *others = ec2.instances(every, hint.stopped_instance or hint.running_instance, hint.state)
     taken = tuple(standby for standby in others if notes.taken(standby, config.stack))
     standbys = tuple(notes.believed(standby, active, now) for standby in others if standby not in taken)
-    seen = Observed(now, active, standbys, look.alarms_on(config, active), stack=config.stack, taken=taken)
+    seen = Observed(now, active, standbys, look.alarms_on(config, hint, active), stack=config.stack, taken=taken)
     seen = look.without_data(config, seen)
     if active.state == ec2.MISSING:
         seen = replace(seen, told=tell.unanswered(config) not in ("", f"refused: {UNKNOWN}"))

@@ -72,7 +72,7 @@ def _servers(config: Config, seen: Observed, hint: Hint, missed: list[Exception]
     if ill and not settled(config, seen):
         with later(missed):
             names = {group: name for group, name in by_group(config, config.outage_alarm_name).items() if group in ill}
-            found = alarms.read(*names.values(), removed_by="'NlbListenerArns=\"\"'")
+            found = alarms.read(*names.values(), removed_by="'NlbListenerArns=\"\"'", hint=hint)
             seen = replace(seen, alarms={group: found[name] for group, name in names.items()})
     return seen
 

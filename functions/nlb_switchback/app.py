@@ -53,7 +53,7 @@ def observe(config: Config, hint: Hint) -> Observed:
                 seen = replace(seen, primary={**seen.primary, group: elb.target_health(group)})
         seen = _evidence_of_mode(config, seen, missed)
         if enough(config, seen):
-            seen = _alarms(config, seen)
+            seen = _alarms(config, seen, hint)
         if decide(config, replace(seen, unread="")).change:
             seen = replace(seen, known_seconds=known_seconds(config.told_parameter))
     if not (decided := decide(config, seen)).change:
@@ -111,12 +111,12 @@ def _page(config: Config, seen: Observed) -> Observed:
     return seen
 
 
-def _alarms(config: Config, seen: Observed) -> Observed:
+def _alarms(config: Config, seen: Observed, hint: Hint) -> Observed:
     """Ask CloudWatch for how long the primary has been back, and how often the listeners have moved."""
     replaced = seen.switches.mode == "replace"
     recovery = by_group(config, config.recovery_alarm_name)
     names = [config.ready_alarm_name] if replaced else [recovery[group] for group in seen.primary]
-    found = alarms.read(*names, config.flapping_alarm_name, removed_by="'NlbListenerArns=\"\"'")
+    found = alarms.read(*names, config.flapping_alarm_name, removed_by="'NlbListenerArns=\"\"'", hint=hint)
     return replace(seen, recovery=tuple(found[name] for name in names), flapping=found[config.flapping_alarm_name])
 
 

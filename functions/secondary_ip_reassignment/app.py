@@ -28,7 +28,7 @@ def observe(config: Config, hint: Hint) -> Observed:
         return Observed({}, {})
     said_of = hint.stopped_instance or hint.running_instance
     states = ec2.instance_states(config.pair_instance_ids, said_of, hint.state)
-    return with_checks(config, look(config, Observed(states, {})))
+    return with_checks(config, look(config, Observed(states, {})), hint)
 
 
 def decide(config: Config, seen: Observed) -> Decision[Move]:

@@ -1,16 +1,19 @@
 """Alarms, read from CloudWatch."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from kirikae import aws
-from kirikae.errors import InputError
+from kirikae import aws, clock
+from kirikae.errors import InputError, OutdatedError
+from kirikae.events import Hint
 from kirikae.log import logger
+
+JUST_CALLED = timedelta(minutes=5)  # an alarm's action that is not older tells of now
 
 
 @dataclass(frozen=True)
@@ -23,8 +26,10 @@ class Alarm:
     silent: str = ""  # empty: CloudWatch runs its actions
 
 
-def read(*names: str, removed_by: str) -> dict[str, Alarm]:
+def read(*names: str, removed_by: str, hint: Hint | None = None) -> dict[str, Alarm]:
     """Return the alarms as they are now, by name; raise InputError if one is gone.
+
+    Raises OutdatedError if it is known by the hint that they are shown as they were before.
 
     CloudFormation makes nothing anew in a stack that did not change; `removed_by` this NAME=VALUE the stack has no such
     alarm, and with the parameter's own value it is made again.
@@ -38,27 +43,46 @@ def read(*names: str, removed_by: str) -> dict[str, Alarm]:
             f"no alarm named {', '.join(missing)}: it was deleted, and a deployment that changes nothing does not "
             f"bring it back. Deploy twice: once with {removed_by}, which removes what it made, then with its value"
         )
+    if hint and hint.calling_alarm in names:
+        _not_of_before(seen.values(), hint)
     return seen
 
 
-def in_alarm(action_arn: str, state: str = "ALARM") -> tuple[Alarm, ...]:
+def in_alarm(action_arn: str, state: str = "ALARM", hint: Hint | None = None) -> tuple[Alarm, ...]:
     """Return the alarms of any kind that are in ALARM and whose alarm action is this function; some may be silent.
 
     state: another one that they are to be in.
+    Raises OutdatedError if it is known by the hint that they are shown as they were before.  So all are asked for.
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_DescribeAlarms.html
     """
     answer = aws.client("cloudwatch").describe_alarms(
-        ActionPrefix=action_arn, StateValue=state, AlarmTypes=["MetricAlarm", "CompositeAlarm"]
+        ActionPrefix=action_arn, AlarmTypes=["MetricAlarm", "CompositeAlarm"], MaxRecords=100
     )
     kinds = [answer[kind] for kind in ("MetricAlarms", "CompositeAlarms") if kind in answer] or [answer["MetricAlarms"]]
+    every = [*itertools.chain(*kinds)]
+    if hint and hint.calling_alarm:
+        _not_of_before(map(_alarm, every), hint)
     return tuple(
         _alarm(described)
-        for described in itertools.chain(*kinds)
+        for described in every
         if described["StateValue"] == state
         # A prefix: a version or an alias of the function counts, another function with a longer name does not.
         and any(f"{action}:".startswith(f"{action_arn}:") for action in described.get("AlarmActions", []))
     )
+
+
+def _not_of_before(shown: Iterable[Alarm], hint: Hint) -> None:
+    """Raise OutdatedError if the alarm that has just called is shown as it was before that.
+
+    Nobody says whether CloudWatch's reads lag behind its calls.  The event never stands for the read: it may be old,
+    doubled or made by hand.
+    """
+    if hint.at is None or clock.now() - hint.at > JUST_CALLED:
+        return
+    alarm = next((alarm for alarm in shown if alarm.name == hint.calling_alarm), None)
+    if alarm is None or (alarm.state != hint.state and alarm.since <= hint.at):
+        raise OutdatedError(f"{hint.text} at {hint.at}, and CloudWatch shows {alarm or 'no such alarm'}")
 
 
 def calling(alarm: Alarm) -> str:

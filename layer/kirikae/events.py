@@ -20,8 +20,8 @@ class Hint:
     at: datetime | None = None
     stopped_instance: str = ""  # an instance that the event says is going or gone
     running_instance: str = ""  # an instance that the event says runs, since `at`
-    state: str = ""  # what it says of either
-    calling_alarm: str = ""  # the alarm whose ALARM action the event is: CloudWatch did call
+    state: str = ""  # what it says of either, or of the alarm
+    calling_alarm: str = ""  # the alarm whose action the event is: CloudWatch did call
     wish: Any = None  # the stored form of the wish in the event, of a handler that takes wishes
 
 
@@ -48,8 +48,8 @@ def hint(event: dict[str, Any]) -> Hint:
             "detail": {"alarmName": str(name), "state": {"value": value, **more}},
         }:
             at = moment_if_any(more.get("timestamp", event.get("time")))
-            calls = name if "alarmData" in event and value == "ALARM" else ""
-            return Hint(f"alarm {name} went {value}", "alarm", at, calling_alarm=calls)
+            calls = name if "alarmData" in event else ""
+            return Hint(f"alarm {name} went {value}", "alarm", at, state=f"{value}", calling_alarm=calls)
         case {
             "detail-type": "EC2 Instance State-change Notification",
             "detail": {"instance-id": str(instance_id), "state": state},

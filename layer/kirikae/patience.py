@@ -34,15 +34,15 @@ def until[T](look: Callable[[], T], shows: Callable[[T], bool]) -> T | None:
     return seen
 
 
-def anew[T](run: Callable[[], T]) -> T:
-    """Run again what a read of before has misled, until the patience is over; return what it returns."""
+def anew[T](run: Callable[[], T], last: Callable[[], T] | None = None) -> T:
+    """Run again what a read of before has misled, until the patience is over; return what it, or the last, returns."""
     began = time.time()
     for pause in PAUSES:
         try:
             return run()
         except OutdatedError as error:
-            if time.time() - began > LONGEST:
+            if time.time() - began > LONGEST and not last:
                 raise
-            logger.warning("planned by what is no more; looking again", problem=str(error))
+            logger.warning("what was read is no more; looking again", problem=str(error))
             time.sleep(pause)
-    return run()
+    return (last or run)()

@@ -15,7 +15,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
 
-from kirikae import aws, clock, env, events, hold, log, notify, tell, unheard
+from kirikae import aws, clock, env, events, hold, log, notify, patience, tell, unheard
 from kirikae.decision import Change, Decision, Made, Result, plain, unkept, unless_unread, whole
 from kirikae.errors import OtherRunError, UnfinishedError
 from kirikae.notify import Mail, Times, Words
@@ -100,7 +100,8 @@ def _judged[C: env.Stack, S, X: Change](
 ) -> tuple[S, Decision[X]]:
     """Return what is seen and decided; if that fails, count that nobody hears of it."""
     try:
-        seen = observe(config, hint)
+        as_shown = replace(hint, calling_alarm="")  # in the end, even if that is from before the alarm called
+        seen = patience.anew(partial(observe, config, hint), partial(observe, config, as_shown))
         return seen, decide(config, seen)
     except Exception:  # whatever it is: it is raised again
         log.flush(*_unheard(config, hint))

@@ -19,11 +19,11 @@ INSTANCE = "i-0a1b2c3d4e5f60718"
 CHANGED = datetime(2026, 11, 22, 2, 10, 3, tzinfo=UTC)
 ALARMED = datetime(2026, 11, 22, 2, 12, 16, 490000, tzinfo=UTC)
 
-OUTAGE = "kirikae-shop-nlb-outage"
+OUTAGE, RECOVERY = "kirikae-shop-nlb-outage", "kirikae-shop-nlb-recovery"
 HINTS = {
-    "alarm_outage": Hint(f"alarm {OUTAGE} went ALARM", "alarm", ALARMED, calling_alarm=OUTAGE),
-    "alarm_recovery": Hint("alarm kirikae-shop-nlb-recovery went OK", "alarm", ALARMED),
-    "alarm_state_change": Hint("alarm kirikae-shop-nlb-outage went ALARM", "alarm", ALARMED),
+    "alarm_outage": Hint(f"alarm {OUTAGE} went ALARM", "alarm", ALARMED, state="ALARM", calling_alarm=OUTAGE),
+    "alarm_recovery": Hint(f"alarm {RECOVERY} went OK", "alarm", ALARMED, state="OK", calling_alarm=RECOVERY),
+    "alarm_state_change": Hint(f"alarm {OUTAGE} went ALARM", "alarm", ALARMED, state="ALARM"),
     "ec2_running": Hint(
         f"instance {INSTANCE} is running", "event", CHANGED, running_instance=INSTANCE, state="running"
     ),
@@ -87,7 +87,7 @@ ALARM = EVENTS["alarm_outage"]
         pytest.param({"alarmData": {}}, Hint("by hand", "person"), id="alarm data without an alarm"),
         pytest.param(
             {"alarmData": {"alarmName": "a", "state": {"value": "OK"}}, "time": ALARM["time"]},
-            Hint("alarm a went OK", "alarm", ALARMED),
+            Hint("alarm a went OK", "alarm", ALARMED, state="OK", calling_alarm="a"),
             id="an alarm whose state has no time of its own",
         ),
     ],

@@ -6,6 +6,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from kirikae import patience
+from kirikae.errors import OutdatedError
 
 THROTTLED = ClientError({"Error": {"Code": "Throttling", "Message": "slow down"}}, "DescribeListeners")
 NOBODY = EndpointConnectionError(endpoint_url="https://example.com")
@@ -71,6 +72,13 @@ def test_it_is_over_after_six_seconds_however_slowly_aws_answers(clock: Clock) -
     looks = Looks(clock, ["old"], seconds=2.5)
     assert patience.until(looks, lambda answer: answer == "new") == "old"
     assert (looks.made, clock.now - 1000.0) == (3, pytest.approx(8.1))  # begun after 0, 2.7 and 5.6 seconds
+
+
+@pytest.mark.parametrize(("stale", "came"), [(0, "seen"), (2, "seen"), (9, "as shown")])
+def test_who_was_misled_looks_anew_and_in_the_end_takes_what_is_shown(clock: Clock, stale: int, came: str) -> None:
+    looks = Looks(clock, [*[OutdatedError("of before")] * stale, "seen"], seconds=1)
+    assert patience.anew(looks, lambda: "as shown") == came
+    assert clock.slept == [*patience.PAUSES][:stale]
 
 
 def test_an_error_of_ours_is_not_swallowed(clock: Clock) -> None:

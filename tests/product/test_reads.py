@@ -1,17 +1,19 @@
 """What the layer makes of AWS's answers, in every shape that AWS gives them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from botocore.stub import Stubber
 
-from kirikae import alarms, aws, checks, ec2, elb, listeners
+from kirikae import alarms, aws, checks, clock, ec2, elb, listeners
 from kirikae.alarms import Alarm
 from kirikae.checks import Status
 from kirikae.elb import Target, TargetGroup
-from kirikae.errors import AnswerError, InputError
+from kirikae.errors import AnswerError, InputError, OutdatedError
+from kirikae.events import Hint
 from kirikae.listeners import Rule
 from sandbox.account import Account
 
@@ -321,6 +323,55 @@ def test_an_alarm_has_its_state_and_since_when(answer: Answer) -> None:
     ]
     answer("cloudwatch", "describe_alarms", {"MetricAlarms": described})
     assert alarms.read("a", "b", removed_by='X=""') == {"a": Alarm("a", "ALARM", earlier), "b": Alarm("b", "OK", WHEN)}
+
+
+CALLED = Hint("alarm a went ALARM", "alarm", WHEN, state="ALARM", calling_alarm="a")
+
+
+@pytest.mark.parametrize(
+    ("state", "since", "hint", "asked", "before"),
+    [
+        pytest.param("OK", -60, CALLED, 3, True, id="of before"),
+        pytest.param("OK", 0, CALLED, 3, True, id="of before, in the same second"),
+        pytest.param("OK", 10, CALLED, 30, False, id="of after"),
+        pytest.param("ALARM", 0, CALLED, 3, False, id="of the call"),
+        pytest.param("ALARM", -60, CALLED, 3, False, id="in the state of the call"),
+        pytest.param("OK", -60, CALLED, 299, True, id="called a while ago"),
+        pytest.param("OK", -60, CALLED, 301, False, id="called long ago"),
+        pytest.param("OK", -60, replace(CALLED, at=None), 3, False, id="called nobody knows when"),
+        pytest.param("OK", -60, replace(CALLED, calling_alarm=""), 3, False, id="not a call"),
+        pytest.param("ALARM", -60, replace(CALLED, state="OK"), 3, True, id="of before the end"),
+        pytest.param("OK", -60, None, 3, False, id="nobody called"),
+    ],
+)
+def test_an_alarm_that_is_shown_as_before_it_called_is_no_answer(
+    answer: Answer, monkeypatch: pytest.MonkeyPatch, state: str, since: int, hint: Hint | None, asked: int, before: bool
+) -> None:
+    monkeypatch.setattr(clock, "now", lambda: WHEN + timedelta(seconds=asked))
+    function = "arn:aws:lambda:ap-northeast-1:123456789012:function:f"
+    times = {"StateUpdatedTimestamp": WHEN + timedelta(seconds=since)}
+    shown = {"AlarmName": "a", "StateValue": state, "AlarmActions": [function], **times}
+    reads = (
+        lambda: [*alarms.read("a", removed_by='X=""', hint=hint).values()],
+        lambda: [*alarms.in_alarm(function, state, hint=hint)],
+    )
+    answer("cloudwatch", "describe_alarms", *[{"MetricAlarms": [shown]}] * 2)
+    for read in reads:
+        if before:
+            with pytest.raises(OutdatedError, match="alarm a went"):
+                read()
+        else:
+            assert [alarm.state for alarm in read()] == [state]
+
+
+def test_only_who_is_asked_for_the_alarm_that_called_waits_for_it(
+    answer: Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clock, "now", lambda: WHEN)
+    answer("cloudwatch", "describe_alarms", {"MetricAlarms": []}, {"MetricAlarms": [raised("b", "arn")]})
+    with pytest.raises(OutdatedError, match="no such alarm"):  # it was not this function's before
+        alarms.in_alarm("arn", hint=CALLED)
+    assert [*alarms.read("b", removed_by='X=""', hint=CALLED)] == ["b"]
 
 
 def test_an_alarm_that_is_gone_is_named(answer: Answer) -> None:

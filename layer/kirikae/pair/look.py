@@ -8,6 +8,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from kirikae import alarms
 from kirikae.checks import instance_statuses
 from kirikae.errors import InputError, UnfinishedError
+from kirikae.events import Hint
 from kirikae.log import logger
 from kirikae.pair import addresses
 from kirikae.pair.plan import impaired, led_to, plan, sides, up
@@ -50,7 +51,7 @@ def _read[T](
         return {}
 
 
-def with_checks(config: Config, seen: Observed) -> Observed:
+def with_checks(config: Config, seen: Observed, hint: Hint) -> Observed:
     """Read the status checks of what runs, too, unless something is due that does not need them.
 
     While both sides run they tell which one is fit; if they cannot be read, what is due without them does not wait.
@@ -62,7 +63,7 @@ def with_checks(config: Config, seen: Observed) -> Observed:
     if due and len(up(config, seen)) < 2:
         return seen
     try:
-        return _checked(config, seen)
+        return _checked(config, seen, hint)
     except (ClientError, BotoCoreError, InputError) as error:
         if not due:
             raise
@@ -81,12 +82,12 @@ def for_people(config: Config, seen: Observed) -> Observed:
         return replace(seen, unread={**seen.unread, "status checks": str(error)})
 
 
-def _checked(config: Config, seen: Observed) -> Observed:
+def _checked(config: Config, seen: Observed, hint: Hint | None = None) -> Observed:
     """Read the status checks of what runs and, where a holder fails one, the alarms."""
     running = [instance for instance, interface in sides(config) if interface in up(config, seen)]
     seen = replace(seen, statuses={status.instance_id: status for status in instance_statuses(running)})
     if not config.impaired_alarm_names or not impaired(config, seen):
         return seen
-    found = alarms.read(*config.impaired_alarm_names, removed_by="PairMoveWhenImpaired=false")
+    found = alarms.read(*config.impaired_alarm_names, removed_by="PairMoveWhenImpaired=false", hint=hint)
     states = [alarms.calling(found[name]) for name in config.impaired_alarm_names]
     return replace(seen, alarms=dict(zip(config.pair_instance_ids, states, strict=False)))

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -19,13 +18,12 @@ from kirikae.standby.world import CHECKS, HEALTH, Config, Observed
 # What a deployment removes the alarms on the active with, in the order of their names.
 _SWITCHED_OFF = """'ActiveInstanceId=""' 'StandbyInstanceIds=""'"""
 _REMOVED_BY = _SWITCHED_OFF, _SWITCHED_OFF, "ActiveCpuThreshold=0"
-JUST_CALLED = timedelta(minutes=5)  # an alarm's action that is not older is proof that the alarm was not muted
 
 
-def alarms_on(config: Config, active: Instance) -> tuple[Alarm, ...]:
+def alarms_on(config: Config, hint: Hint, active: Instance) -> tuple[Alarm, ...]:
     """Return the alarms in ALARM whose action is this function; none if they cannot be read and the active is down."""
     try:
-        return alarms.in_alarm(config.own_arn)
+        return alarms.in_alarm(config.own_arn, hint=hint)
     except (ClientError, BotoCoreError) as error:
         if active.state not in (*ec2.DOWN, ec2.MISSING):
             raise
@@ -78,7 +76,7 @@ def _read[T](read: Callable[[], tuple[T, ...]], kind: str, unread: dict[str, str
 def without_muted(config: Config, hint: Hint, seen: Observed) -> Observed:
     """Ask which alarms are muted, if a start or a stop hangs on that and CloudWatch has not just called."""
     calls = outage.calling(seen)
-    just_called = hint.at is not None and seen.now - hint.at < JUST_CALLED
+    just_called = hint.at is not None and seen.now - hint.at < alarms.JUST_CALLED  # proof that it was not muted
     if outage.down(seen) or (just_called and hint.calling_alarm in [alarm.name for alarm in calls]):
         return seen
     if seen.up and not world.to_fence(config, seen) and not give_up.overdue(config, seen, seen.up[0]):
