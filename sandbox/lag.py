@@ -48,7 +48,8 @@ SECONDS = {
         "DescribeTargetGroups": 3.0,
         "DescribeTargetHealth": 5.0,  # after De- and RegisterTargets: unproven (Q8)
     },
-    # No word about it either: short.
+    # No word about it either, with which an alarm's action would come before its state is shown (E9): short.
+    "cloudwatch": {"DescribeAlarms": 3.0},
     "autoscaling": {"DescribeAutoScalingGroups": 3.0, "DescribeAutoScalingInstances": 3.0},
     "ssm": {"GetParameter": 1.0, "GetParameters": 1.0, "GetParametersByPath": 1.0},  # no word about it: short
     # "This operation is eventually consistent. The results are best effort" (model stepfunctions, ListExecutions).
@@ -64,7 +65,9 @@ _READ_BACK: dict[tuple[str, str], tuple[str, Callable[[dict[str, object]], dict[
 }
 
 # What a write changes, where that is less than what is read of its service.
-_CHANGES = {
+_CHANGES: dict[tuple[str, str], tuple[str, ...]] = {
+    ("cloudwatch", "PutMetricData"): (),
+    ("cloudwatch", "SetAlarmState"): (),  # the change of the state itself does
     ("elbv2", "AddTags"): ("DescribeTags",),
     ("elbv2", "RemoveTags"): ("DescribeTags",),
     ("elbv2", "RegisterTargets"): ("DescribeTargetHealth",),

@@ -224,6 +224,8 @@ class Alarms:
     def _change(self, name: str, value: str, reason: str, reason_data: str | None) -> None:
         old, now = self._states[name], self._account.clock.now()
         changed = value != old.value
+        with self._account.lock:
+            self._account.lag.before_change("cloudwatch")
         new = State(value, reason, reason_data, now, now if changed else old.transitioned)
         self._set(name, new)
         if not changed:  # actions fire only on transitions (E3)

@@ -1014,6 +1014,24 @@ def test_a_user_s_own_alarm_starts_it(batch: Callable[..., Batch], kind: str) ->
     assert world.states[0] in ("pending", "running")
 
 
+@pytest.mark.parametrize("late", [2.0, 5.0, 30.0])
+def test_the_run_that_the_alarm_called_starts_it_though_the_alarm_shows_late(
+    batch: Callable[..., Batch], late: float
+) -> None:
+    world = batch(FenceActive="true")
+    world.alarm("heartbeat", [world.arn])
+    world.minutes(1)
+    world.account.lag.exactly("cloudwatch", late)
+    now = world.account.clock.now().isoformat()
+    by_hand = {"alarmData": {"alarmName": "heartbeat", "state": {"value": "ALARM", "timestamp": now}}}
+    assert world.invoke(by_hand)["outcome"] == "unchanged", "an event says nothing by itself"
+    world.sets("heartbeat", "ALARM")
+    assert world.calls(STOP, START)[:2] == ([(STOP, world.active), (START, world.one)] if late < 6 else [])
+    world.minutes(1.5)
+    assert world.calls(STOP, START)[:2] == [(STOP, world.active), (START, world.one)], "else the tick does"
+    assert world.subjects[:1] == ["standby ONE started"]
+
+
 def test_an_alarm_whose_actions_are_disabled_does_not_count(batch: Callable[..., Batch]) -> None:
     world = batch()
     world.alarm("heartbeat", [world.arn])

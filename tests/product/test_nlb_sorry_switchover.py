@@ -261,6 +261,16 @@ def test_an_application_that_hangs_on_running_instances_is_an_outage_when_the_al
     assert "shop-nlb-outage is in ALARM since" in mail.body
 
 
+def test_the_run_that_the_alarm_called_waits_until_the_alarm_shows(shop: Shop) -> None:
+    shop.account.lag.exactly("cloudwatch", 5.0)
+    shop.service.break_application()
+    shop.account.advance(30)
+    assert "shop-nlb-outage is OK" in shop.switchover({"action": "reconcile"})["reason"]
+    while shop.account.alarms.state("shop-nlb-outage").value != "ALARM":
+        shop.account.advance(1)
+    assert shop.serves == ["sorry"]
+
+
 def test_a_dead_primary_gets_the_sorry_page_whatever_wakes_us(shop: Shop, every_event: dict[str, Any]) -> None:
     _silence(shop)
     shop.stops()

@@ -418,6 +418,17 @@ def test_going_back_is_one_switch_and_one_mail_whatever_wakes_us(shop: Shop, eve
     assert (len(shop.writes()), shop.subjects) == (writes, [ON, OFF])
 
 
+def test_the_run_that_the_alarm_called_waits_until_the_alarm_shows(shop: Shop) -> None:
+    shop.account.lag.exactly("cloudwatch", 5.0)
+    shop.stops()
+    for state in ("ALARM", "OK"):
+        while shop.account.alarms.state("shop-nlb-recovery").value != state:
+            shop.account.advance(1)
+        if state == "ALARM":
+            shop.service.start()
+    assert shop.serves == ["primary"]
+
+
 def test_a_lost_recovery_event_costs_at_most_one_tick(shop: Shop) -> None:
     for rule in ("NlbPrimaryRuns", "NlbTick"):
         shop.account.events.delete_rule(shop.stack.resources[rule])

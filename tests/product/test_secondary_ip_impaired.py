@@ -87,6 +87,15 @@ def test_where_it_is_asked_for_the_addresses_leave_and_stay_away(deployed: Calla
     assert world.sides == {0}
 
 
+def test_the_run_that_the_alarm_called_waits_until_the_alarm_shows(deployed: Callable[..., Deployed]) -> None:
+    world = deployed(**MOVES)
+    world.account.lag.exactly("cloudwatch", 5.0)
+    fails(world, 0)
+    while world.account.alarms.state("pair-pair-first-impaired").value != "ALARM":
+        world.account.advance(1)
+    assert world.sides == {1}
+
+
 @pytest.mark.parametrize("check", ["AttachedEbsStatus", "ApplicationStatus"])
 def test_what_a_mail_promises_of_an_impaired_holder_happens(deployed: Callable[..., Deployed], check: str) -> None:
     world = deployed(**MOVES)

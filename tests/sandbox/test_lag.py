@@ -134,6 +134,31 @@ def test_an_execution_that_has_ended_is_still_listed_as_running(account, role):
     assert running() == 0
 
 
+@pytest.mark.parametrize("by", ["a person", "evaluation"])
+def test_an_alarm_s_change_shows_late_to_a_role_however_it_comes(account: Account, role: str, by: str) -> None:  # E9
+    mine, admin = account.client("cloudwatch", role), account.client("cloudwatch")
+    late = "breaching" if by == "evaluation" else "ignore"
+    admin.put_metric_alarm(
+        AlarmName="a", Namespace="n", MetricName="m", Statistic="Sum", Period=60, EvaluationPeriods=1, Threshold=1,
+        ComparisonOperator="GreaterThanThreshold", TreatMissingData=late,
+    )  # fmt: skip
+    account.lag.exactly("DescribeAlarms", 2.0)
+
+    def seen(client: Any) -> str:
+        return str(client.describe_alarms(AlarmNames=["a"])["MetricAlarms"][0]["StateValue"])
+
+    while seen(mine) and seen(admin) == "INSUFFICIENT_DATA":
+        if by == "a person":
+            admin.set_alarm_state(AlarmName="a", StateValue="ALARM", StateReason="test")
+        else:
+            account.advance(1)
+    assert (seen(mine), seen(admin)) == ("INSUFFICIENT_DATA", "ALARM")
+    account.advance(1.9)
+    assert seen(mine) == "INSUFFICIENT_DATA"
+    account.advance(0.1)
+    assert seen(mine) == "ALARM"
+
+
 def lags(seed: str, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     monkeypatch.setenv("KIRIKAE_SANDBOX_SEED", seed)
     with Account() as account:
