@@ -133,12 +133,12 @@ def decide(config: Config, seen: Observed) -> Decision[Switch]:
     if replaced and seen.unread:  # where nothing can tell, the word of a person is the evidence
         blind = unseen(seen)
         return Decision(blind, forced=back, counts="SwitchedToPrimary", unread=blind.en)
+    if served := better(config, seen):
+        return _from_a_dead_page(config, evidence(config, seen), Switch("primary", served))
     lost = servers.no_way_back(config, seen.primary, seen.behind) if replaced else None
     if no_way := servers.not_counted(config, seen.primary) or lost or few(config, seen):
         about = "not counted" if servers.not_counted(config, seen.primary) else "no way back" if lost else "too few"
         return Decision(no_way, refused=True, forced=back, about=about, counts="SwitchedToPrimary")
-    if served := better(config, seen):
-        return _from_a_dead_page(config, evidence(config, seen), Switch("primary", served))
     if not enough(config, seen):
         return Decision(staying(config, seen))
     return _when_ready(config, seen, back)
