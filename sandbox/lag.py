@@ -2,6 +2,8 @@
 
 Just before a change of a service, what roles have asked of it lately is answered once more, and each answer is kept
 until a moment of its own. Moments are on a fine clock: virtual time and the seconds that functions have slept.
+Where a test lets answers go back, one may be new until then, the next old and the one after it new, as if whoever asks
+met one replica or another.
 Tags of instances lag by themselves: an answer may have those of now with the state of before, and the other way round.
 """
 
@@ -11,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from urllib.parse import urlencode
 
 from botocore.serialize import create_serializer
@@ -21,6 +24,8 @@ from sandbox.wire import Answer, Request, answer, read, result
 
 # Every account lags, unless KIRIKAE_SANDBOX_LAG=0, or one account's `lag.off()`, says that none does.
 BY_DEFAULT = os.environ.get("KIRIKAE_SANDBOX_LAG", "1") != "0"
+# The share of answers that are new already while others are old; with 0, new ones stay new, unless a test says so.
+_BACK = float(os.environ.get("KIRIKAE_SANDBOX_BACK", "0"))
 _AT_ONCE = 0.4  # the share of answers that are true at once, so that a story sees both
 _REMEMBERED = 600.0  # virtual seconds for which a read is expected to be asked again
 
@@ -78,6 +83,14 @@ _CHANGES: dict[tuple[str, str], tuple[str, ...]] = {
 type _Key = tuple[str, str, str]  # service, operation and parameters
 
 
+class _Kept(NamedTuple):
+    """An answer of before; back: it may be shown until then even if a newer one has been, and need not be."""
+
+    until: float
+    answer: Answer
+    back: bool
+
+
 @dataclass
 class _Read:
     """A read that a role has asked; old: what it may still get, oldest first, each until a moment.
@@ -87,8 +100,8 @@ class _Read:
 
     request: Request
     asked: float
-    old: list[tuple[float, Answer]] = field(default_factory=list)
-    tags: list[tuple[float, Answer]] = field(default_factory=list)
+    old: list[_Kept] = field(default_factory=list)
+    tags: list[_Kept] = field(default_factory=list)
 
     @property
     def split(self) -> bool:
@@ -105,6 +118,8 @@ class Lag:
         self._answer = answer
         self.seed = seed()
         self._random = random.Random(self.seed)  # noqa: S311 (to be repeated, not to be secret)
+        self._replicas = random.Random(self.seed)  # noqa: S311
+        self._back = _BACK
         self._slept = 0.0
         self._bounds: dict[str, tuple[float, float] | None] = {}  # service or operation -> least and most; None: never
         self._off = not BY_DEFAULT
@@ -138,8 +153,12 @@ class Lag:
         self._bounds[service] = (0.0, seconds)
 
     def exactly(self, what: str, seconds: float) -> None:
-        """Let every read of a service, every call of one operation, or the "tags" of instances lag as long as this."""
+        """Let every read of a service, of one operation, or the "tags" of instances lag so long, and never back."""
         self._bounds[what] = (seconds, seconds)
+
+    def may_go_back(self, share: float = 0.25) -> None:
+        """Let this share of the answers be new already while others are old, 0: let what was new once stay new."""
+        self._back = share
 
     @contextmanager
     def pauses(self) -> Iterator[None]:
@@ -177,12 +196,17 @@ class Lag:
         known = self._reads.get(_key(request))
         if known is None:
             return None
-        for kept in (known.old, known.tags):
-            kept[:] = [(until, answered) for until, answered in kept if until > self.now]
-        if not known.split or not (known.old or known.tags):
-            return known.old[0][1] if known.old else None
-        whole, tags = (kept[0][1] if kept else self._answer(known.request) for kept in (known.old, known.tags))
-        return _with_tags(known.request, whole, tags)
+        old, tags = self._shown(known.old), self._shown(known.tags)
+        if not known.split or not (old or tags):
+            return old
+        return _with_tags(known.request, *(each or self._answer(known.request) for each in (old, tags)))
+
+    def _shown(self, kept: list[_Kept]) -> Answer | None:
+        """Return what one replica still shows of what is kept, None if it shows the truth; forget what is over."""
+        kept[:] = [each for each in kept if each.until > self.now]
+        if kept and kept[0].back and self._replicas.random() < self._back:
+            return None
+        return kept[0].answer if kept else None
 
     def before_write(self, request: Request) -> None:
         """Keep what reads of this service say before the request changes it, if it is one that does."""
@@ -204,11 +228,14 @@ class Lag:
             return
         for known in list(self._asked_lately(service)):
             split = tags and known.split
-            if changes(known.request) and (seconds := self._draw(service, known.request.operation, tags=split)):
-                # Never back to an older answer: what is kept later is not shown before what was kept earlier has gone.
+            if not changes(known.request):
+                continue
+            seconds, back = self._draw(service, known.request.operation, tags=split)
+            if seconds:
+                # What is kept later is not shown before what was kept earlier has gone.
                 kept = known.tags if split else known.old
-                until = max([self.now + seconds, *(until for until, _ in kept)])
-                kept.append((until, self._answer(known.request)))
+                until = max([self.now + seconds, *(each.until for each in kept)])
+                kept.append(_Kept(until, self._answer(known.request), back))
 
     def _active(self, service: str) -> bool:
         bounds = self._bounds.get(service, ())
@@ -222,14 +249,15 @@ class Lag:
             else:
                 yield self._reads[key]
 
-    def _draw(self, service: str, operation: str, *, tags: bool = False) -> float:
+    def _draw(self, service: str, operation: str, *, tags: bool = False) -> tuple[float, bool]:
+        """Return how long an answer lags, and whether new ones may come before."""
         of_tags = self._bounds.get("tags") if tags else None
         least, most = of_tags or self._bounds.get(operation) or self._bounds.get(service) or (-1.0, -1.0)
         if least == most >= 0:
-            return most
+            return most, False
         bound = SECONDS[service][operation]
         drawn = self._random.random(), self._random.random()
-        return 0.0 if drawn[0] < _AT_ONCE else drawn[1] * (bound if most < 0 else min(bound, most))
+        return 0.0 if drawn[0] < _AT_ONCE else drawn[1] * (bound if most < 0 else min(bound, most)), True
 
 
 def _changes(write: Request, asked: Request) -> bool:

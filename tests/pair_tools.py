@@ -8,6 +8,7 @@ from typing import Any
 
 from functions.secondary_ip_reassignment import app
 from kirikae import aws, reconcile
+from kirikae.pair import look
 from kirikae.pair.world import Config
 from sandbox import iam
 from sandbox.account import Account
@@ -92,6 +93,7 @@ class Inside(Pair):
             "TOLD_PARAMETER": "/pair/told/it",
         }
         self.declare()
+        look._arrived.clear()
         account.lag.catch_up()
         aws.client.cache_clear()
         aws._session()._credentials = None  # those of an earlier account; the loaded service models are kept
@@ -101,6 +103,11 @@ class Inside(Pair):
         for name, value in (self.service.parameters | parameters).items():
             words = "".join(f"_{letter}" if letter.isupper() else letter.upper() for letter in name)
             self.told[words.lstrip("_")] = value
+
+    def passes(self, minutes: float) -> None:
+        """Let minutes pass; this process's own clock stands still."""
+        super().passes(minutes)
+        look._arrived.clear()
 
     def run(self, event: Any = TICK) -> dict[str, Any]:
         """Run the function once; what it returns must be JSON."""

@@ -92,6 +92,7 @@ def to1(*names: str, source: str = E0) -> dict[str, Any]:
 
 R1, R2 = f"{TABLE} {CIDR}", f"{TABLE2} {CIDR}"
 STRANGER = interface(FOREIGN, OTHER, IP)
+LATELY = {"arrived": {IP: (E0, E1)}}
 BOTH = replace(CONFIG, floating_ip_addresses=(IP, IP2))
 SIX = replace(CONFIG, floating_ip_addresses=(IP6,))
 ADDRESS_AND_EIP = replace(CONFIG, elastic_ip_allocation_ids=(EIP,))
@@ -102,6 +103,10 @@ WORLDS = {
     "the holder runs alone": (CONFIG, seen("running stopped"), None),
     "the other one came back: nothing goes back": (CONFIG, seen("running running", "", IP), None),
     "the holder is stopping: it is going": (CONFIG, seen("stopping running"), to1(IP)),
+    "what has just moved is shown where it was": (CONFIG, seen("stopped running", **LATELY), None),
+    "what has just moved is on no interface since": (CONFIG, seen("stopped running", "", **LATELY), to1(IP, source="")),
+    "where it has just moved, nothing runs": (CONFIG, seen("running stopped", **LATELY), None),
+    "one that has not moved with it": (BOTH, seen("stopped running", f"{IP} {IP2}", **LATELY), to1(IP2)),
     "the holder is stopped": (CONFIG, seen("stopped running"), to1(IP)),
     "the holder is shutting down": (CONFIG, seen("shutting-down running"), to1(IP)),
     "the holder is pending: a start can fail, and the other one runs": (CONFIG, seen("pending running"), to1(IP)),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Shop
-from pair_tools import Deployed, Inside
+from pair_tools import TICK, Deployed, Inside
 
 from kirikae.errors import UnfinishedError
 from kirikae.pair import move
@@ -134,6 +134,23 @@ def test_many_routes_on_both_sides_are_no_mail_a_minute(many: int, account: Acco
     assert len(world.mails) == 2
     lines = [line.strip() for line in world.mails[1].body.splitlines() if " -> " in line]
     assert sorted(lines) == sorted(f"{route}: {second} -> {first}" for route in moved)
+
+
+def test_a_move_is_made_and_told_once_though_what_was_before_is_shown_again(account: Account, build: Path) -> None:
+    world = ready(Deployed(account, build, ipv6=1, elastic=1, overlay=(CIDR,)))
+    account.lag.may_go_back(1)
+    began = len(account.calls)
+    world.service.stop(0)
+    assert world.invoke(TICK)["outcome"] == "changed"
+    made = world.writes(began)
+    account.lag.may_go_back(0)
+    again = [world.invoke(TICK)["outcome"] for _ in range(3)]
+    assert (again, world.writes(began), len(world.mails)) == (["unchanged"] * 3, made, 1)
+    world.passes(5)
+    assert (world.sides, len(world.mails)) == ({1}, 1)
+    world.service.take("10.0.0.50", world.service.interface_ids[0])  # by now it is no older answer
+    world.passes(5)
+    assert (world.sides, len(world.mails)) == ({1}, 2)
 
 
 def test_where_hundreds_are_is_noted_and_read_again() -> None:

@@ -55,6 +55,30 @@ def test_a_role_reads_what_was_before_until_the_lag_is_over(account, role, put):
     assert value(mine) == "new"
 
 
+@pytest.mark.parametrize("back", [True, False])
+def test_within_the_bound_of_a_drawn_lag_answers_may_go_back_to_what_was(account, role, put, back):
+    mine, runs = account.client("ssm", role), []
+    account.lag.may_go_back(0.25 if back else 0)
+    for turn in range(20):
+        value(mine)
+        put(f"new {turn}")
+        runs.append([value(mine) == f"new {turn}" for _ in range(10)])
+        account.advance(1)
+        assert value(mine) == f"new {turn}"
+    assert [True] * 10 in runs  # at once
+    assert any(run != sorted(run) for run in runs) == back
+    assert 0 < sum(map(sum, runs)) < 200
+
+
+def test_a_lag_that_is_set_exactly_never_goes_back(account, role, put):
+    account.lag.may_go_back()
+    account.lag.exactly("ssm", 1.0)
+    mine = account.client("ssm", role)
+    value(mine)
+    put("new")
+    assert {value(mine) for _ in range(20)} == {"old"}
+
+
 def test_several_writes_show_one_after_another_and_never_back(account, role, put):
     account.lag.exactly("ssm", 1.0)
     mine, seen = account.client("ssm", role), []

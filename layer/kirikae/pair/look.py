@@ -1,11 +1,12 @@
 """Where everything declared is, and the status checks of what runs: one kind that EC2 does not tell keeps no other."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from datetime import datetime
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from kirikae import alarms
+from kirikae import alarms, clock, told
 from kirikae.checks import instance_statuses
 from kirikae.errors import InputError, UnfinishedError
 from kirikae.events import Hint
@@ -13,6 +14,15 @@ from kirikae.log import logger
 from kirikae.pair import addresses
 from kirikae.pair.plan import impaired, led_to, plan, sides, up
 from kirikae.pair.world import ELASTIC_IPS, ROUTES, Config, Observed, is_ipv4, is_ipv6
+
+# Name -> from where and to where this process has brought it, and when it saw it there: whoever asks again may be
+# answered by a replica that is behind, and would move and tell the same once more.
+_arrived: dict[str, tuple[str, str, datetime]] = {}
+
+
+def has_arrived(names: Mapping[str, str], to: str) -> None:
+    """Remember for a moment what was seen to arrive, and where it had been."""
+    _arrived.update({name: (place, to, clock.now()) for name, place in names.items()})
 
 
 def look(config: Config, seen: Observed) -> Observed:
@@ -33,7 +43,8 @@ def look(config: Config, seen: Observed) -> Observed:
         ipv4, ipv6 = filter(is_ipv4, elsewhere), filter(is_ipv6, elsewhere)
         found |= addresses.interfaces("addresses.private-ip-address", ipv4, vpc_id)
         found |= addresses.interfaces("ipv6-addresses.ipv6-address", ipv6, vpc_id)
-    seen = replace(seen, interfaces=found, subnets=subnets, elastic=elastic, tables=tables, unread=unread)
+    late = {name: (place, to) for name, (place, to, at) in _arrived.items() if clock.now() - at < told.STALE_READS}
+    seen = replace(seen, interfaces=found, subnets=subnets, elastic=elastic, tables=tables, unread=unread, arrived=late)
     known = (*found, *config.pair_interface_ids)  # those of the pair were asked for: one that is missing is gone
     others = {place for place in led_to(config, seen).values() if place.startswith("eni-") and place not in known}
     return replace(seen, interfaces=found | addresses.interfaces("network-interface-id", others))

@@ -13,7 +13,7 @@ from kirikae.decision import Made
 from kirikae.errors import TimeUpError, UnfinishedError
 from kirikae.notify import Words
 from kirikae.pair import refusals, writes
-from kirikae.pair.look import look
+from kirikae.pair.look import has_arrived, look
 from kirikae.pair.plan import Plan, places, plan, unread
 from kirikae.pair.world import Config, Move, Observed, is_ipv4, is_ipv6, is_route, told_of
 
@@ -76,6 +76,7 @@ def _done(config: Config, now: Observed, change: Move, due: Plan, why: Mapping[s
     note = told.read(config.told_parameter)
     earlier = _earlier(config, now, change, note.known if note else {})
     moved = {name: place for name, place in due.moves.items() if name not in why}
+    has_arrived(moved, change.to)
     unseen = {name: text for name, text in why.items() if name not in refused}
     return Done(
         change=change if moved or unseen or earlier else None,

@@ -75,7 +75,8 @@ def places(config: Config, seen: Observed) -> dict[str, str]:
     """Return where everything declared is: an interface, what else a route leads to, or nothing when it is nowhere.
 
     What does not exist (an allocation, a table, a route) has no place at all.  While EC2 shows an address both where it
-    was and where it went, the side where it may stay counts.  An interface that EC2 does not describe is gone if it was
+    was and where it went, the side where it may stay counts; and what has been seen there lately is not back where it
+    came from: that answer is an older one.  An interface that EC2 does not describe is gone if it was
     the pair's or if the route says so (`blackhole`); else it is another account's, in a VPC that is shared.
     """
     stays = settled(config, seen)
@@ -88,7 +89,8 @@ def places(config: Config, seen: Observed) -> dict[str, str]:
         unknown = target.startswith("eni-") and target not in seen.interfaces
         gone = unknown and (target in config.pair_interface_ids or _blackhole(seen, name))
         found[name] = "" if gone else target
-    return found
+    older = {name: to for name, (place, to) in seen.arrived.items() if found.get(name) == place and to in stays}
+    return found | older
 
 
 def _blackhole(seen: Observed, name: str) -> bool:

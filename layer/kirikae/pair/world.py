@@ -76,6 +76,7 @@ class Observed:
     alarms: Mapping[str, str] = field(
         default_factory=dict
     )  # id -> state, with why it is silent; asked only while a check fails
+    arrived: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # name -> from where and to where, lately
 
 
 @dataclass(frozen=True)
