@@ -14,6 +14,16 @@ START, STOP, TYPE = "StartInstances", "StopInstances", "ModifyInstanceAttribute"
 CAPACITY = "InsufficientInstanceCapacity"
 
 
+def mute(account: Account, alarm: str, minutes: int) -> None:
+    """Mute an alarm from now on."""
+    began = datetime.fromtimestamp(account.clock.time() // 60 * 60, UTC)
+    account.client("cloudwatch").put_alarm_mute_rule(
+        Name="work",
+        Rule={"Schedule": {"Expression": f"at({began:%Y-%m-%dT%H:%M})", "Duration": f"PT{minutes}M"}},
+        MuteTargets={"AlarmNames": [alarm]},
+    )
+
+
 class Batch:
     """A server with two cold standbys, protected by the stack `batch`; time passes only when a verb lets it pass."""
 
@@ -80,12 +90,7 @@ class Batch:
 
     def mute(self, alarm: str, minutes: int) -> None:
         """Mute an alarm from now on."""
-        began = datetime.fromtimestamp(self.account.clock.time() // 60 * 60, UTC)
-        self.account.client("cloudwatch").put_alarm_mute_rule(
-            Name="work",
-            Rule={"Schedule": {"Expression": f"at({began:%Y-%m-%dT%H:%M})", "Duration": f"PT{minutes}M"}},
-            MuteTargets={"AlarmNames": [alarm]},
-        )
+        mute(self.account, alarm, minutes)
 
     def sets(self, alarm: str, state: str) -> None:
         self.account.client("cloudwatch").set_alarm_state(AlarmName=alarm, StateValue=state, StateReason="test")

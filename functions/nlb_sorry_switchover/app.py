@@ -14,7 +14,7 @@ from kirikae.log import logger
 from kirikae.nlb import left, servers
 from kirikae.nlb.look import due, later, look
 from kirikae.nlb.mail import to_sorry
-from kirikae.nlb.outage import dead, few, healthy, in_outage, kept, known, outage, settled
+from kirikae.nlb.outage import calls_nobody, dead, few, healthy, in_outage, kept, known, outage, settled
 from kirikae.nlb.parameters import gone, hands_off, unknown, wrong
 from kirikae.nlb.standing import COUNTS, adopted, found, standing
 from kirikae.nlb.switch import adoption, make
@@ -74,15 +74,23 @@ def _servers(config: Config, seen: Observed, hint: Hint, missed: list[Exception]
             names = {group: name for group, name in by_group(config, config.outage_alarm_name).items() if group in ill}
             found = alarms.read(*names.values(), removed_by="'NlbListenerArns=\"\"'", hint=hint)
             seen = replace(seen, alarms={group: found[name] for group, name in names.items()})
+        if outage(config, seen):  # an alarm counts only if somebody wants to be called
+            heard = alarms.heard(seen.alarms.values(), hint.called(seen.now))
+            seen = replace(seen, alarms=dict(zip(seen.alarms, heard, strict=True)))
     return seen
 
 
 def decide(config: Config, seen: Observed) -> Decision[Switch | Adopt]:
     """Switch when the primary cannot serve and a sorry page is there; else attach both groups, or do nothing.
 
-    The conditions that last are told whatever is decided.
+    A switch for which only silenced alarms call waits for a person.  The conditions that last are told whatever is
+    decided.
     """
-    return replace(_decided(config, seen), lasting=_lasting(config, seen), odd=wrong(config, seen))
+    decided, heard = _decided(config, seen), _decided(config, seen.unsilenced())
+    if isinstance(heard.change, Switch) and not isinstance(decided.change, Switch):
+        reason = calls_nobody(seen, heard.reason)
+        decided = replace(heard, reason=reason, change=None, refused=True, about="silenced", forced=heard.change)
+    return replace(decided, lasting=_lasting(config, seen), odd=wrong(config, seen))
 
 
 def _decided(config: Config, seen: Observed) -> Decision[Switch | Adopt]:
@@ -147,7 +155,7 @@ def _no_outage(config: Config, seen: Observed) -> Words:
         count = f"{healthy(seen, group)} of {len(targets)} primary targets are healthy"
         of = f" in {group}" if len(seen.primary) > 1 else ""
         alarm = seen.alarms.get(group)
-        unsure = f", not known to be an outage: {alarm.name} is {alarm.state} since {alarm.since}" if alarm else ""
+        unsure = f", not known to be an outage: {alarm.name} is {alarm.calling} since {alarm.since}" if alarm else ""
         said.append(f"{count}{of}{unsure}")
     return Words("; ".join(said))
 
@@ -163,6 +171,7 @@ def mail(config: Config, seen: Observed, result: Result[Switch | Adopt, Done]) -
         case Adopt():
             return adopted(config, seen, result)
         case Switch():
+            seen = seen.unsilenced() if result.forced else seen
             by_hand = servers.no_way_back(config, seen.primary, seen.behind) if result.done.mode == "replace" else None
             behind = left.behind(config)
             return to_sorry(config, seen.switches, seen.sorry, kept(config, seen), by_hand, result, behind)

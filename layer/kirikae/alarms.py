@@ -3,17 +3,15 @@
 import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from kirikae import aws, clock
 from kirikae.errors import InputError, OutdatedError
-from kirikae.events import Hint
+from kirikae.events import JUST_CALLED, Hint
 from kirikae.log import logger
-
-JUST_CALLED = timedelta(minutes=5)  # an alarm's action that is not older tells of now
 
 
 @dataclass(frozen=True)
@@ -24,6 +22,11 @@ class Alarm:
     state: str
     since: datetime
     silent: str = ""  # empty: CloudWatch runs its actions
+
+    @property
+    def calling(self) -> str:
+        """Return the state; for an alarm whose actions somebody keeps back, also why it is silent."""
+        return f"{self.state}, but {self.silent}" if self.silent else self.state
 
 
 def read(*names: str, removed_by: str, hint: Hint | None = None) -> dict[str, Alarm]:
@@ -85,18 +88,21 @@ def _not_of_before(shown: Iterable[Alarm], hint: Hint) -> None:
         raise OutdatedError(f"{hint.text} at {hint.at}, and CloudWatch shows {alarm or 'no such alarm'}")
 
 
-def calling(alarm: Alarm) -> str:
-    """Return the alarm's state; for one whose actions somebody keeps back, also why it is silent."""
-    alarm = alarm if alarm.silent else muted(alarm)
-    return f"{alarm.state}, but {alarm.silent}" if alarm.silent else alarm.state
+def heard(alarms: Iterable[Alarm], called: str) -> tuple[Alarm, ...]:
+    """Return the alarms, silent those that are muted; not asked if CloudWatch has just called for one of them."""
+    found = tuple(alarms)
+    return found if called in [alarm.name for alarm in found] else tuple(muted(alarm) for alarm in found)
 
 
 def muted(alarm: Alarm) -> Alarm:
     """Return the alarm, silent if a mute rule mutes it now, which DescribeAlarms does not show.
 
-    Whoever cannot ask this goes on as if nothing was muted, and the failure is logged.
+    Nothing is asked of one that is silent anyway.  Whoever cannot ask goes on as if nothing was muted, and the failure
+    is logged.
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_ListAlarmMuteRules.html
     """
+    if alarm.silent:
+        return alarm
     page: dict[str, Any] = {"AlarmName": alarm.name, "Statuses": ["ACTIVE"]}
     try:
         while True:

@@ -1,12 +1,13 @@
 """The event that invoked the function, and what a person asked for.  The state in an event is a hint, never a fact."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from kirikae.clock import moment_if_any
 from kirikae.errors import InputError
 
+JUST_CALLED = timedelta(minutes=5)  # an alarm's action that is older proves nothing
 _OPTIONS = ("action", "force", "reason")
 _OF_WISHES = ("window", "until", "minutes")  # who says one of these and no type has forgotten it
 
@@ -23,6 +24,10 @@ class Hint:
     state: str = ""  # what it says of either, or of the alarm
     calling_alarm: str = ""  # the alarm whose action the event is: CloudWatch did call
     wish: Any = None  # the stored form of the wish in the event, of a handler that takes wishes
+
+    def called(self, now: datetime) -> str:
+        """Return the alarm for which CloudWatch has just called, which proves that it was not muted."""
+        return self.calling_alarm if self.at is not None and now - self.at < JUST_CALLED else ""
 
 
 @dataclass(frozen=True)

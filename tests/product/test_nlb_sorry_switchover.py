@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from conftest import Shop
+from standby_stories import mute
 
 from functions.nlb_sorry_switchover.app import Config, Observed, decide, mail
 from kirikae import notify
@@ -69,6 +70,7 @@ def seen(primary: str, instances: str | None = None, **world: Any) -> Observed:
     return Observed(NOW, Switches(**switches), {PRIMARY: targets(primary)}, {SORRY: sorry}, None, states, alarms)
 
 
+SILENT = replace(alarm("ALARM"), silent="muted by a rule")
 SWITCH = Switch("sorry", (LISTENER,))
 STAY = None
 DONE = Done("weighted", (LISTENER,), {LISTENER: {}})
@@ -85,6 +87,8 @@ WORLDS = {
     "one going, one gone": (SWITCH, seen("healthy unused", "shutting-down stopped")),
     "unhealthy, not confirmed by the alarm": (STAY, seen("unhealthy unhealthy", "running running", alarm=alarm("OK"))),
     "unhealthy, in ALARM": (SWITCH, seen("unhealthy unhealthy", alarm=alarm("ALARM"))),
+    "unhealthy, in ALARM, silenced": (STAY, seen("unhealthy unhealthy", alarm=SILENT)),
+    "both stopping, the alarm silenced": (SWITCH, seen("unhealthy healthy", "stopping stopping", alarm=SILENT)),
     "unhealthy, INSUFFICIENT_DATA": (STAY, seen("unhealthy", "running", alarm=alarm("INSUFFICIENT_DATA"))),
     "initial, no alarm": (STAY, seen("initial initial", "running running", alarm=alarm("OK"))),
     "initial, in ALARM for a minute": (STAY, seen("initial unhealthy", "running running", alarm=alarm("ALARM"))),
@@ -188,6 +192,15 @@ def test_an_unknown_instance_id_does_not_stand_in_the_way_of_a_switch() -> None:
     assert decide(declared, seen("unused healthy", "stopped stopping missing")).change == SWITCH
 
 
+@pytest.mark.parametrize("sorry", [SORRY_PAGE, ()])
+def test_a_switch_for_which_only_a_silenced_alarm_calls_waits_for_a_person(sorry: tuple[Target, ...]) -> None:
+    decided = decide(CONFIG, seen("unhealthy", "running", alarm=SILENT, sorry=sorry))
+    waits = (SWITCH, True, True) if sorry else (None, False, False)
+    assert (decided.forced, decided.refused, decided.urgent) == waits
+    assert "muted by a rule" in decided.reason.en
+    assert decided.reason.ja.endswith("では切り替えません") == bool(sorry)
+
+
 @pytest.mark.parametrize("plain", [PRIMARY, SORRY])
 def test_a_plain_action_is_adopted_without_moving_its_traffic(plain: str) -> None:
     side = "primary" if plain == PRIMARY else "sorry"
@@ -259,6 +272,34 @@ def test_an_application_that_hangs_on_running_instances_is_an_outage_when_the_al
     [mail] = shop.mails
     assert "0 of 2 primary targets are healthy" in mail.body
     assert "shop-nlb-outage is in ALARM since" in mail.body
+    assert not [call for call in shop.account.calls if call.operation == "ListAlarmMuteRules"], "CloudWatch has called"
+
+
+@pytest.mark.parametrize(
+    ("silent", "then"),
+    [("muted by a rule", "ends"), ("its actions are disabled", "stops"), ("its actions are disabled", "force")],
+)
+def test_an_alarm_that_a_person_has_silenced_calls_for_no_sorry_page_and_that_is_told_once(
+    shop: Shop, silent: str, then: str
+) -> None:
+    if silent == "muted by a rule":
+        mute(shop.account, "shop-nlb-outage", minutes=20)
+    else:
+        shop.account.client("cloudwatch").disable_alarm_actions(AlarmNames=["shop-nlb-outage"])
+    shop.service.break_application()
+    shop.minutes(10)
+    assert (shop.serves, shop.subjects) == (["primary"], ["NOT answered (refused): a change is due"])
+    assert f"shop-nlb-outage: {silent}" in shop.mails[0].body
+    match then:
+        case "ends":
+            shop.minutes(11)
+        case "stops":  # other evidence, that needs no alarm
+            shop.stops()
+        case "force":
+            shop.switchover({"action": "reconcile", "force": True, "reason": "a page is better"})
+    assert shop.serves == ["sorry"]
+    assert shop.subjects[1:] == ["sorry page ON, the primary cannot serve"]
+    assert "its own primary is well" not in shop.mails[1].body
 
 
 def test_the_run_that_the_alarm_called_waits_until_the_alarm_shows(shop: Shop) -> None:

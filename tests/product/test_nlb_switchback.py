@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from conftest import Shop
+from standby_stories import mute
 
 from functions.nlb_switchback.app import Config, Observed, decide, mail
 from kirikae import notify
@@ -440,6 +441,13 @@ def test_a_lost_recovery_event_costs_at_most_one_tick(shop: Shop) -> None:
     shop.minutes(6)
     back = shop.switchback({"detail-type": "Scheduled Event", "source": "aws.events", "detail": {}})
     assert (back["hint"], shop.serves) == ("tick", ["primary"])
+
+
+def test_a_recovery_alarm_that_is_silenced_is_evidence_all_the_same(shop: Shop) -> None:
+    mute(shop.account, "shop-nlb-recovery", minutes=60)
+    shop.stops()
+    shop.comes_back()
+    assert (shop.serves, shop.subjects) == (["primary"], [ON, OFF])
 
 
 def test_replace_mode_goes_there_and_back_by_status_checks(new_shop: Any) -> None:

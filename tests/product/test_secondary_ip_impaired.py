@@ -1,12 +1,12 @@
 """A holder that runs and fails its status checks is told of at once, and left only if a parameter asks for it."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pair_tools import Deployed
+from standby_stories import mute
 
 from sandbox.account import Account
 from sandbox.stack import cloudformation
@@ -194,9 +194,7 @@ def test_nothing_leaves_while_somebody_keeps_its_alarm_silent(deployed: Callable
     world = deployed(**MOVES)
     cloudwatch, alarm = world.account.client("cloudwatch"), "pair-pair-first-impaired"
     if silent == "muted":
-        at = datetime.fromtimestamp(world.account.clock.time() // 60 * 60, UTC)
-        schedule = {"Expression": f"at({at:%Y-%m-%dT%H:%M})", "Duration": "PT20M"}
-        cloudwatch.put_alarm_mute_rule(Name="work", Rule={"Schedule": schedule}, MuteTargets={"AlarmNames": [alarm]})
+        mute(world.account, alarm, minutes=20)
     else:
         cloudwatch.disable_alarm_actions(AlarmNames=[alarm])
     fails(world, 0)

@@ -88,7 +88,7 @@ def _outage(config: Config, seen: Observed, group: str) -> Words | None:
         return Words(f"no primary target can serve: {named}", f"プライマリが応答できる状態にありません: {named_ja}")
     alarm = seen.alarms.get(group)
     count = healthy(seen, group)
-    if count >= least or alarm is None or alarm.state != "ALARM" or _not_checked(seen, group, targets):
+    if count >= least or alarm is None or alarm.silent or alarm.state != "ALARM" or _not_checked(seen, group, targets):
         return None
     # In replace mode the alarm is in ALARM for as long as the group is in no listener: its age means nothing then.
     if (seen.switches.replaced or seen.now - alarm.since < INITIAL_PATIENCE) and any(
@@ -102,6 +102,16 @@ def _outage(config: Config, seen: Observed, group: str) -> Words | None:
         f"and the alarm {alarm.name} is in ALARM since {since.en}",
         f"正常なプライマリターゲットは {len(targets)} 台中 {count} 台です (必要数 {least} 台): {found}。"
         f"アラーム {alarm.name} は {since.ja} から ALARM 状態が続いています",
+    )
+
+
+def calls_nobody(seen: Observed, reason: Words) -> Words:
+    """Return a reason to switch that only alarms give which somebody has silenced."""
+    silent = [f"{alarm.name}: {alarm.silent}" for alarm in seen.alarms.values() if alarm.silent]
+    named = ", ".join(dict.fromkeys(silent))
+    return Words(
+        f"{reason.en}; but nothing is switched for alarms that call nobody ({named})",
+        f"{reason.of('ja')}。ただし、アクションが抑止されているアラーム ({named}) では切り替えません",
     )
 
 

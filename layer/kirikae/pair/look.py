@@ -100,5 +100,5 @@ def _checked(config: Config, seen: Observed, hint: Hint | None = None) -> Observ
     if not config.impaired_alarm_names or not impaired(config, seen):
         return seen
     found = alarms.read(*config.impaired_alarm_names, removed_by="PairMoveWhenImpaired=false", hint=hint)
-    states = [alarms.calling(found[name]) for name in config.impaired_alarm_names]
+    states = [alarms.muted(found[name]).calling for name in config.impaired_alarm_names]
     return replace(seen, alarms=dict(zip(config.pair_instance_ids, states, strict=False)))

@@ -75,13 +75,12 @@ def _read[T](read: Callable[[], tuple[T, ...]], kind: str, unread: dict[str, str
 
 def without_muted(config: Config, hint: Hint, seen: Observed) -> Observed:
     """Ask which alarms are muted, if a start or a stop hangs on that and CloudWatch has not just called."""
-    calls = outage.calling(seen)
-    just_called = hint.at is not None and seen.now - hint.at < alarms.JUST_CALLED  # proof that it was not muted
-    if outage.down(seen) or (just_called and hint.calling_alarm in [alarm.name for alarm in calls]):
+    if outage.down(seen):
         return seen
     if seen.up and not world.to_fence(config, seen) and not give_up.overdue(config, seen, seen.up[0]):
         return seen
-    return replace(seen, alarms=tuple(alarms.muted(alarm) if alarm in calls else alarm for alarm in seen.alarms))
+    asked = {alarm.name: alarm for alarm in alarms.heard(outage.calling(seen), hint.called(seen.now))}
+    return replace(seen, alarms=tuple(asked.get(alarm.name, alarm) for alarm in seen.alarms))
 
 
 def unneeded(config: Config, seen: Observed) -> Observed:

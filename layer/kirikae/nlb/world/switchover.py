@@ -1,7 +1,7 @@
 """The switchover as values: its settings, and what its decision sees."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from kirikae import env
@@ -28,3 +28,7 @@ class Observed:
     behind: Mapping[str, str] | None = None  # address of a primary target -> its instance, "" if its interface has none
     instances: Mapping[str, str] | None = None  # id -> state; None here and above: not asked, because the rest suffices
     alarms: Mapping[str, Alarm] = field(default_factory=dict)  # by primary group; likewise
+
+    def unsilenced(self) -> "Observed":
+        """Return the world as if nobody had silenced an alarm."""
+        return replace(self, alarms={group: replace(alarm, silent="") for group, alarm in self.alarms.items()})
