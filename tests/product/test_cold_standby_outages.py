@@ -1125,16 +1125,30 @@ def test_a_standby_that_cannot_be_stopped_is_told_though_the_active_could_not_ei
     assert [subject.partition(",")[0] for subject in world.subjects] == told
 
 
-def test_an_active_that_runs_beside_the_standby_is_stopped_when_fences_are_asked_for(batch: World) -> None:
-    world = batch(StandbyTargetGroupArn="its own")
+@pytest.mark.parametrize("since", ["it serves", "it runs"])
+def test_an_active_beside_a_standby_is_fenced_and_told_once_also_when_that_is_asked_for_or_possible_only_later(
+    batch: World, since: str
+) -> None:
+    world = batch(FenceActive=str(since == "it runs").lower())
+    world.account.faults.add("ec2", STOP, "OperationNotPermitted", status=400, role="ColdStandby")
     heartbeat(world)
+    if since == "it runs":
+        world.service.start(world.one)
+        world.minutes(3)
     world.sets("heartbeat", "ALARM")
     world.minutes(6)
-    world.deployed_again(FenceActive="true")
-    world.minutes(5)
+    if since == "it serves":
+        world.deployed_again(FenceActive="true")
+        world.minutes(6)
+    assert world.subjects[-1] == "active ACTIVE not fenced, standby ONE waits"
+    world.account.faults.clear()
+    world.minutes(6)
+    fenced = ["active ACTIVE not fenced, standby ONE waits", "active ACTIVE stopped, standby ONE is up"]
+    if since == "it runs":
+        assert world.subjects == ["standby ONE is running already", *fenced, "standby ONE is serving"]
+    else:
+        assert world.subjects == ["standby ONE started", "standby ONE is serving", *fenced]
     assert world.service.state(world.active) == "stopped"
-    assert world.service.health().get(world.one) == "healthy"
-    assert world.subjects[2:] == ["active ACTIVE stopped, standby ONE is up"]
 
 
 # The way back.

@@ -24,7 +24,7 @@ def standing(config: Config, seen: Observed, result: Result[Start | Note | Close
     Rest is that no outage is noted and there is none: a standby that nobody has stopped may still run.
     """
     if result:
-        return _after(result)
+        return _after(config, seen, result)
     if not seen.noted and outage.of(seen) is None:
         return {}
     if seen.up:
@@ -40,14 +40,15 @@ def standing(config: Config, seen: Observed, result: Result[Start | Note | Close
     return none_started(seen.unnoted) if retries.exhausted(seen) else None
 
 
-def _after(result: Result[Start | Note | Close, Done | Step]) -> State | None:
+def _after(config: Config, seen: Observed, result: Result[Start | Note | Close, Done | Step]) -> State | None:
     """Return the same after a change; None for a step of no news."""
     done = result.done
     if isinstance(done, Done):
         if done.started:
             return {STANDBY: f"{done.started.id} started"}
         if done.unfenced:
-            return {STANDBY: f"{NONE}, {done.unfenced.partition(':')[0]} not fenced"}
+            beside = standing(config, seen, None) if done.beside else None  # people know of that one, and go on to
+            return beside or {STANDBY: f"{NONE}, {done.unfenced.partition(':')[0]} not fenced"}
         return none_started(done.unnoted) if done.failed and done.through else None
     match done.change:
         case Note(kind="note", standby=standby):
