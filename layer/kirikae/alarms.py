@@ -81,10 +81,11 @@ def _not_of_before(shown: Iterable[Alarm], hint: Hint) -> None:
     Nobody says whether CloudWatch's reads lag behind its calls.  The event never stands for the read: it may be old,
     doubled or made by hand.
     """
-    if hint.at is None or clock.now() - hint.at > JUST_CALLED:
-        return
     alarm = next((alarm for alarm in shown if alarm.name == hint.calling_alarm), None)
-    if alarm is None or (alarm.state != hint.state and alarm.since <= hint.at):
+    fresh = hint.at is not None and clock.now() - hint.at <= JUST_CALLED
+    before = alarm is None or (hint.at is not None and alarm.state != hint.state and alarm.since <= hint.at)
+    # One that was suppressed calls when that ends, however old its state is by then.
+    if (fresh and before) or (alarm and alarm.silent):
         raise OutdatedError(f"{hint.text} at {hint.at}, and CloudWatch shows {alarm or 'no such alarm'}")
 
 

@@ -368,9 +368,13 @@ def test_only_who_is_asked_for_the_alarm_that_called_waits_for_it(
     answer: Answer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(clock, "now", lambda: WHEN)
-    answer("cloudwatch", "describe_alarms", {"MetricAlarms": []}, {"MetricAlarms": [raised("b", "arn")]})
+    silent, other = raised("a", "arn", ActionsSuppressedBy="Alarm"), raised("b", "arn")
+    shown = {"MetricAlarms": []}, {"CompositeAlarms": [silent]}, {"MetricAlarms": [other]}
+    answer("cloudwatch", "describe_alarms", *shown)
     with pytest.raises(OutdatedError, match="no such alarm"):  # it was not this function's before
         alarms.in_alarm("arn", hint=CALLED)
+    with pytest.raises(OutdatedError, match="suppressed"):
+        alarms.in_alarm("arn", hint=replace(CALLED, at=WHEN - timedelta(hours=9)))  # it calls when that ends
     assert [*alarms.read("b", removed_by='X=""', hint=CALLED)] == ["b"]
 
 
