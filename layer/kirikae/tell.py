@@ -68,6 +68,8 @@ def made(
     count(stood)
     if notify.announce(config, letter):
         _close(config, known, state, stood)
+    elif note:  # whoever comes next need not wait for this run: the tick after that may be far
+        told.claim(name, replace(note, known=noted), state, clock.now(), clock.now() - told.UNHEARD_OF)
 
 
 def _close(config: env.Stack, note: told.Note, state: State, stood: State) -> None:
@@ -167,6 +169,8 @@ def _tell(
     sent = [notify.announce(config, letter) for letter in letters]  # each is tried, whatever becomes of the others
     if all(sent):
         _close(config, note, state, note.known)
+    elif claimed.noted:
+        told.claim(name, note, state, clock.now(), clock.now() - told.UNHEARD_OF)
 
 
 def _state[C: env.Stack, S, X: Change, D](

@@ -361,6 +361,20 @@ def test_a_change_whose_run_dies_is_told_within_two_minutes_however_slow_the_tic
     assert [subject for subject in shop.subjects if subject.startswith("sorry page ON")]
 
 
+@pytest.mark.parametrize("since_tick", [31, 245, 290])
+def test_a_mail_that_does_not_leave_is_sent_by_the_next_tick_however_slow(
+    since_tick: float, account: Account, build: Path
+) -> None:
+    pair = Deployed(account, build).deploy(ReconcileExpression="rate(5 minutes)")
+    account.advance(600 + since_tick)
+    account.faults.add("sns", "Publish", "InternalError", status=500, role="SecondaryIp", times=3)
+    pair.stops(0)
+    assert (pair.sides, pair.mails) == ({1}, [])
+    account.advance(300)
+    [mail] = pair.mails
+    assert "found by the periodic check" in mail.subject
+
+
 @pytest.mark.parametrize(("service", "operation"), [*CALLS, ("sns", "Publish")])
 def test_a_second_run_in_the_middle_of_the_first_mails_nothing_of_its_own(
     service: str, operation: str, account: Account, build: Path
