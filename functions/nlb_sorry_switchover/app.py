@@ -90,7 +90,8 @@ def decide(config: Config, seen: Observed) -> Decision[Switch | Adopt]:
     if isinstance(heard.change, Switch) and not isinstance(decided.change, Switch):
         reason = calls_nobody(seen, heard.reason)
         decided = replace(heard, reason=reason, change=None, refused=True, about="silenced", forced=heard.change)
-    return replace(decided, lasting=_lasting(config, seen), odd=wrong(config, seen))
+    odd = wrong(config, seen.switches, seen.primary, seen.behind, seen.instances)
+    return replace(decided, lasting=_lasting(config, seen), odd=odd)
 
 
 def _decided(config: Config, seen: Observed) -> Decision[Switch | Adopt]:
@@ -115,7 +116,7 @@ def _decided(config: Config, seen: Observed) -> Decision[Switch | Adopt]:
         return Decision(no_way, refused=True, urgent=bool(reason), about="no way back")
     if reason:
         return Decision(reason, Switch("sorry", served), urgent=True, counts="SwitchedToSorry")
-    if strange := unknown(seen):
+    if strange := unknown(seen.instances):
         return Decision(strange, refused=True)
     unfit = [group for group in seen.sorry if dead(seen, group)]
     calm, adopt = _no_outage(config, seen), adoption(config, seen.switches, unfit)

@@ -471,5 +471,5 @@ def test_a_cold_switch_makes_no_call_too_many(
 def test_a_cold_start_imports_no_more_than_it_needs(aws: stub.Stub, variants: dict[str, Variant], handler: str) -> None:
     names = cold_start.modules(variants[handler], aws)
     assert not {name.partition(".")[0] for name in names} & {"boto3", "s3transfer", "pydantic", "aws_xray_sdk"}
-    assert len(names) <= 446
+    assert len(names) <= 445
     assert len(names) > len(cold_start.modules(variants["empty"], aws))

@@ -7,8 +7,8 @@ from re import sub
 from kirikae import ec2
 from kirikae.listeners import Listener
 from kirikae.nlb import servers
+from kirikae.nlb.servers import Health
 from kirikae.nlb.world import SIDES, Config, Side, Switches, serving
-from kirikae.nlb.world.switchover import Observed
 from kirikae.notify import Words
 
 NLB_PROTOCOLS = frozenset({"TCP", "TLS", "UDP", "TCP_UDP", "QUIC", "TCP_QUIC"})
@@ -24,21 +24,27 @@ def obstacles(config: Config, seen: Switches) -> dict[str, Words]:
     return {sha256(sub("{.*?}", "", said.en).encode()).hexdigest()[:8]: said for said in _obstacles(config, seen)}
 
 
-def wrong(config: Config, seen: Observed) -> dict[str, Words]:
+def wrong(
+    config: Config,
+    seen: Switches,
+    primary: Health,
+    behind: Mapping[str, str] | None,
+    instances: Mapping[str, str] | None,
+) -> dict[str, Words]:
     """Return all that is refused at rest too: a person has to mend each."""
-    replaced = seen.switches.mode == "replace"
+    replaced = seen.mode == "replace"
     found = {
-        "not counted": servers.not_counted(config, seen.primary),
-        "no way back": servers.no_way_back(config, seen.primary, seen.behind) if replaced else None,
-        "PrimaryInstanceIds": unknown(seen),
-        "gone": gone(seen.switches),
+        "not counted": servers.not_counted(config, primary),
+        "no way back": servers.no_way_back(config, primary, behind) if replaced else None,
+        "PrimaryInstanceIds": unknown(instances),
+        "gone": gone(seen),
     }
-    return obstacles(config, seen.switches) | {word: said for word, said in found.items() if said}
+    return obstacles(config, seen) | {word: said for word, said in found.items() if said}
 
 
-def unknown(seen: Observed) -> Words | None:
+def unknown(instances: Mapping[str, str] | None) -> Words | None:
     """Return which of PrimaryInstanceIds EC2 does not know, or None."""
-    if not (listed := ", ".join(each for each, state in (seen.instances or {}).items() if state == ec2.MISSING)):
+    if not (listed := ", ".join(each for each, state in (instances or {}).items() if state == ec2.MISSING)):
         return None
     return Words(
         f"PrimaryInstanceIds names {listed}, which EC2 does not know; expected instances of this account and region",
