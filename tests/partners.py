@@ -37,8 +37,8 @@ LISTED = {
     "have to write, each between two calls of one run",
     "layer/kirikae/nlb/parameters.py: if listener.protocol not in NLB_PROTOCOLS: -> yield Words(": "the template's "
     "pattern refuses it",
-    "layer/kirikae/standby/world.py: if config.active_instance_id in ids: -> return Words("
-    'f"StandbyInstanceIds names {config.active_instance_id}, the active itself; expected others")': "the template's "
+    "layer/kirikae/standby/world.py: if config.active_instance_id in ids: -> yield "
+    'f"StandbyInstanceIds names {config.active_instance_id}, the active itself; expected others"': "the template's "
     "Rules refuse such a stack",
 }
 

@@ -593,6 +593,20 @@ def test_two_runs_at_once_end_in_the_same_place(inside: Callable[..., Inside], w
     assert world.run()["outcome"] == "unchanged"
 
 
+@pytest.mark.parametrize(
+    ("service", "operation"), [("ec2", "AssignPrivateIpAddresses"), ("ssm", "PutParameter"), ("sns", "Publish")]
+)
+def test_two_runs_at_once_send_one_mail(deployed: Callable[..., Deployed], service: str, operation: str) -> None:
+    world = deployed()
+    world.passes(2)
+    world.account.events.arrivals = lambda _event: ()  # the runs are ours
+    world.stops(0)
+    world.account.before(service, operation, lambda: world.invoke({"action": "reconcile"}))
+    world.invoke({"action": "reconcile"})
+    world.passes(3)
+    assert (world.sides, len(world.mails)) == ({1}, 1)
+
+
 def test_a_run_that_finds_everything_moved_has_changed_nothing(deployed: Callable[..., Deployed]) -> None:
     world = deployed()
     world.passes(2)

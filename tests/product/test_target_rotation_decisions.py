@@ -1018,6 +1018,20 @@ ATTRIBUTES: dict[str, tuple[Terms, dict[str, str], str]] = {
 }
 
 
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        ("whether cross-zone load balancing is on cannot be read; zones are not guarded", Terms(cross_zone=None)),
+        ("the zone of i-1 is not known; it is not guarded", Terms(cross_zone=False, zones={"i-2": "a"})),
+        ("", Terms(cross_zone=False, zones={"i-1": "a", "i-2": "a"})),
+        ("", Terms(cross_zone=None, used=False)),
+    ],
+)
+def test_zones_that_cannot_be_guarded_are_said_at_the_beginning(said: str, found: Terms) -> None:
+    told = terms.notes({A: found}, health(a="healthy healthy"), lambda _group: 1, False)
+    assert (said in "".join(text.en for _, text in told), bool(told)) == (True, bool(said))
+
+
 @pytest.mark.parametrize(("expected", "attributes", "balancer"), ATTRIBUTES.values(), ids=ATTRIBUTES.keys())
 def test_terms_are_what_the_attributes_say(expected: Terms, attributes: dict[str, str], balancer: str) -> None:
     assert terms.of(group(A, balancer), attributes, True, {}, 1, False) == expected
