@@ -266,7 +266,6 @@ def authorize(role: Role, name: str, request: Request, tags: Callable[[str], dic
         "aws:RequestedRegion": REGION,
         "aws:PrincipalAccount": ACCOUNT_ID,
         "aws:ResourceAccount": ACCOUNT_ID,
-        "aws:UserAgent": next((text for name, text in request.headers.items() if name.lower() == "user-agent"), ""),
     }
     if namespace := request.params.get("Namespace"):
         context["cloudwatch:namespace"] = namespace

@@ -92,14 +92,13 @@ def _no_page(**parsed: Any) -> None:
 
 
 @cache
-def client(service: str, attempts: int = 3, mark: str = "") -> Any:
+def client(service: str, attempts: int = 3) -> Any:
     """Return the one client for `service`; tests that change the world call `client.cache_clear()`.
 
-    One attempt is for a call that must not be repeated when only its answer was lost.  A mark ends the user agent.  If
-    the runtime's botocore cannot make a client of the reduced models, this and all further ones are made of its own:
-    slower, but they are made.
+    One attempt is for a call that must not be repeated when only its answer was lost.  If the runtime's botocore cannot
+    make a client of the reduced models, this and all further ones are made of its own: slower, but they are made.
     """
-    config = _CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": attempts}, user_agent_extra=mark))
+    config = _CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": attempts}))
     if service in _ANSWER_SECONDS:
         config = config.merge(Config(read_timeout=_ANSWER_SECONDS[service]))
     try:

@@ -5,14 +5,12 @@ https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_StartInstances.html
 """
 
 import time
-from typing import Any
 
 from botocore.exceptions import ClientError
 
 from kirikae import aws
 from kirikae.errors import one
 
-PAST_FAILED = "kirikae/past-failed"  # marks a start that the role allows whatever FAILED says
 # These are about the caller, and another candidate would get the same answer.
 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
 THROTTLED = frozenset({"RequestLimitExceeded", "Throttling", "ThrottlingException"})
@@ -27,38 +25,31 @@ def connection() -> None:
     aws.client("ec2", attempts=1).describe_instances(MaxResults=5)
 
 
-def _marked(mark: str) -> dict[str, Any]:
-    """Return what asks for a client of this mark; without one for the client whose connection is open."""
-    return {"mark": mark} if mark else {}
-
-
-def permission(instance_id: str, mark: str = "") -> None:
+def permission(instance_id: str) -> None:
     """Raise what EC2 has against this caller's start of the instance; permission is all that a dry run tells."""
     try:
-        aws.client("ec2", **_marked(mark)).start_instances(InstanceIds=[instance_id], DryRun=True)
+        aws.client("ec2").start_instances(InstanceIds=[instance_id], DryRun=True)
     except ClientError as error:
         if error.response["Error"]["Code"] != "DryRunOperation":
             raise
 
 
-def start(instance_id: str, mark: str = "") -> str:
+def start(instance_id: str) -> str:
     """Start the instance; return its state before, which tells the one of two runs that has started it.
 
     A caller who asks too often pauses, because the instance is not to blame: three requests in as many seconds.
     """
     for pause in (1, 2):
         try:
-            return _start(instance_id, mark)
+            return _start(instance_id)
         except ClientError as error:
             if error.response["Error"]["Code"] not in THROTTLED:
                 raise
         time.sleep(pause)
-    return _start(instance_id, mark)
+    return _start(instance_id)
 
 
-def _start(instance_id: str, mark: str) -> str:
-    found = aws.client("ec2", attempts=1, **_marked(mark)).start_instances(InstanceIds=[instance_id])[
-        "StartingInstances"
-    ]
+def _start(instance_id: str) -> str:
+    found = aws.client("ec2", attempts=1).start_instances(InstanceIds=[instance_id])["StartingInstances"]
     changed = one(found, "StartingInstances", "ec2 StartInstances")
     return str(changed["PreviousState"]["Name"])

@@ -47,7 +47,7 @@ class Climb:
     noted: bool = True  # what came of it
 
 
-def climb(config: Config, seen: Observed, candidate: Instance, again: bool, ends: datetime, mark: str) -> Climb:
+def climb(config: Config, seen: Observed, candidate: Instance, again: bool, ends: datetime) -> Climb:
     """Start the candidate with the next type that EC2 has; no further type is begun after `ends`."""
     own, last, current = own_type(candidate), last_attempt(seen, candidate), candidate.type
     kinds = list(dict.fromkeys((own, *config.standby_instance_types)))
@@ -68,7 +68,7 @@ def climb(config: Config, seen: Observed, candidate: Instance, again: bool, ends
                 record.note(candidate.id, since | tried | {TYPE: own}, over(candidate, seen.active))
                 ec2.set_type(candidate.id, kind)
                 current = kind
-            before = ask.start(candidate.id, mark)
+            before = ask.start(candidate.id)
         except ClientError as error:
             problems.append(f"{kind} {refusal(candidate, error)}")
             continue

@@ -4,9 +4,9 @@ Only one candidate is started for one outage, also when runs overlap.  A run tri
 one is gone or carries FAILED, and after that looks again at all of them.  Another run can start an earlier one only
 before it carries FAILED, and is seen by this look; or not at all, because IAM denies the function the start of an
 instance that carries FAILED.  FAILED is removed by value only, and only by a run that begins longer after it was
-written than any run lives; a start passes one that stays for all that.  A FAILED that EC2 does not let us write
-protects nothing, but keeps no standby down: a run then passes an earlier one of which people were told that it failed
-(`last_told`), or whose start EC2 itself shows to have fallen back.
+written than any run lives.  A FAILED that EC2 does not let us write protects nothing, but keeps no standby down: a run
+then passes an earlier one of which people were told that it failed (`last_told`), or whose start EC2 itself shows to
+have fallen back.
 """
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -64,19 +64,18 @@ def _try(run: Run, candidate: Instance) -> Done | None:
         if clock.now() >= ends:
             return run.came_to("time is up; the next run tries the other candidates", through=False, news=False)
         _look_again(run, candidate.id)
-    # Only as it was seen: what another run has noted since stays, and forbids the start.
-    failed = {FAILED: candidate.tags[FAILED]} if candidate.tags.get(FAILED) else {}
-    mark = "" if record.forget(candidate.id, failed) else ask.PAST_FAILED
+    if candidate.tags.get(FAILED):  # only as it was seen: what another run has noted since stays, and forbids the start
+        record.forget(candidate.id, {FAILED: candidate.tags[FAILED]})
     if run.fences:
         try:
-            ask.permission(candidate.id, mark)
+            ask.permission(candidate.id)
         except ClientError as error:
             why = ladder.refusal(candidate, error)
             _count(run, candidate, REFUSED, why)
             return None
         if done := fence.fence(run):
             return done
-    climbed = ladder.climb(run.config, run.seen, candidate, bool(run.change.retry), ends, mark)
+    climbed = ladder.climb(run.config, run.seen, candidate, bool(run.change.retry), ends)
     if now := climbed.started:
         if climbed.noted:
             ports.keep(run.config, run.seen, now.id)
