@@ -960,6 +960,7 @@ def told_to_stop(world: Batch, *, under_a_hold: bool = True) -> None:
     if under_a_hold:
         world.hold(120)
     world.sets("heartbeat", "OK")
+    world.account.lag.catch_up("cloudwatch")
     world.service.stop(world.one)
     world.minutes(60)
 
@@ -1266,7 +1267,7 @@ def test_a_deleted_alarm_is_told_before_it_is_needed(batch: World, alarm: str, r
 def test_an_outage_that_begins_while_the_one_before_is_closed_keeps_its_notes(batch: World) -> None:
     world = batch()
     told_to_stop(world)
-    world.account.lag.off("ec2")
+    world.account.lag.off("ec2", "cloudwatch")
     world.account.client("ssm").delete_parameter(Name="/batch/hold")
     world.account.lag.catch_up("ssm")
 
