@@ -2086,6 +2086,16 @@ def test_a_catch_all_of_ones_own_behind_another_one_is_used(new_site: Callable[.
     assert site.alb.priorities() == site.before
 
 
+def test_a_rule_of_ones_own_that_nobody_matches_hides_nothing(new_site: Callable[..., Site]) -> None:
+    site = new_site(default=True)
+    asks, action = list(conditions.NOTHING), parts.forward(site.alb.group_arns["/a"])
+    given = {"ListenerArn": site.alb.listener_arn, "Priority": 49999, "Conditions": asks, "Actions": [action]}
+    own = site.account.client("elbv2").create_rule(**given)["Rules"][0]["RuleArn"]
+    site.deployed(MaintenanceRuleArn=own)
+    site.minutes(3)
+    assert (site.statuses("/"), site.alarm_mails("RefusedAlarm")) == ([200], [])
+
+
 def test_a_rule_of_ones_own_that_is_live_by_hand_is_not_taken_away_by_a_deployment(
     new_site: Callable[..., Site],
 ) -> None:
